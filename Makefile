@@ -1,0 +1,55 @@
+# make train | test | test-slow | lint | bench | clean | help. Each makes .venv first when it is missing or out of date.
+# Overridable: PYTHON (3.11 or newer), VENV, SCENARIO, MINUTES, SEED, OUT, PYTEST_WORKERS, PYTEST_ARGS.
+PYTHON ?= python3
+VENV ?= .venv
+SCENARIO ?= paper-v0
+MINUTES ?= 3
+SEED ?= 0
+OUT ?= runs/$(SCENARIO)
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PACKAGES := soc_env policies experiments cyborg_bridge
+PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+
+.PHONY: help train test test-slow lint bench clean
+.DELETE_ON_ERROR:
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: $(STAMP)  ## train for MINUTES on SCENARIO, evaluate, print the table and the report's path
+	$(BIN)/hmarl-soc train --scenario $(SCENARIO) --minutes $(MINUTES) --seed $(SEED) --out $(OUT)
+
+test: lint  ## lint and all tests but the slow ones
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## the slow tests: learning from an adverse start, long statistics
+	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES)
+
+bench: $(STAMP)  ## measure the speed of the simulator and the learners on this machine
+	$(BIN)/hmarl-soc bench
+
+clean:  ## remove .venv, caches and builds, never runs/
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so an install that broke off is done again. torch comes first and alone: with it in place
+# nothing later resolves to a newer build with its CUDA packages. Building in the same environment (torch brings setuptools)
+# keeps a renewed install from downloading anything that is already there.
+$(STAMP): setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is Python %d.%d; the versions in constraints.txt need 3.11 or newer: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "==> virtual environment $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> PyTorch"
+	@$(PIP) torch setuptools
+	@echo "==> hmarl-soc with extras [train,dev]"
+	@$(PIP) --no-build-isolation -e ".[train,dev]"
+	@touch $@
