@@ -1,0 +1,493 @@
+"""Columnar env runner: steps a batch of simulators and does one forward pass per agent and step.
+
+RLlib's own runner builds an episode object per environment and sends every step through connectors, which costs ten to twenty times what
+the policies cost. This one writes whole columns. It takes any batched environment with the attributes of `soc_env.Simulator`
+(`agents, observation_spaces, action_spaces, decision_periods, actions, observations, final_observations, rewards, terminated, truncated,
+decides, reset, step`, and optionally `episode_metrics` and `running_metrics`).
+
+An agent with a decision period K > 1 acts where `decides` is set; between its decisions the action is held. Its rewards are accumulated
+with the step discount, R = sum gamma^k r_k over the tau steps until its next decision or the end, and the value behind them is
+discounted with gamma^tau: a semi-Markov decision process (Sutton, Precup & Singh 1999).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.core.columns import Columns
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.utils import metrics as keys
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.debug import update_global_seed_if_necessary
+
+import soc_env
+from policies.tiers import ALGORITHMS, tier_of
+
+Columnar = dict[str, np.ndarray]
+WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
+
+
+@dataclass
+class Rollout:
+    """What one `sample` call returns (in a list of one).
+
+    Attributes:
+        joint: joint transitions, one row per environment step: columns `obs`, `next_obs` (n, sum of sizes), `action/<agent>`,
+            `reward/<tier>`, `terminated`, `n_step` (1); only `obs` if no off-policy agent acts at every step.
+        decisions: the same columns for an off-policy agent that decides every K steps, one row per decision; `n_step` is tau.
+        on_policy: PPO's columns per on-policy tier, advantages not yet standardised.
+        squared_returns: tier -> (sum of squared discounted returns, number), for the unit of values.
+        num_env_steps, num_agent_steps: counts.
+    """
+
+    joint: Columnar
+    decisions: dict[str, Columnar]
+    on_policy: dict[str, Columnar]
+    squared_returns: dict[str, tuple[float, int]]
+    num_env_steps: int
+    num_agent_steps: int
+
+    def env_steps(self) -> int:
+        return self.num_env_steps
+
+    def agent_steps(self) -> int:
+        return self.num_agent_steps
+
+
+@dataclass
+class Action:
+    """One agent's forward pass over B environments."""
+
+    executed: np.ndarray  # as the environment takes it: clipped
+    raw: np.ndarray  # as the policy drew it: log-probabilities belong to this
+    inputs: np.ndarray | None = None  # parameters of the distribution (B, P)
+    logp: np.ndarray | None = None
+    value: np.ndarray | None = None  # in reward units
+
+
+def act(module: Any, observation: np.ndarray, *, explore: bool, t: int = 0, with_value: bool = False) -> Action:
+    """Actions of one module for a batch of observations (B, dim); without `explore` the distribution's mode."""
+    batch = {Columns.OBS: torch.from_numpy(np.ascontiguousarray(observation))}
+    out = module.forward_exploration(batch, t=t) if explore else module.forward_inference(batch)
+    space = module.action_space
+    if Columns.ACTIONS in out:
+        raw = out[Columns.ACTIONS].numpy()
+        return Action(_executed(space, raw), raw)
+    inputs = out[Columns.ACTION_DIST_INPUTS]
+    distribution = module.get_exploration_action_dist_cls().from_logits(inputs)
+    drawn = (distribution if explore else distribution.to_deterministic()).sample()
+    result = Action(_executed(space, drawn.numpy()), drawn.numpy(), inputs.numpy())
+    if explore and with_value:
+        result.logp = distribution.logp(drawn).numpy()
+    if with_value:
+        result.value = module.compute_values(batch).numpy() * float(module.return_scale)
+    return result
+
+
+def _executed(space: gym.Space, raw: np.ndarray) -> np.ndarray:
+    return raw if isinstance(space, gym.spaces.Discrete) else np.clip(raw, space.low, space.high)
+
+
+@dataclass
+class OpenDecisions:
+    """Decisions whose consequence is not known yet, one slot per environment, and the rows of those that closed."""
+
+    num_envs: int
+    gamma: float
+    slots: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: list[Columnar] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.is_open = np.zeros(self.num_envs, bool)
+        self.reward = np.zeros(self.num_envs)
+        self.duration = np.zeros(self.num_envs, np.int64)  # [steps]
+
+    def start(self, envs: np.ndarray, values: Mapping[str, np.ndarray | None]) -> None:
+        """Opens a decision in `envs`; `values` are what its row will hold, (len(envs), ...)."""
+        for name, value in values.items():
+            if value is None:
+                continue
+            if name not in self.slots:
+                self.slots[name] = np.zeros((self.num_envs, *value.shape[1:]), value.dtype)
+            self.slots[name][envs] = value
+        self.is_open[envs], self.reward[envs], self.duration[envs] = True, 0.0, 0
+
+    def accumulate(self, reward: np.ndarray) -> None:
+        self.reward += self.gamma**self.duration * reward
+        self.duration += 1
+
+    def close(self, envs: np.ndarray, is_last: bool, **outcome: np.ndarray) -> None:
+        """Closes those of `envs` that are open; `outcome` is what followed, (len(envs), ...)."""
+        open_ = self.is_open[envs]
+        envs = envs[open_]
+        if len(envs) == 0:
+            return
+        row = {name: slot[envs].copy() for name, slot in self.slots.items()}
+        row |= {"env": envs, "reward": self.reward[envs], "duration": self.duration[envs]}
+        row |= {"is_last": np.full(len(envs), is_last), **{name: value[open_] for name, value in outcome.items()}}
+        self.rows.append(row)
+        self.is_open[envs] = False
+
+    def take_rows(self) -> list[Columnar]:
+        rows, self.rows = self.rows, []
+        return rows
+
+
+def advantages(rows: list[Columnar], num_envs: int, gamma: float, lambda_: float) -> tuple[np.ndarray, np.ndarray]:
+    """Generalised advantage estimation over decisions of varying length: (advantages, value targets), in row order.
+
+    delta = R + gamma^tau V(next) - V; A = delta + gamma^tau lambda A(next decision of the same environment). Each block of `rows` has an
+    environment at most once and blocks are in time order; `next_value` is 0 after termination and V(last observation) after truncation.
+    """
+    following = np.zeros(num_envs)
+    blocks: list[np.ndarray] = []
+    for row in reversed(rows):
+        env, discount = row["env"], gamma ** row["duration"]
+        delta = row["reward"] + discount * row["next_value"] - row["value"]
+        advantage = delta + discount * lambda_ * following[env] * ~row["is_last"]
+        following[env] = advantage
+        blocks.append(advantage)
+    advantage = np.concatenate(blocks[::-1])
+    return advantage, advantage + np.concatenate([row["value"] for row in rows])
+
+
+def make_batched_env(env: Any, num_envs: int, seed: Any, env_config: Mapping[str, Any]) -> Any:
+    """`env` is a scenario's name or anything that, called with num_envs, seed and `env_config`, gives a batched environment."""
+    maker = env if callable(env) else lambda **kwargs: soc_env.Simulator(env, **kwargs)
+    return maker(num_envs=num_envs, seed=seed, **env_config)
+
+
+class ColumnarEnvRunner(EnvRunner, Checkpointable):
+    """RLlib EnvRunner over one batched environment (see the module's docstring)."""
+
+    def __init__(self, config: Any, **kwargs: Any):
+        super().__init__(config=config, **kwargs)
+        self._spaces = kwargs.get("spaces") or {}
+        self._weights_seq_no = 0
+        self._finished: list[dict[str, float]] = []
+        self.env: Any = None
+        self.module: Any = None
+        self._is_reset = False
+        worker = self.worker_index or 0
+        self._seed = None if config.seed is None else int(config.seed) * WORKER_SEED_STRIDE + worker
+        if worker or config.num_env_runners == 0 or config.create_env_on_local_worker:
+            self.make_env()
+        update_global_seed_if_necessary("torch", self._seed)
+        self.make_module()
+
+    # ---- construction
+    def make_env(self) -> None:
+        self.num_envs = self.config.num_envs_per_env_runner
+        env_config = {k: v for k, v in dict(self.config.env_config).items() if k not in ("worker_index", "num_envs")}
+        self.env = make_batched_env(self.config.env, self.num_envs, self._seed, env_config)
+        self._is_reset = False
+
+    def make_module(self) -> None:
+        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
+        for tier, tier_spec in spec.rl_module_specs.items():
+            if self._is_on_policy(tier):
+                tier_spec.inference_only = False  # advantages are estimated here, with the value head
+        spec.inference_only = False
+        self.module = spec.build()
+
+    def _is_on_policy(self, tier: str) -> bool:
+        return ALGORITHMS[self.config.tier_settings[tier]["algorithm"]].is_on_policy
+
+    def _tier_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+        if self.env is None:
+            return {tier: self._spaces[tier] for tier in self.config.tier_settings}
+        spaces = {}
+        for agent in self.env.agents:
+            spaces[tier_of(agent)] = (self.env.observation_spaces[agent], self.env.action_spaces[agent])
+        return spaces
+
+    def get_spaces(self) -> dict[str, Any]:
+        if self.env is None:
+            return self._spaces
+        joint = (gym.spaces.Dict(dict(self.env.observation_spaces)), gym.spaces.Dict(dict(self.env.action_spaces)))
+        periods = {"decision_periods": {a: self.env.decision_periods[a] for a in self.env.agents}}
+        return {INPUT_ENV_SPACES: joint, INPUT_ENV_SINGLE_SPACES: joint, **self._tier_spaces(), **periods}
+
+    def assert_healthy(self) -> None:
+        assert self.module is not None and (self.env is not None or not self.worker_index)
+
+    def stop(self) -> None:
+        self.env = None
+
+    # ---- sampling
+    def _reset(self) -> None:
+        env, settings = self.env, self.config.tier_settings
+        env.reset(seed=self._seed if not self._is_reset else None)
+        self._is_reset = True
+        self._agents = tuple(env.agents)
+        self._slow = [a for a in self._agents if env.decision_periods[a] > 1]
+        self._held = {a: np.zeros_like(env.actions[a]) for a in self._slow}
+        self._open = {
+            a: OpenDecisions(self.num_envs, settings[tier_of(a)]["gamma"])
+            for a in self._agents
+            if self._is_on_policy(tier_of(a)) or a in self._slow
+        }
+        self._return = {tier: np.zeros(self.num_envs) for tier in settings}
+        self._metrics_before: Any = None
+
+    @torch.no_grad()
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        **kwargs: Any,
+    ) -> list[Rollout]:
+        """Steps until `num_timesteps` environment steps or `num_episodes` episodes (counted over all environments) are there."""
+        explore = self.config.explore if explore is None else explore
+        with self.metrics.log_time(keys.SAMPLE_TIMER):
+            if not self._is_reset or force_reset or num_episodes is not None:
+                self._reset()
+            if num_timesteps is None and num_episodes is None:
+                num_timesteps = self.config.get_rollout_fragment_length(self.worker_index) * self.num_envs
+            max_steps = math.inf if num_timesteps is None else math.ceil(num_timesteps / self.num_envs)
+            wanted = math.inf if num_episodes is None else len(self._finished) + num_episodes
+            fragment = _Fragment(self)
+            while fragment.num_steps < max_steps and len(self._finished) < wanted:
+                fragment.step(explore=explore, random_actions=random_actions)
+            rollout = fragment.finish()
+        self._log_counts(rollout)
+        return [rollout]
+
+    def _log_counts(self, rollout: Rollout) -> None:
+        n = rollout.num_env_steps
+        self.num_env_steps_sampled_lifetime += n
+        self.metrics.log_value(keys.WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        self.metrics.log_value(keys.NUM_ENV_STEPS_SAMPLED, n, reduce="sum")
+        self.metrics.log_value(keys.NUM_ENV_STEPS_SAMPLED_LIFETIME, n, reduce="lifetime_sum", with_throughput=True)
+        for tier in self.config.tier_settings:
+            for key in (keys.NUM_AGENT_STEPS_SAMPLED, keys.NUM_MODULE_STEPS_SAMPLED):
+                self.metrics.log_value((key, tier), n, reduce="sum")
+            for key in (keys.NUM_AGENT_STEPS_SAMPLED_LIFETIME, keys.NUM_MODULE_STEPS_SAMPLED_LIFETIME):
+                self.metrics.log_value((key, tier), n, reduce="lifetime_sum")
+
+    # ---- metrics and state
+    def get_metrics(self) -> Any:
+        runners = self.config.num_env_runners or 1
+        window = max(1, math.ceil(self.config.metrics_num_episodes_for_smoothing / runners))
+        if self._finished:
+            self.metrics.log_value(keys.NUM_EPISODES, len(self._finished), reduce="sum")
+            self.metrics.log_value(keys.NUM_EPISODES_LIFETIME, len(self._finished), reduce="lifetime_sum")
+        for episode in self._finished[-window:]:
+            self.metrics.log_dict(
+                {
+                    keys.EPISODE_LEN_MEAN: episode["length"],
+                    keys.EPISODE_RETURN_MEAN: episode["reward"],
+                    "episode_metrics": {k: v for k, v in episode.items() if k not in ("length", "reward")},
+                },
+                window=window,
+            )
+            extremes = {"episode_len": episode["length"], "episode_return": episode["reward"]}
+            for reduce in ("min", "max"):
+                named = {f"{name}_{reduce}": value for name, value in extremes.items()}
+                self.metrics.log_dict(named, reduce=reduce, window=window)
+        self._finished.clear()
+        return self.metrics.reduce()
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        state: dict[str, Any] = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(
+                components=self._get_subcomponents(COMPONENT_RL_MODULE, components),
+                not_components=self._get_subcomponents(COMPONENT_RL_MODULE, not_components),
+                **kwargs,
+            )
+            state[keys.WEIGHTS_SEQ_NO] = self._weights_seq_no
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        if COMPONENT_RL_MODULE in state:
+            seq_no = state.get(keys.WEIGHTS_SEQ_NO, 0)
+            if seq_no == 0 or seq_no > self._weights_seq_no:
+                weights = state[COMPONENT_RL_MODULE]
+                self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
+            self._weights_seq_no = seq_no or self._weights_seq_no
+        if keys.NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = state[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME]
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (), {"config": self.config}
+
+
+class _Fragment:
+    """The columns of one `sample` call while they are being filled."""
+
+    def __init__(self, runner: ColumnarEnvRunner):
+        self.runner, self.env = runner, runner.env
+        self.settings = runner.config.tier_settings
+        self.everyone = np.arange(runner.num_envs)
+        self.columns: dict[str, list[np.ndarray]] = defaultdict(list)
+        self.squared: dict[str, list[float]] = {tier: [0.0, 0] for tier in self.settings}
+        self.num_steps = self.num_agent_steps = 0
+        fast = [a for a in runner._agents if a not in runner._slow]
+        self.needs_joint = any(not runner._is_on_policy(tier_of(a)) for a in fast)
+
+    def step(self, *, explore: bool, random_actions: bool) -> None:
+        runner, env = self.runner, self.env
+        observation = {a: env.observations[a].copy() for a in runner._agents}
+        self._act(observation, explore, random_actions)
+        env.step()
+        self.num_steps += 1
+        done = env.terminated | env.truncated
+        followed = {}
+        for agent in runner._agents:
+            ended = np.where(done[:, None], env.final_observations[agent], env.observations[agent])
+            followed[agent] = ended if done.any() else env.observations[agent].copy()
+        rewards = self._rewards(done)
+        self.columns["obs"].append(np.concatenate(list(observation.values()), 1))  # always: observation statistics need it
+        if self.needs_joint:
+            self._append_joint(followed, rewards)
+        for agent, decisions in runner._open.items():
+            decisions.accumulate(rewards[tier_of(agent)])
+        if done.any():
+            envs = np.nonzero(done)[0]
+            self._end_episodes(envs, {a: o[envs] for a, o in followed.items()})
+
+    # ---- acting
+    def _act(self, observation: Columnar, explore: bool, random_actions: bool) -> None:
+        runner, env = self.runner, self.env
+        t = runner.num_env_steps_sampled_lifetime + self.num_steps * runner.num_envs * max(1, runner.config.num_env_runners)
+        for agent in runner._agents:
+            tier, is_slow = tier_of(agent), agent in runner._slow
+            envs = np.nonzero(env.decides)[0] if is_slow else self.everyone
+            if len(envs):
+                own = observation[agent][envs]
+                on_policy = runner._is_on_policy(tier)
+                choice = act(runner.module[tier], own, explore=explore, t=t, with_value=on_policy)
+                if random_actions and not on_policy:
+                    choice.executed = choice.raw = self._uniform(env.action_spaces[agent], len(envs))
+                self.num_agent_steps += len(envs)
+                if is_slow:
+                    runner._held[agent][envs] = choice.executed
+                if agent in runner._open:
+                    self._decide(agent, envs, observation, own, choice)
+            env.actions[agent][:] = runner._held[agent] if is_slow else choice.executed
+        for agent in runner._slow:  # the joint action of a slow agent's row is the one at its decision
+            if "joint_obs" in runner._open[agent].slots and env.decides.any():
+                envs = np.nonzero(env.decides)[0]
+                now = {f"action/{a}": env.actions[a][envs] for a in runner._agents}
+                for name, value in now.items():
+                    slot = runner._open[agent].slots.setdefault(name, np.zeros((runner.num_envs, *value.shape[1:]), value.dtype))
+                    slot[envs] = value
+
+    def _uniform(self, space: gym.Space, n: int) -> np.ndarray:
+        if isinstance(space, gym.spaces.Discrete):
+            return torch.randint(int(space.n), (n,)).numpy()
+        unit = torch.rand(n, *space.shape).numpy()
+        return (space.low + unit * (space.high - space.low)).astype(np.float32)
+
+    def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: Action) -> None:
+        """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""
+        decisions = self.runner._open[agent]
+        if self.runner._is_on_policy(tier_of(agent)):
+            assert choice.value is not None
+            decisions.close(envs, False, next_value=choice.value)
+            values = {"obs": own, "raw": choice.raw, "logp": choice.logp, "inputs": choice.inputs, "value": choice.value}
+            decisions.start(envs, values)
+        else:
+            joint = np.concatenate([observation[a][envs] for a in self.runner._agents], 1)
+            decisions.close(envs, False, next_obs=joint, terminated=np.zeros(len(envs), bool))
+            decisions.start(envs, {"joint_obs": joint})
+
+    # ---- what followed
+    def _rewards(self, done: np.ndarray) -> Columnar:
+        """The team reward, for each tier with its own additions."""
+        runner, env = self.runner, self.env
+        rewards = {tier: env.rewards.astype(np.float64) for tier in self.settings}
+        shaped = {tier: s["metric_rewards"] for tier, s in self.settings.items() if s["metric_rewards"]}
+        if shaped:
+            running = env.running_metrics()
+            before = runner._metrics_before
+            for tier, weights in shaped.items():
+                for name, weight in weights.items():
+                    now = np.where(done, env.episode_metrics[name], running[name])
+                    rewards[tier] = rewards[tier] + weight * (now - (0 if before is None else before[name]))
+            runner._metrics_before = running
+        for tier, reward in rewards.items():
+            discounted = runner._return[tier]
+            discounted *= self.settings[tier]["gamma"]
+            discounted += reward
+            self.squared[tier][0] += float(discounted @ discounted)
+            self.squared[tier][1] += len(discounted)
+            discounted[done] = 0.0
+        return rewards
+
+    def _append_joint(self, followed: Columnar, rewards: Columnar) -> None:
+        columns, env = self.columns, self.env
+        columns["next_obs"].append(np.concatenate(list(followed.values()), 1))
+        for agent in self.runner._agents:
+            columns[f"action/{agent}"].append(env.actions[agent].copy())
+        for tier, reward in rewards.items():
+            columns[f"reward/{tier}"].append(reward)
+        columns["terminated"].append(env.terminated.copy())
+
+    def _end_episodes(self, envs: np.ndarray, last: Columnar) -> None:
+        runner, env = self.runner, self.env
+        terminated = env.terminated[envs]
+        for agent, decisions in runner._open.items():
+            tier = tier_of(agent)
+            if runner._is_on_policy(tier):
+                batch = {Columns.OBS: torch.from_numpy(last[agent])}
+                value = runner.module[tier].compute_values(batch).numpy() * float(runner.module[tier].return_scale)
+                decisions.close(envs, True, next_value=value * ~terminated)
+            else:
+                joint = np.concatenate([last[a] for a in runner._agents], 1)
+                decisions.close(envs, True, next_obs=joint, terminated=terminated)
+        episodes = env.episode_metrics[envs]
+        for episode in episodes:
+            runner._finished.append({name: float(episode[name]) for name in episodes.dtype.names})
+
+    # ---- the result
+    def finish(self) -> Rollout:
+        runner = self.runner
+        n = self.num_steps * runner.num_envs
+        joint = {name: np.concatenate(values) for name, values in self.columns.items()}
+        if self.needs_joint:
+            joint["n_step"] = np.ones(n, np.float32)
+        decisions, on_policy = {}, defaultdict(list)
+        for agent, open_ in runner._open.items():
+            rows = open_.take_rows()
+            if not rows:
+                continue
+            tier = tier_of(agent)
+            if runner._is_on_policy(tier):
+                on_policy[tier].append(self._ppo_columns(tier, rows))
+            else:
+                decisions[agent] = self._decision_columns(tier, rows)
+        merged = {tier: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for tier, parts in on_policy.items()}
+        squared = {tier: (total, count) for tier, (total, count) in self.squared.items()}
+        return Rollout(joint, decisions, merged, squared, n, self.num_agent_steps)  # type: ignore[arg-type]
+
+    def _ppo_columns(self, tier: str, rows: list[Columnar]) -> Columnar:
+        settings = self.settings[tier]
+        advantage, target = advantages(rows, self.runner.num_envs, settings["gamma"], settings["lambda_"])
+        scale = float(self.runner.module[tier].return_scale)
+        names = {Columns.OBS: "obs", Columns.ACTIONS: "raw", Columns.ACTION_LOGP: "logp", Columns.ACTION_DIST_INPUTS: "inputs"}
+        columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items() if old in rows[0]}
+        columns[Postprocessing.ADVANTAGES] = advantage.astype(np.float32)
+        columns[Postprocessing.VALUE_TARGETS] = (target / scale).astype(np.float32)
+        return columns
+
+    def _decision_columns(self, tier: str, rows: list[Columnar]) -> Columnar:
+        names = {"obs": "joint_obs", "next_obs": "next_obs", "terminated": "terminated", "n_step": "duration"}
+        names |= {f"action/{a}": f"action/{a}" for a in self.runner._agents} | {f"reward/{tier}": "reward"}
+        return {new: np.concatenate([row[old] for row in rows]) for new, old in names.items()}

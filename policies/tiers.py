@@ -1,0 +1,239 @@
+"""Tiers as plain data: which algorithm trains which role, with which settings.
+
+A tier is a policy shared by the agents of one role: `threat_hunter_0`, `threat_hunter_1`, ... belong to tier `threat_hunter`. Its
+settings are a flat dict with the key "algorithm" and, beside it, that algorithm's own RLlib settings (`SACConfig`'s for SAC, and so on) and
+the keys of `COMMON`. Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
+from policies.modules import DQNModule, PPOModule, SACModule
+from soc_env.errors import ConfigError
+
+Spaces = tuple[gym.Space, gym.Space]
+
+
+class CompleteState:
+    """Puts into a learner's state what RLlib 2.60 leaves out, so that a restored run goes on as if it had never stopped:
+    SAC's temperature, PPO's KL coefficient, the clock of the target updates."""
+
+    EXTRA = "algorithm_state"
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)  # type: ignore[misc]
+        if self._check_component(self.EXTRA, components, not_components):  # type: ignore[attr-defined]
+            state[self.EXTRA] = {
+                "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
+                **{name: {k: float(v) for k, v in values.items()} for name, values in self._tensors().items()},
+            }
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)  # type: ignore[misc]
+        extra = state.get(self.EXTRA)
+        if extra is None:
+            return
+        if hasattr(self, "last_update_ts_by_mid"):
+            self.last_update_ts_by_mid.update(extra["last_target_update"])
+        for name, tensors in self._tensors().items():
+            for module_id, value in extra[name].items():
+                tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
+
+    def _tensors(self) -> dict[str, Any]:
+        names = ("curr_log_alpha", "curr_kl_coeffs_per_module")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+
+class PPOLearner(CompleteState, PPOTorchLearner):
+    """RLlib's PPO learner with its whole state in checkpoints."""
+
+
+class SACLearner(CompleteState, SACTorchLearner):
+    """RLlib's SAC learner with its whole state in checkpoints."""
+
+
+class DQNLearner(CompleteState, DQNTorchLearner):
+    """RLlib's DQN learner with its whole state in checkpoints."""
+
+
+class MADDPGLearner(CompleteState, MADDPGTorchLearner):
+    """Our MADDPG learner with its whole state in checkpoints."""
+
+
+@dataclass(frozen=True)
+class AlgorithmEntry:
+    """One algorithm that a tier can take, with the defaults we train with."""
+
+    config: type[AlgorithmConfig]
+    module: type
+    learner: type
+    action_spaces: tuple[type[gym.Space], ...]
+    is_on_policy: bool
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+BOX, DISCRETE = gym.spaces.Box, gym.spaces.Discrete
+ALGORITHMS: dict[str, AlgorithmEntry] = {
+    "PPO": AlgorithmEntry(
+        PPOConfig,
+        PPOModule,
+        PPOLearner,
+        (BOX, DISCRETE),
+        True,
+        {
+            "lr": 3e-4,
+            "lambda_": 0.95,
+            "num_epochs": 4,
+            "minibatch_size": 256,
+            "train_batch_size": 1024,  # decisions collected before an update
+            "clip_param": 0.2,
+            "use_kl_loss": False,
+            "entropy_coeff": 0.003,
+            "vf_clip_param": 1e6,
+            "grad_clip": 0.5,
+            "grad_clip_by": "global_norm",
+            "initial_log_std": -0.7,
+        },
+    ),
+    "SAC": AlgorithmEntry(
+        SACConfig,
+        SACModule,
+        SACLearner,
+        (BOX, DISCRETE),
+        False,
+        {
+            "actor_lr": 3e-4,
+            "critic_lr": 6e-4,
+            "alpha_lr": 6e-4,
+            "lr": None,
+            "initial_alpha": 0.1,
+            "tau": 0.01,
+            "target_network_update_freq": 0,
+        },
+    ),
+    "DQN": AlgorithmEntry(
+        DQNConfig,
+        DQNModule,
+        DQNLearner,
+        (DISCRETE,),
+        False,
+        {
+            "lr": 3e-4,
+            "double_q": True,
+            "dueling": True,
+            "tau": 0.01,
+            "target_network_update_freq": 0,
+            "epsilon": [[0, 1.0], [50_000, 0.05]],
+        },
+    ),
+    "MADDPG": AlgorithmEntry(
+        MADDPGConfig,
+        MADDPGModule,
+        MADDPGLearner,
+        (BOX,),
+        False,
+        {
+            "actor_lr": 1e-4,
+            "critic_lr": 6e-4,
+            "tau": 0.01,
+            "noise_std": [[0, 0.3], [200_000, 0.1]],
+            "epsilon": [[0, 0.2], [200_000, 0.02]],
+            "pre_tanh_l2": 1e-3,
+        },
+    ),
+}
+# Settings that every tier has beside its algorithm's own.
+COMMON: dict[str, Any] = {
+    "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
+    "hiddens": [256, 256],
+    "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
+    "metric_rewards": {},  # episode metric -> reward per unit of its increase, added to the team reward of this tier only
+}
+MODULE_ONLY = ("initial_log_std",)  # settings that RLlib's config classes do not know
+
+DEFAULT_TIERS: dict[str, dict[str, Any]] = {
+    "alert_triage": {"algorithm": "DQN"},
+    "threat_hunter": {"algorithm": "SAC"},
+    "response_orchestrator": {"algorithm": "MADDPG"},
+    "strategic_coordinator": {"algorithm": "PPO"},
+}
+
+
+def tier_of(agent_id: str, *args: Any, **kwargs: Any) -> str:
+    """RLlib policy mapping: `threat_hunter_0` -> `threat_hunter`; a name without an index is its own tier."""
+    role, _, index = agent_id.rpartition("_")
+    return role if role and index.isdigit() else agent_id
+
+
+def unknown(what: str, name: Any, allowed: Iterable[str]) -> ConfigError:
+    """A one-line error for a name that is not one of `allowed`, with the nearest one as a hint."""
+    allowed = sorted(allowed)
+    near = difflib.get_close_matches(str(name), allowed, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return ConfigError(f"{what} {name!r} is unknown{hint}; allowed: {', '.join(allowed)}")
+
+
+def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with the algorithm's and the common defaults filled in.
+
+    Raises:
+        ConfigError: no or an unknown algorithm, or a setting it does not have.
+    """
+    algorithm = settings.get("algorithm")
+    if algorithm not in ALGORITHMS:
+        raise unknown(f"tier {tier!r}: algorithm", algorithm, ALGORITHMS)
+    entry = ALGORITHMS[algorithm]
+    known = set(vars(entry.config())) | set(COMMON) | set(entry.defaults) | {"algorithm"}
+    for name in settings:
+        if name not in known:
+            public = {key for key in known if not key.startswith("_")}
+            near = difflib.get_close_matches(str(name), sorted(public), 1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"tier {tier!r}: {algorithm} has no setting {name!r}{hint}")
+    merged = {**copy.deepcopy(COMMON), **copy.deepcopy(dict(entry.defaults)), **copy.deepcopy(dict(settings))}
+    if not 0.0 <= merged["gamma"] <= 1.0:
+        raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
+    if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
+        raise ConfigError(f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more")
+    return merged
+
+
+def build_config(tier: str, settings: Mapping[str, Any], spaces: Spaces, seed: int | None, **extra: Any) -> AlgorithmConfig:
+    """The tier's own RLlib configuration; `extra` are MADDPG's sizes of the joint inputs.
+
+    Raises:
+        ConfigError: the algorithm does not fit the tier's action space.
+    """
+    settings = complete(tier, settings)
+    algorithm = settings.pop("algorithm")
+    entry = ALGORITHMS[algorithm]
+    if not isinstance(spaces[1], entry.action_spaces):
+        allowed = " or ".join(space.__name__ for space in entry.action_spaces)
+        raise ConfigError(f"tier {tier!r}: {algorithm} needs a {allowed} action space, got {spaces[1]}")
+    num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
+    settings.pop("metric_rewards")
+    model = {"hiddens": list(hiddens), **{name: settings.pop(name) for name in MODULE_ONLY if name in settings}}
+    config = entry.config()
+    config.update_from_dict({**settings, **(extra if algorithm == "MADDPG" else {})})
+    config.environment(env=None).framework("torch").debugging(seed=seed)
+    config.multi_agent(policies={tier}, policy_mapping_fn=tier_of).learners(num_learners=num_learners)
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=entry.module, model_config=model))
+    config._learner_class = entry.learner
+    return config
