@@ -1,0 +1,178 @@
+"""The attacker's campaign: five phases, each needing a success after at least `min_phase_steps` steps to end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..jit import kernel
+from ..scenario import NUM_SEGMENTS
+from ..tables import NUM_PHASES, NUM_TARGETS
+from .draws import ACCESS, EXECUTE, EXFILTRATE, LATERAL_HIT, LATERAL_PICK, below, power, uniform
+from .hosts import (
+    compromise,
+    num_candidates,
+    segment_of,
+    segment_size,
+    set_stage,
+    vulnerability,
+    vulnerability_rank,
+)
+
+RECONNAISSANCE, INITIAL_ACCESS, EXECUTION, LATERAL_MOVEMENT = range(4)
+# Stages a host is taken to by the phase that did it.
+ACCESSED, EXECUTED, MOVED, EXFILTRATING = 1, 2, 3, 4
+SCAN_BELOW = 8  # candidates; with fewer, a segment is searched in order instead of by trial
+
+
+@kernel
+def advance_campaign(world, env, hosts, touched, key):
+    """One step of the attacker. Returns the phase it acted in."""
+    phase = env["phase"]
+    env["steps_in_phase"] += 1
+    if phase == RECONNAISSANCE:
+        is_success = reconnoitre(world, env, hosts)
+    elif phase == INITIAL_ACCESS:
+        is_success = gain_access(world, env, hosts, touched, key)
+    elif phase == EXECUTION:
+        is_success = execute(world, env, hosts, touched, key)
+    elif phase == LATERAL_MOVEMENT:
+        is_success = move_laterally(world, env, hosts, touched, key)
+    else:
+        is_success = exfiltrate(world, env, hosts, touched, key)
+    if is_success and env["steps_in_phase"] >= world["min_phase_steps"] and phase < NUM_PHASES - 1:
+        env["phase"] = phase + 1
+        env["steps_in_phase"] = 0
+    return phase
+
+
+@kernel
+def reconnoitre(world, env, hosts):
+    """Picks the most vulnerable hosts of the entry segment that can be attacked; succeeds if there is one."""
+    is_current = env["num_targets"] > 0
+    for k in range(env["num_targets"]):
+        record = hosts[env["targets"][k]]
+        if record["is_isolated"] != 0 or record["is_compromised"] != 0:
+            is_current = False
+    if not is_current:  # hosts only ever drop out in this phase, so the choice stands while none of it did
+        choose_targets(world, env, hosts)
+    return env["num_targets"] > 0
+
+
+@kernel
+def choose_targets(world, env, hosts):
+    """Targets = the NUM_TARGETS most vulnerable entry hosts, neither compromised nor isolated, best first."""
+    targets, ranks = env["targets"], env["target_ranks"]
+    count = 0
+    for host in range(segment_size(world, 0)):
+        rank = vulnerability_rank(env["network_key"], host)
+        if count == NUM_TARGETS and rank <= ranks[NUM_TARGETS - 1]:
+            continue
+        if hosts[host]["is_compromised"] != 0 or hosts[host]["is_isolated"] != 0:
+            continue
+        place = min(count, NUM_TARGETS - 1)
+        while place > 0 and ranks[place - 1] < rank:
+            targets[place] = targets[place - 1]
+            ranks[place] = ranks[place - 1]
+            place -= 1
+        targets[place] = host
+        ranks[place] = rank
+        count = min(count + 1, NUM_TARGETS)
+    env["num_targets"] = count
+
+
+@kernel
+def gain_access(world, env, hosts, touched, key):
+    """Exploits every target that is not isolated, compromised ones again (their stage falls back)."""
+    is_success = False
+    for k in range(env["num_targets"]):
+        host = env["targets"][k]
+        if hosts[host]["is_isolated"] != 0:
+            continue
+        chance = world["access_rate"] * vulnerability(world, env["network_key"], host)
+        if uniform(key, ACCESS, host) < chance:
+            compromise(world, env, hosts, touched, host, ACCESSED)
+            is_success = True
+    return is_success
+
+
+@kernel
+def execute(world, env, hosts, touched, key):
+    """Runs code on every foothold below stage 2 that is not isolated. A foothold listed n times is tried n times.
+
+    The published attacker does not ask whether the host is still compromised.
+    """
+    is_success = False
+    for k in range(env["num_footholds"]):
+        host = touched[k]
+        record = hosts[host]
+        if record["is_isolated"] != 0 or record["stage"] >= EXECUTED:
+            continue
+        chance = 1.0 - power(1.0 - world["execution_rate"], np.int64(record["copies"]))
+        if uniform(key, EXECUTE, host) < chance:
+            set_stage(world, env, hosts, host, EXECUTED)
+            is_success = True
+    return is_success
+
+
+@kernel
+def move_laterally(world, env, hosts, touched, key):
+    """Tries one host across every edge out of a segment with a foothold that is not isolated.
+
+    Sources are fixed at the start of the step, targets are not: several sources may hit the same segment.
+    """
+    sources = 0
+    for k in range(env["num_footholds"]):
+        host = touched[k]
+        if hosts[host]["is_isolated"] == 0:
+            sources |= 1 << segment_of(world, host)
+    is_success = False
+    for source in range(NUM_SEGMENTS):
+        if (sources >> source) & 1 == 0:
+            continue
+        for segment in range(NUM_SEGMENTS):
+            if world["is_reachable"][source, segment] == 0 or num_candidates(world, env, segment) == 0:
+                continue
+            edge = NUM_SEGMENTS * source + segment
+            host = pick_candidate(world, env, hosts, key, edge, segment)
+            chance = world["lateral_rate"] * vulnerability(world, env["network_key"], host)
+            if uniform(key, LATERAL_HIT, edge) < chance:
+                compromise(world, env, hosts, touched, host, MOVED)
+                is_success = True
+    return is_success
+
+
+@kernel
+def pick_candidate(world, env, hosts, key, edge, segment):
+    """A host of the segment, neither compromised nor isolated, each equally likely. There must be one."""
+    first, size = world["start"][segment], segment_size(world, segment)
+    index = edge << 32
+    candidates = num_candidates(world, env, segment)
+    if candidates >= SCAN_BELOW:
+        while True:
+            host = first + below(key, LATERAL_PICK, index, size)
+            if hosts[host]["is_compromised"] == 0 and hosts[host]["is_isolated"] == 0:
+                return host
+            index += 1
+    left = below(key, LATERAL_PICK, index, candidates)
+    for host in range(first, first + size):
+        if hosts[host]["is_compromised"] == 0 and hosts[host]["is_isolated"] == 0:
+            if left == 0:
+                return host
+            left -= 1
+    return first
+
+
+@kernel
+def exfiltrate(world, env, hosts, touched, key):
+    """Stages data on footholds in valuable segments; with some of it staged, may get it out."""
+    is_staged = False
+    for k in range(env["num_footholds"]):
+        host = touched[k]
+        record = hosts[host]
+        is_valuable = world["value"][segment_of(world, host)] >= world["exfiltration_value"]
+        if record["is_isolated"] == 0 and record["stage"] >= MOVED and is_valuable:
+            set_stage(world, env, hosts, host, EXFILTRATING)
+            is_staged = True
+    if is_staged and uniform(key, EXFILTRATE, 0) < world["exfiltration_rate"]:
+        env["is_exfiltrated"] = 1
+    return is_staged

@@ -1,0 +1,161 @@
+"""Hunting (EDR) and response (SOAR), both boosted by the coordinator's directive."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..jit import inlined, kernel
+from ..scenario import NUM_SEGMENTS
+from ..tables import DIRECTIVE_SIZE, MAX_STAGE
+from .draws import DETECT, FALSE_SCAN, ISOLATE, OVER_ISOLATE, REMEDIATE, binomial, uniform
+from .hosts import cut_off, detect, quarantine, remediate, segment_of, segment_size, total
+
+HUNT_DIRECTIVE, SCOPE_DIRECTIVE, ISOLATION_DIRECTIVE = 0, 1, 4  # the others have no effect
+
+
+@inlined
+def clipped(action):
+    """An action entry in [-1, 1] as float64."""
+    return min(1.0, max(-1.0, np.float64(action)))
+
+
+@inlined
+def level(action):
+    """An action entry as a level in [0, 1]."""
+    return (clipped(action) + 1.0) * 0.5
+
+
+@inlined
+def boost(env, entry, size):
+    """What a directive entry adds to a level."""
+    return (env["directive"][entry] + 1.0) * 0.5 * size
+
+
+@kernel
+def hold_directive(world, env, action):
+    """On decision steps the coordinator's action becomes the directive; otherwise the old one stays in force.
+
+    Call after the step counter has moved on.
+    """
+    if (env["step"] - 1) % world["coordinator_period"] == 0:
+        for k in range(DIRECTIVE_SIZE):
+            env["directive"][k] = clipped(action[k])
+
+
+@kernel
+def hunt(world, env, hosts, touched, key, action):
+    """Scans segments: finds compromised hosts, and raises false findings on clean ones when too eager."""
+    intensity_boost = boost(env, HUNT_DIRECTIVE, world["hunt_boost"])
+    scope_boost = boost(env, SCOPE_DIRECTIVE, world["scope_boost"])
+    env["false_scans"] = 0
+    is_hunting = False
+    for s in range(NUM_SEGMENTS):
+        intensity = min(1.0, level(action[s]) + intensity_boost)
+        scope = min(1.0, level(action[NUM_SEGMENTS + s]) + scope_boost)
+        env["detect_rate"][s] = 0.0
+        if intensity > world["hunt_threshold"]:
+            is_hunting = True
+            env["detect_rate"][s] = intensity * scope * world["detectability"]
+            env["total_scans"] += segment_size(world, s)
+            if intensity > world["false_scan_threshold"]:
+                clean = segment_size(world, s) - env["compromised"][s]
+                env["false_scans"] += binomial(clean, world["false_scan_rate"], key, FALSE_SCAN, s << 32)
+    env["false_positives"] += env["false_scans"]
+    if is_hunting:
+        find_intruders(world, env, hosts, touched, key)
+
+
+@kernel
+def find_intruders(world, env, hosts, touched, key):
+    """Looks at every undetected compromised host of the scanned segments; later stages are easier to see."""
+    for k in range(env["num_footholds"]):
+        host = touched[k]
+        record = hosts[host]
+        if record["is_compromised"] == 0 or record["is_detected"] != 0:
+            continue
+        chance = env["detect_rate"][segment_of(world, host)] * record["stage"]
+        if uniform(key, DETECT, host) < chance:
+            detect(world, env, hosts, host)
+            env["true_positives"] += 1
+            if env["detection_step"] < 0:
+                env["detection_step"] = env["step"]
+
+
+@kernel
+def respond(world, env, hosts, touched, key, action):
+    """Isolates detected hosts, cleans isolated ones, and tests for containment.
+
+    Segments do not interact, and within one every host is isolated before any is remediated; so clean hosts are dealt
+    with first, then each foothold in turn.
+    """
+    isolation_boost = boost(env, ISOLATION_DIRECTIVE, world["isolation_boost"])
+    env["isolations"] = 0
+    env["cost"] = 0.0
+    for s in range(NUM_SEGMENTS):
+        env["isolation"][s] = min(1.0, level(action[s]) + isolation_boost)
+        env["remediation"][s] = level(action[NUM_SEGMENTS + s])
+        if env["isolation"][s] > world["over_isolation_threshold"]:
+            mistakes = over_isolate(world, env, hosts, touched, key, s)
+            env["cost"] += world["over_isolation_cost"] * world["value"][s] * mistakes
+    for k in range(env["num_footholds"]):
+        host = touched[k]
+        if hosts[host]["is_compromised"] != 0:
+            treat(world, env, hosts, key, host)
+    num_compromised = total(env["compromised"])
+    if num_compromised > 0 and num_compromised == total(env["quarantined"]):
+        env["is_contained"] = 1
+        env["containment_step"] = env["step"]
+
+
+@kernel
+def treat(world, env, hosts, key, host):
+    """Isolation, then remediation, of one compromised host."""
+    record = hosts[host]
+    s = segment_of(world, host)
+    isolation, remediation = env["isolation"][s], env["remediation"][s]
+    is_case = record["is_detected"] != 0 and record["is_isolated"] == 0 and isolation > world["isolation_threshold"]
+    if is_case and uniform(key, ISOLATE, host) < isolation:
+        quarantine(world, env, hosts, host)
+        env["isolations"] += 1
+        env["cost"] += world["isolation_cost"] * world["value"][s]
+    is_case = record["is_isolated"] != 0 and remediation > world["remediation_threshold"]
+    if is_case and uniform(key, REMEDIATE, host) < remediation:
+        remediate(world, env, hosts, host)
+
+
+@kernel
+def over_isolate(world, env, hosts, touched, key, segment):
+    """Isolates each clean host with a small probability, isolated ones again. Returns how many were hit.
+
+    Geometric gaps between hits instead of a draw per host.
+    """
+    if world["over_isolation_rate"] <= 0.0:
+        return 0
+    host, end = world["start"][segment] - 1, world["start"][segment + 1]
+    index, mistakes = segment << 32, 0
+    while True:
+        gap = math.log(1.0 - uniform(key, OVER_ISOLATE, index)) * world["over_isolation_scale"]
+        index += 1
+        if gap >= end - host:
+            return mistakes
+        host += 1 + int(gap)
+        if host >= end:
+            return mistakes
+        if hosts[host]["is_compromised"] == 0:
+            mistakes += 1
+            if hosts[host]["is_isolated"] == 0:
+                cut_off(world, env, hosts, touched, host)
+
+
+@kernel
+def detection_credit(env, hosts, touched):
+    """Sum of stage / 5 over the hosts detected in this step, with the stage that the response left them at."""
+    credit = 0.0
+    for k in range(env["num_footholds"]):
+        record = hosts[touched[k]]
+        if record["is_fresh"] != 0:
+            record["is_fresh"] = 0
+            credit += record["stage"] / (MAX_STAGE + 1.0)
+    return credit
