@@ -1,0 +1,351 @@
+"""`hmarl-soc`: the command line. Arguments in, exit status out; the work is done by the other modules.
+
+Exit status: 0 done, 2 bad input (one line on standard error, no traceback), 130 interrupted with Ctrl-C.
+Heavy imports happen inside the commands, so that ``--help`` is quick and ``evaluate --policy`` needs no torch or ray.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+PROG = "hmarl-soc"
+DEFAULT_SCENARIO = "paper-v0"
+OUR_PACKAGES = ("soc_env", "policies", "experiments", "cyborg_bridge")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        args = build_parser().parse_args(argv)
+        status: int = args.run(args)
+        sys.stdout.flush()  # a reader that has gone shows here, not in the interpreter's shutdown
+        return status
+    except KeyboardInterrupt:
+        print(f"\n{PROG}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # for example `hmarl-soc evaluate ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not missing or missing in OUR_PACKAGES:
+            raise
+        return _fail(f'{missing} is not installed; this command needs: pip install "hmarl-soc[train]"')
+    except Exception as error:
+        from soc_env.errors import HMARLSOCError
+
+        if not isinstance(error, HMARLSOCError):
+            raise
+        return _fail(" ".join(str(error).split()))
+
+
+def _fail(message: str) -> int:
+    print(f"{PROG}: error: {message}", file=sys.stderr)
+    return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all our errors do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{PROG}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(
+        prog=PROG,
+        description="Four agents that learn together to run a security operations centre (SOC).",
+        epilog=f"`{PROG} COMMAND --help` lists a command's options.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_bench(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the version and stop")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import importlib.metadata
+
+        try:
+            version = importlib.metadata.version("hmarl-soc")
+        except importlib.metadata.PackageNotFoundError:
+            version = "(not installed: run from a source tree)"
+        print(PROG, version)
+        parser.exit(0)
+
+
+# --- train
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "train the four tiers together, then evaluate them beside scripted policies",
+        f"""examples:
+  {PROG} train --minutes 3 --out runs/first
+  {PROG} train --resume --out runs/first --minutes 10
+  {PROG} train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1
+The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
+Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the whole run, resumptions included.""",
+    )
+    _add_scenario(parser, DEFAULT_SCENARIO, DEFAULT_SCENARIO)
+    parser.add_argument("--seed", type=_integer(0), default=0, help="of simulator, networks and draws (default: 0)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=_positive_number, metavar="M", help="train for this long (default: 10)")
+    budget.add_argument("--steps", type=_integer(1), metavar="N", help="train for this many environment steps")
+    parser.add_argument(
+        "--workers", type=_integer(0), default=0, metavar="N", help="remote env runners; 0 (default): sample here"
+    )
+    parser.add_argument(
+        "--num-envs", type=_integer(1), default=64, metavar="N", help="environments of each env runner (default: 64)"
+    )
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="run folder (default: runs/SCENARIO-seedSEED)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the folder, with its own settings; only the budget is taken from here",
+    )
+    parser.add_argument(
+        "--adverse-start",
+        action="store_true",
+        help="start from actors biased to full hunting, isolation and remediation (reward about -2,000)",
+    )
+    parser.add_argument("--config", type=pathlib.Path, metavar="FILE", help="JSON file with settings of HMARLConfig")
+    parser.add_argument(
+        "--no-evaluation", dest="evaluation", action="store_false", help="skip the evaluation and the report at the end"
+    )
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    config = None if args.config is None else _read_config(args.config)
+    from experiments.train import train
+
+    train(
+        args.scenario,
+        seed=args.seed,
+        minutes=args.minutes,
+        steps=args.steps,
+        workers=args.workers,
+        out=args.out,
+        resume=args.resume,
+        overrides=_parse_overrides(args.override),
+        num_envs=args.num_envs,
+        adverse_start=args.adverse_start,
+        config=config,
+        evaluation=args.evaluation,
+    )
+    return 0
+
+
+def _read_config(path: pathlib.Path) -> dict[str, Any]:
+    from soc_env.errors import ConfigError
+
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config={path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"config={path}: is not JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"config={path}: holds a {type(config).__name__}, a JSON object of settings is allowed")
+    return config
+
+
+# --- evaluate
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        "measure a checkpoint or a scripted policy; never trains",
+        f"""examples:
+  {PROG} evaluate --policy rule-soar --episodes 2000
+  {PROG} evaluate --checkpoint runs/first --sampled
+  {PROG} evaluate --policy zeros --override num_hosts=1000 --json zeros.json
+Reward, MTTD, MTTR, FPR and CSR with 95 % intervals. The same seed gives the same episodes to every policy.""",
+    )
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument(
+        "--checkpoint", type=pathlib.Path, metavar="DIR", help="a checkpoint, or a run folder for its best one"
+    )
+    subject.add_argument("--policy", metavar="NAME", help="random, null, zeros, best-constant or rule-soar")
+    _add_scenario(parser, None, f"{DEFAULT_SCENARIO}, or what the checkpoint was trained on")
+    parser.add_argument("--episodes", type=_integer(1), default=500, metavar="N", help="default: 500")
+    parser.add_argument("--seed", type=_integer(0), default=0, help="seed of the evaluation (default: 0)")
+    parser.add_argument("--num-envs", type=_integer(1), default=512, metavar="N", help="stepped at once (default: 512)")
+    parser.add_argument(
+        "--sampled", action="store_true", help="draw a checkpoint's actions instead of taking the greedy ones"
+    )
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write settings, summary and every episode to FILE; without FILE print them instead of the table",
+    )
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from soc_env.errors import ConfigError
+
+    if args.sampled and args.checkpoint is None:
+        raise ConfigError("--sampled applies to --checkpoint only: scripted policies have one way of acting")
+    from experiments.evaluate import evaluate, evaluate_checkpoint, print_table, write_atomically
+
+    settings = {
+        "num_episodes": args.episodes,
+        "seed": args.seed,
+        "num_envs": args.num_envs,
+        "progress": _episode_counter(args.episodes),
+        **_parse_overrides(args.override),
+    }
+    if args.checkpoint is None:
+        result = evaluate(args.policy, args.scenario or DEFAULT_SCENARIO, **settings)
+    else:
+        result = evaluate_checkpoint(args.checkpoint, args.scenario, deterministic=not args.sampled, **settings)
+    if args.json == "-":
+        sys.stdout.write(result.to_json())
+        return 0
+    print_table({result.policy: result})
+    if args.json is not None:
+        try:
+            print(f"wrote {write_atomically(args.json, result.to_json())}")
+        except OSError as error:
+            raise ConfigError(f"--json={args.json}: cannot be written ({error.strerror})") from error
+    return 0
+
+
+def _episode_counter(num_episodes: int) -> Callable[[int], None] | None:
+    """Shows progress on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(num_finished: int) -> None:
+        end = "\r\x1b[K" if num_finished >= num_episodes else ""
+        print(f"\r{num_finished:,} of {num_episodes:,} episodes{end}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+# --- bench
+
+
+def _add_bench(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "bench",
+        "measure the speed of simulator, runners and learners on this machine",
+        f"""examples:
+  {PROG} bench --quick
+  {PROG} bench --only batched hosts --json bench.json --plot bench.png
+Rates are per CPU-second, so a busy machine disturbs them less.""",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats: about a minute")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="only these parts; an unknown one lists them")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the measurements to FILE")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw them into FILE (PNG)")
+    parser.set_defaults(run=_bench)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from experiments.bench import bench
+
+    bench(only=args.only, quick=args.quick, json_path=args.json, plot_path=args.plot)
+    return 0
+
+
+# --- shared arguments
+
+
+def _command(commands: Any, name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def _add_scenario(parser: argparse.ArgumentParser, default: str | None, help_default: str) -> None:
+    parser.add_argument(
+        "--scenario",
+        metavar="NAME",
+        default=default,
+        help=f"default: {help_default}",
+    )
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the scenario, for example num_hosts=500; can be given several times",
+    )
+
+
+def _parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["num_hosts=500", "redraw_vulnerabilities=false"]`` as a dict; values are JSON, or text where they are not."""
+    from soc_env.errors import ConfigError
+
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        key, is_pair, text = pair.partition("=")
+        if not is_pair or not key.isidentifier():
+            raise ConfigError(f"--override={pair}: KEY=VALUE is allowed, for example num_hosts=500")
+        if key in overrides:
+            raise ConfigError(f"--override={pair}: {key} was given twice, once is allowed")
+        try:
+            overrides[key] = json.loads(text.lower() if text.lower() in ("true", "false") else text)
+        except ValueError:
+            overrides[key] = text
+    return overrides
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: a whole number of at least {least} is")
+        return value
+
+    return parse
+
+
+def _positive_number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: a number above 0 is")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

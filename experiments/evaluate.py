@@ -1,0 +1,516 @@
+"""Evaluation: fixed episodes of a fixed policy, with intervals. Nothing here trains.
+
+How episodes are chosen. Episode i of an evaluation has a seed of its own, derived from the evaluation's seed and i
+alone, and plays in a slot of a batch of which only the first episode counts. So every episode that is started is also
+counted: taking the first `num_episodes` to finish instead would favour short episodes (here: quick containments, so a
+better score). It also follows that
+
+* the same seed gives the same result, byte for byte, and `num_envs` changes nothing but speed for a policy whose
+  actions do not depend on its batch (all scripted ones but "random", whose draws are per batch; a network's forward
+  pass may differ in the last bit between batch sizes),
+* all policies of a comparison meet the same episodes (same networks, same attacker draws), so their differences can
+  be taken in pairs, episode by episode.
+
+Intervals are 95 %: Student's t over episodes for means, Wilson's score interval for proportions (source: Wilson 1927,
+JASA 22). Episodes are independent, each with its own network, so no clustering is needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from soc_env.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from policies.scripted import Policy
+
+DEFAULT_NUM_ENVS = 512
+DEFAULT_NUM_EPISODES = 500
+CONFIDENCE = 0.95
+NORMAL_QUANTILE = 1.959963984540054  # of (1 + CONFIDENCE) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of `Simulator.episode_metrics`, and how to show it."""
+
+    name: str
+    label: str
+    unit: str = ""
+    scale: float = 1.0  # shown value = scale * value
+    decimals: int = 2
+    better: str = ""  # "higher", "lower" or "" for neither
+    is_proportion: bool = False
+    published: float | None = None  # HMARL-SOC's shown value (source: manuscript Table II, as in REFERENCE_AUDIT)
+
+    def format(self, value: float) -> str:
+        """The value as shown, without the unit."""
+        shown = self.scale * value
+        return f"{shown:.{0 if abs(shown) >= 100 else self.decimals}f}"
+
+
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column("reward", "Reward", decimals=2, better="higher", published=6.9),
+        Column("mttd", "MTTD", "steps", decimals=1, better="lower", published=16.8),
+        Column("mttr", "MTTR", "steps", decimals=1, better="lower", published=93.2),
+        Column("fpr", "FPR", "%", scale=100, decimals=3, better="lower", published=0.17),
+        Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", is_proportion=True, published=71.0),
+        Column("length", "Length", "steps", decimals=1),
+        Column("compromised", "Compromised", "hosts", better="lower"),
+        Column("exfiltrated", "Exfiltrated", "%", scale=100, decimals=1, better="lower", is_proportion=True),
+        Column("total_alerts", "Alerts"),
+        Column("true_positives", "True positives"),
+        Column("false_positives", "False positives", better="lower"),
+        Column("total_scans", "Host scans", decimals=0),
+    )
+}
+HEADLINE = ("reward", "mttd", "mttr", "fpr", "csr")
+"""The metrics of the printed table."""
+TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
+PUBLISHED = "published HMARL-SOC"
+
+
+# --- intervals
+
+
+def student_t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """The t with P(|T| < t) = confidence for an integer number of degrees of freedom.
+
+    Bisection on the exact finite series of the distribution (source: Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """
+    if degrees > 2000:  # first Cornish-Fisher term: relative error below 1e-6 from here
+        return NORMAL_QUANTILE + (NORMAL_QUANTILE**3 + NORMAL_QUANTILE) / (4 * degrees)
+    low, high = 0.0, math.pi / 2  # of theta = atan(t / sqrt(degrees))
+    for _ in range(60):
+        theta = (low + high) / 2
+        low, high = (theta, high) if _student_t_mass(theta, degrees) < confidence else (low, theta)
+    return math.sqrt(degrees) * math.tan((low + high) / 2)
+
+
+def _student_t_mass(theta: float, degrees: int) -> float:
+    """P(|T| < t) for theta = atan(t / sqrt(degrees))."""
+    is_odd = degrees % 2
+    cosine, sine = math.cos(theta), math.sin(theta)
+    orders = np.arange(2 + is_odd, degrees, 2)
+    series = 1 + float(np.cumprod((orders - 1) / orders * cosine**2).sum())
+    if not is_odd:
+        return sine * series
+    return 2 / math.pi * (theta + (sine * cosine * series if degrees > 1 else 0.0))
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % Student's t interval of the mean; a single value has none and gives (value, value)."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, mean
+    half = student_t_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def wilson_interval(num_successes: int, num_trials: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a proportion; unlike the normal one it stays in [0, 1] and is never empty."""
+    share, z2 = num_successes / num_trials, NORMAL_QUANTILE**2
+    center = (share + z2 / (2 * num_trials)) / (1 + z2 / num_trials)
+    spread = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / num_trials + z2 / (4 * num_trials**2))
+    half = spread / (1 + z2 / num_trials)
+    low = 0.0 if num_successes == 0 else center - half
+    high = 1.0 if num_successes == num_trials else center + half
+    return low, high
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over episodes with its standard deviation and 95 % interval."""
+
+    mean: float
+    std: float  # over episodes, ddof = 1
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: np.ndarray, is_proportion: bool = False) -> Estimate:
+        """From one value per episode, ``(num_episodes,)``; proportions are 0 or 1."""
+        values = np.asarray(values, np.float64)
+        std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        if is_proportion:
+            low, high = wilson_interval(int(np.count_nonzero(values)), len(values))
+        else:
+            low, high = mean_interval(values)
+        return cls(float(values.mean()), std, low, high)
+
+    def format(self, column: Column) -> str:
+        """For example ``10.68 [10.50, 10.85]``."""
+        return f"{column.format(self.mean)} [{column.format(self.low)}, {column.format(self.high)}]"
+
+
+# --- results
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """What came out, and everything needed to repeat it.
+
+    Attributes:
+        policy: name of the policy.
+        settings: scenario and its hash, overrides, seed, episodes, environments per batch, versions, git commit.
+        episodes: one column per metric, each ``(num_episodes,) float64``, and ``seed``, ``(num_episodes,) int64``.
+        summary: estimate per metric of `COLUMNS`.
+    """
+
+    policy: str
+    settings: dict[str, Any]
+    episodes: dict[str, np.ndarray]
+    summary: dict[str, Estimate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the same for the same seed: no timestamps, no durations."""
+        return {
+            "policy": self.policy,
+            **self.settings,
+            "summary": {name: dataclasses.asdict(estimate) for name, estimate in self.summary.items()},
+            "episodes": {name: column.tolist() for name, column in self.episodes.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EvaluationResult:
+        """The inverse of `to_dict`, for reports made later."""
+        own = ("policy", "summary", "episodes")
+        return cls(
+            policy=data["policy"],
+            settings={key: value for key, value in data.items() if key not in own},
+            episodes={key: np.asarray(column) for key, column in data["episodes"].items()},
+            summary={key: Estimate(**estimate) for key, estimate in data["summary"].items()},
+        )
+
+    def to_json(self) -> str:
+        """One line per entry of `to_dict`, so that files can be read and compared by eye."""
+        return to_json(self.to_dict())
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over the episodes, in the simulator's unit (shares, not per cent)."""
+        return self.summary[metric].mean
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """A JSON object with one entry a line at the first two levels."""
+    lines = []
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in value.items())
+            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def write_atomically(path: str | os.PathLike[str], text: str) -> pathlib.Path:
+    """Write a UTF-8 file so that a reader sees the old or the new content, never a part. Makes missing folders."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(partial, 0o666 & ~umask)  # mkstemp's 0600 would hide results from colleagues
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+    return path
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what the result depends on, and the git commit when run from a checkout of this project."""
+    packages = ("hmarl-soc", "numpy", "numba", "torch", "ray")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "git_hash": git_hash()}
+
+
+def git_hash() -> str | None:
+    """The checkout's commit, with "-dirty" when tracked files were changed; None when installed as a package."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None  # somebody else's repository, with this package installed somewhere below it
+        is_dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git("rev-parse", "HEAD") + ("-dirty" if is_dirty else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+# --- running episodes
+
+
+def episode_seeds(seed: int, num_episodes: int) -> np.ndarray:
+    """Seed of each episode, ``(num_episodes,) int64`` below 2**53; a longer evaluation starts with the same ones."""
+    words = np.random.SeedSequence([0xE7A1, seed]).generate_state(num_episodes, np.uint64)
+    return (words >> np.uint64(11)).astype(np.int64)  # 53 bits survive JSON readers that know doubles only
+
+
+def run_episodes(
+    policy: Policy,
+    make_simulator: Callable[[int, list[int]], Any],
+    num_episodes: int,
+    seed: int,
+    num_envs: int = DEFAULT_NUM_ENVS,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Play episodes and return their metrics.
+
+    Args:
+        policy: a callable policy, see `policies.scripted`.
+        make_simulator: ``(num_envs, seeds) -> simulator`` with autoreset, one seed per environment.
+        num_episodes: how many episodes; each gets a slot of its own, see the module's text.
+        seed: of the evaluation.
+        num_envs: slots played at once.
+        progress: called with the number of episodes finished so far.
+
+    Returns:
+        ``(num_episodes,)`` structured array, the simulator's `episode_metrics` of each episode in order of its seed.
+    """
+    seeds = episode_seeds(seed, num_episodes)
+    batches = []
+    for start in range(0, num_episodes, num_envs):
+        batch_seeds = seeds[start : start + num_envs].tolist()
+        policy.reset(int(np.random.SeedSequence([0x9011, seed, start]).generate_state(1)[0]))
+        batches.append(_first_episodes(policy, make_simulator(len(batch_seeds), batch_seeds)))
+        if progress is not None:
+            progress(start + len(batch_seeds))
+    return np.concatenate(batches)
+
+
+def _first_episodes(policy: Policy, simulator: Any) -> np.ndarray:
+    """Metrics of the first episode of every slot, however long it takes; what a slot plays after it is ignored."""
+    simulator.reset()
+    metrics = simulator.episode_metrics.copy()
+    is_open = np.ones(simulator.num_envs, bool)
+    while is_open.any():
+        for agent, action in policy(simulator.observations, simulator.decides).items():
+            simulator.actions[agent][...] = action
+        simulator.step()
+        has_finished = is_open & (simulator.terminated | simulator.truncated)
+        metrics[has_finished] = simulator.episode_metrics[has_finished]
+        is_open &= ~has_finished
+    return metrics
+
+
+def evaluate(
+    policy: Policy | str,
+    scenario: str = "paper-v0",
+    num_episodes: int = DEFAULT_NUM_EPISODES,
+    seed: int = 0,
+    *,
+    num_envs: int = DEFAULT_NUM_ENVS,
+    name: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    **overrides: Any,
+) -> EvaluationResult:
+    """Evaluate a policy on a scenario.
+
+    Args:
+        policy: a callable policy, or the name of a scripted one.
+        scenario: name of the scenario.
+        num_episodes: episodes, at least 1.
+        seed: of the evaluation, at least 0.
+        num_envs: environments stepped at once; the default is part of what makes result files repeatable.
+        name: how the result is called; a scripted policy's own name by default.
+        progress: called with the number of episodes finished so far.
+        **overrides: fields of the scenario to change.
+
+    Raises:
+        ConfigError: a number out of range or an unknown scripted policy.
+        ScenarioError: an unknown scenario or a bad override.
+    """
+    import soc_env
+
+    for field, value, least in (("num_episodes", num_episodes, 1), ("seed", seed, 0), ("num_envs", num_envs, 1)):
+        if value < least:
+            raise ConfigError(f"{field}={value} is out of range: at least {least} is allowed")
+    configured = soc_env.make_scenario(scenario, **overrides)
+
+    def make_simulator(size: int, seeds: list[int]) -> soc_env.Simulator:
+        return soc_env.Simulator(configured, num_envs=size, seed=seeds)
+
+    if isinstance(policy, str):
+        name = name or policy
+        policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed)
+    rows = run_episodes(policy, make_simulator, num_episodes, seed, num_envs, progress)
+    columns = {key: rows[key].astype(np.float64) for key in COLUMNS}
+    settings = {
+        "scenario": scenario,
+        "scenario_hash": configured.hash(),
+        "overrides": {key: configured.to_dict()[key] for key in overrides},
+        "seed": seed,
+        "num_episodes": num_episodes,
+        "num_envs": num_envs,
+        **provenance(),
+    }
+    return EvaluationResult(
+        policy=name or type(policy).__name__,
+        settings=settings,
+        episodes={"seed": episode_seeds(seed, num_episodes), **columns},
+        summary={key: Estimate.of(columns[key], column.is_proportion) for key, column in COLUMNS.items()},
+    )
+
+
+def evaluate_checkpoint(
+    checkpoint: str | os.PathLike[str],
+    scenario: str | None = None,
+    *,
+    deterministic: bool = True,
+    seed: int = 0,
+    **arguments: Any,
+) -> EvaluationResult:
+    """Evaluate a trained checkpoint on the scenario it was trained on; needs torch, never trains.
+
+    Args:
+        checkpoint: the checkpoint's folder, or a run folder for its best one.
+        scenario: the scenario's name if the caller insists on one.
+        deterministic: greedy actions; otherwise drawn as in training.
+        seed: of the evaluation, and of drawn actions.
+        **arguments: the other arguments of `evaluate`; overrides come on top of those of the training.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, truncated or of another scenario.
+    """
+    import policies
+
+    policy = policies.load_policy(_checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
+    name = "HMARL (greedy)" if deterministic else "HMARL (sampled)"
+    overrides = {**policy.manifest["overrides"], **arguments}
+    return evaluate(policy, policy.manifest["scenario"], seed=seed, name=name, **overrides)
+
+
+def _checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A run folder stands for its best checkpoint, or its last one while none has been validated."""
+    for name in ("best", "last"):
+        if (inside := pathlib.Path(path) / "checkpoints" / name).is_dir():
+            return inside
+    return pathlib.Path(path)
+
+
+def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0) -> Policy:
+    """Build a scripted policy by name; ConfigError with a hint when there is none of that name."""
+    from policies.scripted import SCRIPTED
+
+    if name not in SCRIPTED:
+        raise ConfigError(unknown_name("policy", name, SCRIPTED))
+    return SCRIPTED[name](action_spaces, seed)
+
+
+# --- comparison
+
+
+def compare(
+    policies: Mapping[str, Policy | str],
+    scenario: str = "paper-v0",
+    num_episodes: int = DEFAULT_NUM_EPISODES,
+    seed: int = 0,
+    *,
+    num_envs: int = DEFAULT_NUM_ENVS,
+    progress: Callable[[str, int], None] | None = None,
+    **overrides: Any,
+) -> dict[str, EvaluationResult]:
+    """Evaluate several policies on the very same episodes.
+
+    Args:
+        policies: name -> callable policy or name of a scripted one, in the order of the table.
+        progress: called with a policy's name and the number of its episodes finished so far.
+
+    Returns:
+        name -> result, in the same order. The other arguments are those of `evaluate`.
+    """
+    results = {}
+    for name, policy in policies.items():
+        report = None if progress is None else functools.partial(progress, name)
+        results[name] = evaluate(
+            policy, scenario, num_episodes, seed, num_envs=num_envs, name=name, progress=report, **overrides
+        )
+    return results
+
+
+def paired_gain(result: EvaluationResult, reference: EvaluationResult, metric: str = "reward") -> Estimate:
+    """What `result` adds to `reference`, from differences episode by episode of the same seeds.
+
+    Raises:
+        ValueError: the two did not play the same episodes.
+    """
+    same_scenario = result.settings["scenario_hash"] == reference.settings["scenario_hash"]
+    if not same_scenario or not np.array_equal(result.episodes["seed"], reference.episodes["seed"]):
+        raise ValueError(f"{result.policy!r} and {reference.policy!r} did not play the same episodes")
+    return Estimate.of(result.episodes[metric] - reference.episodes[metric])
+
+
+def table_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of `HEADLINE` metrics, as shown; paper-v0's ends with the published figures."""
+    columns = [COLUMNS[name] for name in HEADLINE]
+    header = ["policy"] + [f"{c.label} [{c.unit}]" if c.unit else c.label for c in columns]
+    rows = [[name] + [result.summary[c.name].format(c) for c in columns] for name, result in results.items()]
+    if all(result.settings["scenario"] == "paper-v0" for result in results.values()):
+        rows.append([PUBLISHED] + ["" if c.published is None else f"{c.published:g}" for c in columns])
+    return header, rows
+
+
+def print_table(results: Mapping[str, EvaluationResult], file: TextIO | None = None) -> None:
+    """Print the table, with rich where it is installed and as plain text elsewhere."""
+    file = file or sys.stdout
+    header, rows = table_rows(results)
+    settings = next(iter(results.values())).settings
+    caption = (
+        f"mean [95 % interval] of {settings['num_episodes']} episodes of {settings['scenario']}"
+        f" ({settings['scenario_hash']}), seed {settings['seed']}"
+    )
+    try:
+        import rich.box
+        import rich.console
+        import rich.table
+        import rich.text
+    except ImportError:
+        _print_plain_table(header, rows, caption, file)
+        return
+    is_narrow = file.isatty() and rich.console.Console(file=file).width < 125
+    table = rich.table.Table(caption=caption, caption_justify="left", box=rich.box.SIMPLE_HEAD)
+    for column, title in enumerate(header):
+        table.add_column(rich.text.Text(title), justify="right" if column else "left", no_wrap=True)
+    for name, *cells in rows:
+        if is_narrow:
+            cells = [cell.replace(" ", "\n", 1) for cell in cells]  # the interval below its mean
+        style = "dim" if name == PUBLISHED else None
+        table.add_row(*(rich.text.Text(cell) for cell in (name, *cells)), style=style)
+    rich.console.Console(file=file, width=240).print(table)  # a long line is better than a cut number
+
+
+def _print_plain_table(header: list[str], rows: list[list[str]], caption: str, file: TextIO) -> None:
+    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+    for row in [header, ["-" * width for width in widths], *rows]:
+        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("  ".join(cells).rstrip(), file=file)
+    print(caption, file=file)

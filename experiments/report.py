@@ -1,0 +1,346 @@
+"""One self-contained HTML page about a run: what was learned, beside what, and with which settings.
+
+No network, no scripts: text, a table, and charts drawn by matplotlib as SVG inside the file. Written atomically.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import json
+import os
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.evaluate import (
+    COLUMNS,
+    HEADLINE,
+    PUBLISHED,
+    TRAINED,
+    UNTRAINED,
+    Column,
+    Estimate,
+    EvaluationResult,
+    paired_gain,
+    table_rows,
+    write_atomically,
+)
+from soc_env.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STRONG, SOFT, GREY, INK, RED = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b3362b"
+
+FLOORS = ("random", "null")  # rows that may leave a chart, so that the policies worth comparing fill it
+STEPS, VALIDATION = "steps", "validation_"  # a column of progress.csv, and a prefix
+TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
+VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
+CURVE_TEXT = """<h2>Learning curve</h2><p class=note>Light: the episodes trained on, exploration included.
+Dark: greedy validation episodes, which choose the best checkpoint. The comparison above uses other episodes.</p>"""
+
+MEANING = {
+    "reward": "sum of the four reward terms over an episode",
+    "mttd": "mean time to detect: step of the first detection; the episode limit if there was none",
+    "mttr": "mean time to respond: step of containment, from the start; the episode limit if there was none",
+    "fpr": "false positives per clean host scan",
+    "csr": "containment success rate: share of episodes in which every compromised host ended up isolated",
+}
+
+
+def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Write ``report.html`` into a run folder, from the files of the run.
+
+    Args:
+        folder: holds ``evaluation.json`` (name -> `EvaluationResult.to_dict`) and, where there was training,
+            ``progress.csv`` and ``config.json``.
+
+    Returns:
+        The path written.
+
+    Raises:
+        CheckpointError: there is no evaluation to report.
+    """
+    folder = pathlib.Path(folder)
+    results = {name: EvaluationResult.from_dict(data) for name, data in _read_json(folder / "evaluation.json").items()}
+    config = _read_json(folder / "config.json") if (folder / "config.json").exists() else None
+    return write_atomically(folder / "report.html", page(results, read_progress(folder / "progress.csv"), config))
+
+
+def page(
+    results: Mapping[str, EvaluationResult],
+    curve: Mapping[str, np.ndarray] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> str:
+    """The page as text.
+
+    Args:
+        results: name -> result, as `experiments.evaluate.compare` gives them.
+        curve: the learning curve, as `read_progress` gives it.
+        config: the run's configuration, shown in full.
+    """
+    settings = next(iter(results.values())).settings
+    title = f"HMARL-SOC on {settings['scenario']}" + (f", seed {config['seed']}" if config else "")
+    sections = [
+        _lead(results),
+        "<h2>Comparison</h2>",
+        _table(results),
+        f"<p class=note>Mean [95&nbsp;% interval] of {settings['num_episodes']:,} episodes, the same for every policy."
+        f" Student's t; Wilson for CSR. {_published_note(settings)}</p>",
+        _picture(draw_bars(results), "The same numbers as bars with 95 % intervals; an arrow marks a bar that is cut"),
+        "" if curve is None else CURVE_TEXT + _picture(draw_curve(curve, results), "Learning curve"),
+        "<h2>Reading the columns</h2>",
+        _definitions({COLUMNS[key].label: MEANING[key] for key in HEADLINE}),
+        "<h2>How to repeat this</h2>",
+        _definitions(_settings(settings, config)),
+        "" if config is None else _details("Full configuration of the run", config),
+    ]
+    return PAGE.format(title=html.escape(title), body="\n".join(section for section in sections if section))
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"report: {str(path)!r} cannot be read ({error})") from error
+
+
+# --- text
+
+
+def _lead(results: Mapping[str, EvaluationResult]) -> str:
+    """The finding in a sentence: what training added to the untrained network, and the level reached."""
+    if TRAINED not in results:
+        return ""
+    trained, reward = results[TRAINED], COLUMNS["reward"]
+    sentence = f"The trained team reaches a reward of <b>{reward.format(trained.summary['reward'].mean)}</b>"
+    csr = trained.summary["csr"].mean
+    sentence += f" and contains <b>{COLUMNS['csr'].format(csr)}&nbsp;%</b> of the attacks."
+    if UNTRAINED in results:
+        gain = paired_gain(trained, results[UNTRAINED])
+        if gain.low > 0:
+            finding = f"Training adds <b>{reward.format(gain.mean)}</b> to the untrained network's reward"
+        elif gain.high < 0:
+            finding = f"Training costs <b>{reward.format(-gain.mean)}</b> of the untrained network's reward"
+        else:
+            finding = "Training has not changed the reward by more than chance"
+        interval = f"{reward.format(gain.low)} to {reward.format(gain.high)}"
+        sentence += f" {finding} (difference on the same episodes: 95&nbsp;% interval {interval})."
+    return f"<p class=lead>{sentence}</p>"
+
+
+def _published_note(settings: Mapping[str, Any]) -> str:
+    if settings["scenario"] != "paper-v0":
+        return ""
+    return (
+        "Published figures: manuscript, Table II, from the last 2,000 of 10,000 training episodes with exploration on. "
+        "On paper-v0 small outputs already score well (see <i>zeros</i>), so an untrained network looks good: "
+        "what counts is what training adds."
+    )
+
+
+def _table(results: Mapping[str, EvaluationResult]) -> str:
+    header, rows = table_rows(results)
+    lines = [
+        "<table><thead><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in header) + "</tr></thead><tbody>"
+    ]
+    for row in rows:
+        kind = {TRAINED: " class=trained", PUBLISHED: " class=published"}.get(row[0], "")
+        cells = "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])
+        lines.append(f"<tr{kind}><th scope=row>{html.escape(row[0])}</th>{cells}</tr>")
+    return "\n".join([*lines, "</tbody></table>"])
+
+
+def _cell(text: str) -> str:
+    """A number large, its interval small below it."""
+    value, _, interval = text.partition(" ")
+    return html.escape(value) + (f"<small>{html.escape(interval)}</small>" if interval else "")
+
+
+def _settings(settings: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, str]:
+    rows = {
+        "scenario": f"{settings['scenario']} (hash {settings['scenario_hash']})",
+        "overrides": ", ".join(f"{key}={value}" for key, value in settings["overrides"].items()) or "none",
+        "evaluation": f"seed {settings['seed']}, {settings['num_episodes']} episodes, {settings['num_envs']} at once",
+        "versions": ", ".join(f"{name} {version}" for name, version in settings["versions"].items()),
+        "git commit": settings["git_hash"] or "not run from a checkout",
+    }
+    if config and "command" in config:
+        rows = {"command": shlex.join(["hmarl-soc", *config["command"][1:]]), **rows}
+    return rows
+
+
+def _definitions(rows: Mapping[str, str]) -> str:
+    return "<dl>" + "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in rows.items()) + "</dl>"
+
+
+def _details(summary: str, data: Mapping[str, Any]) -> str:
+    text = html.escape(json.dumps(data, indent=2, default=str))
+    return f"<details><summary>{summary}</summary><pre>{text}</pre></details>"
+
+
+# --- charts
+
+
+def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
+    """One panel per headline metric, one bar per policy, with intervals and the published figure as a line."""
+    figure, axes = _panels(1, len(HEADLINE), width=13.0, height=0.9 + 0.42 * len(results), sharey=True)
+    names = list(results)
+    is_paper = all(result.settings["scenario"] == "paper-v0" for result in results.values())
+    for panel, key in zip(axes[0], HEADLINE, strict=True):
+        column = COLUMNS[key]
+        published = column.published if is_paper else None
+        values = {name: column.scale * result.summary[key].mean for name, result in results.items()}
+        in_focus = [value for name, value in values.items() if name not in FLOORS] or list(values.values())
+        panel.set_xlim(*bar_limits([*in_focus, *([] if published is None else [published])], list(values.values())))
+        for row, name in enumerate(names):
+            _draw_bar(panel, row, name, results[name].summary[key], column)
+        if published is not None:
+            panel.axvline(published, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, zorder=3)
+            panel.text(published, -0.72, f"published {published:g}", color=RED, fontsize=8, ha="center", va="bottom")
+        if column.is_proportion:
+            panel.set_xticks([0, 25, 50, 75, 100])
+        panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left", pad=16)
+    axes[0][0].set_yticks(range(len(names)), names, fontsize=10)
+    for label in axes[0][0].get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() == TRAINED else "normal")
+    axes[0][0].set_ylim(len(names) - 0.4, -0.6)
+    return figure
+
+
+def _draw_bar(panel: Axes, row: int, name: str, estimate: Estimate, column: Column) -> None:
+    """A bar with its interval and number; where it leaves the panel it is cut, with an arrow at the number."""
+    mean, low, high = (column.scale * value for value in (estimate.mean, estimate.low, estimate.high))
+    left, right = panel.get_xlim()
+    color = {TRAINED: STRONG, UNTRAINED: SOFT}.get(name, GREY)
+    panel.barh(row, min(max(mean, left), right), color=color, height=0.66, zorder=2)
+    text = column.format(estimate.mean)
+    style: dict[str, Any] = {"va": "center", "fontsize": 8.5, "zorder": 5}
+    if mean < left:
+        panel.annotate(f"◀ {text}", (left, row), xytext=(3, 0), textcoords="offset points", **style)
+    elif mean > right:
+        panel.annotate(f"{text} ▶", (right, row), xytext=(-3, 0), textcoords="offset points", ha="right", **style)
+    else:
+        panel.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color=INK, linewidth=1.1, capsize=2.5, zorder=4)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        panel.annotate(text, (max(high, 0.0), row), xytext=(5, 0), textcoords="offset points", bbox=box, **style)
+
+
+def bar_limits(in_focus: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Limits of a bar panel: all of the values in focus and room for numbers; others may be cut, not dwarf them."""
+    bottom, top = min([*in_focus, 0.0]), max([*in_focus, 0.0])
+    span = (top - bottom) or 1.0
+    has_cut = min(values) < bottom - 0.1 * span
+    return bottom - (0.5 * span if has_cut else 0.1 * span if bottom < 0 else 0.0), top + 0.42 * span
+
+
+def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, EvaluationResult]) -> Figure:
+    """Training as it went, one panel per headline metric over environment steps; the yardsticks as lines beside it."""
+    figure, axes = _panels(1, len(HEADLINE), width=13.0, height=2.9)
+    is_paper = all(result.settings["scenario"] == "paper-v0" for result in results.values())
+    for panel, key in zip(axes[0], HEADLINE, strict=True):
+        column = COLUMNS[key]
+        for name, style in ((key, TRAINING_STYLE), (VALIDATION + key, VALIDATION_STYLE)):
+            is_known = np.isfinite(curve[name])  # iterations without a finished or a validation episode have no mean
+            panel.plot(curve[STEPS][is_known], column.scale * curve[name][is_known], **style)
+        for name, color in ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c")):
+            if name in results:
+                level = column.scale * results[name].mean(key)
+                panel.axhline(level, color=color, linestyle=(0, (4, 3)), linewidth=1.2, label=name)
+        if is_paper and column.published is not None:
+            panel.axhline(column.published, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="published")
+        if np.nanmin([*curve[key], 0.0]) < -50:  # an adverse start: thousands below zero, then single digits above
+            panel.set_yscale("symlog", linthresh=10)
+        panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left")
+        panel.xaxis.set_major_formatter(_short_number)
+        panel.locator_params(axis="x", nbins=4)
+        panel.set_xlabel("environment steps", fontsize=8.5)
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9
+    )
+    return figure
+
+
+def read_progress(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
+    """Steps and headline metrics of a run's progress.csv, NaN where empty; None when there are fewer than two rows.
+
+    Columns: steps, the metrics of training episodes, and the same with "validation_" before.
+    """
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = (STEPS, *HEADLINE, *(VALIDATION + key for key in HEADLINE))
+    columns = {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+    return columns if len(rows) > 1 else None
+
+
+def _short_number(value: float, _: int) -> str:
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _panel_title(column: Column) -> str:
+    unit = f" [{column.unit}]" if column.unit else ""
+    return f"{column.label}{unit}, {column.better} is better"
+
+
+def _panels(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False)
+    for panel in axes.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color("#9aa1a9")
+        panel.tick_params(labelsize=8.5, colors=INK, length=3)
+        panel.grid(axis="both", color="#e7e9ec", linewidth=0.7, zorder=0)
+        panel.set_axisbelow(True)
+    return figure, axes
+
+
+def _picture(figure: Figure, alternative: str) -> str:
+    """The figure as an SVG inside an <img>, where its ids cannot clash with another's."""
+    import matplotlib
+
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "hmarl-soc"}):  # the same figure gives the same bytes
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    data = base64.b64encode(file.getvalue().encode()).decode()
+    return f'<img alt="{html.escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #20262d; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.6rem; margin: 0 0 .5rem; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
+.lead {{ font-size: 1.1rem; border-left: 4px solid #0b6e8a; padding-left: .8rem; }}
+.note {{ color: #5b636c; font-size: .88rem; }}
+table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #e3e6e9; }}
+th:first-child {{ text-align: left; font-weight: 500; }} thead th {{ border-bottom: 2px solid #20262d; }}
+td small {{ display: block; color: #5b636c; font-size: .75rem; }}
+tr.trained {{ background: #e6f2f5; }} tr.trained th, tr.trained td {{ font-weight: 700; }}
+tr.trained small {{ font-weight: 400; }}
+tr.published {{ color: #b3362b; font-style: italic; }}
+img {{ width: 100%; margin-top: .8rem; }}
+dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; font-size: .92rem; }} dd {{ margin: 0; }}
+dt {{ color: #5b636c; }}
+pre {{ background: #f5f6f7; padding: 1rem; overflow: auto; font-size: .8rem; }}
+</style></head><body>
+<h1>{title}</h1>
+{body}
+</body></html>
+"""
