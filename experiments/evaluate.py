@@ -89,6 +89,7 @@ PUBLISHED = "published HMARL-SOC"
 # --- intervals
 
 
+@functools.cache
 def student_t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
     """The t with P(|T| < t) = confidence for an integer number of degrees of freedom.
 
@@ -249,6 +250,7 @@ def provenance() -> dict[str, Any]:
     return {"versions": versions, "git_hash": git_hash()}
 
 
+@functools.cache
 def git_hash() -> str | None:
     """The checkout's commit, with "-dirty" when tracked files were changed; None when installed as a package."""
     root = pathlib.Path(__file__).resolve().parent.parent

@@ -19,10 +19,10 @@ NumPy only: no torch, no ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Discrete
 
 from soc_env.errors import ConfigError
 from soc_env.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
@@ -42,6 +42,7 @@ ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(len(ACTIONS[TRIAGE]))
 
 Observations = Mapping[str, np.ndarray]
 Actions = dict[str, np.ndarray]
+Spaces = Mapping[str, Any]  # agent -> Box or Discrete; gymnasium's Space itself has neither bounds nor n
 
 
 class Policy(Protocol):
@@ -57,7 +58,7 @@ class Policy(Protocol):
 class RandomPolicy:
     """Uniform over every action space, from a generator of its own (never the simulator's)."""
 
-    def __init__(self, action_spaces: Mapping[str, Space], seed: int = 0) -> None:
+    def __init__(self, action_spaces: Spaces, seed: int = 0) -> None:
         for agent, space in action_spaces.items():
             if not (isinstance(space, Discrete) or (isinstance(space, Box) and space.is_bounded())):
                 raise ConfigError(f"random policy: {agent} has {space}; bounded Box and Discrete are allowed")
@@ -71,10 +72,10 @@ class RandomPolicy:
         num_envs = len(decides)
         return {agent: self._draw(space, num_envs) for agent, space in self.action_spaces.items()}
 
-    def _draw(self, space: Space, num_envs: int) -> np.ndarray:
+    def _draw(self, space: Any, num_envs: int) -> np.ndarray:
         if isinstance(space, Discrete):
-            return self._generator.integers(space.start, space.start + space.n, num_envs, dtype=np.int32)
-        assert isinstance(space, Box)
+            first = int(space.start)
+            return self._generator.integers(first, first + int(space.n), num_envs, dtype=np.int32)
         unit = self._generator.random((num_envs, *space.shape), dtype=np.float32)
         return space.low + unit * (space.high - space.low)
 
@@ -86,7 +87,7 @@ class ConstantPolicy:
         constants: agent -> its action, ``(dim,)`` for Box or a scalar for Discrete.
     """
 
-    def __init__(self, action_spaces: Mapping[str, Space], constants: Mapping[str, np.ndarray | int]) -> None:
+    def __init__(self, action_spaces: Spaces, constants: Mapping[str, np.ndarray | int]) -> None:
         self.constants = {}
         for agent, space in action_spaces.items():
             action = np.asarray(constants[agent], dtype=np.int32 if isinstance(space, Discrete) else np.float32)
@@ -162,7 +163,7 @@ class RuleSoarPolicy:
     ISOLATION = 0.89  # containment happens above 0.5
     REMEDIATION = 0.6  # eradication happens above 0.5
 
-    def __init__(self, action_spaces: Mapping[str, Space], seed: int = 0) -> None:
+    def __init__(self, action_spaces: Spaces, seed: int = 0) -> None:
         for agent, size in ((HUNTER, 2 * NUM_SEGMENTS), (ORCHESTRATOR, 2 * NUM_SEGMENTS), (COORDINATOR, 1)):
             space = action_spaces[agent]
             if not isinstance(space, Box) or space.shape[0] < size:
@@ -244,13 +245,13 @@ def _setting(level: np.ndarray) -> np.ndarray:
     return (2 * level - 1).astype(np.float32)
 
 
-def null_policy(action_spaces: Mapping[str, Space], seed: int = 0) -> ConstantPolicy:
+def null_policy(action_spaces: Spaces, seed: int = 0) -> ConstantPolicy:
     """Nothing is hunted, nothing is contained; triage enriches, which removes no alert."""
     constants = {a: ENRICH if isinstance(s, Discrete) else s.low for a, s in action_spaces.items()}
     return ConstantPolicy(action_spaces, constants)
 
 
-def zeros_policy(action_spaces: Mapping[str, Space], seed: int = 0) -> ConstantPolicy:
+def zeros_policy(action_spaces: Spaces, seed: int = 0) -> ConstantPolicy:
     """All zeros with triage "enrich": 10.7 reward, CSR 97.5 %, FPR 0 on ``paper-v0`` (source: REFERENCE_AUDIT, item 1).
 
     In effect hunting at intensity 0.65 and scope 0.60, isolation at 0.60, no remediation. Triage "escalate" instead
@@ -260,7 +261,7 @@ def zeros_policy(action_spaces: Mapping[str, Space], seed: int = 0) -> ConstantP
     return ConstantPolicy(action_spaces, constants)
 
 
-def best_constant_policy(action_spaces: Mapping[str, Space], seed: int = 0) -> ConstantPolicy:
+def best_constant_policy(action_spaces: Spaces, seed: int = 0) -> ConstantPolicy:
     """The best constant known on ``paper-v0``: 11.35 reward, CSR 99.25 %, FPR 0 (source: REFERENCE_AUDIT, item 1).
 
     Directive -1 (adds nothing), hunting at intensity 0.699 (false scans start at 0.7) and scope 1, isolation at 0.899

@@ -1,0 +1,133 @@
+"""The report page: complete, self-contained, safe to open, and written whole or not at all."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from experiments import report
+from experiments.evaluate import COLUMNS, HEADLINE, TRAINED, UNTRAINED, EvaluationResult, compare
+from soc_env.errors import CheckpointError
+
+POLICIES = {
+    "random": "random",
+    "null": "null",
+    "<rule> & soar": "rule-soar",
+    UNTRAINED: "zeros",
+    TRAINED: "best-constant",
+}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, EvaluationResult]:
+    return compare(POLICIES, num_episodes=60, seed=4)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, results: dict[str, EvaluationResult]) -> Path:
+    """A run folder as training leaves it."""
+    (tmp_path / "evaluation.json").write_text(json.dumps({name: result.to_dict() for name, result in results.items()}))
+    config = {"seed": 17, "command": ["hmarl-soc", "train", "--minutes", "3"], "config": {"replay_alpha": "<b>0.6"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with open(tmp_path / "progress.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["iteration", "steps", *HEADLINE, *(f"validation_{key}" for key in HEADLINE)])
+        writer.writerow([1, 1024, *[""] * 10])  # no episode has finished yet
+        for k in range(2, 9):
+            writer.writerow([k, 1024 * k, k, 9, 30, 0.001, 0.9, *([11, 8, 20, 0, 0.99] if k % 3 == 0 else [""] * 5)])
+    return tmp_path
+
+
+def test_every_row_and_number_is_there(folder: Path, results: dict[str, EvaluationResult]) -> None:
+    path = report.write_report(folder)
+    assert path == folder / "report.html"
+    page = path.read_text()
+    rows = re.findall(r"<tr[^>]*><th scope=row>(.*?)</th>(.*?)</tr>", page)
+    names = [name for name, _ in rows]
+    assert names == ["random", "null", "&lt;rule&gt; &amp; soar", UNTRAINED, TRAINED, "published HMARL-SOC"]
+    for (_, cells), result in zip(rows, results.values(), strict=False):
+        for key in HEADLINE:
+            estimate, column = result.summary[key], COLUMNS[key]
+            assert f"<td>{column.format(estimate.mean)}<small>[{column.format(estimate.low)}, " in cells
+    for shown in ("hash " + results["null"].settings["scenario_hash"], "seed 17", "hmarl-soc train --minutes 3"):
+        assert shown in page
+    assert page.count("<img ") == 2  # bars and learning curve
+
+
+def test_the_page_needs_no_network_and_runs_no_script(folder: Path) -> None:
+    page = report.write_report(folder).read_text()
+    sources = re.findall(r'(?:src|href)="(.{0,20})', page)
+    assert sources == ["data:image/svg+xml;b"] * 2
+    assert "<script" not in page
+    assert "<b>0.6" not in page  # what the configuration says is text, not markup
+    assert "&lt;b&gt;0.6" in page
+
+
+def test_the_same_run_gives_the_same_page(folder: Path) -> None:
+    first = report.write_report(folder).read_bytes()
+    assert report.write_report(folder).read_bytes() == first
+
+
+def test_an_evaluation_alone_is_enough(folder: Path) -> None:
+    (folder / "progress.csv").unlink()
+    (folder / "config.json").unlink()
+    assert report.write_report(folder).read_text().count("<img ") == 1
+
+
+def test_a_failure_leaves_the_old_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report.write_report(folder)
+    old = (folder / "report.html").read_text()
+    files = sorted(file.name for file in folder.iterdir())
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", broken)
+    (folder / "progress.csv").unlink()
+    with pytest.raises(OSError, match="disk full"):
+        report.write_report(folder)
+    assert (folder / "report.html").read_text() == old
+    assert sorted(file.name for file in folder.iterdir()) == [name for name in files if name != "progress.csv"]
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_folder_without_an_evaluation(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"evaluation\.json"):
+        report.write_report(tmp_path)
+
+
+def lead(results: dict[str, EvaluationResult]) -> str:
+    (text,) = re.findall(r"<p class=lead>(.*?)</p>", report.page(results))
+    return re.sub(r"<[^>]+>", "", text)
+
+
+def test_the_lead_says_what_training_changed(results: dict[str, EvaluationResult]) -> None:
+    good, bad = results[TRAINED], results["null"]
+    gain = good.mean("reward") - bad.mean("reward")
+    assert f"Training adds {gain:.2f} " in lead({TRAINED: good, UNTRAINED: bad})
+    assert f"Training costs {gain:.2f} " in lead({TRAINED: bad, UNTRAINED: good})
+    assert "not changed the reward by more than chance" in lead({TRAINED: good, UNTRAINED: good})
+
+
+def test_progress_is_read_with_its_gaps(folder: Path) -> None:
+    curve = report.read_progress(folder / "progress.csv")
+    assert curve is not None
+    np.testing.assert_array_equal(curve["steps"], 1024.0 * np.arange(1, 9))
+    np.testing.assert_array_equal(curve["reward"], [np.nan, *range(2, 9)])
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(curve["validation_csr"])), [2, 5])
+    assert report.read_progress(folder / "missing.csv") is None
+
+
+def test_bars_keep_the_policies_worth_comparing_readable() -> None:
+    low, high = report.bar_limits([10.0, 11.0, 6.9], [10.0, 11.0, -300.0])
+    assert -10 < low < -3  # room for an arrow and a number, not for -300
+    assert 11 < high < 20
+    assert report.bar_limits([0.0], [0.0]) == (0.0, 0.42)
+    assert report.bar_limits([2.0, -1.0], [2.0, -1.0])[0] < -1  # what is in focus is never cut
