@@ -1,13 +1,15 @@
 """How kernels are compiled and where the result is kept.
 
 Numba's own cache looks only at the file of the cached function, so a change in a helper would go unnoticed. Here the
-cache folder's name is a hash of all kernel sources and of the versions of Python, Numba and NumPy. A cache is code that
-will be run: it lives in a folder that only its user can write; where there is none (read-only home, no home) kernels are
-compiled in memory.
+cache folder's name is a hash of all kernel sources and of the versions of Python, Numba and NumPy. A cache is code
+that will be run, so it lives in a folder that only its user can write: `$HMARL_SOC_CACHE_DIR` if set, else
+`hmarl-soc` in `$XDG_CACHE_HOME` or `~/.cache`. Where none can be had (read-only home, no home) kernels are compiled in
+memory, which takes about ten seconds a process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -95,10 +97,8 @@ def _candidates() -> list[pathlib.Path]:
     folders = []
     if os.environ.get("XDG_CACHE_HOME"):
         folders.append(pathlib.Path(os.environ["XDG_CACHE_HOME"]))
-    try:
+    with contextlib.suppress(RuntimeError):  # no home at all
         folders.append(pathlib.Path.home() / ".cache")
-    except RuntimeError:  # no home at all
-        pass
     return [folder / "hmarl-soc" for folder in folders]
 
 

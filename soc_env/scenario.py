@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -69,8 +68,10 @@ class Scenario:
     coordinator_period: int = _setting(5, 1, MAX_STEPS, "steps between two decisions of the coordinator", "paper, K")
     redraw_vulnerabilities: bool = field(
         default=True,
-        metadata={"unit": "draw host vulnerabilities each episode (published: once, at construction)",
-                  "source": "assumption: seeding an episode must seed all of it"},
+        metadata={
+            "unit": "draw host vulnerabilities each episode (published: once, at construction)",
+            "source": "assumption: seeding an episode must seed all of it",
+        },
     )
     # reward weights
     weight_detection: float = _setting(1.0, -1e6, 1e6, "alpha", PAPER)
@@ -150,7 +151,7 @@ class Scenario:
 
 def _checked(spec: dataclasses.Field, value: Any) -> Any:
     """The value in the type of the field's default, or ScenarioError."""
-    default = spec.default
+    default: Any = spec.default
     if isinstance(default, tuple):
         if not isinstance(value, (tuple, list)) or len(value) != len(default):
             raise ScenarioError(f"{spec.name}={value!r} must be {len(default)} numbers")
@@ -162,10 +163,12 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     return _checked_number(spec, default, value)
 
 
-def _checked_number(spec: dataclasses.Field, default: int | float, value: Any) -> int | float:
+def _checked_number(spec: dataclasses.Field, default: Any, value: Any) -> int | float:
     low, high = spec.metadata["low"], spec.metadata["high"]
+    kind: type
     kind, name = (Integral, "an integer") if isinstance(default, int) else (Real, "a number")
-    if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or not low <= value <= high:
+    # bool is an int to Python, but not to a reader; NaN fails the comparison
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
         raise ScenarioError(f"{spec.name}={value!r} must be {name} from {low} to {high}")
     return type(default)(value)
 

@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Discrete, Space
 
 from .errors import ActionError, ConfigError, HMARLSOCError, unknown_name
 from .kernels import step as kernels
-from .kernels.state import EPISODE, HOST, METRIC, make_world
+from .kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, METRIC, NUM_MARKS, make_world
 from .networks import host_vulnerabilities, network_graph, segment_starts
 from .scenario import Scenario, make_scenario
 from .tables import ACTIONS, AGENTS, COORDINATOR, FEATURES, PHASES, STATE, TRIAGE
@@ -95,8 +95,8 @@ class Simulator:
         self._world = make_world(self.scenario, self._starts)
         n, num_hosts = self.num_envs, self.scenario.num_hosts
         self._envs = np.zeros(n, EPISODE)
-        self._hosts = np.zeros((n, num_hosts), HOST)
-        self._touched = np.zeros((n, num_hosts), np.int32)
+        self._footholds = np.zeros((n, num_hosts), FOOTHOLD)
+        self._marks = np.zeros((n, NUM_MARKS, (num_hosts + 63) // 64), np.uint64)
         self._box_actions = np.zeros(n * sum(kernels.BOX_SIZES.values()), np.float32)
         self._choices = np.zeros(n, np.int32)
         self._observations = np.zeros(n * sum(kernels.OBSERVATION_SIZES.values()), np.float32)
@@ -130,7 +130,7 @@ class Simulator:
         self.reward_terms = self._rewards[n:].reshape(n, kernels.NUM_TERMS)
         self.terminated, self.truncated, self.decides = self._flags.reshape(3, n)
         self._arguments = (
-            self._world, self._envs, self._hosts, self._touched, self._box_actions, self._choices,
+            self._world, self._envs, self._footholds, self._marks, self._box_actions, self._choices,
             self._observations, self._finals, self._rewards, self._flags, self.episode_metrics,
         )  # fmt: skip
         cuts = [n * t // self._num_threads for t in range(self._num_threads + 1)]
@@ -228,8 +228,11 @@ class Simulator:
         fields = [("segment", "i4"), ("vulnerability", "f8"), ("is_compromised", "?"), ("stage", "i4"),
                   ("is_detected", "?"), ("is_isolated", "?")]  # fmt: skip
         out = np.zeros(self.scenario.num_hosts, fields)
-        for name in ("is_compromised", "stage", "is_detected", "is_isolated"):
-            out[name] = self._hosts[index][name]
+        footholds = self._footholds[index, : self._envs["num_footholds"][index]]
+        for name in ("stage", "is_detected"):
+            out[name][footholds["host"]] = footholds[name]
+        out["is_compromised"] = _unpacked(self._marks[index, COMPROMISED], len(out))
+        out["is_isolated"] = _unpacked(self._marks[index, ISOLATED], len(out))
         out["segment"] = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
         out["vulnerability"] = self._vulnerabilities(index)
         return out
@@ -254,7 +257,7 @@ class Simulator:
             "phase_name": PHASES[env["phase"]],
             "visible_noise": float(self._world["visible_noise"][0, env["phase"]]),
             "targets": env["targets"][: env["num_targets"]].tolist(),
-            "footholds": self._touched[index, : env["num_footholds"]].tolist(),
+            "footholds": self._footholds[index, : env["num_footholds"]]["host"].tolist(),
             "is_contained": bool(env["is_contained"]),
             "is_exfiltrated": bool(env["is_exfiltrated"]),
             "detection_step": env["detection_step"].item() if env["detection_step"] >= 0 else None,
@@ -326,6 +329,12 @@ def _unit_box(size: int) -> Box:
     return Box(-1.0, 1.0, (size,), np.float32)
 
 
+def _unpacked(words: np.ndarray, count: int) -> np.ndarray:
+    """(count,) bool from 64 bits a word, lowest first."""
+    bits = words[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)
+    return bits.ravel()[:count].astype(bool)
+
+
 def _positive(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name}={value!r} must be an integer of at least 1")
@@ -334,21 +343,17 @@ def _positive(name: str, value: Any) -> int:
 
 def _keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs: int) -> np.ndarray:
     """(num_envs,) uint64: the key of each env's draws."""
-    if isinstance(seed, Integral):
-        pairs = [(_checked_seed(seed), i) for i in range(num_envs)]
+    if isinstance(seed, (list, tuple, np.ndarray)) and np.ndim(seed) == 1:
+        if len(seed) != num_envs:
+            raise ConfigError(f"seed has {len(seed)} entries; allowed: one integer, or one per env ({num_envs})")
+        pairs = [(_checked_seed(one), 0) for one in seed]
     else:
-        try:
-            seeds = list(seed)
-        except TypeError:
-            raise ConfigError(f"seed={seed!r} must be an integer of at least 0, or one per env") from None
-        if len(seeds) != num_envs:
-            raise ConfigError(f"seed has {len(seeds)} entries; allowed: one integer, or one per env ({num_envs})")
-        pairs = [(_checked_seed(one), 0) for one in seeds]
+        pairs = [(_checked_seed(seed), i) for i in range(num_envs)]
     digests = [hashlib.blake2b(f"{purpose}:{s}:{i}".encode(), digest_size=8).digest() for s, i in pairs]
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def _checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ConfigError(f"seed={seed!r} must be an integer of at least 0")
+        raise ConfigError(f"seed={seed!r} must be an integer of at least 0, or one per env")
     return int(seed)

@@ -175,7 +175,7 @@ def _ignored(name: str, tool: str, count: int) -> list[Action]:
 
 ACTIONS: dict[str, tuple[Action, ...]] = {
     TRIAGE: (
-        Action("escalate", "SIEM", "removes the oldest alert; a true one counts as a true positive, else as a false one"),
+        Action("escalate", "SIEM", "removes the oldest alert; counts as a true or as a false positive"),
         Action("suppress", "SIEM", "removes the oldest alert; costs reward if it was true"),
         Action("correlate", "SIEM", "of the alerts in the oldest one's segment keeps the first of highest severity"),
         Action("enrich", "SIEM", "adds 0.2 to the oldest alert's confidence, at most 1"),
@@ -187,7 +187,7 @@ ACTIONS: dict[str, tuple[Action, ...]] = {
     ),
     ORCHESTRATOR: (
         *(Action(f"isolate_{s}", "SOAR", f"isolation level in segment {s}: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
-        *(Action(f"remediate_{s}", "SOAR", f"remediation level in segment {s}: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
+        *(Action(f"remediate_{s}", "SOAR", f"cleaning level in segment {s}: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
         *_ignored("unused", "SOAR", 2),
     ),
     COORDINATOR: (

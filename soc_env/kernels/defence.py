@@ -10,7 +10,17 @@ from ..jit import inlined, kernel
 from ..scenario import NUM_SEGMENTS
 from ..tables import DIRECTIVE_SIZE, MAX_STAGE
 from .draws import DETECT, FALSE_SCAN, ISOLATE, OVER_ISOLATE, REMEDIATE, binomial, uniform
-from .hosts import cut_off, detect, quarantine, remediate, segment_of, segment_size, total
+from .hosts import (
+    cut_off,
+    detect,
+    is_candidate,
+    is_marked,
+    quarantine,
+    remediate,
+    segment_size,
+    total,
+)
+from .state import COMPROMISED, ISOLATED
 
 HUNT_DIRECTIVE, SCOPE_DIRECTIVE, ISOLATION_DIRECTIVE = 0, 1, 4  # the others have no effect
 
@@ -45,7 +55,7 @@ def hold_directive(world, env, action):
 
 
 @kernel
-def hunt(world, env, hosts, touched, key, action):
+def hunt(world, env, footholds, marks, key, action):
     """Scans segments: finds compromised hosts, and raises false findings on clean ones when too eager."""
     intensity_boost = boost(env, HUNT_DIRECTIVE, world["hunt_boost"])
     scope_boost = boost(env, SCOPE_DIRECTIVE, world["scope_boost"])
@@ -64,27 +74,26 @@ def hunt(world, env, hosts, touched, key, action):
                 env["false_scans"] += binomial(clean, world["false_scan_rate"], key, FALSE_SCAN, s << 32)
     env["false_positives"] += env["false_scans"]
     if is_hunting:
-        find_intruders(world, env, hosts, touched, key)
+        find_intruders(env, footholds, marks, key)
 
 
 @kernel
-def find_intruders(world, env, hosts, touched, key):
+def find_intruders(env, footholds, marks, key):
     """Looks at every undetected compromised host of the scanned segments; later stages are easier to see."""
     for k in range(env["num_footholds"]):
-        host = touched[k]
-        record = hosts[host]
-        if record["is_compromised"] == 0 or record["is_detected"] != 0:
+        foothold = footholds[k]
+        if foothold["is_detected"] != 0 or not is_marked(marks, COMPROMISED, foothold["host"]):
             continue
-        chance = env["detect_rate"][segment_of(world, host)] * record["stage"]
-        if uniform(key, DETECT, host) < chance:
-            detect(world, env, hosts, host)
+        chance = env["detect_rate"][foothold["segment"]] * foothold["stage"]
+        if uniform(key, DETECT, foothold["host"]) < chance:
+            detect(env, foothold)
             env["true_positives"] += 1
             if env["detection_step"] < 0:
                 env["detection_step"] = env["step"]
 
 
 @kernel
-def respond(world, env, hosts, touched, key, action):
+def respond(world, env, footholds, marks, key, action):
     """Isolates detected hosts, cleans isolated ones, and tests for containment.
 
     Segments do not interact, and within one every host is isolated before any is remediated; so clean hosts are dealt
@@ -97,12 +106,11 @@ def respond(world, env, hosts, touched, key, action):
         env["isolation"][s] = min(1.0, level(action[s]) + isolation_boost)
         env["remediation"][s] = level(action[NUM_SEGMENTS + s])
         if env["isolation"][s] > world["over_isolation_threshold"]:
-            mistakes = over_isolate(world, env, hosts, touched, key, s)
+            mistakes = over_isolate(world, env, marks, key, s)
             env["cost"] += world["over_isolation_cost"] * world["value"][s] * mistakes
     for k in range(env["num_footholds"]):
-        host = touched[k]
-        if hosts[host]["is_compromised"] != 0:
-            treat(world, env, hosts, key, host)
+        if is_marked(marks, COMPROMISED, footholds[k]["host"]):
+            treat(world, env, marks, key, footholds[k])
     num_compromised = total(env["compromised"])
     if num_compromised > 0 and num_compromised == total(env["quarantined"]):
         env["is_contained"] = 1
@@ -110,23 +118,23 @@ def respond(world, env, hosts, touched, key, action):
 
 
 @kernel
-def treat(world, env, hosts, key, host):
+def treat(world, env, marks, key, foothold):
     """Isolation, then remediation, of one compromised host."""
-    record = hosts[host]
-    s = segment_of(world, host)
-    isolation, remediation = env["isolation"][s], env["remediation"][s]
-    is_case = record["is_detected"] != 0 and record["is_isolated"] == 0 and isolation > world["isolation_threshold"]
+    host, segment = foothold["host"], foothold["segment"]
+    isolation, remediation = env["isolation"][segment], env["remediation"][segment]
+    is_isolated = is_marked(marks, ISOLATED, host)
+    is_case = foothold["is_detected"] != 0 and not is_isolated and isolation > world["isolation_threshold"]
     if is_case and uniform(key, ISOLATE, host) < isolation:
-        quarantine(world, env, hosts, host)
+        quarantine(env, marks, foothold)
+        is_isolated = True
         env["isolations"] += 1
-        env["cost"] += world["isolation_cost"] * world["value"][s]
-    is_case = record["is_isolated"] != 0 and remediation > world["remediation_threshold"]
-    if is_case and uniform(key, REMEDIATE, host) < remediation:
-        remediate(world, env, hosts, host)
+        env["cost"] += world["isolation_cost"] * world["value"][segment]
+    if is_isolated and remediation > world["remediation_threshold"] and uniform(key, REMEDIATE, host) < remediation:
+        remediate(env, marks, foothold)
 
 
 @kernel
-def over_isolate(world, env, hosts, touched, key, segment):
+def over_isolate(world, env, marks, key, segment):
     """Isolates each clean host with a small probability, isolated ones again. Returns how many were hit.
 
     Geometric gaps between hits instead of a draw per host.
@@ -143,19 +151,20 @@ def over_isolate(world, env, hosts, touched, key, segment):
         host += 1 + int(gap)
         if host >= end:
             return mistakes
-        if hosts[host]["is_compromised"] == 0:
+        if is_candidate(marks, host):
+            cut_off(env, marks, host, segment)
             mistakes += 1
-            if hosts[host]["is_isolated"] == 0:
-                cut_off(world, env, hosts, touched, host)
+        elif not is_marked(marks, COMPROMISED, host):
+            mistakes += 1
 
 
 @kernel
-def detection_credit(env, hosts, touched):
+def detection_credit(env, footholds):
     """Sum of stage / 5 over the hosts detected in this step, with the stage that the response left them at."""
     credit = 0.0
     for k in range(env["num_footholds"]):
-        record = hosts[touched[k]]
-        if record["is_fresh"] != 0:
-            record["is_fresh"] = 0
-            credit += record["stage"] / (MAX_STAGE + 1.0)
+        foothold = footholds[k]
+        if foothold["is_fresh"] != 0:
+            foothold["is_fresh"] = 0
+            credit += foothold["stage"] / (MAX_STAGE + 1.0)
     return credit

@@ -1,7 +1,7 @@
 """Counter-based random draws: each is a pure function of (seed key, episode, step, stream, index).
 
-There is no generator state, so neither the order of evaluation nor the batch size nor the number of threads can change a
-trajectory. The mixing function is that of SplitMix64 (Steele, Lea & Flood 2014).
+There is no generator state, so neither the order of evaluation nor the batch size nor the number of threads can change
+a trajectory. The mixing function is that of SplitMix64 (Steele, Lea & Flood 2014).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Host changes and the counters that follow them. Nothing else writes hosts or per-segment counts."""
+"""Host changes and the counters that follow them. Nothing else writes footholds, marks or per-segment counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from ..jit import inlined, kernel
 from ..scenario import NUM_SEGMENTS
-from .draws import GOLDEN, U11, inverse_normal, mix
+from .draws import GOLDEN, U1, U11, inverse_normal, mix
+from .state import COMPROMISED, ISOLATED
 
 
 @inlined
@@ -28,7 +29,7 @@ def segment_size(world, segment):
 
 @inlined
 def vulnerability_rank(network_key, host):
-    """64 bits that order hosts of equal mean by vulnerability: the same draw that `vulnerability` turns into a number."""
+    """64 bits that order hosts of a segment by vulnerability: the draw that `vulnerability` turns into a number."""
     return mix(network_key + np.uint64(host) * GOLDEN)
 
 
@@ -38,6 +39,30 @@ def vulnerability(world, network_key, host):
     u = (np.float64(vulnerability_rank(network_key, host) >> U11) + 0.5) * (1.0 / 9007199254740992.0)
     drawn = world["mean_vulnerability"][segment_of(world, host)] + world["vulnerability_spread"] * inverse_normal(u)
     return min(world["vulnerability_high"], max(world["vulnerability_low"], drawn))
+
+
+@inlined
+def is_marked(marks, mark, host):
+    """Whether a host is COMPROMISED or ISOLATED. marks: (2, words) uint64."""
+    return marks[mark, host >> 6] & (U1 << np.uint64(host & 63)) != 0
+
+
+@inlined
+def set_mark(marks, mark, host):
+    """Marks a host."""
+    marks[mark, host >> 6] |= U1 << np.uint64(host & 63)
+
+
+@inlined
+def clear_mark(marks, mark, host):
+    """Unmarks a host that is marked."""
+    marks[mark, host >> 6] ^= U1 << np.uint64(host & 63)
+
+
+@inlined
+def is_candidate(marks, host):
+    """Whether a host is neither compromised nor isolated."""
+    return (marks[COMPROMISED, host >> 6] | marks[ISOLATED, host >> 6]) & (U1 << np.uint64(host & 63)) == 0
 
 
 @inlined
@@ -53,89 +78,89 @@ def num_candidates(world, env, segment):
     return segment_size(world, segment) - taken
 
 
-@kernel
-def set_stage(world, env, hosts, host, stage):
-    """Moves a host to an attack stage, compromised or not."""
-    record = hosts[host]
-    env["stage_sum"][segment_of(world, host)] += stage - np.int64(record["stage"])
-    record["stage"] = stage
+@inlined
+def set_stage(env, foothold, stage):
+    """Moves a foothold to an attack stage, compromised or not."""
+    env["stage_sum"][foothold["segment"]] += stage - np.int64(foothold["stage"])
+    foothold["stage"] = stage
 
 
 @kernel
-def compromise(world, env, hosts, touched, host, stage):
+def compromise(world, env, footholds, marks, host, stage):
     """The attacker takes a host that is not isolated, perhaps again: another copy in its list, stage overwritten."""
-    record = hosts[host]
-    if record["is_compromised"] == 0:
-        record["is_compromised"] = 1
-        env["compromised"][segment_of(world, host)] += 1
-    if record["copies"] == 0:
-        touched[env["num_footholds"]] = host
-        env["num_footholds"] += 1
-    if record["copies"] < 255:
-        record["copies"] += 1
-    set_stage(world, env, hosts, host, stage)
+    foothold = find_foothold(world, env, footholds, host)
+    if not is_marked(marks, COMPROMISED, host):
+        set_mark(marks, COMPROMISED, host)
+        env["compromised"][foothold["segment"]] += 1
+    if foothold["copies"] < 255:
+        foothold["copies"] += 1
+    set_stage(env, foothold, stage)
 
 
 @kernel
-def detect(world, env, hosts, host):
-    """A hunt finds a compromised host."""
-    record = hosts[host]
-    record["is_detected"] = 1
-    record["is_fresh"] = 1
-    env["detected"][segment_of(world, host)] += 1
-
-
-@kernel
-def quarantine(world, env, hosts, host):
-    """Isolates a compromised host."""
-    hosts[host]["is_isolated"] = 1
-    segment = segment_of(world, host)
-    env["isolated"][segment] += 1
-    env["quarantined"][segment] += 1
-
-
-@kernel
-def cut_off(world, env, hosts, touched, host):
-    """Isolates a clean host; in the published simulator it stays so to the end of the episode."""
-    record = hosts[host]
-    record["is_isolated"] = 1
-    env["isolated"][segment_of(world, host)] += 1
-    if record["copies"] == 0:
-        env["num_cut_off"] += 1
-        touched[touched.shape[0] - env["num_cut_off"]] = host
-
-
-@kernel
-def remediate(world, env, hosts, host):
-    """Cleans a compromised isolated host and puts it back on the network. The attacker's list keeps it."""
-    record = hosts[host]
-    segment = segment_of(world, host)
-    env["compromised"][segment] -= 1
-    env["isolated"][segment] -= 1
-    env["quarantined"][segment] -= 1
-    env["detected"][segment] -= np.int64(record["is_detected"])
-    record["is_compromised"] = 0
-    record["is_isolated"] = 0
-    record["is_detected"] = 0
-    set_stage(world, env, hosts, host, 0)
-
-
-@kernel
-def clean_all(env, hosts, touched):
-    """Undoes an episode: only hosts that it touched are visited."""
+def find_foothold(world, env, footholds, host):
+    """The host's record, a new one without copies if it was never compromised."""
     for k in range(env["num_footholds"]):
-        _clean(hosts[touched[k]])
-    for k in range(touched.shape[0] - env["num_cut_off"], touched.shape[0]):
-        _clean(hosts[touched[k]])
-    env["num_footholds"] = 0
-    env["num_cut_off"] = 0
+        if footholds[k]["host"] == host:
+            return footholds[k]
+    foothold = footholds[env["num_footholds"]]
+    env["num_footholds"] += 1
+    foothold["host"] = host
+    foothold["segment"] = segment_of(world, host)
+    foothold["stage"] = 0
+    foothold["copies"] = 0
+    foothold["is_detected"] = 0
+    foothold["is_fresh"] = 0
+    return foothold
 
 
 @inlined
-def _clean(record):
-    record["is_compromised"] = 0
-    record["stage"] = 0
-    record["is_detected"] = 0
-    record["is_isolated"] = 0
-    record["is_fresh"] = 0
-    record["copies"] = 0
+def detect(env, foothold):
+    """A hunt finds a compromised host."""
+    foothold["is_detected"] = 1
+    foothold["is_fresh"] = 1
+    env["detected"][foothold["segment"]] += 1
+
+
+@inlined
+def quarantine(env, marks, foothold):
+    """Isolates a compromised host."""
+    set_mark(marks, ISOLATED, foothold["host"])
+    env["isolated"][foothold["segment"]] += 1
+    env["quarantined"][foothold["segment"]] += 1
+
+
+@inlined
+def cut_off(env, marks, host, segment):
+    """Isolates a clean host; in the published simulator it stays so to the end of the episode."""
+    set_mark(marks, ISOLATED, host)
+    env["isolated"][segment] += 1
+
+
+@kernel
+def remediate(env, marks, foothold):
+    """Cleans a compromised isolated host and puts it back on the network. The attacker's list keeps it."""
+    segment = foothold["segment"]
+    clear_mark(marks, COMPROMISED, foothold["host"])
+    clear_mark(marks, ISOLATED, foothold["host"])
+    env["compromised"][segment] -= 1
+    env["isolated"][segment] -= 1
+    env["quarantined"][segment] -= 1
+    env["detected"][segment] -= np.int64(foothold["is_detected"])
+    foothold["is_detected"] = 0
+    set_stage(env, foothold, 0)
+
+
+@kernel
+def clean_all(env, marks):
+    """Every host as at the start of an episode."""
+    for word in range(marks.shape[1]):
+        marks[COMPROMISED, word] = 0
+        marks[ISOLATED, word] = 0
+    env["num_footholds"] = 0
+    for s in range(NUM_SEGMENTS):
+        env["compromised"][s] = 0
+        env["stage_sum"][s] = 0
+        env["detected"][s] = 0
+        env["isolated"][s] = 0
+        env["quarantined"][s] = 0

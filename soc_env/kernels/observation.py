@@ -86,7 +86,7 @@ def observe_triage(world, env, row):
 
 
 @kernel
-def observe_hunter(world, env, hosts, touched, key, row):
+def observe_hunter(world, env, footholds, key, row):
     """row: (128,) float32. Segments, flows, threat intelligence, endpoints."""
     write_segments(world, env, row)
     table = world["noise_table"]
@@ -100,10 +100,10 @@ def observe_hunter(world, env, hosts, touched, key, row):
     shown = min(NUM_SHOWN_HOSTS, world["num_hosts"])
     write_noise(row[ENDPOINT : ENDPOINT + shown], ENDPOINT_SCALE, table, key, HUNTER_NOISE, 16 * (NUM_SEGMENTS + 1))
     for k in range(env["num_footholds"]):  # only they have a stage
-        host = touched[k]
-        if host < NUM_SHOWN_HOSTS:
-            reading = np.float64(row[ENDPOINT + host])
-            row[ENDPOINT + host] = reading + hosts[host]["stage"] * STAGE_UNIT * world["visible_share"]
+        foothold = footholds[k]
+        if foothold["host"] < NUM_SHOWN_HOSTS:
+            place = ENDPOINT + foothold["host"]
+            row[place] = np.float64(row[place]) + foothold["stage"] * STAGE_UNIT * world["visible_share"]
 
 
 @kernel

@@ -7,13 +7,13 @@ from .defence import detection_credit
 
 
 @kernel
-def score(world, env, hosts, touched, terms):
+def score(world, env, footholds, terms):
     """Writes the four reward terms of `tables.REWARD_TERMS` and returns their weighted sum.
 
     Args:
         terms: (4,) float64, written: detection, response, cost, false_positive.
     """
-    detection = detection_credit(env, hosts, touched)
+    detection = detection_credit(env, footholds)
     if env["is_exfiltrated"] != 0:
         detection -= world["exfiltration_penalty"]
     response = 0.0

@@ -1,4 +1,7 @@
-"""What the simulator remembers: one `EPISODE` record per env, one `HOST` record per env and host, one shared `WORLD`."""
+"""What the simulator remembers: per env an `EPISODE`, a list of `FOOTHOLD`s and two bits a host; one shared `WORLD`.
+
+Only hosts that were ever compromised have a record, so work and memory traffic grow with them and not with the network.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,21 @@ from .draws import TABLE_SIZE, noise_table
 PER_SEGMENT = (NUM_SEGMENTS,)
 NEVER = -1  # a step that has not come
 
-HOST = np.dtype(
+FOOTHOLD = np.dtype(
     [
-        ("is_compromised", "u1"),
+        ("host", "i4"),
+        ("segment", "u1"),
         ("stage", "u1"),  # 0 clean .. 4 exfiltrating; the published attacker also "executes" on remediated hosts
+        ("copies", "u1"),  # entries in the attacker's list, at most 255
         ("is_detected", "u1"),
-        ("is_isolated", "u1"),
         ("is_fresh", "u1"),  # detected in this very step
-        ("copies", "u1"),  # entries in the attacker's list, at most 255; > 0 means a foothold
-    ]
+    ],
+    align=True,
 )
+
+# Rows of an env's marks: a bit per host, 64 hosts to a word.
+COMPROMISED, ISOLATED = 0, 1
+NUM_MARKS = 2
 
 ALERT = np.dtype(
     [
@@ -47,8 +55,7 @@ EPISODE = np.dtype(
         ("num_targets", "i8"),
         ("targets", "i8", (NUM_TARGETS,)),
         ("target_ranks", "u8", (NUM_TARGETS,)),  # more bits set high = more vulnerable, see networks.py
-        ("num_footholds", "i8"),  # hosts ever compromised: front of the env's `touched` row
-        ("num_cut_off", "i8"),  # other hosts isolated while clean: back of that row
+        ("num_footholds", "i8"),  # hosts ever compromised in this episode
         ("is_exfiltrated", "i8"),
         # defenders
         ("directive", "f8", (DIRECTIVE_SIZE,)),
@@ -140,7 +147,7 @@ def make_world(scenario: Scenario, start: np.ndarray) -> np.ndarray:
         (1,) array of WORLD.
     """
     world = np.zeros(1, WORLD)
-    for name in set(WORLD.names) - _DERIVED:
+    for name in set(WORLD.fields or ()) - _DERIVED:
         world[name] = getattr(scenario, name)
     world["start"] = start
     world["value"] = [segment.value for segment in scenario.segments]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import entry_point, inlined, kernel
-from ..scenario import NUM_SEGMENTS
 from ..tables import ACTIONS, AGENTS, COORDINATOR, DIRECTIVE_SIZE, FEATURES, HUNTER, ORCHESTRATOR, STATE, TRIAGE
 from .alerts import raise_alerts, triage
 from .attacker import advance_campaign
@@ -48,29 +47,29 @@ HUNTER_ACTIONS, ORCHESTRATOR_ACTIONS, COORDINATOR_ACTIONS = BOX_SIZES.values()
 
 
 @kernel
-def play_step(world, env, hosts, touched, i, num_envs, box_actions, choice, terms):
+def play_step(world, env, footholds, marks, i, num_envs, box_actions, choice, terms):
     """One step of one env, in the published order. Returns the reward."""
     env["step"] += 1
     key = step_key(env["seed_key"], env["episode"], env["step"])
-    acted_phase = advance_campaign(world, env, hosts, touched, key)
+    acted_phase = advance_campaign(world, env, footholds, marks, key)
     raise_alerts(world, env, key, acted_phase)
     # kernels cannot return views, so each agent's row is cut out here
     row = ACT_COORDINATOR * num_envs + i * COORDINATOR_ACTIONS
     hold_directive(world, env, box_actions[row : row + COORDINATOR_ACTIONS])
     row = ACT_HUNTER * num_envs + i * HUNTER_ACTIONS
-    hunt(world, env, hosts, touched, key, box_actions[row : row + HUNTER_ACTIONS])
+    hunt(world, env, footholds, marks, key, box_actions[row : row + HUNTER_ACTIONS])
     triage(env, choice)
     row = ACT_ORCHESTRATOR * num_envs + i * ORCHESTRATOR_ACTIONS
-    respond(world, env, hosts, touched, key, box_actions[row : row + ORCHESTRATOR_ACTIONS])
-    reward = score(world, env, hosts, touched, terms)
+    respond(world, env, footholds, marks, key, box_actions[row : row + ORCHESTRATOR_ACTIONS])
+    reward = score(world, env, footholds, terms)
     env["reward"] += reward
     return reward
 
 
 @kernel
-def start_episode(world, env, hosts, touched):
+def start_episode(world, env, marks):
     """The next episode of the env's seed."""
-    clean_all(env, hosts, touched)
+    clean_all(env, marks)
     env["episode"] += 1
     env["step"] = 0
     if world["redraw_vulnerabilities"] != 0:
@@ -85,12 +84,6 @@ def start_episode(world, env, hosts, touched):
     env["is_contained"] = 0
     for k in range(DIRECTIVE_SIZE):
         env["directive"][k] = 0.0
-    for s in range(NUM_SEGMENTS):
-        env["compromised"][s] = 0
-        env["stage_sum"][s] = 0
-        env["detected"][s] = 0
-        env["isolated"][s] = 0
-        env["quarantined"][s] = 0
     env["reward"] = 0.0
     env["true_positives"] = 0
     env["false_positives"] = 0
@@ -101,13 +94,13 @@ def start_episode(world, env, hosts, touched):
 
 
 @kernel
-def observe(world, env, hosts, touched, i, num_envs, flat):
+def observe(world, env, footholds, i, num_envs, flat):
     """Writes the four observations of env i into a flat buffer."""
     key = step_key(env["seed_key"], env["episode"], env["step"])
     row = SEE_TRIAGE * num_envs + i * TRIAGE_SIZE
     observe_triage(world, env, flat[row : row + TRIAGE_SIZE])
     row = SEE_HUNTER * num_envs + i * HUNTER_SIZE
-    observe_hunter(world, env, hosts, touched, key, flat[row : row + HUNTER_SIZE])
+    observe_hunter(world, env, footholds, key, flat[row : row + HUNTER_SIZE])
     row = SEE_ORCHESTRATOR * num_envs + i * ORCHESTRATOR_SIZE
     observe_orchestrator(world, env, key, flat[row : row + ORCHESTRATOR_SIZE])
     row = SEE_COORDINATOR * num_envs + i * COORDINATOR_SIZE
@@ -127,7 +120,7 @@ def has_bad_action(box_actions, choices):
 
 @entry_point
 def run(
-    worlds, envs, all_hosts, all_touched, box_actions, choices, observations, finals, rewards, flags, metrics,
+    worlds, envs, all_footholds, all_marks, box_actions, choices, observations, finals, rewards, flags, metrics,
     first, last, mode, is_checked,
 ):  # fmt: skip
     """Steps, resets or reads the envs first..last-1.
@@ -135,8 +128,8 @@ def run(
     Args:
         worlds: (1,) WORLD.
         envs: (num_envs,) EPISODE.
-        all_hosts: (num_envs, num_hosts) HOST.
-        all_touched: (num_envs, num_hosts) int32, footholds from the front, other isolated hosts from the back.
+        all_footholds: (num_envs, num_hosts) FOOTHOLD.
+        all_marks: (num_envs, 2, words) uint64, a bit per host: COMPROMISED, ISOLATED.
         box_actions: (num_envs * 36,) float32, blocks of hunter, orchestrator, coordinator.
         choices: (num_envs,) int32, triage.
         observations: (num_envs * 352,) float32, blocks of the four agents.
@@ -157,7 +150,7 @@ def run(
     world = worlds[0]
     num_envs = envs.shape[0]
     for i in range(first, last):
-        env, hosts, touched = envs[i], all_hosts[i], all_touched[i]
+        env, footholds, marks = envs[i], all_footholds[i], all_marks[i]
         if mode == METRICS_ONLY:
             write_metrics(world, env, metrics[i])
             continue
@@ -166,7 +159,7 @@ def run(
             continue
         terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
         if mode == RESET:
-            start_episode(world, env, hosts, touched)
+            start_episode(world, env, marks)
             clear_outputs(i, num_envs, rewards, terms, flags)
         elif env["is_over"] != 0:  # waits for reset
             rewards[i] = 0.0
@@ -174,7 +167,7 @@ def run(
                 terms[k] = 0.0
             continue
         else:
-            rewards[i] = play_step(world, env, hosts, touched, i, num_envs, box_actions, choices[i], terms)
+            rewards[i] = play_step(world, env, footholds, marks, i, num_envs, box_actions, choices[i], terms)
             is_terminated = env["is_contained"] != 0 or env["is_exfiltrated"] != 0
             is_truncated = env["step"] >= world["max_steps"]
             flags[i] = is_terminated
@@ -183,10 +176,10 @@ def run(
                 env["is_over"] = 1
                 write_metrics(world, env, metrics[i])
                 if mode == STEP_AND_RESET:
-                    observe(world, env, hosts, touched, i, num_envs, finals)
-                    start_episode(world, env, hosts, touched)
+                    observe(world, env, footholds, i, num_envs, finals)
+                    start_episode(world, env, marks)
         flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
-        observe(world, env, hosts, touched, i, num_envs, observations)
+        observe(world, env, footholds, i, num_envs, observations)
     return True
 
 
