@@ -1,7 +1,7 @@
 """How each tier learns, and the policies it is measured against.
 
-`policies.scripted` needs NumPy alone. Everything else needs torch and ray (`pip install "hmarl-soc[train]"`) and is imported on first use,
-so that scripted policies work, and commands start, without them.
+`policies.scripted` needs NumPy alone. Everything else needs torch and ray (`pip install "hmarl-soc[train]"`) and is
+imported on first use, so that scripted policies work, and commands start, without them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _WHERE = {
     "HMARL": "policies.hmarl",
     "HMARLConfig": "policies.hmarl",
     "load_policy": "policies.checkpoint",
-    "untrained_policy": "policies.checkpoint",
+    "save_checkpoint": "policies.checkpoint",
 }
 __all__ = sorted(_WHERE)
 

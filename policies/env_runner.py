@@ -1,13 +1,14 @@
 """Columnar env runner: steps a batch of simulators and does one forward pass per agent and step.
 
-RLlib's own runner builds an episode object per environment and sends every step through connectors, which costs ten to twenty times what
-the policies cost. This one writes whole columns. It takes any batched environment with the attributes of `soc_env.Simulator`
-(`agents, observation_spaces, action_spaces, decision_periods, actions, observations, final_observations, rewards, terminated, truncated,
-decides, reset, step`, and optionally `episode_metrics` and `running_metrics`).
+RLlib's own runner builds an episode object per environment and sends every step through connectors, which costs ten to
+twenty times what the policies cost. This one writes whole columns. It takes any batched environment with the attributes
+of `soc_env.Simulator` (`agents, observation_spaces, action_spaces, decision_periods, actions, observations,
+final_observations, rewards, terminated, truncated, decides, reset, step`, and optionally `episode_metrics` and
+`running_metrics`).
 
-An agent with a decision period K > 1 acts where `decides` is set; between its decisions the action is held. Its rewards are accumulated
-with the step discount, R = sum gamma^k r_k over the tau steps until its next decision or the end, and the value behind them is
-discounted with gamma^tau: a semi-Markov decision process (Sutton, Precup & Singh 1999).
+An agent with a decision period K > 1 acts where `decides` is set; between its decisions the action is held. Its rewards
+are accumulated with the step discount, R = sum gamma^k r_k over the tau steps until its next decision or the end, and
+the value behind them is discounted with gamma^tau: a semi-Markov decision process (Sutton, Precup & Singh 1999).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import soc_env
 from policies.tiers import ALGORITHMS, tier_of
 
 Columnar = dict[str, np.ndarray]
+FREE_STEPS = 10  # mean duration of an action in environments where an agent explores freely
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
 
 
@@ -43,18 +45,20 @@ class Rollout:
     """What one `sample` call returns (in a list of one).
 
     Attributes:
-        joint: joint transitions, one row per environment step: columns `obs`, `next_obs` (n, sum of sizes), `action/<agent>`,
-            `reward/<tier>`, `terminated`, `n_step` (1); only `obs` if no off-policy agent acts at every step.
-        decisions: the same columns for an off-policy agent that decides every K steps, one row per decision; `n_step` is tau.
+        joint: joint transitions, one row per environment step: columns `obs`, `next_obs` (n, sum of sizes),
+            `action/<agent>`, `reward/<tier>`, `terminated`, `n_step` (1); only `obs` if no off-policy agent acts at
+            every step.
+        decisions: the same columns for an off-policy agent that decides every K steps, one row per decision; `n_step`
+            is tau.
         on_policy: PPO's columns per on-policy tier, advantages not yet standardised.
-        squared_returns: tier -> (sum of squared discounted returns, number), for the unit of values.
+        absolute_returns: tier -> (sum of absolute discounted returns, number), for the unit of values.
         num_env_steps, num_agent_steps: counts.
     """
 
     joint: Columnar
     decisions: dict[str, Columnar]
     on_policy: dict[str, Columnar]
-    squared_returns: dict[str, tuple[float, int]]
+    absolute_returns: dict[str, tuple[float, int]]
     num_env_steps: int
     num_agent_steps: int
 
@@ -93,6 +97,14 @@ def act(module: Any, observation: np.ndarray, *, explore: bool, t: int = 0, with
     if with_value:
         result.value = module.compute_values(batch).numpy() * float(module.return_scale)
     return result
+
+
+def uniform(space: gym.Space, n: int) -> np.ndarray:
+    """`n` uniform draws from a Box or Discrete space, by torch's generator (the one that is seeded here)."""
+    if isinstance(space, gym.spaces.Discrete):
+        return torch.randint(int(space.n), (n,)).numpy()
+    unit = torch.rand(n, *space.shape).numpy()
+    return (space.low + unit * (space.high - space.low)).astype(np.float32)
 
 
 def _executed(space: gym.Space, raw: np.ndarray) -> np.ndarray:
@@ -147,8 +159,9 @@ class OpenDecisions:
 def advantages(rows: list[Columnar], num_envs: int, gamma: float, lambda_: float) -> tuple[np.ndarray, np.ndarray]:
     """Generalised advantage estimation over decisions of varying length: (advantages, value targets), in row order.
 
-    delta = R + gamma^tau V(next) - V; A = delta + gamma^tau lambda A(next decision of the same environment). Each block of `rows` has an
-    environment at most once and blocks are in time order; `next_value` is 0 after termination and V(last observation) after truncation.
+    delta = R + gamma^tau V(next) - V; A = delta + gamma^tau lambda A(next decision of the same environment). Each block
+    of `rows` has an environment at most once and blocks are in time order; `next_value` is 0 after termination and
+    V(last observation) after truncation.
     """
     following = np.zeros(num_envs)
     blocks: list[np.ndarray] = []
@@ -163,7 +176,9 @@ def advantages(rows: list[Columnar], num_envs: int, gamma: float, lambda_: float
 
 
 def make_batched_env(env: Any, num_envs: int, seed: Any, env_config: Mapping[str, Any]) -> Any:
-    """`env` is a scenario's name or anything that, called with num_envs, seed and `env_config`, gives a batched environment."""
+    """`env` is a scenario's name or anything that, called with num_envs, seed and `env_config`, gives a batched
+    environment.
+    """
     maker = env if callable(env) else lambda **kwargs: soc_env.Simulator(env, **kwargs)
     return maker(num_envs=num_envs, seed=seed, **env_config)
 
@@ -220,7 +235,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return {INPUT_ENV_SPACES: joint, INPUT_ENV_SINGLE_SPACES: joint, **self._tier_spaces(), **periods}
 
     def assert_healthy(self) -> None:
-        assert self.module is not None and (self.env is not None or not self.worker_index)
+        assert self.module is not None
+        assert self.env is not None or not self.worker_index
 
     def stop(self) -> None:
         self.env = None
@@ -239,7 +255,14 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             if self._is_on_policy(tier_of(a)) or a in self._slow
         }
         self._return = {tier: np.zeros(self.num_envs) for tier in settings}
+        self._free = {a: self._free_envs(i, settings[tier_of(a)]["uniform_share"]) for i, a in enumerate(self._agents)}
+        self._drawn = {a: uniform(env.action_spaces[a], self.num_envs) for a, free in self._free.items() if free.any()}
         self._metrics_before: Any = None
+
+    def _free_envs(self, number: int, share: float) -> np.ndarray:
+        """(num_envs,) where agent `number` explores freely: `share` of them, other ones for other agents."""
+        every = round(1 / share) if share > 0 else math.inf
+        return (np.arange(self.num_envs) - number) % every == 0 if every <= self.num_envs else np.zeros(self.num_envs, bool)
 
     @torch.no_grad()
     def sample(
@@ -252,7 +275,9 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         force_reset: bool = False,
         **kwargs: Any,
     ) -> list[Rollout]:
-        """Steps until `num_timesteps` environment steps or `num_episodes` episodes (counted over all environments) are there."""
+        """Steps until `num_timesteps` environment steps or `num_episodes` episodes (counted over all environments) are
+        there.
+        """
         explore = self.config.explore if explore is None else explore
         with self.metrics.log_time(keys.SAMPLE_TIMER):
             if not self._is_reset or force_reset or num_episodes is not None:
@@ -336,7 +361,7 @@ class _Fragment:
         self.settings = runner.config.tier_settings
         self.everyone = np.arange(runner.num_envs)
         self.columns: dict[str, list[np.ndarray]] = defaultdict(list)
-        self.squared: dict[str, list[float]] = {tier: [0.0, 0] for tier in self.settings}
+        self.absolute: dict[str, list[float]] = {tier: [0.0, 0] for tier in self.settings}
         self.num_steps = self.num_agent_steps = 0
         fast = [a for a in runner._agents if a not in runner._slow]
         self.needs_joint = any(not runner._is_on_policy(tier_of(a)) for a in fast)
@@ -353,7 +378,9 @@ class _Fragment:
             ended = np.where(done[:, None], env.final_observations[agent], env.observations[agent])
             followed[agent] = ended if done.any() else env.observations[agent].copy()
         rewards = self._rewards(done)
-        self.columns["obs"].append(np.concatenate(list(observation.values()), 1))  # always: observation statistics need it
+        self.columns["obs"].append(
+            np.concatenate(list(observation.values()), 1)
+        )  # always: observation statistics need it
         if self.needs_joint:
             self._append_joint(followed, rewards)
         for agent, decisions in runner._open.items():
@@ -365,7 +392,9 @@ class _Fragment:
     # ---- acting
     def _act(self, observation: Columnar, explore: bool, random_actions: bool) -> None:
         runner, env = self.runner, self.env
-        t = runner.num_env_steps_sampled_lifetime + self.num_steps * runner.num_envs * max(1, runner.config.num_env_runners)
+        t = runner.num_env_steps_sampled_lifetime + self.num_steps * runner.num_envs * max(
+            1, runner.config.num_env_runners
+        )
         for agent in runner._agents:
             tier, is_slow = tier_of(agent), agent in runner._slow
             envs = np.nonzero(env.decides)[0] if is_slow else self.everyone
@@ -373,8 +402,8 @@ class _Fragment:
                 own = observation[agent][envs]
                 on_policy = runner._is_on_policy(tier)
                 choice = act(runner.module[tier], own, explore=explore, t=t, with_value=on_policy)
-                if random_actions and not on_policy:
-                    choice.executed = choice.raw = self._uniform(env.action_spaces[agent], len(envs))
+                if not on_policy and explore:
+                    self._explore_freely(agent, envs, choice, everywhere=random_actions)
                 self.num_agent_steps += len(envs)
                 if is_slow:
                     runner._held[agent][envs] = choice.executed
@@ -386,14 +415,22 @@ class _Fragment:
                 envs = np.nonzero(env.decides)[0]
                 now = {f"action/{a}": env.actions[a][envs] for a in runner._agents}
                 for name, value in now.items():
-                    slot = runner._open[agent].slots.setdefault(name, np.zeros((runner.num_envs, *value.shape[1:]), value.dtype))
+                    slot = runner._open[agent].slots.setdefault(
+                        name, np.zeros((runner.num_envs, *value.shape[1:]), value.dtype)
+                    )
                     slot[envs] = value
 
-    def _uniform(self, space: gym.Space, n: int) -> np.ndarray:
-        if isinstance(space, gym.spaces.Discrete):
-            return torch.randint(int(space.n), (n,)).numpy()
-        unit = torch.rand(n, *space.shape).numpy()
-        return (space.low + unit * (space.high - space.low)).astype(np.float32)
+    def _explore_freely(self, agent: str, envs: np.ndarray, choice: Action, everywhere: bool) -> None:
+        """In the agent's free environments (or `everywhere`), puts uniformly drawn actions that last some steps."""
+        runner, space = self.runner, self.env.action_spaces[agent]
+        if everywhere:
+            choice.executed = uniform(space, len(envs))
+        elif agent in runner._drawn:
+            drawn, free = runner._drawn[agent], runner._free[agent]
+            fresh = np.nonzero(free & (torch.rand(runner.num_envs).numpy() < 1 / FREE_STEPS))[0]
+            drawn[fresh] = uniform(space, len(fresh))
+            choice.executed = choice.executed.copy()
+            choice.executed[free[envs]] = drawn[envs][free[envs]]
 
     def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: Action) -> None:
         """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""
@@ -401,7 +438,13 @@ class _Fragment:
         if self.runner._is_on_policy(tier_of(agent)):
             assert choice.value is not None
             decisions.close(envs, False, next_value=choice.value)
-            values = {"obs": own, "raw": choice.raw, "logp": choice.logp, "inputs": choice.inputs, "value": choice.value}
+            values = {
+                "obs": own,
+                "raw": choice.raw,
+                "logp": choice.logp,
+                "inputs": choice.inputs,
+                "value": choice.value,
+            }
             decisions.start(envs, values)
         else:
             joint = np.concatenate([observation[a][envs] for a in self.runner._agents], 1)
@@ -426,8 +469,8 @@ class _Fragment:
             discounted = runner._return[tier]
             discounted *= self.settings[tier]["gamma"]
             discounted += reward
-            self.squared[tier][0] += float(discounted @ discounted)
-            self.squared[tier][1] += len(discounted)
+            self.absolute[tier][0] += float(np.abs(discounted).sum())
+            self.absolute[tier][1] += len(discounted)
             discounted[done] = 0.0
         return rewards
 
@@ -473,15 +516,22 @@ class _Fragment:
                 on_policy[tier].append(self._ppo_columns(tier, rows))
             else:
                 decisions[agent] = self._decision_columns(tier, rows)
-        merged = {tier: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for tier, parts in on_policy.items()}
-        squared = {tier: (total, count) for tier, (total, count) in self.squared.items()}
-        return Rollout(joint, decisions, merged, squared, n, self.num_agent_steps)  # type: ignore[arg-type]
+        merged = {
+            tier: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for tier, parts in on_policy.items()
+        }
+        absolute = {tier: (total, count) for tier, (total, count) in self.absolute.items()}
+        return Rollout(joint, decisions, merged, absolute, n, self.num_agent_steps)  # type: ignore[arg-type]
 
     def _ppo_columns(self, tier: str, rows: list[Columnar]) -> Columnar:
         settings = self.settings[tier]
         advantage, target = advantages(rows, self.runner.num_envs, settings["gamma"], settings["lambda_"])
         scale = float(self.runner.module[tier].return_scale)
-        names = {Columns.OBS: "obs", Columns.ACTIONS: "raw", Columns.ACTION_LOGP: "logp", Columns.ACTION_DIST_INPUTS: "inputs"}
+        names = {
+            Columns.OBS: "obs",
+            Columns.ACTIONS: "raw",
+            Columns.ACTION_LOGP: "logp",
+            Columns.ACTION_DIST_INPUTS: "inputs",
+        }
         columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items() if old in rows[0]}
         columns[Postprocessing.ADVANTAGES] = advantage.astype(np.float32)
         columns[Postprocessing.VALUE_TARGETS] = (target / scale).astype(np.float32)

@@ -12,9 +12,10 @@
     algo = config.build_algo()
     result = algo.train()
 
-One iteration (Algorithm 1 of the paper): all tiers act together for `train_batch_size` environment steps; the joint transitions go into
-one prioritised replay; each off-policy tier takes `updates_per_iteration` gradient steps on batches drawn by its own priorities; each
-on-policy tier updates once it has collected its own `train_batch_size` decisions. Differences from the paper are in the README.
+One iteration (Algorithm 1 of the paper): all tiers act together for `train_batch_size` environment steps; the joint
+transitions go into one prioritised replay; each off-policy tier takes `updates_per_iteration` gradient steps on batches
+drawn by its own priorities; each on-policy tier updates once it has collected its own `train_batch_size` decisions.
+Differences from the paper are in the README.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class HMARLConfig(AlgorithmConfig):
         learning_starts: environment steps before off-policy tiers update.
         random_steps: environment steps in which off-policy tiers act uniformly at random.
         updates_per_iteration: gradient steps of each off-policy tier an iteration.
-        return_scale_rate: weight of the newest iteration in the running mean square return.
+        return_scale_rate: weight of the newest iteration in the running mean absolute return.
         action_bias: added to every actor's outputs at the start (adverse-start experiments); 0 for none.
     """
 
@@ -94,6 +95,7 @@ class HMARLConfig(AlgorithmConfig):
         self.env = "paper-v0"
         self.env_runner_cls = ColumnarEnvRunner
         self.num_env_runners, self.num_envs_per_env_runner = 0, 64
+        self.rollout_fragment_length = "auto"  # train_batch_size over all environments
         self.create_local_env_runner = True  # holds the modules that give the other tiers' next actions
         self.metrics_num_episodes_for_smoothing = 500
 
@@ -101,7 +103,8 @@ class HMARLConfig(AlgorithmConfig):
     def tiers(self, tiers: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> HMARLConfig:
         """Sets or changes tiers: `{"alert_triage": {"algorithm": "DQN", "lr": 3e-4}, ...}`.
 
-        Settings of a tier that is there are merged, or replaced when its algorithm changes. `replace=True` drops the other tiers.
+        Settings of a tier that is there are merged, or replaced when its algorithm changes. `replace=True` drops the
+        other tiers.
 
         Raises:
             ConfigError: unknown algorithm or setting.
@@ -116,7 +119,9 @@ class HMARLConfig(AlgorithmConfig):
         return self
 
     def training(self, *, tiers: Any = NotProvided, **settings: Any) -> HMARLConfig:
-        """RLlib's `training`, and the settings named in the class docstring; `tiers` as in `tiers()` (for Tune's param_space)."""
+        """RLlib's `training`, and the settings named in the class docstring; `tiers` as in `tiers()` (for Tune's
+        param_space).
+        """
         own = {name: settings.pop(name) for name in SETTINGS if name in settings}
         super().training(**settings)
         for name, value in own.items():
@@ -139,8 +144,12 @@ class HMARLConfig(AlgorithmConfig):
             raise tier_data.ConfigError(f"return_scale_rate is {self.return_scale_rate!r}, allowed: above 0, at most 1")
 
     # ---- what RLlib asks for
-    def tier_config(self, tier: str, spaces: Spaces, joint: tuple[gym.spaces.Dict, gym.spaces.Dict] | None = None) -> AlgorithmConfig:
-        """The tier's own algorithm configuration, built anew from the plain data; `joint` are all agents' spaces (for central critics)."""
+    def tier_config(
+        self, tier: str, spaces: Spaces, joint: tuple[gym.spaces.Dict, gym.spaces.Dict] | None = None
+    ) -> AlgorithmConfig:
+        """The tier's own algorithm configuration, built anew from the plain data; `joint` are all agents' spaces (for
+        central critics).
+        """
         sizes = {}
         if joint is not None:
             observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
@@ -221,17 +230,24 @@ class HMARL(Algorithm):
         self._members = {tier: [a for a in self.agents if tier_of(a) == tier] for tier in settings}
         self.on_policy = [t for t, s in settings.items() if ALGORITHMS[s["algorithm"]].is_on_policy]
         self.off_policy = [t for t in settings if t not in self.on_policy]
+        self.slow_agents = tuple(a for a, period in self._periods.items() if period > 1)
         self._slow = [t for t in self.off_policy if self._periods[self._members[t][0]] > 1]
-        self.replay = self._build_replay([t for t in self.off_policy if t not in self._slow], list(settings), int(ends[-1]))
+        self.replay = self._build_replay(
+            [t for t in self.off_policy if t not in self._slow], list(settings), int(ends[-1])
+        )
         self.decision_replay = {t: self._build_replay([t], [t], int(ends[-1])) for t in self._slow}
+        self.saves_replay = self.config.checkpoint_replay
         self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self.moments = Moments(int(ends[-1]))
-        self.mean_square_return: dict[str, float] = {}
+        self.mean_absolute_return: dict[str, float] = {}
         if self.config.action_bias:
             self._bias_actions(self.config.action_bias)
 
     def _build_replay(self, tiers: list[str], rewarded: list[str], dim: int) -> JointReplay:
-        columns: dict[str, tuple[tuple[int, ...], Any]] = {"obs": ((dim,), np.float32), "next_obs": ((dim,), np.float32)}
+        columns: dict[str, tuple[tuple[int, ...], Any]] = {
+            "obs": ((dim,), np.float32),
+            "next_obs": ((dim,), np.float32),
+        }
         for agent, space in self._action_space.items():
             is_discrete = isinstance(space, gym.spaces.Discrete)
             columns[f"action/{agent}"] = ((), np.int64) if is_discrete else (space.shape, np.float32)
@@ -250,7 +266,7 @@ class HMARL(Algorithm):
         rollouts = self._sample()
         if not rollouts:
             return
-        timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self._num_env_steps()}
+        timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps}
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self._store(rollouts)
             self._update_statistics(rollouts)
@@ -268,9 +284,13 @@ class HMARL(Algorithm):
         self.metrics.log_value(("replay", "size"), len(self.replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
             # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
-            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy)
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy
+            )
 
-    def _num_env_steps(self) -> int:
+    @property
+    def num_env_steps(self) -> int:
+        """Environment steps sampled since the beginning."""
         return int(self.metrics.peek((keys.ENV_RUNNER_RESULTS, keys.NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
     def _sample(self) -> list[Rollout]:
@@ -280,7 +300,7 @@ class HMARL(Algorithm):
                 max_env_steps=self.config.train_batch_size,
                 concat=False,
                 sample_timeout_s=self.config.sample_timeout_s,
-                random_actions=self._num_env_steps() < self.config.random_steps,
+                random_actions=self.num_env_steps < self.config.random_steps,
                 _uses_new_env_runners=True,
                 _return_metrics=True,
             )
@@ -297,21 +317,23 @@ class HMARL(Algorithm):
                 self._collected[tier].append(rows)
 
     def _update_statistics(self, rollouts: list[Rollout]) -> None:
-        """Newest observation statistics and return scale of every tier, from the rollouts into the learners' modules."""
+        """Newest observation statistics and return scale of every tier, from the rollouts into the learners'
+        modules.
+        """
         for rollout in rollouts:
             if rollout.joint:
                 self.moments.add(rollout.joint["obs"])
         rate = self.config.return_scale_rate
         for tier in self.config.tier_settings:
-            total = sum(r.squared_returns[tier][0] for r in rollouts)
-            count = sum(r.squared_returns[tier][1] for r in rollouts)
+            total = sum(r.absolute_returns[tier][0] for r in rollouts)
+            count = sum(r.absolute_returns[tier][1] for r in rollouts)
             newest = total / max(1, count)
-            before = self.mean_square_return.get(tier, newest)
-            self.mean_square_return[tier] = before + rate * (newest - before)
+            before = self.mean_absolute_return.get(tier, newest)
+            self.mean_absolute_return[tier] = before + rate * (newest - before)
         mean, variance = self.moments.mean.astype(np.float32), self.moments.variance.astype(np.float32)
         for tier, group in self.learner_group.groups.items():
             own = self._slice[self._members[tier][0]]
-            scale = max(RETURN_SCALE_FLOOR, float(np.sqrt(self.mean_square_return[tier])))
+            scale = max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier])
             args = ((mean[own], variance[own]), (mean, variance), scale)
             group.foreach_learner(_set_statistics(tier, args))
 
@@ -339,7 +361,9 @@ class HMARL(Algorithm):
         if len(replay) == 0:
             return False
         index, weights = replay.sample(tier, self.config.replay_batch_size, self.config.replay_beta)
-        deal = np.argsort(np.arange(len(index)) % len(self._members[tier]), kind="stable")  # every agent gets rows of all ages
+        deal = np.argsort(
+            np.arange(len(index)) % len(self._members[tier]), kind="stable"
+        )  # every agent gets rows of all ages
         index, weights = index[deal], weights[deal]
         batch = self.tier_batch(tier, replay, index, weights)
         results = self.learner_group[tier].update(batch=batch, timesteps=timesteps)
@@ -351,16 +375,19 @@ class HMARL(Algorithm):
     def tier_batch(self, tier: str, replay: JointReplay, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
         """The tier's columns of the joint rows `index`, rewards in units of its return scale.
 
-        The rows of a tier with several agents are dealt out among them: the first part speaks for the first agent, and so on.
+        The rows of a tier with several agents are dealt out among them: the first part speaks for the first agent, and
+            so on.
         """
         members = self._members[tier]
         parts = zip(members, np.array_split(index, len(members)), strict=True)
-        columns = [self._agent_columns(tier, agent, {n: v[rows] for n, v in replay.columns.items()}) for agent, rows in parts]
+        columns = [
+            self._agent_columns(tier, agent, {n: v[rows] for n, v in replay.columns.items()}) for agent, rows in parts
+        ]
         batch = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
         return MultiAgentBatch({tier: SampleBatch({**batch, "weights": weights})}, env_steps=len(index))
 
     def _agent_columns(self, tier: str, agent: str, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        scale = np.float32(max(RETURN_SCALE_FLOOR, float(np.sqrt(self.mean_square_return[tier]))))
+        scale = np.float32(max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier]))
         columns = {
             Columns.OBS: rows["obs"][:, self._slice[agent]],
             Columns.NEXT_OBS: rows["next_obs"][:, self._slice[agent]],
@@ -375,7 +402,10 @@ class HMARL(Algorithm):
             after = [encode_actions(self._action_space[a], self._next_action(a, rows)) for a in others]
             none = np.zeros((len(rows["obs"]), 0), np.float32)
             columns |= {JOINT_OBS: rows["obs"], JOINT_NEXT_OBS: rows["next_obs"]}
-            columns |= {OTHER_ACTIONS: np.concatenate([none, *now], 1), OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1)}
+            columns |= {
+                OTHER_ACTIONS: np.concatenate([none, *now], 1),
+                OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
+            }
         return columns
 
     def _next_action(self, agent: str, rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -392,10 +422,10 @@ class HMARL(Algorithm):
         if self._check_component(STATISTICS, components, not_components):
             state[STATISTICS] = {
                 "moments": vars(self.moments).copy(),
-                "mean_square_return": dict(self.mean_square_return),
+                "mean_absolute_return": dict(self.mean_absolute_return),
                 "collected": copy.deepcopy(self._collected),
             }
-        if self.config.checkpoint_replay and self._check_component(REPLAY, components, not_components):
+        if self.saves_replay and self._check_component(REPLAY, components, not_components):
             replays = {"": self.replay, **self.decision_replay}
             state[REPLAY] = {name: replay.get_state() for name, replay in replays.items()}
         return state
@@ -404,7 +434,7 @@ class HMARL(Algorithm):
         super().set_state(state)
         if STATISTICS in state:
             vars(self.moments).update(state[STATISTICS]["moments"])
-            self.mean_square_return = dict(state[STATISTICS]["mean_square_return"])
+            self.mean_absolute_return = dict(state[STATISTICS]["mean_absolute_return"])
             self._collected = copy.deepcopy(state[STATISTICS]["collected"])
         for name, replay_state in state.get(REPLAY, {}).items():
             (self.decision_replay[name] if name else self.replay).set_state(replay_state)

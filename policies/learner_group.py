@@ -1,8 +1,8 @@
 """One LearnerGroup per tier behind the interface of one.
 
-RLlib's Algorithm, EnvRunnerGroup, checkpoints and Tune talk to a single LearnerGroup. One group for all tiers does not work with stock
-learners (SAC's learner expects every module to be a SAC module, target updates loop over all modules, epochs and minibatch size are
-shared), so `TieredLearnerGroup` holds one ordinary group a tier and answers for them.
+RLlib's Algorithm, EnvRunnerGroup, checkpoints and Tune talk to a single LearnerGroup. One group for all tiers does not
+work with stock learners (SAC's learner expects every module to be a SAC module, target updates loop over all modules,
+epochs and minibatch size are shared), so `TieredLearnerGroup` holds one ordinary group a tier and answers for them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ MODULES = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 class TieredLearnerGroup(LearnerGroup):
     """`{tier: LearnerGroup}` that presents itself as one LearnerGroup.
 
-    `get_state` answers two address spaces: "learner/rl_module[/<tier>]" when weights are synced to env runners, and "<tier>[/...]" when a
-    checkpoint is written. Sequence numbers of weights come from a counter of this group that never goes back (a learner's own one does
-    when a live run is restored, and runners then keep stale weights).
+    `get_state` answers two address spaces: "learner/rl_module[/<tier>]" when weights are synced to env runners, and
+        "<tier>[/...]" when a
+    checkpoint is written. Sequence numbers of weights come from a counter of this group that never goes back (a
+    learner's own one does when a live run is restored, and runners then keep stale weights).
     """
 
     def __init__(self, *, config: Any, module_spec: MultiRLModuleSpec, placement_group: Any = None):

@@ -1,12 +1,13 @@
 """MADDPG as an RLlib RLModule, Learner and configuration.
 
-Lowe et al. 2017, "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", equations 4 to 6: a deterministic actor that
-reads the tier's own observation, a critic that reads every agent's observation and action. Deliberate differences: twin critics
-(Fujimoto et al. 2018; `twin_q=False` gives the paper's single one), Huber loss with importance weights (prioritised replay), an L2
-penalty on the actor's output before the tanh (without it the actor saturates and its gradient dies), exploration by Gaussian noise plus a
-share `epsilon` of uniform actions.
+Lowe et al. 2017, "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", equations 4 to 6: a
+deterministic actor that reads the tier's own observation, a critic that reads every agent's observation and action.
+Deliberate differences: twin critics (Fujimoto et al. 2018; `twin_q=False` gives the paper's single one), Huber loss
+with importance weights (prioritised replay), an L2 penalty on the actor's output before the tanh (without it the actor
+saturates and its gradient dies).
 
-The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to learn.
+The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
+learn.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from torch.nn import functional as F
 from policies.modules import MLP, Normalised, RunningNorm, small_linear
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
-OTHER_ACTIONS, OTHER_NEXT_ACTIONS = "other_actions", "other_next_actions"  # (B, sum of the other agents' flat action sizes)
+OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
+    "other_actions",
+    "other_next_actions",
+)  # (B, sum of the other agents' flat action sizes)
 JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 
 
@@ -60,7 +64,8 @@ class Actor(nn.Module):
 
 
 class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: hiddens, twin_q, noise_std and epsilon (schedules over env steps), joint_obs_dim, other_action_dim."""
+    """model_config: hiddens, twin_q, noise_std (a schedule over env steps), joint_obs_dim,
+    other_action_dim."""
 
     def setup(self) -> None:
         config = self.model_config
@@ -72,7 +77,6 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
             if config["twin_q"]:
                 self.twin_critic = CentralCritic(*joint, hiddens)
         self.noise_std = Scheduler(fixed_value_or_schedule=config["noise_std"], framework="torch")
-        self.epsilon = Scheduler(fixed_value_or_schedule=config["epsilon"], framework="torch")
         self.init_statistics()
 
     # ---- statistics and heads (see Normalised)
@@ -119,12 +123,10 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
 
     def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **kwargs: Any) -> dict[str, Any]:
         self.noise_std.update(int(t))
-        self.epsilon.update(int(t))
         with torch.no_grad():
             action = torch.tanh(self.actor(batch[Columns.OBS]))
             noisy = action + float(self.noise_std.get_current_value()) * torch.randn_like(action)
-            is_uniform = torch.rand(len(action), 1) < float(self.epsilon.get_current_value())
-            return {Columns.ACTIONS: torch.where(is_uniform, 2 * torch.rand_like(action) - 1, noisy.clamp(-1, 1))}
+            return {Columns.ACTIONS: noisy.clamp(-1, 1)}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         joint_obs, others = batch[JOINT_OBS], batch[OTHER_ACTIONS]
@@ -204,7 +206,6 @@ class MADDPGConfig(AlgorithmConfig):
         self.actor_lr, self.critic_lr, self.lr = 1e-4, 1e-3, None
         self.tau, self.target_network_update_freq = 0.005, 0
         self.noise_std: Any = 0.1
-        self.epsilon: Any = 0.0
         self.pre_tanh_l2 = 1e-3
         self.twin_q = True
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
@@ -218,5 +219,5 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ("twin_q", "noise_std", "epsilon", "joint_obs_dim", "other_action_dim")
+        names = ("twin_q", "noise_std", "joint_obs_dim", "other_action_dim")
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

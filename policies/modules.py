@@ -1,13 +1,14 @@
 """RLModules of the stock algorithms, on one encoder of ours.
 
-RLlib's PPO, SAC and DQN *learners* are used unchanged. Their default *modules* are kept too, but for the networks inside: the encoder
-here normalises observations with statistics that travel with the weights (so a restored module takes raw observations), and SAC's critic
-is one MLP over [observation, action] instead of RLlib's three stacked encoders (0.5 M against 2.9 M parameters, a quarter of the time
-an update).
+RLlib's PPO, SAC and DQN *learners* are used unchanged. Their default *modules* are kept too, but for the networks
+inside: the encoder here normalises observations with statistics that travel with the weights (so a restored module
+    takes raw observations), and SAC's critic
+is one MLP over [observation, action] instead of RLlib's three stacked encoders (0.5 M against 2.9 M parameters, a
+quarter of the time an update).
 
-Values are learned in units of the running root-mean-square return. `set_statistics` changes that unit and rescales the value heads
-so that the values they stand for stay the same (Pop-Art without the mean: van Hasselt et al. 2016, "Learning values across many orders
-of magnitude"); the published reward spans from +12 to -2,000 an episode.
+Values are learned in units of the running mean absolute return. `set_statistics` changes that unit and rescales the
+value heads so that the values they stand for stay the same (Pop-Art without the mean: van Hasselt et al. 2016,
+"Learning values across many orders of magnitude"); the published reward spans from +12 to -2,000 an episode.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ class ActorCriticEncoder(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Mean by a small linear layer, a log standard deviation that does not depend on the state: (B, 2 dim)."""
+    """Mean by a small linear layer and a tanh (a mean beyond the clipping range would get no gradient from clipped
+    actions), and a log
+    standard deviation that does not depend on the state: (B, 2 dim)."""
 
     def __init__(self, in_dim: int, action_dim: int, initial_log_std: float):
         super().__init__()
@@ -112,7 +115,7 @@ class GaussianHead(nn.Module):
         self.log_std = nn.Parameter(torch.full((action_dim,), float(initial_log_std)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        mean = self.mean(features)
+        mean = torch.tanh(self.mean(features))
         return torch.cat([mean, self.log_std.expand_as(mean)], -1)
 
 
@@ -136,7 +139,9 @@ class Normalised:
         raise NotImplementedError
 
     def action_heads(self) -> Iterable[tuple[nn.Linear, int]]:
-        """(output layer of an actor, number of its leading outputs that are actions); none for value-based algorithms."""
+        """(output layer of an actor, number of its leading outputs that are actions); none for value-based
+        algorithms.
+        """
         return ()
 
     def init_statistics(self) -> None:
@@ -193,7 +198,7 @@ class PPOModule(Normalised, DefaultPPOTorchRLModule):
 
 
 class SACModule(Normalised, DefaultSACTorchRLModule):
-    """Stock SAC forward passes with plain critics; model_config: hiddens, twin_q."""
+    """Stock SAC forward passes with plain critics; model_config: hiddens, twin_q, initial_log_std."""
 
     def setup(self) -> None:
         hiddens, self.twin_q = self.model_config["hiddens"], self.model_config["twin_q"]
@@ -202,6 +207,8 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
         num_actions = flat_dim(self.action_space)
         self.pi_encoder = Encoder(obs_dim, hiddens)
         self.pi = small_linear(hiddens[-1], num_actions if is_discrete else 2 * num_actions)
+        if not is_discrete:
+            nn.init.constant_(self.pi.bias[num_actions:], self.model_config["initial_log_std"])
         if not self.inference_only:
             for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
                 setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, 0 if is_discrete else num_actions))

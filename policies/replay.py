@@ -1,7 +1,7 @@
 """Joint prioritised replay: one ring of aligned joint transitions, one priority tree a tier.
 
-Proportional prioritisation with importance weights (Schaul et al. 2016, "Prioritized Experience Replay"). All tiers share the rows
-(paper, shared replay of tier 3); each draws by its own TD errors.
+Proportional prioritisation with importance weights (Schaul et al. 2016, "Prioritized Experience Replay"). All tiers
+share the rows (paper, shared replay of tier 3); each draws by its own TD errors.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class JointReplay:
         self.num_added += n
 
     def sample(self, tier: str, num_rows: int, beta: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
-        """Draws `num_rows` row numbers by the tier's priorities, stratified: (indices, importance weights in (0, 1])."""
+        """Draws `num_rows` row numbers by the tier's priorities, stratified: (indices, importance weights in (0,
+        1]).
+        """
         tree = self.trees[tier]
         prefix = (np.arange(num_rows) + self._rng.random(num_rows)) * (tree.total / num_rows)
         index = np.minimum(tree.find(prefix), self.size - 1)
@@ -99,7 +101,9 @@ class JointReplay:
         return index, (weights / weights.max()).astype(np.float32)
 
     def update_priorities(self, tier: str, index: np.ndarray, td_error: np.ndarray) -> None:
-        """Sets the tier's priorities of the rows to their absolute TD errors (where a row is named twice, the last counts)."""
+        """Sets the tier's priorities of the rows to their absolute TD errors (where a row is named twice, the last
+        counts).
+        """
         priority = np.abs(td_error) + PRIORITY_FLOOR
         self.max_priority[tier] = max(self.max_priority[tier], float(priority.max()))
         self.trees[tier].set(index, priority**self.alpha)

@@ -1,8 +1,10 @@
 """Tiers as plain data: which algorithm trains which role, with which settings.
 
-A tier is a policy shared by the agents of one role: `threat_hunter_0`, `threat_hunter_1`, ... belong to tier `threat_hunter`. Its
-settings are a flat dict with the key "algorithm" and, beside it, that algorithm's own RLlib settings (`SACConfig`'s for SAC, and so on) and
-the keys of `COMMON`. Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints.
+A tier is a policy shared by the agents of one role: `threat_hunter_0`, `threat_hunter_1`, ... belong to tier
+    `threat_hunter`. Its
+settings are a flat dict with the key "algorithm" and, beside it, that algorithm's own RLlib settings (`SACConfig`'s for
+SAC, and so on) and the keys of `COMMON`. Nothing but strings, numbers, lists and dicts, so it goes through Tune search
+spaces, JSON and checkpoints.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ Spaces = tuple[gym.Space, gym.Space]
 
 
 class CompleteState:
-    """Puts into a learner's state what RLlib 2.60 leaves out, so that a restored run goes on as if it had never stopped:
-    SAC's temperature, PPO's KL coefficient, the clock of the target updates."""
+    """Puts into a learner's state what RLlib 2.60 leaves out, so that a restored run goes on as if it had never
+    stopped: SAC's temperature, PPO's KL coefficient, the clock of the target updates."""
 
     EXTRA = "algorithm_state"
 
@@ -123,7 +125,8 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "critic_lr": 6e-4,
             "alpha_lr": 6e-4,
             "lr": None,
-            "initial_alpha": 0.1,
+            "initial_alpha": 0.01,
+            "initial_log_std": -2.0,
             "tau": 0.01,
             "target_network_update_freq": 0,
         },
@@ -153,9 +156,8 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "actor_lr": 1e-4,
             "critic_lr": 6e-4,
             "tau": 0.01,
-            "noise_std": [[0, 0.3], [200_000, 0.1]],
-            "epsilon": [[0, 0.2], [200_000, 0.02]],
-            "pre_tanh_l2": 1e-3,
+            "noise_std": 0.15,
+            "pre_tanh_l2": 1e-2,
         },
     ),
 }
@@ -164,7 +166,8 @@ COMMON: dict[str, Any] = {
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
-    "metric_rewards": {},  # episode metric -> reward per unit of its increase, added to the team reward of this tier only
+    "uniform_share": 0.0,  # share of the environments in which an off-policy tier's actions are drawn uniformly
+    "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
 MODULE_ONLY = ("initial_log_std",)  # settings that RLlib's config classes do not know
 
@@ -211,11 +214,15 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not 0.0 <= merged["gamma"] <= 1.0:
         raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
-        raise ConfigError(f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more")
+        raise ConfigError(
+            f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more"
+        )
     return merged
 
 
-def build_config(tier: str, settings: Mapping[str, Any], spaces: Spaces, seed: int | None, **extra: Any) -> AlgorithmConfig:
+def build_config(
+    tier: str, settings: Mapping[str, Any], spaces: Spaces, seed: int | None, **extra: Any
+) -> AlgorithmConfig:
     """The tier's own RLlib configuration; `extra` are MADDPG's sizes of the joint inputs.
 
     Raises:
@@ -228,7 +235,7 @@ def build_config(tier: str, settings: Mapping[str, Any], spaces: Spaces, seed: i
         allowed = " or ".join(space.__name__ for space in entry.action_spaces)
         raise ConfigError(f"tier {tier!r}: {algorithm} needs a {allowed} action space, got {spaces[1]}")
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
-    settings.pop("metric_rewards")
+    del settings["metric_rewards"], settings["uniform_share"]
     model = {"hiddens": list(hiddens), **{name: settings.pop(name) for name in MODULE_ONLY if name in settings}}
     config = entry.config()
     config.update_from_dict({**settings, **(extra if algorithm == "MADDPG" else {})})

@@ -9,29 +9,44 @@ import numpy as np
 
 EPISODE = np.dtype([("reward", "f8"), ("length", "i4")])
 BOX2, FOUR = gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Discrete(4)
-ROLES = {"alert_triage_0": FOUR, "threat_hunter_0": BOX2, "response_orchestrator_0": BOX2, "strategic_coordinator_0": BOX2}
+ROLES = {
+    "alert_triage_0": FOUR,
+    "threat_hunter_0": BOX2,
+    "response_orchestrator_0": BOX2,
+    "strategic_coordinator_0": BOX2,
+}
 
 
 class Matching:
-    """Every agent sees a point (x, y) of its own and should name it: a Box agent earns 1 - |a - (x, y)| (mean over the two, at most 1), a
-    Discrete one 1 for the point's quadrant. The reward is the mean over agents, so 1 a step is the optimum; doing nothing earns about 0.5.
+    """Every agent sees a point (x, y) of its own and should name it: a Box agent earns 1 - |a - (x, y)| (mean over the
+    two, at most 1), a Discrete one 1 for the point's quadrant. The reward is the mean over agents, so 1 a step is the
+    optimum; doing nothing earns about 0.5.
 
-    The points are drawn anew each time an agent decides; episodes of `length` steps are truncated, or terminated if `terminates`.
+    The points are drawn anew each time an agent decides; episodes of `length` steps are truncated, or terminated if
+    `terminates`.
     """
 
-    def __init__(self, num_envs=16, seed=0, agents=tuple(ROLES), spaces=None, period=1, slow=(), length=10, terminates=False):
+    def __init__(
+        self, num_envs=16, seed=0, agents=tuple(ROLES), spaces=None, period=1, slow=(), length=10, terminates=False
+    ):
         self.num_envs, self.agents, self.length, self.terminates = num_envs, tuple(agents), length, terminates
         self.action_spaces = dict(spaces or {a: ROLES[a] for a in self.agents})
         self.observation_spaces = {a: gym.spaces.Box(-1, 1, (3,), np.float32) for a in self.agents}
         self.decision_periods = {a: period if a in slow else 1 for a in self.agents}
         self.scenario = SimpleNamespace(name="matching")
         self.actions = {
-            a: np.zeros(num_envs, np.int32) if isinstance(s, gym.spaces.Discrete) else np.zeros((num_envs, *s.shape), np.float32)
+            a: np.zeros(num_envs, np.int32)
+            if isinstance(s, gym.spaces.Discrete)
+            else np.zeros((num_envs, *s.shape), np.float32)
             for a, s in self.action_spaces.items()
         }
         self.observations = {a: np.zeros((num_envs, 3), np.float32) for a in self.agents}
         self.final_observations = {a: np.zeros((num_envs, 3), np.float32) for a in self.agents}
-        self.rewards, self.terminated, self.truncated = np.zeros(num_envs), np.zeros(num_envs, bool), np.zeros(num_envs, bool)
+        self.rewards, self.terminated, self.truncated = (
+            np.zeros(num_envs),
+            np.zeros(num_envs, bool),
+            np.zeros(num_envs, bool),
+        )
         self.episode_metrics, self._running = np.zeros(num_envs, EPISODE), np.zeros(num_envs, EPISODE)
         self._period, self._rng = period, np.random.default_rng(seed)
 

@@ -1,0 +1,419 @@
+"""`hmarl-soc train`: trains HMARL, shows how it goes, and leaves a run folder that says everything about the run.
+
+    <out>/config.json        what was asked for, the scenario in full, versions, git hash
+    <out>/progress.csv       one row an iteration (training episodes, exploration on) with validation columns (greedy)
+    <out>/checkpoints/       last (to resume), best (by validation), start (the untrained networks)
+    <out>/tensorboard/       the same numbers and every learner's losses
+    <out>/evaluation.json, report.html   the comparison that ends a run
+
+Validation episodes (their own seed) choose `best`; the final comparison is on episodes that neither training nor
+validation has seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import soc_env
+from soc_env.errors import CheckpointError, ConfigError
+
+METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
+COLUMNS = ("iteration", "steps", "seconds", "steps_per_second", *METRICS, *(f"validation_{m}" for m in METRICS))
+VALIDATION_SEED, EVALUATION_SEED = (
+    1_000_003,
+    2_000_003,
+)  # offsets that keep their episodes apart from each other and from training's
+VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 2_000
+VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
+ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
+CONFIG_KEYS = ("tiers", "train_batch_size")  # beside policies.hmarl.SETTINGS
+
+
+def train(
+    scenario: str = "paper-v0",
+    *,
+    seed: int = 0,
+    minutes: float | None = None,
+    steps: int | None = None,
+    workers: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    num_envs: int = 64,
+    adverse_start: bool = False,
+    config: Mapping[str, Any] | None = None,
+    evaluation: bool = True,
+) -> Path:
+    """Trains until `minutes` of training or `steps` environment steps are reached, then compares; returns the run
+    folder.
+
+    Args:
+        scenario, overrides: the environment.
+        seed: of everything drawn in the run.
+        minutes, steps: the whole run's budget, also over resumptions; one of them (10 minutes if neither).
+        workers: remote env runners; 0 samples in this process.
+        out: run folder; default `runs/<scenario>-seed<seed>`.
+        resume: go on from the folder's last checkpoint; every other setting is then the folder's own, but for the
+            budget.
+        num_envs: environments of each env runner.
+        adverse_start: start from actors that hunt, isolate and remediate fully.
+        config: settings of HMARLConfig by name, "tiers" among them.
+        evaluation: end with the comparison and report.
+
+    Raises:
+        ScenarioError, ConfigError: a setting that is not allowed.
+        CheckpointError: nothing to resume, or a damaged checkpoint.
+        KeyboardInterrupt: stopped by the user, after everything is written.
+    """
+    out = Path(out or f"runs/{scenario}-seed{seed}").absolute()
+    if minutes is None and steps is None:
+        minutes = 10.0
+    if resume:
+        settings = _read_settings(out)
+    else:
+        if (out / "config.json").exists():
+            raise ConfigError(
+                f"out: {str(out)!r} holds a run already; allowed: a new folder, or --resume to go on with it"
+            )
+        settings = {
+            "scenario": scenario,
+            "seed": seed,
+            "workers": workers,
+            "num_envs": num_envs,
+            "overrides": dict(overrides or {}),
+            "adverse_start": adverse_start,
+            "config": dict(config or {}),
+        }
+    soc_env.make_scenario(settings["scenario"], **settings["overrides"])  # fails before anything slow starts
+    with _quiet_ray():
+        run = _Run(out, settings, resume)
+        try:
+            run.loop(minutes, steps)
+        finally:
+            run.close()
+    if evaluation:
+        _finish(out, settings)
+    return out
+
+
+def hmarl_config(settings: Mapping[str, Any]) -> Any:
+    """The HMARLConfig of a run's settings (`config.json`).
+
+    Raises:
+        ConfigError: an unknown setting.
+    """
+    from policies.hmarl import SETTINGS, HMARLConfig
+    from policies.tiers import unknown
+
+    for name in settings["config"]:
+        if name not in (*SETTINGS, *CONFIG_KEYS):
+            raise unknown("config: setting", name, (*SETTINGS, *CONFIG_KEYS))
+    config = (
+        HMARLConfig()
+        .environment(settings["scenario"], env_config=settings["overrides"])
+        .env_runners(num_env_runners=settings["workers"], num_envs_per_env_runner=settings["num_envs"])
+        .debugging(seed=settings["seed"], log_level="ERROR")
+    )
+    if settings["adverse_start"]:
+        config.training(action_bias=ADVERSE_BIAS)
+    return config.training(**settings["config"])
+
+
+class _Run:
+    """One training run: the algorithm, its folder and its display."""
+
+    def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool):
+        self.out, self.settings = out, settings
+        self.checkpoints = out / "checkpoints"
+        config = hmarl_config(settings)
+        manifest = _last_manifest(self.checkpoints) if resume else None
+        self.algo = config.build_algo()
+        self.seconds, self.best = 0.0, -float("inf")
+        self.wants_stop = False
+        if manifest is not None:
+            self.algo.restore_from_path(self.checkpoints / "last")
+            self.seconds, self.best = manifest["seconds"], manifest["best_validation_reward"]
+        else:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_json(
+                out / "config.json", {**settings, "scenario_fields": _scenario_fields(settings), **_provenance()}
+            )
+            self.save("start", replay=False)
+        from tensorboardX import SummaryWriter
+
+        self.csv = _ProgressFile(out / "progress.csv", self.algo.num_env_steps)
+        self.tensorboard = SummaryWriter(str(out / "tensorboard"), purge_step=self.algo.num_env_steps or None)
+
+    def close(self) -> None:
+        self.csv.close()
+        self.tensorboard.close()
+        self.algo.stop()
+
+    def save(self, name: str, *, replay: bool) -> None:
+        from policies.checkpoint import save_checkpoint
+
+        info = {"seconds": self.seconds, "best_validation_reward": self.best, "seed": self.settings["seed"]}
+        save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
+
+    def loop(self, minutes: float | None, steps: int | None) -> None:
+        """Trains until the budget is used up or a signal says stop; the last checkpoint is always written."""
+        budget = minutes * 60 if minutes is not None else None
+        validated = saved = self.seconds
+        row: dict[str, Any] = {}
+        with _stop_on_signal(self._stop), _display(self.out) as show:
+            done = self._share_done(budget, steps)
+            while done < 1.0 and not self.wants_stop:
+                start, steps_before = time.monotonic(), self.algo.num_env_steps
+                result = self.algo.train()
+                row = self._row(result, time.monotonic() - start, steps_before)
+                self.seconds += time.monotonic() - start
+                done = self._share_done(budget, steps)
+                if done >= 1.0 or self.seconds - validated >= VALIDATION_SECONDS:
+                    row |= self._validate()
+                    validated = self.seconds
+                self._write(row, result)
+                if self.seconds - saved >= CHECKPOINT_SECONDS:
+                    self.save("last", replay=True)
+                    saved = self.seconds
+                show(row, done, self.seconds)
+            self.save("last", replay=True)
+        if self.wants_stop:
+            print(
+                f"stopped at {self.algo.num_env_steps:,} steps; "
+                f"go on with: hmarl-soc train --resume --out {_shown(self.out)}"
+            )
+            raise KeyboardInterrupt
+
+    def _stop(self) -> None:
+        self.wants_stop = True
+
+    def _share_done(self, budget: float | None, steps: int | None) -> float:
+        shares = [self.seconds / budget] if budget else []
+        shares += [self.algo.num_env_steps / steps] if steps else []
+        return min(1.0, max(shares))
+
+    def _row(self, result: Mapping[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
+        runners = result["env_runners"]
+        episodes = {"reward": runners.get("episode_return_mean"), "length": runners.get("episode_len_mean")}
+        episodes |= runners.get("episode_metrics", {})
+        now = self.algo.num_env_steps
+        row = {"iteration": result["training_iteration"], "steps": now, "seconds": round(self.seconds + seconds, 2)}
+        row["steps_per_second"] = round((now - steps_before) / seconds, 1)
+        return row | {name: episodes.get(name) for name in METRICS}
+
+    def _validate(self) -> dict[str, float]:
+        """Greedy episodes of the newest networks; the best so far is kept."""
+        from experiments.evaluate import evaluate
+        from policies.checkpoint import TrainedPolicy
+
+        module = self.algo.env_runner.module
+        policy = TrainedPolicy({tier: module[tier] for tier in self.algo.config.tier_settings}, self.algo.slow_agents)
+        seed, overrides = self.settings["seed"] + VALIDATION_SEED, self.settings["overrides"]
+        result = evaluate(policy, self.settings["scenario"], VALIDATION_EPISODES, seed, **overrides)
+        means = {f"validation_{name}": result.mean(name) for name in METRICS}
+        if means["validation_reward"] > self.best:
+            self.best = means["validation_reward"]
+            self.save("best", replay=False)
+        return means
+
+    def _write(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        self.csv.append(row)
+        scalars = {f"episodes/{name}": row.get(name) for name in METRICS}
+        scalars |= {f"validation/{name}": row.get(f"validation_{name}") for name in METRICS}
+        for tier, values in result.get("learners", {}).items():
+            scalars |= {f"{tier}/{name}": value for name, value in values.items()}
+        for name, value in scalars.items():
+            if isinstance(value, (int, float)) or (hasattr(value, "ndim") and value.ndim == 0):
+                self.tensorboard.add_scalar(name, float(value), row["steps"])
+
+
+class _ProgressFile:
+    """progress.csv: a row is on disk before the next iteration; rows after a restored checkpoint are dropped."""
+
+    def __init__(self, path: Path, steps: int):
+        rows = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["steps"]) <= steps]
+        partial = path.with_suffix(".partial")
+        self._file = partial.open("w", newline="")
+        self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
+        self._writer.writeheader()
+        self._writer.writerows(rows)
+        self._file.flush()
+        os.replace(partial, path)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        self._writer.writerow({name: row.get(name, "") for name in COLUMNS})
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _finish(out: Path, settings: Mapping[str, Any]) -> None:
+    """The comparison of the trained policy with the untrained and the scripted ones: table, JSON, report."""
+    from experiments.evaluate import compare, print_table
+    from experiments.report import write_report
+    from policies.checkpoint import load_policy
+
+    seed = settings["seed"] + EVALUATION_SEED
+    policies = ["random", "null", "rule-soar", "zeros"]
+    named: dict[str, Any] = {name: name for name in policies}
+    named["untrained"] = load_policy(out / "checkpoints" / "start")
+    best = out / "checkpoints" / "best"
+    named["HMARL"] = load_policy(best if best.exists() else out / "checkpoints" / "last")
+    results = compare(named, settings["scenario"], EVALUATION_EPISODES, seed, **settings["overrides"])
+    write_json(out / "evaluation.json", {name: result.to_dict() for name, result in results.items()})
+    print_table(results)
+    report = write_report(out)
+    print(f"report: {_shown(report)}")
+
+
+# ---- small things
+def write_json(path: Path, data: Any) -> None:
+    """Writes `data` to `path` whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(data, indent=2, default=str))
+    os.replace(partial, path)
+
+
+def _shown(path: Path) -> str:
+    """`path` as the user would type it from here."""
+    return os.path.relpath(path)
+
+
+def _read_settings(out: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((out / "config.json").read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"out: {str(out)!r} holds no run to resume (it has no config.json)") from None
+    except ValueError:
+        raise CheckpointError(f"out: {str(out / 'config.json')!r} is damaged") from None
+    return {
+        name: settings[name]
+        for name in ("scenario", "seed", "workers", "num_envs", "overrides", "adverse_start", "config")
+    }
+
+
+def _last_manifest(checkpoints: Path) -> dict[str, Any]:
+    from policies.checkpoint import read_manifest
+
+    return read_manifest(checkpoints / "last")
+
+
+def _scenario_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
+    scenario = soc_env.make_scenario(settings["scenario"], **settings["overrides"])
+    return {"hash": scenario.hash(), **scenario.to_dict()}
+
+
+def _provenance() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    from experiments.evaluate import git_hash
+
+    names = ("hmarl-soc", "ray", "torch", "numpy", "numba")
+    return {"versions": {name: version(name) for name in names}, "git": git_hash(), "command": sys.argv}
+
+
+@contextmanager
+def _stop_on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM calls `stop`; a second one acts as usual."""
+
+    def handle(signum: int, frame: Any) -> None:
+        stop()
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+    before = {}
+    try:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            before[s] = signal.signal(s, handle)
+    except ValueError:  # not in the main thread: signals are the caller's
+        pass
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+@contextmanager
+def _quiet_ray() -> Iterator[None]:
+    """Starts a local Ray without dashboard and chatter, unless one is running; stops what it started."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+
+        for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        owns = not ray.is_initialized()
+        if owns:
+            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        try:
+            yield
+        finally:
+            if owns:
+                ray.shutdown()
+
+
+@contextmanager
+def _display(out: Path) -> Iterator[Callable[[Mapping[str, Any], float, float], None]]:
+    """A live bar on a terminal, a line every ten seconds elsewhere."""
+    latest: dict[str, float] = {}
+
+    def text(row: Mapping[str, Any]) -> str:
+        latest.update({k: v for k, v in row.items() if isinstance(v, (int, float))})
+        get = latest.get
+        parts = [f"{get('steps', 0):,} steps", f"{get('steps_per_second', 0):,.0f}/s"]
+        shown = {"return": ("reward", "{:.2f}"), "MTTD": ("mttd", "{:.1f}"), "MTTR": ("mttr", "{:.1f}")}
+        shown |= {"FPR": ("fpr", "{:.3%}"), "CSR": ("csr", "{:.1%}"), "greedy return": ("validation_reward", "{:.2f}")}
+        return "  ".join(
+            parts + [f"{label} {form.format(get(key))}" for label, (key, form) in shown.items() if key in latest]
+        )
+
+    def left(done: float, seconds: float, began: float) -> str:
+        rest = (seconds) * (1 - done) / done if done > 0 else 0.0
+        return f"{int(rest // 60)}:{int(rest % 60):02d} left"
+
+    if sys.stdout.isatty():
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (
+            BarColumn(20),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, transient=False) as progress:
+            task = progress.add_task("starting", total=1.0, left="")
+
+            def show(row: Mapping[str, Any], done: float, seconds: float) -> None:
+                progress.update(task, completed=done, description=text(row), left=left(done, seconds, 0.0))
+
+            yield show
+        return
+    last = [0.0]
+
+    def line(row: Mapping[str, Any], done: float, seconds: float) -> None:
+        described = text(row)
+        if done >= 1.0 or time.monotonic() - last[0] >= LINE_SECONDS:
+            last[0] = time.monotonic()
+            print(f"[{done:4.0%}, {left(done, seconds, 0.0)}]  {described}", flush=True)
+
+    yield line

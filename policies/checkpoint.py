@@ -1,0 +1,181 @@
+"""Checkpoints: written whole or not at all, and policies loaded from them without ray and without training.
+
+A checkpoint is a folder as RLlib writes it plus `hmarl.json`: scenario, overrides, tiers, versions, steps and the size
+of every file. The JSON is written last, and the folder gets its name only when all of it is on disk, so a killed run
+leaves no half checkpoint behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib import metadata as package_metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from policies.env_runner import act
+from policies.hmarl import HMARL
+from policies.tiers import tier_of
+from soc_env.errors import CheckpointError
+
+MANIFEST = "hmarl.json"
+FORMAT = 1
+
+
+def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **info: Any) -> Path:
+    """Writes `algo` to `folder` atomically; `info` (plain data) is kept in the manifest.
+
+    Without `replay` the checkpoint is small: whole to evaluate, but training resumed from it starts with an empty
+        buffer.
+    """
+    folder = Path(folder).absolute()
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    saves_replay, algo.saves_replay = algo.saves_replay, replay and algo.saves_replay
+    try:
+        algo.save_to_path(partial)
+    finally:
+        algo.saves_replay = saves_replay
+    sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
+    manifest = {
+        "format": FORMAT,
+        "scenario": str(algo.config.env),
+        "overrides": dict(algo.config.env_config),
+        "tiers": algo.config.tier_settings,
+        "agents": list(algo.agents),
+        "slow_agents": list(algo.slow_agents),
+        "num_env_steps": algo.num_env_steps,
+        "versions": {name: package_metadata.version(name) for name in ("hmarl-soc", "ray", "torch", "numpy")},
+        **info,
+        "files": sizes,
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    if folder.exists():  # the same step saved again
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+    return folder
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The checkpoint's manifest, after checking that the checkpoint is whole.
+
+    Raises:
+        CheckpointError: no such folder, not a checkpoint of ours, or files missing or cut short.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint {str(folder)!r} does not exist")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        sizes, version = manifest["files"], manifest["format"]
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(folder)!r} is not a checkpoint of hmarl-soc: it has no {MANIFEST}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"checkpoint {str(folder)!r} is damaged: {MANIFEST} cannot be read") from None
+    if version != FORMAT:
+        raise CheckpointError(f"checkpoint {str(folder)!r} has format {version!r}, this version reads {FORMAT}")
+    for name, size in sizes.items():
+        file = folder / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            state = "is missing" if found is None else f"has {found} bytes instead of {size}"
+            raise CheckpointError(f"checkpoint {str(folder)!r} is damaged: {name} {state}")
+    return manifest
+
+
+def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
+    """Raises CheckpointError if the checkpoint was trained on another scenario than the one asked for."""
+    if scenario is not None and scenario != manifest["scenario"]:
+        raise CheckpointError(f"checkpoint was trained on scenario {manifest['scenario']!r}, not on {scenario!r}")
+
+
+class TrainedPolicy:
+    """The tiers' networks as a policy: observations in, actions out, nothing learned.
+
+    Args:
+        modules: tier -> RLModule.
+        slow_agents: agents that act on decision steps only and hold their action between them.
+        deterministic: the mode of each policy; False draws as in training at step `num_env_steps`.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, Any],
+        slow_agents: tuple[str, ...] = (),
+        *,
+        deterministic: bool = True,
+        num_env_steps: int = 0,
+        seed: int = 0,
+        manifest: Mapping[str, Any] | None = None,
+    ):
+        self.modules, self.slow_agents, self.deterministic = dict(modules), slow_agents, deterministic
+        self.num_env_steps, self.manifest = num_env_steps, dict(manifest or {})
+        self.reset(seed)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets held actions; a seed starts the draws of the sampled policy anew."""
+        if seed is not None:
+            self._generator = torch.Generator().manual_seed(seed)
+        self._held: dict[str, np.ndarray] = {}
+
+    @torch.no_grad()
+    def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> dict[str, np.ndarray]:
+        """`observations` {agent: (N, dim)}, `decides` (N,) -> {agent: (N, dim) or (N,)}."""
+        # The modules draw from torch's global generator: ours is swapped in, an evaluation leaves the caller's be.
+        outside = torch.get_rng_state()
+        torch.set_rng_state(self._generator.get_state())
+        try:
+            return {agent: self._act(agent, observation, decides) for agent, observation in observations.items()}
+        finally:
+            self._generator.set_state(torch.get_rng_state())
+            torch.set_rng_state(outside)
+
+    def _act(self, agent: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
+        is_slow = agent in self.slow_agents
+        envs = np.nonzero(decides)[0] if is_slow and agent in self._held else slice(None)
+        rows = observation[envs]
+        if len(rows) == 0:
+            return self._held[agent]
+        explore, t = not self.deterministic, self.num_env_steps
+        actions = act(self.modules[tier_of(agent)], rows, explore=explore, t=t).executed
+        if not is_slow:
+            return actions
+        held = self._held.setdefault(agent, np.zeros((len(observation), *actions.shape[1:]), actions.dtype))
+        held[envs] = actions
+        return held.copy()
+
+
+def load_policy(
+    checkpoint: str | Path, *, deterministic: bool = True, seed: int = 0, scenario: str | None = None
+) -> TrainedPolicy:
+    """The trained policy of a checkpoint folder.
+
+    Args:
+        checkpoint: a folder written by `save_checkpoint`.
+        deterministic: see `TrainedPolicy`.
+        seed: of the sampled policy's draws.
+        scenario: what it will be used on; None takes the checkpoint's word.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another scenario.
+    """
+    folder = Path(checkpoint).absolute()
+    manifest = read_manifest(folder)
+    check_scenario(manifest, scenario)
+    modules = {}
+    for tier in manifest["tiers"]:
+        path = folder / "learner_group" / tier / "learner" / "rl_module" / tier
+        try:
+            modules[tier] = RLModule.from_checkpoint(path)
+        except Exception as error:  # whatever unpickling a foreign or damaged file may raise
+            raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be loaded ({error})") from error
+        modules[tier].eval()
+    slow = tuple(manifest["slow_agents"])
+    steps = manifest["num_env_steps"]
+    return TrainedPolicy(modules, slow, deterministic=deterministic, num_env_steps=steps, seed=seed, manifest=manifest)

@@ -1,0 +1,553 @@
+"""Tiers on RLlib: who learns with what, that each learner learns, and that nothing is lost between save and restore."""
+
+from __future__ import annotations
+
+import logging
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from toy import BOX2, FOUR, ROLES, Matching
+
+pytest.importorskip("ray")
+import ray  # noqa: E402
+from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner  # noqa: E402
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner  # noqa: E402
+from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner  # noqa: E402
+from ray.rllib.core.columns import Columns  # noqa: E402
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch  # noqa: E402
+
+from policies import load_policy, save_checkpoint  # noqa: E402
+from policies.env_runner import OpenDecisions, advantages  # noqa: E402
+from policies.hmarl import HMARLConfig, Moments  # noqa: E402
+from policies.maddpg import MADDPGTorchLearner  # noqa: E402
+from policies.tiers import tier_of  # noqa: E402
+from soc_env.errors import CheckpointError, ConfigError  # noqa: E402
+
+SMALL = {"hiddens": [32, 32], "gamma": 0.5}
+FAST = {"PPO": {"train_batch_size": 256, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
+FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "target_entropy": -6.0}
+FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [4000, 0.05]]}
+FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "noise_std": 0.2, "uniform_share": 0.1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_ray():
+    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+def toy_config(tiers=None, **env):
+    """HMARL on `Matching`; `tiers` {tier: algorithm} or settings, all four roles by default."""
+    config = HMARLConfig().environment(Matching, env_config=env).env_runners(num_envs_per_env_runner=16)
+    config.debugging(seed=0, log_level="ERROR")
+    config.training(train_batch_size=256, learning_starts=256, random_steps=256, updates_per_iteration=2)
+    config.training(replay_batch_size=64, replay_capacity=4096)
+    defaults = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
+    defaults["strategic_coordinator"] = "PPO"
+    plain = {t: s if isinstance(s, dict) else {"algorithm": s} for t, s in (tiers or defaults).items()}
+    return config.tiers({t: {**SMALL, **FAST[s["algorithm"]], **s} for t, s in plain.items()}, replace=True)
+
+
+@pytest.fixture
+def build():
+    """Builds algorithms and stops them when the test ends."""
+    built = []
+
+    def make(config):
+        built.append(config.build_algo())
+        return built[-1]
+
+    yield make
+    for algo in built:
+        algo.stop()
+
+
+def learner_state(algo):
+    return {tier: group._learner.get_state() for tier, group in algo.learner_group.groups.items()}
+
+
+def weights(algo):
+    return {
+        tier: {name: value.copy() for name, value in state["rl_module"][tier].items()}
+        for tier, state in learner_state(algo).items()
+    }
+
+
+# ---- who learns with what
+
+
+def test_every_tier_learns_with_its_own_algorithm(build):
+    algo = build(toy_config(period=5, slow=("strategic_coordinator_0",)))
+    expected = {
+        "alert_triage": DQNTorchLearner,
+        "threat_hunter": SACTorchLearner,
+        "response_orchestrator": MADDPGTorchLearner,
+        "strategic_coordinator": PPOTorchLearner,
+    }
+    for tier, learner_class in expected.items():
+        learner = algo.learner_group[tier]._learner
+        assert isinstance(learner, learner_class), tier
+        # SAC's and MADDPG's learners are DQN learners too (target networks): none may be mistaken for another
+        others = [c for c in expected.values() if c is not learner_class and issubclass(type(learner), c)]
+        assert others in ([], [DQNTorchLearner]), tier
+    before = weights(algo)
+    for _ in range(8):
+        algo.train()
+    after = weights(algo)
+    for tier in expected:
+        trained = [n for n in before[tier] if n.endswith("weight") and "target" not in n]
+        assert trained
+        for name in trained:
+            assert not np.array_equal(before[tier][name], after[tier][name]), f"{tier}: {name} did not change"
+
+
+def test_runner_acts_with_the_learners_newest_weights(build):
+    algo = build(toy_config())
+    for _ in range(4):
+        algo.train()
+    for tier, state in weights(algo).items():
+        acting = algo.env_runner.module[tier].state_dict()
+        for name, value in acting.items():
+            assert np.array_equal(value.numpy(), state[name]), f"{tier}: {name}"
+
+
+# ---- each learner alone, on a task with a known optimum of 1 a step
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "agent", "iterations", "at_least"),
+    [
+        ("PPO", "strategic_coordinator_0", 60, 0.8),
+        ("PPO", "alert_triage_0", 60, 0.8),
+        ("SAC", "threat_hunter_0", 60, 0.85),
+        ("DQN", "alert_triage_0", 40, 0.9),
+        ("MADDPG", "response_orchestrator_0", 60, 0.85),
+    ],
+)
+def test_each_learner_solves_its_task_alone(build, algorithm, agent, iterations, at_least):
+    algo = build(toy_config({tier_of(agent): algorithm}, agents=(agent,)).training(updates_per_iteration=8))
+    assert greedy_score(algo, (agent,)) < 0.7  # nothing is solved before training
+    for _ in range(iterations):
+        algo.train()
+    assert greedy_score(algo, (agent,)) > at_least
+
+
+def greedy_score(algo, agents, **env):
+    """Mean reward a step of the greedy policy in the runner, on fresh points."""
+    from policies.checkpoint import TrainedPolicy
+
+    policy = TrainedPolicy({tier_of(a): algo.env_runner.module[tier_of(a)] for a in agents}, algo.slow_agents)
+    toy = Matching(num_envs=256, seed=99, agents=agents, **env)
+    toy.reset()
+    for agent, action in policy(toy.observations, toy.decides).items():
+        toy.actions[agent][...] = action
+    return float(np.mean([toy.score(a) for a in agents]))
+
+
+def test_all_four_learn_together(build):
+    algo = build(toy_config(period=5, slow=("strategic_coordinator_0",)).training(updates_per_iteration=6))
+    before = greedy_score(algo, tuple(ROLES))
+    for _ in range(50):
+        algo.train()
+    assert greedy_score(algo, tuple(ROLES)) > max(0.8, before + 0.2)
+
+
+# ---- MADDPG
+
+
+def maddpg_learner(build):
+    algo = build(toy_config({"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}, agents=PAIR))
+    for _ in range(2):
+        algo.train()
+    return algo, algo.learner_group["response_orchestrator"]._learner
+
+
+PAIR = ("threat_hunter_0", "response_orchestrator_0")
+
+
+def maddpg_batch(algo):
+    index, importance = algo.replay.sample("response_orchestrator", 32)
+    batch = algo.tier_batch("response_orchestrator", algo.replay, index, importance)["response_orchestrator"]
+    return {name: torch.as_tensor(np.asarray(value)) for name, value in batch.items()}
+
+
+def test_maddpg_actor_gradient_comes_through_the_central_critic(build):
+    algo, learner = maddpg_learner(build)
+    module = learner.module["response_orchestrator"].unwrapped()
+    batch = maddpg_batch(algo)
+    module.zero_grad()
+    (-module._forward_train(batch)["actor_value"].mean()).backward()
+    actor = [p.grad for p in module.actor.parameters()]
+    assert all(g is not None for g in actor)
+    assert sum(float(g.abs().sum()) for g in actor) > 0
+    assert all(p.grad is None or not p.grad.any() for p in module.critic.parameters())  # the critic is not pushed
+    # and it is the critic's slope: with a critic that ignores the own action nothing is left
+    with torch.no_grad():
+        module.critic.body.layers[0].weight[:, -2:] = 0.0
+    module.zero_grad()
+    (-module._forward_train(batch)["actor_value"].mean()).backward()
+    assert sum(float(p.grad.abs().sum()) for p in module.actor.parameters()) == 0.0
+
+
+def test_maddpg_losses_equal_a_hand_computation(build):
+    algo, learner = maddpg_learner(build)
+    module, config = learner.module["response_orchestrator"].unwrapped(), learner.config
+    batch = maddpg_batch(algo)
+    out = module._forward_train(batch)
+    total = learner.compute_loss_for_module(
+        module_id="response_orchestrator", config=config, batch=batch, fwd_out=out
+    )
+    with torch.no_grad():
+        own = torch.tanh(module.target_actor(batch[Columns.NEXT_OBS]))
+        joint = (batch["joint_next_obs"], batch["other_next_actions"], own)
+        next_q = torch.min(module.target_critic(*joint), module.target_twin_critic(*joint))
+        alive = 1.0 - batch[Columns.TERMINATEDS].float()
+        target = batch[Columns.REWARDS] + config.gamma ** batch["n_step"] * alive * next_q
+        expected = 0.0
+        for critic in (module.critic, module.twin_critic):
+            error = critic(batch["joint_obs"], batch["other_actions"], batch[Columns.ACTIONS]) - target
+            huber = torch.where(error.abs() < 1, 0.5 * error**2, error.abs() - 0.5)
+            expected = expected + (batch["weights"] * huber).mean()
+        pre = module.actor(batch[Columns.OBS])
+        q = module.critic(batch["joint_obs"], batch["other_actions"], torch.tanh(pre))
+        expected = expected - q.mean() + config.pre_tanh_l2 * (pre**2).mean()
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_central_critic_sees_every_agent(build):
+    algo, learner = maddpg_learner(build)
+    module, batch = learner.module["response_orchestrator"].unwrapped(), maddpg_batch(algo)
+    assert batch["joint_obs"].shape[1] == 6
+    assert batch["other_actions"].shape[1] == 2
+    q = module._forward_train(batch)["critic"]
+    for name in ("joint_obs", "other_actions"):
+        for column in range(batch[name].shape[1]):
+            changed = {**batch, name: batch[name].clone()}
+            changed[name][:, column] += 0.5
+            assert not torch.allclose(module._forward_train(changed)["critic"], q), f"{name}[{column}] is ignored"
+
+
+# ---- decisions every K steps
+
+
+def test_smdp_rewards_and_advantages_by_hand():
+    gamma, lambda_ = 0.9, 0.8
+    open_ = OpenDecisions(1, gamma)
+    env = np.array([0])
+    open_.start(env, {"value": np.array([1.0])})
+    for r in (1.0, 2.0, 4.0):
+        open_.accumulate(np.array([r]))
+    open_.close(env, False, next_value=np.array([3.0]))
+    open_.start(env, {"value": np.array([3.0])})
+    for r in (5.0, 7.0):
+        open_.accumulate(np.array([r]))
+    open_.close(env, True, next_value=np.array([10.0]))  # truncated: the last state's value counts
+    rows = open_.take_rows()
+    first, second = 1 + 0.9 * 2 + 0.81 * 4, 5 + 0.9 * 7
+    assert [float(r["reward"][0]) for r in rows] == pytest.approx([first, second])
+    delta2 = second + 0.81 * 10 - 3
+    delta1 = first + 0.729 * 3 - 1
+    advantage, target = advantages(rows, 1, gamma, lambda_)
+    assert advantage == pytest.approx([delta1 + 0.729 * lambda_ * delta2, delta2])
+    assert target == pytest.approx(advantage + np.array([1.0, 3.0]))
+
+
+def test_last_decision_of_an_episode_does_not_leak_into_the_next():
+    open_ = OpenDecisions(1, 1.0)
+    env = np.array([0])
+    for is_last, value in ((True, 0.0), (False, 100.0)):
+        open_.start(env, {"value": np.array([0.0])})
+        open_.accumulate(np.array([1.0]))
+        open_.close(env, is_last, next_value=np.array([value]))
+    advantage, _ = advantages(open_.take_rows(), 1, 1.0, 1.0)
+    assert advantage.tolist() == [1.0, 101.0]
+
+
+@pytest.mark.parametrize("terminates", [False, True])
+def test_truncation_bootstraps_and_termination_does_not(build, terminates):
+    algo = build(toy_config({"threat_hunter": "SAC"}, agents=("threat_hunter_0",), length=4, terminates=terminates))
+    [rollout] = algo.env_runner.sample(num_timesteps=16 * 8)
+    ends = np.arange(8 * 16).reshape(8, 16)[3::4].ravel()
+    assert rollout.joint["terminated"][ends].all() == terminates
+    assert rollout.joint["terminated"].sum() == (len(ends) if terminates else 0)
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "SAC", "MADDPG"])
+def test_slow_tier_acts_only_on_its_beat(build, algorithm):
+    tiers = {"threat_hunter": "SAC", "strategic_coordinator": algorithm}
+    agents = ("threat_hunter_0", "strategic_coordinator_0")
+    algo = build(toy_config(tiers, agents=agents, period=5, slow=agents[1:], length=12))
+    [rollout] = algo.env_runner.sample(num_timesteps=16 * 24)
+    held = rollout.joint["action/strategic_coordinator_0"].reshape(24, 16, 2)
+    for start, stop in ((0, 5), (5, 10), (10, 12), (12, 17)):  # the episode of 12 steps cuts the third short
+        assert (held[start:stop] == held[start]).all()
+        assert start == 0 or not np.array_equal(held[start], held[start - 1])
+    if algorithm != "PPO":
+        rows = rollout.decisions["strategic_coordinator_0"]
+        assert sorted(set(rows["n_step"].tolist())) == [2, 5]
+    for _ in range(6):
+        algo.train()  # and it learns from them without complaint
+
+
+def test_off_policy_rows_of_a_slow_tier_span_its_decision(build):
+    tiers = {"strategic_coordinator": {"algorithm": "SAC", "gamma": 1.0}}
+    agents = ("strategic_coordinator_0",)
+    algo = build(toy_config(tiers, agents=agents, period=4, slow=agents, length=8))
+    [rollout] = algo.env_runner.sample(num_timesteps=16 * 8)
+    rows = rollout.decisions["strategic_coordinator_0"]
+    earned = 1 - np.abs(rows["action/strategic_coordinator_0"] - rows["obs"][:, :2]).mean(1)
+    assert rows["reward/strategic_coordinator"] == pytest.approx(4 * earned, rel=1e-5)  # the point stays for four steps
+
+
+# ---- statistics
+
+
+def test_moments_equal_numpy():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(3, 2, (1000, 4))
+    moments = Moments(4)
+    for part in np.split(rows, [1, 10, 400]):
+        moments.add(part)
+    assert moments.mean == pytest.approx(rows.mean(0))
+    assert moments.variance == pytest.approx(rows.var(0))
+
+
+def test_new_return_scale_keeps_what_values_mean(build):
+    algo = build(toy_config())
+    algo.train()
+    obs = torch.rand(8, 3)
+    for tier, group in algo.learner_group.groups.items():
+        module = group._learner.module[tier].unwrapped()
+        own = next(n for n, is_joint in module.input_norms() if not is_joint)
+        statistics = (own.mean.numpy().copy(), 1.0 / own.inv_std.numpy() ** 2 - 1e-6)
+        joints = [n for n, is_joint in module.input_norms() if is_joint]
+        joint = (joints[0].mean.numpy().copy(), 1.0 / joints[0].inv_std.numpy() ** 2 - 1e-6) if joints else statistics
+        heads = list(module.value_heads())
+        assert heads, tier
+        features = [torch.rand(8, head.in_features) for head in heads]
+        before = [head(f) * module.return_scale for head, f in zip(heads, features, strict=True)]
+        module.set_statistics(statistics, joint, 7.0 * float(module.return_scale))
+        after = [head(f) * module.return_scale for head, f in zip(heads, features, strict=True)]
+        for b, a in zip(before, after, strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-5), tier
+    assert obs.shape == (8, 3)
+
+
+def test_observation_statistics_reach_every_module(build):
+    algo = build(toy_config())
+    for _ in range(3):
+        algo.train()
+    for tier in algo.config.tier_settings:
+        [agent] = [a for a in algo.agents if tier_of(a) == tier]
+        for norm, is_joint in algo.learner_group[tier]._learner.module[tier].unwrapped().input_norms():
+            part = slice(None) if is_joint else algo._slice[agent]
+            assert norm.mean.numpy() == pytest.approx(algo.moments.mean[part], abs=1e-5), tier
+
+
+def test_metric_rewards_go_to_their_tier_only(build):
+    tiers = {"threat_hunter": "SAC", "response_orchestrator": {"algorithm": "MADDPG", "metric_rewards": {"length": 2.0}}}
+    algo = build(toy_config(tiers, agents=PAIR, length=4))
+    [rollout] = algo.env_runner.sample(num_timesteps=16 * 9)
+    extra = rollout.joint["reward/response_orchestrator"] - rollout.joint["reward/threat_hunter"]
+    assert extra == pytest.approx(np.full(16 * 9, 2.0))  # the episode grows by one step a step, also where it ends
+
+
+# ---- checkpoints
+
+
+def test_checkpoint_restores_everything(build, tmp_path):
+    config = toy_config(period=5, slow=("strategic_coordinator_0",))
+    algo = build(config)
+    for _ in range(6):
+        algo.train()
+    save_checkpoint(algo, tmp_path / "c")
+    twin = build(config.copy(copy_frozen=False).debugging(seed=5))  # other initial weights
+    twin.restore_from_path(tmp_path / "c")
+    assert_same(learner_state(algo), learner_state(twin))
+    assert twin.num_env_steps == algo.num_env_steps
+    assert_same(vars(algo.moments), vars(twin.moments))
+    assert twin.mean_absolute_return == algo.mean_absolute_return
+    assert_same(algo.replay.get_state(), twin.replay.get_state())
+    for tier in algo.off_policy:  # the next update on the same rows is the same
+        torch.manual_seed(3)
+        algo._update_off_policy(tier, {})
+        torch.manual_seed(3)
+        twin._update_off_policy(tier, {})
+    assert_same(weights(algo), weights(twin))
+
+
+def assert_same(a, b, path=""):
+    if isinstance(a, dict):
+        assert set(a) == set(b), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}/{i}")
+    else:
+        assert np.array_equal(np.asarray(a), np.asarray(b)), path
+
+
+def test_loaded_policy_acts_as_the_trained_one(build, tmp_path):
+    algo = build(toy_config(period=5, slow=("strategic_coordinator_0",)))
+    for _ in range(3):
+        algo.train()
+    policy = load_policy(save_checkpoint(algo, tmp_path / "c", replay=False))
+    toy = Matching(num_envs=8, seed=1, period=5, slow=("strategic_coordinator_0",))
+    toy.reset()
+    actions = policy(toy.observations, toy.decides)
+    for tier in algo.config.tier_settings:
+        module, agent = algo.env_runner.module[tier], f"{tier}_0"
+        out = module.forward_inference({"obs": torch.from_numpy(toy.observations[agent])})
+        if "actions" not in out:
+            inputs = out["action_dist_inputs"]
+            out["actions"] = module.get_inference_action_dist_cls().from_logits(inputs).to_deterministic().sample()
+        assert actions[agent] == pytest.approx(out["actions"].detach().numpy().clip(-1, 3), abs=1e-6)
+    held = policy(toy.observations, np.zeros(8, bool))["strategic_coordinator_0"]
+    assert np.array_equal(held, actions["strategic_coordinator_0"])
+
+
+def test_sampled_policy_is_repeatable_and_not_greedy(build, tmp_path):
+    algo = build(toy_config())
+    algo.train()
+    folder = save_checkpoint(algo, tmp_path / "c", replay=False)
+    toy = Matching(num_envs=64, seed=1)
+    toy.reset()
+    drawn = [load_policy(folder, deterministic=False, seed=s)(toy.observations, toy.decides) for s in (1, 1, 2)]
+    greedy = load_policy(folder)(toy.observations, toy.decides)
+    for agent in ROLES:
+        assert np.array_equal(drawn[0][agent], drawn[1][agent])
+        assert not np.array_equal(drawn[0][agent], drawn[2][agent])
+        assert not np.array_equal(drawn[0][agent], greedy[agent])
+
+
+def test_damaged_checkpoints_are_named(build, tmp_path):
+    algo = build(toy_config({"threat_hunter": "SAC"}, agents=("threat_hunter_0",)))
+    folder = save_checkpoint(algo, tmp_path / "c")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_policy(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"not a checkpoint.*hmarl\.json"):
+        load_policy(tmp_path / "empty")
+    with pytest.raises(CheckpointError, match="trained on scenario"):
+        load_policy(folder, scenario="paper-v0")
+    state = next(folder.rglob("threat_hunter/module_state*"))
+    whole = state.read_bytes()
+    state.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"damaged.*bytes instead of"):
+        load_policy(folder)
+    state.unlink()
+    with pytest.raises(CheckpointError, match=r"damaged.*is missing"):
+        load_policy(folder)
+    (folder / "hmarl.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_policy(folder)
+
+
+# ---- configuration
+
+
+@pytest.mark.parametrize(
+    ("tiers", "message"),
+    [
+        ({"threat_hunter": {"algorithm": "SACC"}}, r"algorithm 'SACC' is unknown \(did you mean 'SAC'\?\)"),
+        ({"threat_hunter": {"algorithm": "SAC", "actor_lrr": 1}}, "has no setting 'actor_lrr', did you mean 'actor_lr'"),
+        ({"threat_hunter": {"algorithm": "SAC", "gamma": 1.5}}, "gamma is 1.5, allowed: 0 to 1"),
+        ({"threat_hunter": {"algorithm": "SAC", "hiddens": []}}, r"hiddens is \[\]"),
+        ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None is unknown"),
+    ],
+)
+def test_bad_tiers_are_named(tiers, message):
+    with pytest.raises(ConfigError, match=message):
+        HMARLConfig().tiers(tiers)
+
+
+@pytest.mark.parametrize(("algorithm", "space"), [("DQN", BOX2), ("MADDPG", FOUR)])
+def test_algorithm_must_fit_the_action_space(build, algorithm, space):
+    agent = "threat_hunter_0"
+    with pytest.raises(ConfigError, match=f"{algorithm} needs a"):
+        build(toy_config({"threat_hunter": algorithm}, agents=(agent,), spaces={agent: space}))
+
+
+@pytest.mark.parametrize(("algorithm", "space"), [("SAC", FOUR), ("PPO", FOUR), ("PPO", BOX2), ("MADDPG", BOX2)])
+def test_any_tier_takes_any_algorithm_that_fits(build, algorithm, space):
+    agent = "alert_triage_0"
+    algo = build(toy_config({"alert_triage": algorithm}, agents=(agent,), spaces={agent: space}))
+    before = weights(algo)
+    for _ in range(3):
+        algo.train()
+    assert any(not np.array_equal(before["alert_triage"][n], w) for n, w in weights(algo)["alert_triage"].items())
+
+
+def test_several_agents_share_a_tier(build):
+    agents = ("threat_hunter_0", "threat_hunter_1", "response_orchestrator_0")
+    tiers = {"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
+    algo = build(toy_config(tiers, agents=agents, spaces=dict.fromkeys(agents, BOX2)).training(updates_per_iteration=8))
+    for _ in range(30):
+        algo.train()
+    assert greedy_score(algo, agents, spaces=dict.fromkeys(agents, BOX2)) > 0.75
+    assert set(algo.learner_group.groups) == {"threat_hunter", "response_orchestrator"}
+
+
+def test_tiers_are_plain_data_and_merge():
+    config = HMARLConfig().tiers({"threat_hunter": {"actor_lr": 1e-5}})
+    assert config.tier_settings["threat_hunter"]["algorithm"] == "SAC"
+    config.tiers({"threat_hunter": {"algorithm": "PPO"}})
+    assert "actor_lr" not in config.tier_settings["threat_hunter"]
+    config.update_from_dict({"tiers": {"threat_hunter": {"lr": 0.5}}})
+    assert config.tier_settings["threat_hunter"]["lr"] == 0.5
+    import json
+
+    assert json.loads(json.dumps(config.tier_settings)) == config.tier_settings
+
+
+def test_tier_of_agents():
+    assert [tier_of(a) for a in ("threat_hunter_0", "threat_hunter_12", "blue_agent", "agent_")] == [
+        "threat_hunter",
+        "threat_hunter",
+        "blue_agent",
+        "agent_",
+    ]
+
+
+# ---- remote
+
+
+def test_remote_runners_and_learners(build):
+    config = toy_config(period=5, slow=("strategic_coordinator_0",)).env_runners(num_env_runners=1)
+    algo = build(config.tiers({"threat_hunter": {"num_learners": 1}}))
+    assert algo.learner_group["threat_hunter"].is_remote
+    remote = algo.env_runner_group.foreach_env_runner(lambda r: r.module["alert_triage"].get_state(), local_env_runner=False)
+    for _ in range(4):
+        result = algo.train()
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == algo.num_env_steps > 0
+    now = algo.env_runner_group.foreach_env_runner(lambda r: r.module["alert_triage"].get_state(), local_env_runner=False)
+    assert any(not np.array_equal(remote[0][n], now[0][n]) for n in now[0])
+
+
+def test_one_ppo_update_equals_a_hand_computed_surrogate(build):
+    algo = build(toy_config({"strategic_coordinator": "PPO"}, agents=("strategic_coordinator_0",)))
+    [rollout] = algo.env_runner.sample(num_timesteps=64)
+    columns = rollout.on_policy["strategic_coordinator"]
+    learner = algo.learner_group["strategic_coordinator"]._learner
+    batch = {n: torch.as_tensor(v) for n, v in columns.items()}
+    out = learner.module["strategic_coordinator"]._forward_train(batch)
+    config = learner.config
+    loss = learner.compute_loss_for_module(
+        module_id="strategic_coordinator", config=config, batch=batch, fwd_out=out
+    )
+    # before any update the ratio is 1: the surrogate is the mean advantage, the rest is the value loss
+    module = learner.module["strategic_coordinator"].unwrapped()
+    values = module.compute_values(batch)
+    vf_loss = (values - batch["value_targets"]).pow(2).mean()
+    expected = -batch["advantages"].mean() + config.vf_loss_coeff * vf_loss
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    assert isinstance(MultiAgentBatch({"t": SampleBatch(columns)}, 1), MultiAgentBatch)
+    assert isinstance(module.action_space, gym.spaces.Box)
