@@ -1,7 +1,7 @@
 """What agents may send: checks of single actions, and the presets behind `actions="discrete"`.
 
-`PRESETS[agent]` is an ordered dict name -> vector of the agent's Box; the Discrete space has one choice per row. A level
-of 0 is "off" and 1 is "full"; vectors hold 2 * level - 1, as the tools read (x + 1) / 2.
+`PRESETS[agent]` is an ordered dict name -> vector of the agent's Box; the Discrete space has one choice per entry. A
+level of 0 is "off" and 1 is "full"; vectors hold 2 * level - 1, as the tools read (x + 1) / 2.
 
 The coordinator's eight directives are those of the published training set-up.
 The hunter's and the orchestrator's rows are an assumption: levels on either side of the simulator's thresholds (0.3 and

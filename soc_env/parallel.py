@@ -11,8 +11,8 @@
 | Reward | one team reward, the same number for every agent |
 | Length | 200 steps at most (`max_cycles`) |
 
-An intruder enters a network of five zones (DMZ, Corporate, Development, DataCenter, Cloud; 200 hosts by default) and goes
-through reconnaissance, initial access, execution, lateral movement and exfiltration. The four agents see different
+An intruder enters a network of five zones (DMZ, Corporate, Development, DataCenter, Cloud; 200 hosts by default) and
+goes through reconnaissance, initial access, execution, lateral movement and exfiltration. The four agents see different
 sensors, drive different tools and share one reward. They win when every compromised host is isolated (containment),
 and lose when data leaves (exfiltration).
 
@@ -20,20 +20,21 @@ and lose when data leaves (exfiltration).
 
 | agent | job | action space | entries |
 |---|---|---|---|
-| `alert_triage_0` | the oldest alert of the queue | Discrete(4) | 0 escalate, 1 suppress, 2 correlate, 3 enrich |
-| `threat_hunter_0` | look for what raised no alert | Box(-1, 1, (16,)) | 0-4 intensity and 5-9 scope by zone; 10-15 unused |
-| `response_orchestrator_0` | contain and clean | Box(-1, 1, (12,)) | 0-4 isolation and 5-9 remediation by zone; 10-11 unused |
-| `strategic_coordinator_0` | where to put the effort | Box(-1, 1, (8,)) | 0 hunt, 1 scope, 4 isolation boost; others unused |
+| `alert_triage_0` | work the oldest alert | Discrete(4) | 0 escalate, 1 suppress, 2 correlate, 3 enrich |
+| `threat_hunter_0` | look for what raised no alert | Box(-1, 1, (16,)) | by zone 0-4 intensity, 5-9 scope |
+| `response_orchestrator_0` | contain and clean | Box(-1, 1, (12,)) | by zone 0-4 isolation, 5-9 remediation |
+| `strategic_coordinator_0` | where to put the effort | Box(-1, 1, (8,)) | boost of 0 hunt, 1 scope, 4 isolation |
 
-The tools read (x + 1) / 2, so -1 is "off", 0 is half and 1 is full. `soc_env.tables.ACTIONS` lists every entry.
+The tools read (x + 1) / 2, so -1 is "off", 0 is half and 1 is full. Entries not named have no effect, as published;
+`soc_env.tables.ACTIONS` lists them all.
 
 Every agent is in every dict of every step. The coordinator decides every `coordinator_period` = 5 steps, the first step
 included; in between its action is ignored, whatever it is, and its last directive stays in force. `infos[agent]` is
 `{"decides": 0 or 1}`: whether the agent's NEXT action counts (always 1 for the other three, 0 for all once the episode
 has ended).
 
-`step` accepts int, NumPy integers and one-entry integer arrays for Discrete, and clips Box actions to [-1, 1]. Keys that
-are no agent's are ignored. A missing action, or None, means hold: a Box agent repeats its last action (zeros after
+`step` accepts int, NumPy integers and one-entry integer arrays for Discrete, and clips Box actions to [-1, 1]. Keys
+that are no agent's are ignored. A missing action, or None, means hold: a Box agent repeats its last action (zeros after
 `reset`), triage enriches, which removes no alert. An action of the wrong shape, a NaN or a choice out of range raises
 `soc_env.errors.ActionError` before anything has changed.
 
@@ -45,7 +46,7 @@ are no agent's are ignored. A missing action, or None, means hold: a Box agent r
 |---|---|---|
 | all but triage | | 0-19: per zone share of hosts compromised, mean stage / 5, share detected, share isolated |
 | `alert_triage_0` | 64 | 0 queue; 6 entries for each of the ten oldest alerts; rest 0 |
-| `threat_hunter_0` | 128 | 20-69 network flows, 70-79 threat intelligence, 80-127 endpoint readings of the first 48 hosts |
+| `threat_hunter_0` | 128 | 20-69 network flows, 70-79 threat intelligence, 80-127 first 48 hosts' endpoints |
 | `response_orchestrator_0` | 96 | 20 isolated share; 21-60 isolation plan, 8 entries a zone; rest 0 |
 | `strategic_coordinator_0` | 64 | 20 clock, 21 queue, 22 compromised share, 23 detected share; 24-63 noise |
 
@@ -69,18 +70,24 @@ frame (observation, reward, flags, info, and `state()`); then `env.agents` is em
 | argument | default | meaning |
 |---|---|---|
 | `scenario` | "paper-v0" | a key of `soc_env.SCENARIOS` |
-| `render_mode` | None | "ansi" (text), "rgb_array" (picture; needs matplotlib), "human" (prints the text at every step) |
-| `actions` | "mixed" | "discrete": Box agents choose from `soc_env.actions.PRESETS`; "continuous": triage takes the argmax of 4 reals |
-| `masks` | "none" | "obs": Discrete agents observe `{"observation", "action_mask"}`; "info": `infos[agent]["action_mask"]`; int8 |
-| `homogenize` | False | all agents get the same spaces: observations padded with 0 to 128 and a one-hot agent id, actions padded too |
+| `render_mode` | None | "ansi" text, "rgb_array" picture (needs matplotlib), "human" prints the text every step |
+| `actions` | "mixed" | "discrete": presets for Box agents; "continuous": triage takes the argmax of 4 reals |
+| `masks` | "none" | where Discrete agents find their int8 action mask: "obs" or "info" |
+| `homogenize` | False | the same spaces for all agents |
 | `coordinator` | "present" | "absent": see below |
 | `seed` | None | the stream that a first `reset()` without a seed plays, and the network if it is not redrawn |
-| any field of `soc_env.Scenario` | | `num_hosts`, `max_steps`, `coordinator_period`, `redraw_vulnerabilities`, reward weights, ... |
+| fields of `soc_env.Scenario` | | `num_hosts`, `max_steps`, `coordinator_period`, reward weights, ... |
 
-Masks are a function of what the agent sees. With an empty queue triage may only "enrich" (nothing happens); between
-decisions the coordinator may only choose 0 (ignored anyway). Masked choices are accepted. With `homogenize`, choices
-beyond an agent's own are masked, and count as 0 if taken; extra Box entries and observations are ignored and zero.
-`homogenize` needs actions of one kind ("discrete" or "continuous").
+`actions="discrete"`: the hunter, the orchestrator and the coordinator choose one of the named presets of
+`soc_env.actions.PRESETS` (10, 11 and 8 of them). `masks="obs"`: Discrete agents observe
+`{"observation": ..., "action_mask": ...}`, the others their array; `masks="info"`: `infos[agent]["action_mask"]`.
+
+Masks are a function of what the agent sees: with an empty queue triage may only enrich (which then does nothing), and
+between decisions the coordinator may only choose 0 (which is ignored). Masked choices are accepted all the same.
+
+`homogenize=True` needs actions of one kind. Observations are padded with 0 to the longest and end with a one-hot agent
+id: 128 + 4 entries. Actions are padded to the largest: 11 choices, of which those beyond an agent's own are masked and
+count as 0, or 16 entries, of which those beyond an agent's own are ignored.
 
 `coordinator="absent"`: between decisions the coordinator is in no dict and not in `env.agents`; when it is back, and in
 the last frame, its reward is the sum since its last decision (undiscounted). Only RLlib and AgileRL take such
@@ -114,38 +121,34 @@ seeded draws its seed from the operating system. `max_cycles` may be assigned an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Space
+from gymnasium.spaces import Space
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
-from .actions import box_action, discrete_action, preset_table
 from .errors import ActionError, ConfigError, HMARLSOCError, unknown_name
-from .scenario import MAX_STEPS
+from .layouts import Layout
+from .picture import Canvas
+from .render import as_text
+from .scenario import Scenario
 from .simulator import Simulator
 from .tables import ACTIONS, AGENTS, COORDINATOR, METRICS, TRIAGE
 
-FLOAT32 = np.dtype(np.float32)
+RENDER_MODES = ("human", "ansi", "rgb_array")
+OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)
 ENRICH = [action.name for action in ACTIONS[TRIAGE]].index("enrich")
-COUNTS = frozenset(metric.name for metric in METRICS if metric.name not in ("reward", "fpr"))
-OPTIONS: dict[str, tuple[Any, ...]] = {
-    "render_mode": (None, "human", "ansi", "rgb_array"),
-    "actions": ("mixed", "discrete", "continuous"),
-    "masks": ("none", "obs", "info"),
-    "homogenize": (False, True),
-    "coordinator": ("present", "absent"),
-}
+REAL_METRICS = ("reward", "mttd", "mttr", "fpr", "csr")  # the others are counts
 
 Infos = dict[str, dict[str, Any]]
 StepReturn = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], Infos]
 
 
 class ResetNeeded(HMARLSOCError, gymnasium.error.ResetNeeded):
-    """`step`, `state`, `metrics` or `render` before the first `reset`, or `step` after the end of an episode."""
+    """`step` without a running episode; `state`, `metrics` or `render` before the first `reset`."""
 
 
 class SOCEnv(ParallelEnv[str, Any, Any]):
@@ -154,24 +157,26 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     Attributes:
         scenario: The frozen `Scenario` that is played.
         simulator: The one-env `Simulator` underneath: to look at, not to step.
+        layout: The options of the dict API.
         possible_agents: The four agents, triage first.
         agents: Those that act in the next step; empty before `reset` and after the end.
         observation_spaces: dict agent -> its space.
         action_spaces: dict agent -> its space.
         state_space: Box of `state()`.
+        max_cycles: Steps after which an episode is truncated; may be assigned, counts from the next `reset`.
         render_mode: As given.
     """
 
     metadata: dict[str, Any] = {
         "name": "soc_v0",
-        "render_modes": [mode for mode in OPTIONS["render_mode"] if mode],
+        "render_modes": list(RENDER_MODES),
         "render_fps": 5,
         "is_parallelizable": True,
     }
 
     def __init__(
         self,
-        scenario: str = "paper-v0",
+        scenario: str | Scenario = "paper-v0",
         render_mode: str | None = None,
         *,
         actions: str = "mixed",
@@ -181,30 +186,30 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         seed: int | None = None,
         **overrides: Any,
     ) -> None:
-        """Options as in the module's docstring.
+        """Arguments as in the module's docstring.
 
         Raises:
             ScenarioError: Unknown scenario, unknown override, or one that is out of range.
-            ConfigError: An option or a render mode that does not exist, or a combination that makes no sense.
+            ConfigError: An option, a render mode or a seed that does not exist, or options that contradict each other.
         """
-        given = {"actions": actions, "masks": masks, "homogenize": homogenize, "coordinator": coordinator}
-        _check_options(render_mode=render_mode, **given)
-        self._options = given
-        self._overrides = overrides
-        self._first_seed = secrets.randbits(64) if seed is None else seed
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ConfigError(unknown_name("render_mode", render_mode, RENDER_MODES))
+        self.layout = Layout(actions, masks, homogenize, coordinator)
         self.render_mode = render_mode
+        self._first_seed = secrets.randbits(64) if seed is None else seed
         self.simulator = Simulator(scenario, seed=self._first_seed, autoreset=False, **overrides)
         self.scenario = self.simulator.scenario
+        self.max_cycles = self.scenario.max_steps
         self.metadata = {**type(self).metadata, "name": _versioned_name(self.scenario.name)}
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
-        self._build_spaces()
-        self._max_cycles = self.scenario.max_steps
+        self.observation_spaces: dict[str, Space] = {agent: self.layout.observation_space(agent) for agent in AGENTS}
+        self.action_spaces: dict[str, Space] = {agent: self.layout.action_space(agent) for agent in AGENTS}
+        self.state_space = self.simulator.state_space
         self._owed = 0.0  # rewards of an absent coordinator since its last decision
         self._canvas: Any = None
         self._bind()
 
-    # ------------------------------------------------------------------ spaces
     def observation_space(self, agent: str) -> Space:
         """The agent's observation space, always the same object."""
         return self.observation_spaces[agent]
@@ -212,37 +217,6 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     def action_space(self, agent: str) -> Space:
         """The agent's action space, always the same object."""
         return self.action_spaces[agent]
-
-    def _build_spaces(self) -> None:
-        own = {agent: self._own_action_space(agent) for agent in AGENTS}
-        self.state_space = self.simulator.state_space
-        self._is_discrete = {agent: isinstance(space, Discrete) for agent, space in own.items()}
-        self._action_sizes = {agent: int(s.n) if isinstance(s, Discrete) else s.shape[0] for agent, s in own.items()}
-        self._mask_sizes = dict(self._action_sizes)
-        self._observation_sizes = {agent: self.simulator.observation_spaces[agent].shape[0] for agent in AGENTS}
-        self.action_spaces: dict[str, Space] = own
-        if self._options["homogenize"]:
-            widest = max(self._action_sizes.values())
-            self._mask_sizes = dict.fromkeys(AGENTS, widest)
-            self._observation_sizes = dict.fromkeys(AGENTS, max(self._observation_sizes.values()) + len(AGENTS))
-            is_discrete = self._options["actions"] == "discrete"
-            self.action_spaces = {agent: Discrete(widest) if is_discrete else _unit_box(widest) for agent in AGENTS}
-        self.observation_spaces: dict[str, Space] = {agent: self._make_observation_space(agent) for agent in AGENTS}
-
-    def _own_action_space(self, agent: str) -> Space:
-        """The agent's action space before padding."""
-        kind, space = self._options["actions"], self.simulator.action_spaces[agent]
-        if kind == "discrete" and isinstance(space, Box):
-            return Discrete(len(preset_table(agent)))
-        if kind == "continuous" and isinstance(space, Discrete):
-            return _unit_box(int(space.n))
-        return space
-
-    def _make_observation_space(self, agent: str) -> Space:
-        box = _unit_box(self._observation_sizes[agent])
-        if self._options["masks"] != "obs" or not self._is_discrete[agent]:
-            return box
-        return Dict({"observation": box, "action_mask": Box(0, 1, (self._mask_sizes[agent],), np.int8)})
 
     # ------------------------------------------------------------------ episodes
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], Infos]:
@@ -257,17 +231,18 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
 
         Raises:
             ConfigError: A bad seed.
+            ScenarioError: A bad `max_cycles`.
         """
-        if self._max_cycles != self.scenario.max_steps:
-            self._rebuild()
+        if self.max_cycles != self.scenario.max_steps:
+            self._change_horizon()
         self.simulator.reset(seed)
-        self._staged[:] = 0.0
-        self._rows[:] = 0.0
+        for agent, held in self._held.items():
+            held[:] = ENRICH if agent == TRIAGE else 0
         self._owed = 0.0
-        self.agents = list(AGENTS)  # the first step is a decision
+        self.agents = list(AGENTS)  # the coordinator decides in the first step
         if self.render_mode == "human":
             self.render()
-        return self._observe(AGENTS), self._infos(AGENTS)
+        return self._observations(AGENTS), self._infos(AGENTS, False)
 
     def step(self, actions: Mapping[str, Any]) -> StepReturn:
         """One step of the team.
@@ -284,20 +259,195 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         """
         if not self.agents:
             raise ResetNeeded("step() needs a running episode: call reset() first")
-        self._take(actions)
-        self.simulator.step()
-        reward, terminated, truncated = self._reward(0), self._terminated(0), self._truncated(0)
-        is_over = terminated or truncated
-        if self._is_absent:
-            return self._step_return_without_coordinator(reward, terminated, truncated)
+        self._act(actions)
+        reward, is_terminated, is_truncated = self._reward(0), self._terminated(0), self._truncated(0)
+        is_over = is_terminated or is_truncated
+        agents: tuple[str, ...] = AGENTS
+        rewards = dict.fromkeys(AGENTS, reward)
+        if self.layout.coordinator == "absent":
+            agents = self._settle_absence(rewards, is_over)
         if is_over:
             self.agents = []
         if self.render_mode == "human":
             self.render()
         return (
-            self._observe(AGENTS),
-            dict.fromkeys(AGENTS, reward),
-            dict.fromkeys(AGENTS, terminated),
-            dict.fromkeys(AGENTS, truncated),
-            self._infos(AGENTS),
+            self._observations(agents),
+            rewards,
+            dict.fromkeys(agents, is_terminated),
+            dict.fromkeys(agents, is_truncated),
+            self._infos(agents, is_over),
         )
+
+    def _act(self, actions: Mapping[str, Any]) -> None:
+        """Steps the simulator, or raises ActionError with everything as it was."""
+        held = [array.tobytes() for array in self._held.values()]
+        self._held[TRIAGE][0] = ENRICH
+        try:
+            for agent, read in self._readers if self._decides(0) else self._readers_between_decisions:
+                action = actions.get(agent)
+                if action is not None:
+                    read(action)
+            self.simulator.step()
+        except ActionError:
+            nans = [agent for agent, array in self._held.items() if np.isnan(array).any()]
+            for array, old in zip(self._held.values(), held, strict=True):
+                array[:] = np.frombuffer(old, array.dtype)
+            if nans:
+                raise ActionError(f"{nans[0]}: the action has NaN; allowed: numbers, clipped to [-1, 1]") from None
+            raise
+
+    def _settle_absence(self, rewards: dict[str, float], is_over: bool) -> tuple[str, ...]:
+        """Moves the coordinator's reward to the frame in which it is back. Returns the agents of this frame."""
+        self._owed += rewards.pop(COORDINATOR)
+        is_back = is_over or self._decides(0)
+        if is_back:
+            rewards[COORDINATOR], self._owed = self._owed, 0.0
+        self.agents = list(AGENTS if is_back else OTHERS)
+        return AGENTS if is_back else OTHERS
+
+    def _observations(self, agents: Sequence[str]) -> dict[str, Any]:
+        viewers = self._viewers
+        return {agent: viewers[agent]() for agent in agents}
+
+    def _infos(self, agents: Sequence[str], is_over: bool) -> Infos:
+        is_running = 0 if is_over else 1
+        infos: Infos = {agent: {"decides": is_running} for agent in agents}
+        if is_running and COORDINATOR in infos:
+            infos[COORDINATOR]["decides"] = 1 if self._decides(0) else 0
+        for agent, mask in self._info_masks:
+            if agent in infos:
+                infos[agent]["action_mask"] = mask()
+        return infos
+
+    # ------------------------------------------------------------------ reading
+    def state(self) -> np.ndarray:
+        """(len(tables.STATE),) float32: the truth, for centralised critics. A fresh array.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+        """
+        self._check_started("state")
+        return self.simulator.state()[0]
+
+    def metrics(self) -> dict[str, float | int]:
+        """The episode so far, as `tables.METRICS`: rates and times are float, counts int.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+        """
+        self._check_started("metrics")
+        row = self.simulator.running_metrics()[0]
+        return {m.name: float(row[m.name]) if m.name in REAL_METRICS else int(row[m.name]) for m in METRICS}
+
+    def render(self, *_: Any) -> str | np.ndarray | None:
+        """The current frame as `render_mode` asks; arguments are tolerated and ignored.
+
+        Returns:
+            "ansi": text. "rgb_array": (height, width, 3) uint8. "human": None, after printing the text.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+            ImportError: "rgb_array" without matplotlib.
+        """
+        self._check_started("render")
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() does nothing without a render_mode; pass one to parallel_env()")
+            return None
+        if self.render_mode == "rgb_array":
+            if self._canvas is None:
+                self._canvas = Canvas(self.simulator)
+            return self._canvas.draw()
+        text = as_text(self.simulator)
+        if self.render_mode == "ansi":
+            return text
+        print(text)
+        return None
+
+    def close(self) -> None:
+        """Frees the drawing surface. May be called twice; `reset` and `step` still work afterwards."""
+        self._canvas = None
+
+    def _check_started(self, method: str) -> None:
+        if not self.simulator.is_started:
+            raise ResetNeeded(f"{method}() needs an episode: call reset() first")
+
+    def __repr__(self) -> str:
+        layout = ", ".join(f"{name}={value!r}" for name, value in vars(self.layout).items())
+        return f"SOCEnv({self.scenario.name!r}, num_hosts={self.scenario.num_hosts}, {layout})"
+
+    def __str__(self) -> str:
+        return self.metadata["name"]
+
+    # ------------------------------------------------------------------ plumbing
+    def _bind(self) -> None:
+        """Points everything at the simulator's buffers; they are others in a copy."""
+        sim, layout = self.simulator, self.layout
+        self._reward, self._decides = sim.rewards.item, sim.decides.item
+        self._terminated, self._truncated = sim.terminated.item, sim.truncated.item
+        self._held = {agent: sim.actions[agent] if agent == TRIAGE else sim.actions[agent][0] for agent in AGENTS}
+        self._readers = [(agent, layout.reader(agent, self._held[agent])) for agent in AGENTS]
+        self._readers_between_decisions = [pair for pair in self._readers if pair[0] != COORDINATOR]
+        can_act = {TRIAGE: self._has_alerts, COORDINATOR: lambda: self._decides(0)}
+        masks = {
+            agent: layout.masker(agent, ENRICH if agent == TRIAGE else 0, can_act.get(agent, lambda: True))
+            for agent in AGENTS
+            if layout.is_discrete(agent)
+        }
+        self._info_masks = list(masks.items()) if layout.masks == "info" else []
+        self._viewers = {agent: layout.viewer(agent, sim.observations[agent][0], masks.get(agent)) for agent in AGENTS}
+        self._canvas = None
+
+    def _has_alerts(self) -> bool:
+        return self.simulator.observations[TRIAGE][0, 0] > 0
+
+    def _change_horizon(self) -> None:
+        """A simulator of `max_cycles` steps that has played as many episodes of the same seed as this one."""
+        old = self.simulator
+        self.scenario = self.scenario.replace(max_steps=self.max_cycles)
+        self.simulator = Simulator(self.scenario, seed=self._first_seed, autoreset=False)
+        if old.is_started:
+            self.simulator.reset(old.seed)
+            for _ in range(old.campaign()["episode"]):
+                self.simulator.reset()
+        self._bind()
+
+    def __getstate__(self) -> dict[str, Any]:
+        bound = {"_reward", "_decides", "_terminated", "_truncated", "_held", "_readers", "_readers_between_decisions",
+                 "_info_masks", "_viewers", "_canvas"}  # fmt: skip
+        return {name: value for name, value in self.__dict__.items() if name not in bound}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._bind()
+
+
+def _versioned_name(scenario: str) -> str:
+    """PettingZoo's form of a scenario's name: "paper-v0" -> "soc_paper_v0"."""
+    name = scenario.replace("-", "_")
+    return name if name.startswith("soc_") else f"soc_{name}"
+
+
+def parallel_env(scenario: str | Scenario = "paper-v0", render_mode: str | None = None, **options: Any) -> SOCEnv:
+    """The environment in PettingZoo's Parallel API.
+
+    Args:
+        scenario: A key of `SCENARIOS`, or a scenario.
+        render_mode: None, "human", "ansi" or "rgb_array".
+        **options: Those of `SOCEnv` and fields of `Scenario`.
+
+    Raises:
+        ScenarioError: Unknown scenario, unknown override, or one that is out of range.
+        ConfigError: An option or a render mode that does not exist, or options that contradict each other.
+    """
+    return SOCEnv(scenario, render_mode, **options)
+
+
+def env(scenario: str | Scenario = "paper-v0", render_mode: str | None = None, **options: Any) -> AECEnv:
+    """The environment in PettingZoo's AEC API, with its order-enforcing wrapper. Arguments as in `parallel_env`.
+
+    Raises:
+        ConfigError: `coordinator="absent"`, which the AEC form cannot express.
+    """
+    if options.get("coordinator", "present") != "present":
+        raise ConfigError(f"coordinator={options['coordinator']!r} is for parallel_env; allowed in env: 'present'")
+    return parallel_to_aec(parallel_env(scenario, render_mode, **options))
