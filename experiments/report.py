@@ -191,7 +191,7 @@ def _details(summary: str, data: Mapping[str, Any]) -> str:
 
 def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
     """One panel per headline metric, one bar per policy, with intervals and the published figure as a line."""
-    figure, axes = _panels(1, len(HEADLINE), width=13.0, height=0.9 + 0.42 * len(results), sharey=True)
+    figure, axes = panels(1, len(HEADLINE), width=13.0, height=0.9 + 0.42 * len(results), sharey=True)
     names = list(results)
     is_paper = all(result.settings["scenario"] == "paper-v0" for result in results.values())
     for panel, key in zip(axes[0], HEADLINE, strict=True):
@@ -243,7 +243,7 @@ def bar_limits(in_focus: Sequence[float], values: Sequence[float]) -> tuple[floa
 
 def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, EvaluationResult]) -> Figure:
     """Training as it went, one panel per headline metric over environment steps; the yardsticks as lines beside it."""
-    figure, axes = _panels(1, len(HEADLINE), width=13.0, height=2.9)
+    figure, axes = panels(1, len(HEADLINE), width=13.0, height=2.9)
     is_paper = all(result.settings["scenario"] == "paper-v0" for result in results.values())
     for panel, key in zip(axes[0], HEADLINE, strict=True):
         column = COLUMNS[key]
@@ -294,7 +294,7 @@ def _panel_title(column: Column) -> str:
     return f"{column.label}{unit}, {column.better} is better"
 
 
-def _panels(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

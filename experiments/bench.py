@@ -1,0 +1,679 @@
+"""`hmarl-soc bench`: how fast the simulator, the runners and the learners are on this machine.
+
+Rates are units per CPU-second of this process (`time.process_time`), so that a busy machine disturbs them less than
+wall time would. The cases of a part take turns, repeat after repeat, so that a slow spell of the machine hits all of
+them; what is shown is the median over repeats, with the lowest and highest. Torch runs on one thread.
+
+Parts:
+    pettingzoo  one environment through PettingZoo's dicts
+    batched     the array API at 200 hosts, 1 to 4,096 environments, random and zero actions
+    hosts       64 environments, 50 to 100,000 hosts
+    memory      bytes an environment takes
+    runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
+    learners    gradient steps of each tier's learner (needs the [train] extra)
+
+The results of version 0.1.0 (``experiments/results/bench-0.1.0.json`` and ``.png``) were made by
+``hmarl-soc bench --json experiments/results/bench-0.1.0.json --plot experiments/results/bench-0.1.0.png``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+import soc_env
+from experiments.evaluate import provenance, to_json, write_atomically
+from soc_env.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCENARIO = "paper-v0"
+NUM_HOSTS = 200
+BATCHES = (1, 16, 64, 256, 1024, 4096)
+HOSTS = (50, 200, 500, 2_000, 10_000, 100_000)
+HOST_ENVS = 64  # environments of the hosts part
+STOCK_ENVS = 16
+COLUMNAR_ENVS = (16, 64, 256)
+LEARNER_ROWS = 256  # batch size of a gradient step
+WARM_UP_STEPS = 200  # until the episodes of a batch are out of step with each other
+ACTION_SETS = 8  # random actions drawn beforehand and used in turn
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One number of the table.
+
+    Attributes:
+        part: which part of the benchmark.
+        label: what was measured, unique within the part.
+        unit: of the number.
+        value, low, high: median, lowest and highest of the repeats.
+        num_repeats: how many there were.
+        parameters: what set this case apart, for plots and comparisons.
+    """
+
+    part: str
+    label: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    num_repeats: int
+    parameters: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Something to measure: `work()` does a small amount of it and returns how many units that was."""
+
+    label: str
+    unit: str
+    work: Callable[[], int]
+    parameters: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    num_repeats: int = 7
+    seconds: float = 0.5  # CPU time of a repeat
+    is_quick: bool = False
+
+
+QUICK = Effort(num_repeats=3, seconds=0.15, is_quick=True)
+
+
+def bench(
+    only: Sequence[str] | None = None,
+    quick: bool = False,
+    json_path: str | os.PathLike[str] | None = None,
+    plot_path: str | os.PathLike[str] | None = None,
+    file: TextIO | None = None,
+) -> dict[str, Any]:
+    """Measure, print a table, and write the results where asked.
+
+    Args:
+        only: names of `PARTS`; all by default, without those whose extra is not installed.
+        quick: fewer sizes and shorter repeats.
+        json_path: JSON file to write.
+        plot_path: PNG file to draw.
+        file: where the table goes; standard output by default.
+
+    Returns:
+        ``{"version": ..., "machine": ..., "effort": ..., "measurements": [...], "goals": [...]}``.
+
+    Raises:
+        ConfigError: an unknown part, or a file that cannot be written.
+        ModuleNotFoundError: a part was asked for by name whose extra is not installed.
+    """
+    file = file or sys.stdout
+    effort = QUICK if quick else Effort()
+    load_before = os.getloadavg()
+    measurements: list[Measurement] = []
+    for name in _chosen(only, file):
+        with _Progress(name) as progress:
+            measurements += PARTS[name](effort, progress)
+    goals = check_goals(measurements)
+    result = {
+        **provenance(),
+        "machine": {**machine(), "load_before": load_before, "load_after": os.getloadavg()},
+        "effort": dataclasses.asdict(effort),
+        "goals": {goal["name"]: goal for goal in goals},
+        "measurements": {f"{m.part}: {m.label}": dataclasses.asdict(m) for m in measurements},
+    }
+    print_measurements(measurements, goals, result["machine"], file)
+    try:
+        if json_path is not None:
+            print(f"wrote {write_atomically(json_path, to_json(result))}", file=file)
+        if plot_path is not None:
+            pathlib.Path(plot_path).parent.mkdir(parents=True, exist_ok=True)
+            about = f"hmarl-soc {result['versions'].get('hmarl-soc', '')}, {_machine_line(result['machine'])}"
+            draw(measurements, about).savefig(plot_path, dpi=110, format="png")
+            print(f"wrote {plot_path}", file=file)
+    except OSError as error:
+        raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
+    return result
+
+
+def _chosen(only: Sequence[str] | None, file: TextIO) -> list[str]:
+    if only is not None:
+        for name in only:
+            if name not in PARTS:
+                raise ConfigError(unknown_name("part of the benchmark", name, PARTS))
+        return [name for name in PARTS if name in only]
+    try:
+        import ray
+        import torch
+
+        del ray, torch
+    except ModuleNotFoundError:
+        print(f'without {" and ".join(NEED_EXTRA)}: they need pip install "hmarl-soc[train]"', file=file)
+        return [name for name in PARTS if name not in NEED_EXTRA]
+    return list(PARTS)
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = platform.processor()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            model = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux, or an architecture that does not say
+    return {
+        "cpu": model or "unknown",
+        "num_cpus": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+# --- measuring
+
+
+def measure(part: str, cases: Sequence[Case], effort: Effort, progress: _Progress) -> list[Measurement]:
+    """Median rate of every case, in turns; each has been warmed up by one call before."""
+    for case in cases:
+        case.work()
+    rates: dict[str, list[float]] = {case.label: [] for case in cases}
+    gc.collect()
+    for repeat in range(effort.num_repeats):
+        for index, case in enumerate(cases):
+            rates[case.label].append(_rate(case, effort.seconds))
+            progress.show((repeat * len(cases) + index + 1) / (effort.num_repeats * len(cases)))
+    return [_summary(part, case, rates[case.label]) for case in cases]
+
+
+def _rate(case: Case, seconds: float) -> float:
+    """Units per CPU-second over at least that many CPU-seconds."""
+    start, num_units, elapsed = time.process_time(), 0, 0.0
+    while elapsed < seconds:
+        num_units += case.work()
+        elapsed = time.process_time() - start
+    return num_units / elapsed
+
+
+def _summary(part: str, case: Case, values: Sequence[float]) -> Measurement:
+    median = statistics.median(values)
+    return Measurement(part, case.label, case.unit, median, min(values), max(values), len(values), case.parameters)
+
+
+class _Progress:
+    """One line on a terminal, with an estimate of the time left in the part; elsewhere a line when a part begins."""
+
+    def __init__(self, part: str) -> None:
+        self.part, self.start = part, time.monotonic()
+        self.is_live = sys.stderr.isatty()
+
+    def __enter__(self) -> _Progress:
+        print(f"{self.part} ...", end="" if self.is_live else "\n", file=sys.stderr, flush=True)
+        return self
+
+    def show(self, share: float) -> None:
+        left = (time.monotonic() - self.start) * (1 - share) / share
+        if self.is_live:
+            print(f"\r\x1b[K{self.part} {share:4.0%}, {left:.0f} s left", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+# --- the simulator
+
+
+def _action_sets(simulator: soc_env.Simulator, kind: str) -> list[dict[str, np.ndarray]]:
+    """Actions to use in turn: all zeros with triage "enrich", or uniform ones."""
+    if kind == "zeros":
+        shapes = {agent: simulator.actions[agent] for agent in simulator.agents}
+        return [
+            {a: np.full_like(buffer, 3) if buffer.ndim == 1 else np.zeros_like(buffer) for a, buffer in shapes.items()}
+        ]
+    generator = np.random.default_rng(0)
+    sets = []
+    for _ in range(ACTION_SETS):
+        actions = {}
+        for agent in simulator.agents:
+            buffer = simulator.actions[agent]
+            draw = (
+                generator.integers(0, 4, buffer.shape) if buffer.ndim == 1 else generator.uniform(-1, 1, buffer.shape)
+            )
+            actions[agent] = draw.astype(buffer.dtype)
+        sets.append(actions)
+    return sets
+
+
+def simulator_case(num_envs: int, num_hosts: int, kind: str) -> Case:
+    """Environment steps through the array API with auto-reset, writing the actions included."""
+    simulator = soc_env.Simulator(SCENARIO, num_envs=num_envs, seed=0, num_hosts=num_hosts)
+    simulator.reset()
+    pairs = [[(simulator.actions[a], action) for a, action in s.items()] for s in _action_sets(simulator, kind)]
+    steps_per_call = max(len(pairs), 4096 // num_envs)
+    clock = 0
+
+    def work() -> int:
+        nonlocal clock
+        for _ in range(steps_per_call):
+            for buffer, action in pairs[clock % len(pairs)]:
+                buffer[...] = action
+            simulator.step()
+            clock += 1
+        return steps_per_call * num_envs
+
+    while clock < WARM_UP_STEPS:
+        work()
+    parameters = {"num_envs": num_envs, "num_hosts": num_hosts, "actions": kind}
+    return Case(f"{num_envs:,} envs, {num_hosts:,} hosts, {kind}", "env-steps/CPU-s", work, parameters)
+
+
+def pettingzoo_case(kind: str) -> Case:
+    """Steps of one environment through PettingZoo's dicts, resets included."""
+    environment = soc_env.parallel_env(SCENARIO)
+    environment.reset(seed=0)
+    single = soc_env.Simulator(SCENARIO)
+    sets = [{a: v[0] if v.ndim > 1 else int(v[0]) for a, v in s.items()} for s in _action_sets(single, kind)]
+
+    def work() -> int:
+        for actions in sets * (512 // len(sets)):
+            environment.step(actions)
+            if not environment.agents:
+                environment.reset()
+        return 512
+
+    return Case(f"1 env, {NUM_HOSTS} hosts, {kind}", "env-steps/CPU-s", work, {"actions": kind})
+
+
+def _bench_pettingzoo(effort: Effort, progress: _Progress) -> list[Measurement]:
+    return measure("pettingzoo", [pettingzoo_case(kind) for kind in ("zeros", "random")], effort, progress)
+
+
+def _bench_batched(effort: Effort, progress: _Progress) -> list[Measurement]:
+    batches = (1, 64, 256) if effort.is_quick else BATCHES
+    cases = [simulator_case(n, NUM_HOSTS, kind) for n in batches for kind in ("zeros", "random")]
+    return measure("batched", cases, effort, progress)
+
+
+def _bench_hosts(effort: Effort, progress: _Progress) -> list[Measurement]:
+    sizes = (200, 2_000, 100_000) if effort.is_quick else HOSTS
+    cases = [simulator_case(HOST_ENVS, n, kind) for n in sizes for kind in ("zeros", "random")]
+    return measure("hosts", cases, effort, progress)
+
+
+def _bench_memory(effort: Effort, progress: _Progress) -> list[Measurement]:
+    """State of an environment, and what the process grew by when a batch had stepped through `WARM_UP_STEPS`."""
+    sizes = (200, 100_000) if effort.is_quick else HOSTS
+    rows = []
+    for index, num_hosts in enumerate(sizes):
+        per_env = soc_env.Simulator(SCENARIO, num_hosts=num_hosts).nbytes()
+        num_envs = min(8192, max(64, 64 * 2**20 // per_env))  # enough to stand out from the allocator's own
+        gc.collect()
+        before = resident_bytes()
+        simulator = soc_env.Simulator(SCENARIO, num_envs=num_envs, seed=0, num_hosts=num_hosts)
+        simulator.reset()
+        for _ in range(WARM_UP_STEPS // 4):
+            simulator.step()
+        grown = max(0, resident_bytes() - before) / num_envs
+        for label, value in (("state and buffers", float(simulator.nbytes())), ("resident", grown)):
+            parameters = {"num_hosts": num_hosts, "num_envs": num_envs, "kind": label}
+            name = f"{num_hosts:,} hosts, {label}"
+            rows.append(Measurement("memory", name, "bytes/env", value, value, value, 1, parameters))
+        del simulator
+        progress.show((index + 1) / len(sizes))
+    return rows
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+# --- runners and learners
+
+
+class _OneTorchThread:
+    """Within it torch computes on one thread, so that CPU time is comparable."""
+
+    def __enter__(self) -> None:
+        import torch
+
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        torch.set_num_threads(self.before)
+
+
+def _bench_runners(effort: Effort, progress: _Progress) -> list[Measurement]:
+    """The same networks acting in both runners; the coordinator acts on its decision steps only, in both."""
+    _quiet_loggers()
+    with _OneTorchThread():
+        columnar = (64,) if effort.is_quick else COLUMNAR_ENVS
+        cases = [_stock_case(STOCK_ENVS), *(_columnar_case(n) for n in columnar)]
+        return measure("runners", cases, effort, progress)
+
+
+def _quiet_loggers() -> None:
+    """RLlib 2.60 warns about its own deprecated calls."""
+    for name in ("ray", "ray.rllib", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _stock_case(num_envs: int) -> Case:
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+    from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
+    from ray.tune.registry import register_env
+
+    class StockRunner(MultiAgentEnvRunner):
+        def make_module(self) -> None:
+            """As in RLlib, but with the value heads, which the columnar runner has and evaluates too."""
+            spec = self.config.get_multi_rl_module_spec(env=self.env.unwrapped, spaces=self.get_spaces())
+            self.module = spec.build()
+
+    name = "hmarl-soc-bench"
+    register_env(name, lambda _: ParallelPettingZooEnv(soc_env.parallel_env(SCENARIO, coordinator="absent")))
+    runner = StockRunner(config=_runner_config(name, num_envs))
+
+    def work() -> int:
+        episodes = runner.sample(num_timesteps=10 * num_envs)
+        return sum(episode.env_steps() for episode in episodes)
+
+    work()
+    parameters = {"runner": "stock", "num_envs": num_envs}
+    return Case(f"RLlib's stock runner, {num_envs} envs", "env-steps/CPU-s", work, parameters)
+
+
+def _columnar_case(num_envs: int) -> Case:
+    from policies.env_runner import ColumnarEnvRunner
+
+    runner = ColumnarEnvRunner(config=_runner_config(SCENARIO, num_envs))
+
+    def work() -> int:
+        return sum(rollout.env_steps() for rollout in runner.sample(num_timesteps=20 * num_envs))
+
+    work()
+    parameters = {"runner": "columnar", "num_envs": num_envs}
+    return Case(f"columnar runner, {num_envs} envs", "env-steps/CPU-s", work, parameters)
+
+
+def _runner_config(env: str, num_envs: int) -> Any:
+    from policies import HMARLConfig
+
+    config = HMARLConfig().environment(env).debugging(seed=0, log_level="ERROR")
+    return config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs)
+
+
+def _bench_learners(effort: Effort, progress: _Progress) -> list[Measurement]:
+    """Gradient steps on `LEARNER_ROWS` real rows, each tier's learner alone; replay and sampling are not in it."""
+    from experiments.train import _quiet_ray
+
+    with _OneTorchThread(), _quiet_ray():
+        config = _runner_config(SCENARIO, 64).training(learning_starts=0, updates_per_iteration=1)
+        algorithm = config.build_algo()
+        try:
+            for _ in range(4):  # fills the replay and sets the statistics
+                algorithm.train()
+            cases = [_off_policy_case(algorithm, tier) for tier in algorithm.off_policy]
+            cases += [_on_policy_case(algorithm, tier) for tier in algorithm.on_policy]
+            return measure("learners", cases, effort, progress)
+        finally:
+            algorithm.stop()
+
+
+def _off_policy_case(algorithm: Any, tier: str) -> Case:
+    from policies import HMARLConfig
+
+    replay = algorithm.decision_replay.get(tier, algorithm.replay)
+    batch = algorithm.tier_batch(tier, replay, *replay.sample(tier, LEARNER_ROWS, 0.4))
+    defaults = HMARLConfig()
+    per_step = defaults.updates_per_iteration / defaults.train_batch_size
+    return _learner_case(algorithm, tier, batch, per_step)
+
+
+def _on_policy_case(algorithm: Any, tier: str) -> Case:
+    from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+    (rollout,) = algorithm.env_runner.sample(num_timesteps=20 * LEARNER_ROWS)
+    columns = {name: column[:LEARNER_ROWS] for name, column in rollout.on_policy[tier].items()}
+    batch = MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=LEARNER_ROWS)
+    settings = algorithm.config.tier_settings[tier]
+    period = soc_env.make_scenario(SCENARIO).coordinator_period
+    per_step = settings["num_epochs"] / settings["minibatch_size"] / period  # a decision every `period` steps
+    return _learner_case(algorithm, tier, batch, per_step, num_epochs=1, minibatch_size=LEARNER_ROWS)
+
+
+def _learner_case(algorithm: Any, tier: str, batch: Any, per_step: float, **options: Any) -> Case:
+    """`per_step`: gradient steps that training with default settings takes per environment step."""
+    timesteps = {"num_env_steps_sampled_lifetime": algorithm.num_env_steps}
+    group = algorithm.learner_group[tier]
+    name = algorithm.config.tier_settings[tier]["algorithm"]
+
+    def work() -> int:
+        group.update(batch=batch, timesteps=timesteps, **options)
+        return 1
+
+    work()
+    parameters = {"tier": tier, "algorithm": name, "rows": LEARNER_ROWS, "updates_per_env_step": per_step}
+    return Case(f"{tier} ({name}), {LEARNER_ROWS} rows", "updates/CPU-s", work, parameters)
+
+
+PARTS: dict[str, Callable[[Effort, _Progress], list[Measurement]]] = {
+    "pettingzoo": _bench_pettingzoo,
+    "batched": _bench_batched,
+    "hosts": _bench_hosts,
+    "memory": _bench_memory,
+    "runners": _bench_runners,
+    "learners": _bench_learners,
+}
+NEED_EXTRA = ("runners", "learners")
+
+
+# --- goals
+
+
+def check_goals(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """The speed this version promises, beside what was measured; goals whose parts were not measured are left out."""
+    goals = []
+
+    def add(name: str, value: float | None, unit: str, least: float | None = None, most: float | None = None) -> None:
+        if value is not None:
+            is_met = value >= least if least is not None else value <= (most or 0.0)
+            bound = {"at_least": least} if least is not None else {"at_most": most}
+            goals.append({"name": name, "value": value, "unit": unit, **bound, "is_met": is_met})
+
+    singles = _values(measurements, "pettingzoo")
+    add("one env through PettingZoo, slower actions", min(singles, default=None), "env-steps/CPU-s", least=100_000)
+    for kind in ("zeros", "random"):
+        best = max(_values(measurements, "batched", actions=kind), default=None)
+        add(f"batched, {NUM_HOSTS} hosts, {kind}, best batch", best, "env-steps/CPU-s", least=700_000)
+    for kind in ("zeros", "random"):
+        small = _values(measurements, "hosts", actions=kind, num_hosts=NUM_HOSTS)
+        large = _values(measurements, "hosts", actions=kind, num_hosts=100_000)
+        ratio = small[0] / large[0] if small and large else None
+        add(f"cost of a step at 100,000 hosts over that at {NUM_HOSTS}, {kind}", ratio, "times", most=25)
+    stock = _values(measurements, "runners", runner="stock")
+    columnar = _values(measurements, "runners", runner="columnar", num_envs=64)
+    ratio = columnar[0] / stock[0] if stock and columnar else None
+    add(f"columnar runner, 64 envs, over the stock runner, {STOCK_ENVS} envs", ratio, "times", least=8)
+    learning = sum(m.parameters["updates_per_env_step"] / m.value for m in measurements if m.part == "learners")
+    share = 1 / (1 + learning * columnar[0]) if learning and columnar else None
+    add("share of sampling in the CPU time of training, from the rates above", share, "share", most=0.5)
+    return goals
+
+
+def _values(measurements: Sequence[Measurement], part: str, **parameters: Any) -> list[float]:
+    wanted = parameters.items()
+    return [m.value for m in measurements if m.part == part and wanted <= m.parameters.items()]
+
+
+# --- showing
+
+
+def print_measurements(
+    measurements: Sequence[Measurement], goals: Sequence[Mapping[str, Any]], about: Mapping[str, Any], file: TextIO
+) -> None:
+    """A plain table, part by part, then the goals."""
+    width = max([len(m.label) for m in measurements] + [len(goal["name"]) for goal in goals])
+    part = ""
+    for m in measurements:
+        if m.part != part:
+            part = m.part
+            print(f"\n{part}", file=file)
+        spread = f"  ({_shown(m.low)} to {_shown(m.high)})" if m.num_repeats > 1 else ""
+        print(f"  {m.label:<{width}}  {_shown(m.value):>11} {m.unit}{spread}", file=file)
+    if goals:
+        print("\ngoals", file=file)
+    for goal in goals:
+        bound = f"at least {goal['at_least']:,}" if "at_least" in goal else f"at most {goal['at_most']:,}"
+        verdict = "met" if goal["is_met"] else "MISSED"
+        print(f"  {goal['name']:<{width}}  {_shown(goal['value']):>11} {goal['unit']}  ({bound}: {verdict})", file=file)
+    print(f"\n{_machine_line(about)}", file=file)
+    print("rates per CPU-second of this process: median (lowest to highest) of the repeats", file=file)
+
+
+def _machine_line(about: Mapping[str, Any]) -> str:
+    load = " to ".join(f"{about[when][0]:.2f}" for when in ("load_before", "load_after"))
+    return f"{about['cpu']}, {about['num_cpus']} CPUs, {about['system']}, load average {load}"
+
+
+def _shown(value: float) -> str:
+    """Three significant digits, with separators."""
+    if value >= 100:
+        digits = len(str(int(value)))
+        return f"{round(value, 3 - digits):,.0f}"
+    return f"{value:.3g}"
+
+
+def draw(measurements: Sequence[Measurement], about: str = "") -> Figure:
+    """One panel for each part that was measured; `about` is written below them."""
+    from experiments.report import panels
+
+    drawers = {name: DRAWERS[name] for name in PARTS if any(m.part == name for m in measurements)}
+    columns = min(3, len(drawers))
+    rows = -(-len(drawers) // columns)
+    figure, axes = panels(rows, columns, width=5.0 * columns, height=3.9 * rows)
+    for panel, (name, drawer) in zip(axes.flat, drawers.items(), strict=False):
+        drawer(panel, [m for m in measurements if m.part == name])
+    for panel in axes.flat[len(drawers) :]:
+        panel.set_visible(False)
+    figure.supxlabel(about, fontsize=9, x=0.01, ha="left")
+    return figure
+
+
+BLUE, ORANGE, GREY, RED = "#0b6e8a", "#d08a2e", "#8a9099", "#b3362b"
+COLORS = {"zeros": BLUE, "random": ORANGE, "state and buffers": BLUE, "resident": ORANGE}
+
+
+def _draw_lines(
+    panel: Any, measurements: Sequence[Measurement], x: str, group: str, value: Callable[[Measurement], float]
+) -> None:
+    """Logarithmic lines over parameter `x`, one for each value of parameter `group`, with the spread of the repeats."""
+    for name in dict.fromkeys(m.parameters[group] for m in measurements):
+        own = [m for m in measurements if m.parameters[group] == name]
+        xs, ys = [m.parameters[x] for m in own], [value(m) for m in own]
+        ends = [sorted(value(dataclasses.replace(m, value=end)) for end in (m.low, m.high)) for m in own]
+        panel.fill_between(xs, *zip(*ends, strict=True), color=COLORS[name], alpha=0.15, linewidth=0)
+        style = "--" if name == "resident" else "-"  # lies on the other line where all is well
+        panel.plot(xs, ys, style, color=COLORS[name], marker="o", markersize=4, linewidth=1.6, label=name)
+    _log_axis(panel.set_xscale, panel.xaxis, sorted({m.parameters[x] for m in measurements}))
+    _log_axis(panel.set_yscale, panel.yaxis, None)
+    panel.legend(frameon=False, fontsize=9)
+
+
+def _log_axis(set_scale: Callable[[str], None], axis: Any, ticks: Sequence[float] | None) -> None:
+    """A logarithmic axis with plain numbers, at `ticks` or at 1, 2, 5, 10, 20, ..."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20) if ticks is None else FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda number, _: f"{number:,.0f}" if number >= 1 else f"{number:g}")
+
+
+def _draw_batched(panel: Any, measurements: Sequence[Measurement]) -> None:
+    _draw_lines(panel, measurements, "num_envs", "actions", lambda m: m.value)
+    _goal_line(panel, 700_000)
+    _title(panel, f"Batched, {NUM_HOSTS} hosts", "environments", "env-steps per CPU-second")
+
+
+def _draw_hosts(panel: Any, measurements: Sequence[Measurement]) -> None:
+    _draw_lines(panel, measurements, "num_hosts", "actions", lambda m: 1e6 / m.value)
+    _title(panel, f"Growth with hosts, {HOST_ENVS} envs", "hosts", "CPU time of an env-step [µs]")
+
+
+def _draw_memory(panel: Any, measurements: Sequence[Measurement]) -> None:
+    shown = [m for m in measurements if m.value > 0]
+    _draw_lines(panel, shown, "num_hosts", "kind", lambda m: m.value / 1024)
+    _title(panel, "Memory of an environment", "hosts", "KiB")
+
+
+def _draw_bars(panel: Any, measurements: Sequence[Measurement], labels: Sequence[str]) -> None:
+    """Horizontal bars with the spread of the repeats and the number."""
+    for row, m in enumerate(measurements):
+        panel.barh(row, m.value, color=GREY if "stock" in m.label else BLUE, height=0.6, zorder=2)
+        panel.errorbar(m.value, row, xerr=[[m.value - m.low], [m.high - m.value]], color="#20262d", capsize=3, zorder=3)
+        text = (max(m.value, m.high), row)
+        panel.annotate(_shown(m.value), text, xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    panel.set_yticks(range(len(labels)), labels, fontsize=9)
+    panel.set_ylim(len(labels) - 0.4, -0.6)
+    panel.set_xlim(0, 1.25 * max(m.high for m in measurements))
+    panel.locator_params(axis="x", nbins=5)
+    panel.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
+
+
+def _draw_pettingzoo(panel: Any, measurements: Sequence[Measurement]) -> None:
+    _draw_bars(panel, measurements, [m.parameters["actions"] for m in measurements])
+    panel.axvline(100_000, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="goal")
+    panel.legend(frameon=False, fontsize=9, loc="lower right")
+    _title(panel, f"One env through PettingZoo, {NUM_HOSTS} hosts", "env-steps per CPU-second", "")
+
+
+def _draw_runners(panel: Any, measurements: Sequence[Measurement]) -> None:
+    _draw_bars(
+        panel, measurements, [f"{m.parameters['runner']}\n{m.parameters['num_envs']} envs" for m in measurements]
+    )
+    _title(panel, "Env runners, same networks", "env-steps per CPU-second", "")
+
+
+def _draw_learners(panel: Any, measurements: Sequence[Measurement]) -> None:
+    labels = [f"{m.parameters['tier'].replace('_', ' ')}\n{m.parameters['algorithm']}" for m in measurements]
+    _draw_bars(panel, measurements, labels)
+    _title(panel, f"Learners, {LEARNER_ROWS} rows a step", "gradient steps per CPU-second", "")
+
+
+def _goal_line(panel: Any, value: float) -> None:
+    panel.axhline(value, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="goal")
+    panel.legend(frameon=False, fontsize=9)
+
+
+def _title(panel: Any, title: str, x: str, y: str) -> None:
+    panel.set_title(title, fontsize=11, loc="left")
+    panel.set_xlabel(x, fontsize=9)
+    panel.set_ylabel(y, fontsize=9)
+
+
+DRAWERS: dict[str, Callable[[Any, Sequence[Measurement]], None]] = {
+    "pettingzoo": _draw_pettingzoo,
+    "batched": _draw_batched,
+    "hosts": _draw_hosts,
+    "memory": _draw_memory,
+    "runners": _draw_runners,
+    "learners": _draw_learners,
+}
