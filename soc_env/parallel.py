@@ -448,6 +448,6 @@ def env(scenario: str | Scenario = "paper-v0", render_mode: str | None = None, *
     Raises:
         ConfigError: `coordinator="absent"`, which the AEC form cannot express.
     """
-    if options.get("coordinator", "present") != "present":
-        raise ConfigError(f"coordinator={options['coordinator']!r} is for parallel_env; allowed in env: 'present'")
+    if options.get("coordinator") == "absent":
+        raise ConfigError("coordinator='absent' is for parallel_env; allowed in env: 'present'")
     return parallel_to_aec(parallel_env(scenario, render_mode, **options))
