@@ -41,12 +41,6 @@ def kernel(function: Callable) -> Callable:
     return numba.njit(**_INNER_OPTIONS)(function)
 
 
-def inlined(function: Callable) -> Callable:
-    """As `kernel`, copied into its callers: for arithmetic of a few instructions."""
-    options = _INNER_OPTIONS | ({"forceinline": True} if "forceinline" in _KNOWN else {})
-    return numba.njit(**options)(function)
-
-
 def entry_point(function: Callable) -> Callable:
     """Compiles a function that Python calls, releases the GIL in it, and keeps the result between runs if it can."""
     if not IS_COMPILED:

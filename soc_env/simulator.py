@@ -50,7 +50,7 @@ class Simulator:
         truncated: (num_envs,) bool, max_steps reached; may be set together with `terminated`, as published.
         decides: (num_envs,) bool, whether the coordinator's next action counts; else the directive stays in force.
         episode_metrics: (num_envs,) structured, the last finished episode of each env, see `tables.METRICS`; zeros
-            before the first.
+            before the first, and again after `reset` with a seed.
         is_started: Whether `reset` has been called.
     """
 
@@ -82,10 +82,8 @@ class Simulator:
             ScenarioError: Unknown scenario or override, or a value out of range.
             ConfigError: A bad number of envs or threads, or a bad seed.
         """
-        if isinstance(scenario, Scenario):
-            self.scenario = scenario.replace(**overrides)
-        else:
-            self.scenario = make_scenario(scenario, **overrides)
+        chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
+        self.scenario = chosen.replace(**overrides)
         self.num_envs = _positive("num_envs", num_envs)
         self._num_threads = _positive("num_threads", num_threads)
         self._step_mode = kernels.STEP_AND_RESET if autoreset else kernels.STEP
@@ -143,8 +141,9 @@ class Simulator:
         """Starts an episode in every env.
 
         Args:
-            seed: As in the constructor: starts at that seed's first episode. None goes on with the next episode of the
-                current seed. Where vulnerabilities are not redrawn they stay those of construction.
+            seed: As in the constructor: starts at that seed's first episode, with nothing left of what was before. None
+                goes on with the next episode of the current seed. Where vulnerabilities are not redrawn they stay those
+                of construction.
 
         Returns:
             `observations`, the simulator's own buffers.
@@ -154,6 +153,8 @@ class Simulator:
         """
         if seed is not None:
             self._seed(seed)
+            self.episode_metrics[...] = 0
+            self._finals[...] = 0
         self._run_all(kernels.RESET, False)
         self.is_started = True
         return self.observations
@@ -307,6 +308,8 @@ class ActionBuffers(Mapping[str, np.ndarray]):
         kinds = "iu" if buffer.dtype.kind == "i" else "iuf"
         if given.dtype.kind not in kinds:
             raise ActionError(f"actions of {agent} have type {given.dtype}; allowed: {buffer.dtype}")
+        if kinds == "iu" and ((given < 0) | (given >= kernels.NUM_CHOICES)).any():  # a cast could hide it
+            raise ActionError(f"actions of {agent} are {given.tolist()}; allowed: 0 to {kernels.NUM_CHOICES - 1}")
         buffer[...] = given
 
     def __iter__(self) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import inlined, kernel
+from ..jit import kernel
 from ..scenario import NUM_SEGMENTS
 from ..tables import NUM_PHASES, QUEUE_CAPACITY
 from .draws import FALSE_ALERT, TRUE_ALERT, below, uniform
@@ -14,7 +14,7 @@ ENTRY_SEGMENT = 0  # all true alerts carry it
 ENRICHMENT = 0.2
 
 
-@inlined
+@kernel
 def slot(env, age):
     """Place of an alert in the ring; age 0 is the oldest."""
     place = env["queue_head"] + age
@@ -51,7 +51,7 @@ def push(env, severity, confidence, segment, is_true, noise):
     env["total_alerts"] += 1
 
 
-@inlined
+@kernel
 def drop_oldest(env):
     """Removes the oldest alert."""
     env["queue_head"] = slot(env, 1)

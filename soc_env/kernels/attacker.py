@@ -22,7 +22,7 @@ from .state import ISOLATED
 
 RECONNAISSANCE, INITIAL_ACCESS, EXECUTION, LATERAL_MOVEMENT = range(4)
 # Stages a host is taken to by the phase that did it.
-ACCESSED, EXECUTED, MOVED, EXFILTRATING = 1, 2, 3, 4
+ACCESSED, EXECUTED, MOVED, EXFILTRATING = (np.int64(stage) for stage in range(1, 5))
 SCAN_BELOW = 8  # candidates; with fewer, a segment is searched in order instead of by trial
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..jit import inlined, kernel
+from ..jit import kernel
 from ..scenario import NUM_SEGMENTS
 from ..tables import DIRECTIVE_SIZE, MAX_STAGE
 from .draws import DETECT, FALSE_SCAN, ISOLATE, OVER_ISOLATE, REMEDIATE, binomial, uniform
@@ -25,19 +25,19 @@ from .state import COMPROMISED, ISOLATED
 HUNT_DIRECTIVE, SCOPE_DIRECTIVE, ISOLATION_DIRECTIVE = 0, 1, 4  # the others have no effect
 
 
-@inlined
+@kernel
 def clipped(action):
     """An action entry in [-1, 1] as float64."""
     return min(1.0, max(-1.0, np.float64(action)))
 
 
-@inlined
+@kernel
 def level(action):
     """An action entry as a level in [0, 1]."""
     return (clipped(action) + 1.0) * 0.5
 
 
-@inlined
+@kernel
 def boost(env, entry, size):
     """What a directive entry adds to a level."""
     return (env["directive"][entry] + 1.0) * 0.5 * size

@@ -11,7 +11,7 @@ import statistics
 
 import numpy as np
 
-from ..jit import inlined, kernel
+from ..jit import kernel
 
 # One stream per mechanic; the low 40 bits of a counter are the index inside it (host, edge, feature, try).
 (
@@ -37,7 +37,7 @@ def noise_table() -> np.ndarray:
     return (table / table.std()).astype(np.float32)
 
 
-@inlined
+@kernel
 def mix(z):
     """64 bits in, 64 well-mixed bits out (a bijection)."""
     z = (z ^ (z >> U30)) * MIX_1
@@ -45,25 +45,25 @@ def mix(z):
     return z ^ (z >> U31)
 
 
-@inlined
+@kernel
 def step_key(seed_key, episode, step):
     """Key of all draws of one step of one episode; step < 2**20."""
     return mix(seed_key + ((np.uint64(episode) << U20) + np.uint64(step)) * EPISODE_STEP)
 
 
-@inlined
+@kernel
 def bits(key, stream, index):
     """64 random bits."""
     return mix(key + (stream + np.uint64(index)) * GOLDEN)
 
 
-@inlined
+@kernel
 def uniform(key, stream, index):
     """Uniform in [0, 1), 53 bits."""
     return np.float64(bits(key, stream, index) >> U11) * (1.0 / 9007199254740992.0)
 
 
-@inlined
+@kernel
 def below(key, stream, index, n):
     """Uniform integer in [0, n), 0 < n < 2**31; off by less than n / 2**32."""
     return np.int64(((bits(key, stream, index) >> U32) * np.uint64(n)) >> U32)

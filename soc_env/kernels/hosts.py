@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import inlined, kernel
+from ..jit import kernel
 from ..scenario import NUM_SEGMENTS
 from .draws import GOLDEN, U1, U11, inverse_normal, mix
 from .state import COMPROMISED, ISOLATED
 
 
-@inlined
+@kernel
 def segment_of(world, host):
     """Segment of a host."""
     start = world["start"]
@@ -21,13 +21,13 @@ def segment_of(world, host):
     return segment
 
 
-@inlined
+@kernel
 def segment_size(world, segment):
     """Number of hosts in a segment."""
     return world["start"][segment + 1] - world["start"][segment]
 
 
-@inlined
+@kernel
 def vulnerability_rank(network_key, host):
     """64 bits that order hosts of a segment by vulnerability: the draw that `vulnerability` turns into a number."""
     return mix(network_key + np.uint64(host) * GOLDEN)
@@ -41,44 +41,44 @@ def vulnerability(world, network_key, host):
     return min(world["vulnerability_high"], max(world["vulnerability_low"], drawn))
 
 
-@inlined
+@kernel
 def is_marked(marks, mark, host):
     """Whether a host is COMPROMISED or ISOLATED. marks: (2, words) uint64."""
     return marks[mark, host >> 6] & (U1 << np.uint64(host & 63)) != 0
 
 
-@inlined
+@kernel
 def set_mark(marks, mark, host):
     """Marks a host."""
     marks[mark, host >> 6] |= U1 << np.uint64(host & 63)
 
 
-@inlined
+@kernel
 def clear_mark(marks, mark, host):
     """Unmarks a host that is marked."""
     marks[mark, host >> 6] ^= U1 << np.uint64(host & 63)
 
 
-@inlined
+@kernel
 def is_candidate(marks, host):
     """Whether a host is neither compromised nor isolated."""
     return (marks[COMPROMISED, host >> 6] | marks[ISOLATED, host >> 6]) & (U1 << np.uint64(host & 63)) == 0
 
 
-@inlined
+@kernel
 def total(counts):
     """Sum over segments."""
     return counts[0] + counts[1] + counts[2] + counts[3] + counts[4]
 
 
-@inlined
+@kernel
 def num_candidates(world, env, segment):
     """Hosts of a segment that are neither compromised nor isolated."""
     taken = env["compromised"][segment] + env["isolated"][segment] - env["quarantined"][segment]
     return segment_size(world, segment) - taken
 
 
-@inlined
+@kernel
 def set_stage(env, foothold, stage):
     """Moves a foothold to an attack stage, compromised or not."""
     env["stage_sum"][foothold["segment"]] += stage - np.int64(foothold["stage"])
@@ -114,7 +114,7 @@ def find_foothold(world, env, footholds, host):
     return foothold
 
 
-@inlined
+@kernel
 def detect(env, foothold):
     """A hunt finds a compromised host."""
     foothold["is_detected"] = 1
@@ -122,7 +122,7 @@ def detect(env, foothold):
     env["detected"][foothold["segment"]] += 1
 
 
-@inlined
+@kernel
 def quarantine(env, marks, foothold):
     """Isolates a compromised host."""
     set_mark(marks, ISOLATED, foothold["host"])
@@ -130,7 +130,7 @@ def quarantine(env, marks, foothold):
     env["quarantined"][foothold["segment"]] += 1
 
 
-@inlined
+@kernel
 def cut_off(env, marks, host, segment):
     """Isolates a clean host; in the published simulator it stays so to the end of the episode."""
     set_mark(marks, ISOLATED, host)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import inlined, kernel
+from ..jit import kernel
 from ..scenario import NUM_SEGMENTS
 from ..tables import (
     COORDINATOR,
@@ -55,7 +55,7 @@ S_DIRECTIVE = index_of(STATE, "directive_0")
 S_CLOCK = index_of(STATE, "clock")
 
 
-@inlined
+@kernel
 def write_segments(world, env, row):
     """row[:20] = per segment the shares compromised, mean stage, detected, isolated."""
     for s in range(NUM_SEGMENTS):

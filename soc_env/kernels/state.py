@@ -16,7 +16,7 @@ NEVER = -1  # a step that has not come
 
 FOOTHOLD = np.dtype(
     [
-        ("host", "i4"),
+        ("host", "i8"),
         ("segment", "u1"),
         ("stage", "u1"),  # 0 clean .. 4 exfiltrating; the published attacker also "executes" on remediated hosts
         ("copies", "u1"),  # entries in the attacker's list, at most 255
@@ -26,8 +26,9 @@ FOOTHOLD = np.dtype(
     align=True,
 )
 
-# Rows of an env's marks: a bit per host, 64 hosts to a word.
-COMPROMISED, ISOLATED = 0, 1
+# Rows of an env's marks: a bit per host, 64 hosts to a word. (Constants handed to kernels are typed: Numba would compile
+# a kernel anew for every Python literal.)
+COMPROMISED, ISOLATED = np.int64(0), np.int64(1)
 NUM_MARKS = 2
 
 ALERT = np.dtype(

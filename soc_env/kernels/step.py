@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import entry_point, inlined, kernel
+from ..jit import entry_point, kernel
 from ..tables import ACTIONS, AGENTS, COORDINATOR, DIRECTIVE_SIZE, FEATURES, HUNTER, ORCHESTRATOR, STATE, TRIAGE
 from .alerts import raise_alerts, triage
 from .attacker import advance_campaign
@@ -183,7 +183,7 @@ def run(
     return True
 
 
-@inlined
+@kernel
 def clear_outputs(i, num_envs, rewards, terms, flags):
     """No reward and no end before the first step."""
     rewards[i] = 0.0
