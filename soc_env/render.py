@@ -158,7 +158,7 @@ def _figures(frame: Frame) -> list[str]:
     return [
         f"directive: {boost}  ({frame.next_decision})",
         f"reward of the step: {terms}",
-        f"detected at {detected}  contained at {contained}  fpr {figures['fpr']:.2%}  "
+        f"detected at {detected}  contained at {contained}  false positive rate {figures['fpr']:.2%}",
         f"true positives {figures['true_positives']:.0f}  false positives {figures['false_positives']:.0f}  "
         f"scans {figures['total_scans']:.0f}  alerts raised {figures['total_alerts']:.0f}",
     ]
