@@ -7,6 +7,7 @@ leaves no half checkpoint behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -51,15 +52,40 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
         "agents": list(algo.agents),
         "slow_agents": list(algo.slow_agents),
         "num_env_steps": algo.num_env_steps,
-        "versions": {name: package_metadata.version(name) for name in ("hmarl-soc", "ray", "torch", "numpy")},
+        "versions": _versions(),
         **info,
         "files": sizes,
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
-    if folder.exists():  # the same step saved again
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
+    # The old folder is put aside whole and deleted when the new one is in place: deleting it under its name could be
+    # interrupted half way.
+    retired = _retired(folder)
+    if folder.exists():
+        shutil.rmtree(retired, ignore_errors=True)
+        os.rename(folder, retired)
+    os.rename(partial, folder)
+    shutil.rmtree(retired, ignore_errors=True)
     return folder
+
+
+def recover_checkpoint(folder: str | Path) -> None:
+    """Puts the previous checkpoint back if a run was killed in `save_checkpoint` between the two renamings."""
+    folder = Path(folder).absolute()
+    if not folder.exists() and _retired(folder).exists():
+        os.rename(_retired(folder), folder)
+
+
+def _retired(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _versions() -> dict[str, str]:
+    """Of what the networks were made with; a package that runs from a checkout has none."""
+    versions = {}
+    for name in ("hmarl-soc", "ray", "torch", "numpy"):
+        with contextlib.suppress(package_metadata.PackageNotFoundError):
+            versions[name] = package_metadata.version(name)
+    return versions
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -11,25 +13,25 @@ import torch
 from toy import BOX2, FOUR, ROLES, Matching
 
 pytest.importorskip("ray")
-import ray  # noqa: E402
-from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner  # noqa: E402
-from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner  # noqa: E402
-from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner  # noqa: E402
-from ray.rllib.core.columns import Columns  # noqa: E402
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch  # noqa: E402
+import ray
+from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from policies import load_policy, save_checkpoint  # noqa: E402
-from policies.env_runner import OpenDecisions, advantages  # noqa: E402
-from policies.hmarl import HMARLConfig, Moments  # noqa: E402
-from policies.maddpg import MADDPGTorchLearner  # noqa: E402
-from policies.tiers import tier_of  # noqa: E402
-from soc_env.errors import CheckpointError, ConfigError  # noqa: E402
+from policies import load_policy, save_checkpoint
+from policies.env_runner import OpenDecisions, advantages
+from policies.hmarl import HMARLConfig, Moments
+from policies.maddpg import MADDPGTorchLearner
+from policies.tiers import tier_of
+from soc_env.errors import CheckpointError, ConfigError
 
 SMALL = {"hiddens": [32, 32], "gamma": 0.5}
 FAST = {"PPO": {"train_batch_size": 256, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
-FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "target_entropy": -6.0}
+FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -6.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [4000, 0.05]]}
-FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "noise_std": 0.2, "uniform_share": 0.1}
+FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "uniform_share": 0.25, "tau": 0.05}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,9 +39,12 @@ def quiet_ray():
     for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
-    ray.shutdown()
+    tests = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:  # workers have to find toy.py and the packages
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent)]))
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+        ray.shutdown()
 
 
 def toy_config(tiers=None, **env):
@@ -74,7 +79,7 @@ def learner_state(algo):
 
 def weights(algo):
     return {
-        tier: {name: value.copy() for name, value in state["rl_module"][tier].items()}
+        tier: {name: np.array(value) for name, value in state["rl_module"][tier].items()}
         for tier, state in learner_state(algo).items()
     }
 
@@ -132,14 +137,14 @@ def test_runner_acts_with_the_learners_newest_weights(build):
 )
 def test_each_learner_solves_its_task_alone(build, algorithm, agent, iterations, at_least):
     algo = build(toy_config({tier_of(agent): algorithm}, agents=(agent,)).training(updates_per_iteration=8))
-    assert greedy_score(algo, (agent,)) < 0.7  # nothing is solved before training
+    assert greedy_scores(algo, (agent,))[agent] < 0.7  # nothing is solved before training
     for _ in range(iterations):
         algo.train()
-    assert greedy_score(algo, (agent,)) > at_least
+    assert greedy_scores(algo, (agent,))[agent] > at_least
 
 
-def greedy_score(algo, agents, **env):
-    """Mean reward a step of the greedy policy in the runner, on fresh points."""
+def greedy_scores(algo, agents, **env):
+    """Mean reward a step that each agent's greedy policy in the runner earns on fresh points."""
     from policies.checkpoint import TrainedPolicy
 
     policy = TrainedPolicy({tier_of(a): algo.env_runner.module[tier_of(a)] for a in agents}, algo.slow_agents)
@@ -147,15 +152,20 @@ def greedy_score(algo, agents, **env):
     toy.reset()
     for agent, action in policy(toy.observations, toy.decides).items():
         toy.actions[agent][...] = action
-    return float(np.mean([toy.score(a) for a in agents]))
+    return {a: float(toy.score(a).mean()) for a in agents}
 
 
 def test_all_four_learn_together(build):
-    algo = build(toy_config(period=5, slow=("strategic_coordinator_0",)).training(updates_per_iteration=6))
-    before = greedy_score(algo, tuple(ROLES))
-    for _ in range(50):
+    config = toy_config(period=5, slow=("strategic_coordinator_0",)).training(updates_per_iteration=8)
+    # a point says nothing about the next one: without bootstrapping there is less noise to learn through
+    config.tiers({tier: {"gamma": 0.0} for tier in config.tier_settings})
+    algo = build(config.tiers({"strategic_coordinator": {"train_batch_size": 128}}))
+    before = greedy_scores(algo, tuple(ROLES))
+    assert max(before.values()) < 0.6
+    for _ in range(80):
         algo.train()
-    assert greedy_score(algo, tuple(ROLES)) > max(0.8, before + 0.2)
+    after = greedy_scores(algo, tuple(ROLES))
+    assert min(after.values()) > 0.75, after  # every tier, though each is a quarter of the reward it learns from
 
 
 # ---- MADDPG
@@ -200,9 +210,7 @@ def test_maddpg_losses_equal_a_hand_computation(build):
     module, config = learner.module["response_orchestrator"].unwrapped(), learner.config
     batch = maddpg_batch(algo)
     out = module._forward_train(batch)
-    total = learner.compute_loss_for_module(
-        module_id="response_orchestrator", config=config, batch=batch, fwd_out=out
-    )
+    total = learner.compute_loss_for_module(module_id="response_orchestrator", config=config, batch=batch, fwd_out=out)
     with torch.no_grad():
         own = torch.tanh(module.target_actor(batch[Columns.NEXT_OBS]))
         joint = (batch["joint_next_obs"], batch["other_next_actions"], own)
@@ -351,7 +359,10 @@ def test_observation_statistics_reach_every_module(build):
 
 
 def test_metric_rewards_go_to_their_tier_only(build):
-    tiers = {"threat_hunter": "SAC", "response_orchestrator": {"algorithm": "MADDPG", "metric_rewards": {"length": 2.0}}}
+    tiers = {
+        "threat_hunter": "SAC",
+        "response_orchestrator": {"algorithm": "MADDPG", "metric_rewards": {"length": 2.0}},
+    }
     algo = build(toy_config(tiers, agents=PAIR, length=4))
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 9)
     extra = rollout.joint["reward/response_orchestrator"] - rollout.joint["reward/threat_hunter"]
@@ -458,7 +469,10 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
     ("tiers", "message"),
     [
         ({"threat_hunter": {"algorithm": "SACC"}}, r"algorithm 'SACC' is unknown \(did you mean 'SAC'\?\)"),
-        ({"threat_hunter": {"algorithm": "SAC", "actor_lrr": 1}}, "has no setting 'actor_lrr', did you mean 'actor_lr'"),
+        (
+            {"threat_hunter": {"algorithm": "SAC", "actor_lrr": 1}},
+            "has no setting 'actor_lrr', did you mean 'actor_lr'",
+        ),
         ({"threat_hunter": {"algorithm": "SAC", "gamma": 1.5}}, "gamma is 1.5, allowed: 0 to 1"),
         ({"threat_hunter": {"algorithm": "SAC", "hiddens": []}}, r"hiddens is \[\]"),
         ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None is unknown"),
@@ -490,9 +504,10 @@ def test_several_agents_share_a_tier(build):
     agents = ("threat_hunter_0", "threat_hunter_1", "response_orchestrator_0")
     tiers = {"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
     algo = build(toy_config(tiers, agents=agents, spaces=dict.fromkeys(agents, BOX2)).training(updates_per_iteration=8))
-    for _ in range(30):
+    for _ in range(50):
         algo.train()
-    assert greedy_score(algo, agents, spaces=dict.fromkeys(agents, BOX2)) > 0.75
+    scores = greedy_scores(algo, agents, spaces=dict.fromkeys(agents, BOX2))
+    assert min(scores.values()) > 0.75, scores
     assert set(algo.learner_group.groups) == {"threat_hunter", "response_orchestrator"}
 
 
@@ -524,11 +539,15 @@ def test_remote_runners_and_learners(build):
     config = toy_config(period=5, slow=("strategic_coordinator_0",)).env_runners(num_env_runners=1)
     algo = build(config.tiers({"threat_hunter": {"num_learners": 1}}))
     assert algo.learner_group["threat_hunter"].is_remote
-    remote = algo.env_runner_group.foreach_env_runner(lambda r: r.module["alert_triage"].get_state(), local_env_runner=False)
+    remote = algo.env_runner_group.foreach_env_runner(
+        lambda r: r.module["alert_triage"].get_state(), local_env_runner=False
+    )
     for _ in range(4):
         result = algo.train()
     assert result["env_runners"]["num_env_steps_sampled_lifetime"] == algo.num_env_steps > 0
-    now = algo.env_runner_group.foreach_env_runner(lambda r: r.module["alert_triage"].get_state(), local_env_runner=False)
+    now = algo.env_runner_group.foreach_env_runner(
+        lambda r: r.module["alert_triage"].get_state(), local_env_runner=False
+    )
     assert any(not np.array_equal(remote[0][n], now[0][n]) for n in now[0])
 
 
@@ -540,9 +559,7 @@ def test_one_ppo_update_equals_a_hand_computed_surrogate(build):
     batch = {n: torch.as_tensor(v) for n, v in columns.items()}
     out = learner.module["strategic_coordinator"]._forward_train(batch)
     config = learner.config
-    loss = learner.compute_loss_for_module(
-        module_id="strategic_coordinator", config=config, batch=batch, fwd_out=out
-    )
+    loss = learner.compute_loss_for_module(module_id="strategic_coordinator", config=config, batch=batch, fwd_out=out)
     # before any update the ratio is 1: the surrogate is the mean advantage, the rest is the value loss
     module = learner.module["strategic_coordinator"].unwrapped()
     values = module.compute_values(batch)
