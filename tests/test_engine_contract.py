@@ -1,6 +1,7 @@
 """What every user of the simulator relies on: determinism, spaces, exact rewards, errors, copies, sizes, the cache."""
 
 import copy
+import doctest
 import functools
 import json
 import os
@@ -629,3 +630,39 @@ def test_the_cache_follows_the_user(tmp_path, monkeypatch):
     assert jit.cache_folder().parent == tmp_path / "xdg" / "hmarl-soc"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert jit.cache_folder().parent == tmp_path / "home" / ".cache" / "hmarl-soc"
+
+
+# ---------------------------------------------------------------- the documentation page
+def documented(heading):
+    """Rows of the table under a heading of the package's page, without their header."""
+    section = soc_env.__doc__.split(f"## {heading}\n", 1)[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    return rows[2:]
+
+
+def test_the_page_says_what_the_tables_say():
+    sim = started()
+    segments = sim.scenario.segments
+    assert documented("Network") == [
+        [s.name, str(s.value), str(s.vulnerability), ", ".join(segments[t].name for t in s.reachable)] for s in segments
+    ]
+    assert [row[0] for row in documented("Intruder")] == list(tables.PHASES)
+    assert documented("Agents") == [
+        [
+            f"`{agent}`",
+            str(len(tables.FEATURES[agent])),
+            f"Discrete({len(actions)})" if agent == TRIAGE else f"Box(-1, 1, {len(actions)})",
+            actions[0].tool,
+        ]
+        for agent, actions in tables.ACTIONS.items()
+    ]
+    assert documented("Reward") == [
+        [term.name, str(getattr(sim.scenario, term.weight)), term.formula] for term in tables.REWARD_TERMS
+    ]
+    assert documented("Metrics of an episode") == [[m.name, m.unit, m.meaning] for m in tables.METRICS]
+
+
+def test_the_example_on_the_page_works():
+    failed, tried = doctest.testmod(soc_env)
+    assert tried >= 5
+    assert failed == 0

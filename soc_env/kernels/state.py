@@ -26,8 +26,8 @@ FOOTHOLD = np.dtype(
     align=True,
 )
 
-# Rows of an env's marks: a bit per host, 64 hosts to a word. (Constants handed to kernels are typed: Numba would compile
-# a kernel anew for every Python literal.)
+# Rows of an env's marks: a bit per host, 64 hosts to a word. (Constants handed to kernels are typed: Numba would
+# compile a kernel anew for every Python literal.)
 COMPROMISED, ISOLATED = np.int64(0), np.int64(1)
 NUM_MARKS = 2
 
