@@ -39,8 +39,8 @@ VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how o
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 _ACTOR_LR = [[0, 0.0], [15_000, 0.0], [40_000, 1e-4]]  # over env steps: the critics learn first
 _NETWORK = {"gamma": 0.99, "hiddens": [128, 128]}
-# What the published task needs: every exploratory scan above intensity 0.7 costs, so exploration is narrow, and an action
-# that matters in one episode of three is pulled to the middle of its range unless the critic objects (pre_tanh_l2).
+# What the published task needs: every exploratory scan above intensity 0.7 costs, so exploration is narrow, and an
+# action that matters in one episode of three is pulled to the middle unless the critic objects (pre_tanh_l2).
 PRESETS: dict[str, dict[str, Any]] = {
     "paper-v0": {
         "train_batch_size": 512,
@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "updates_per_iteration": 8,
         "replay_alpha": 0.5,
         "tiers": {
-            # The published reward never charges a false escalation, the published false-positive rate does: a tie-breaker.
+            # A tie-breaker: the published reward never charges a false escalation, its false-positive rate does.
             "alert_triage": {**_NETWORK, "metric_rewards": {"false_positives": -0.1}},
             "threat_hunter": {
                 **_NETWORK,
@@ -267,13 +267,13 @@ class _Run:
 
     def _write(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         self.csv.append(row)
-        scalars = {f"episodes/{name}": row.get(name) for name in METRICS}
+        scalars: dict[str, Any] = {f"episodes/{name}": row.get(name) for name in METRICS}
         scalars |= {f"validation/{name}": row.get(f"validation_{name}") for name in METRICS}
         for tier, values in result.get("learners", {}).items():
             scalars |= {f"{tier}/{name}": value for name, value in values.items()}
         for name, value in scalars.items():
-            if isinstance(value, (int, float)) or (hasattr(value, "ndim") and value.ndim == 0):
-                self.tensorboard.add_scalar(name, float(value), row["steps"])
+            if isinstance(value, (int, float)) or getattr(value, "ndim", None) == 0:
+                self.tensorboard.add_scalar(name, float(value), row["steps"])  # type: ignore[arg-type]
 
 
 class _ProgressFile:

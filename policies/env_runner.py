@@ -99,7 +99,12 @@ def act(module: Any, observation: np.ndarray, *, explore: bool, t: int = 0, with
     return result
 
 
-def uniform(space: gym.Space, n: int) -> np.ndarray:
+def compress_penalties(reward: np.ndarray) -> np.ndarray:
+    """Gains as they are, a loss of x as log(1 + x): small losses keep their size, large ones do not drown the gains."""
+    return np.where(reward < 0, -np.log1p(-np.minimum(reward, 0.0)), reward)
+
+
+def uniform(space: Any, n: int) -> np.ndarray:
     """`n` uniform draws from a Box or Discrete space, by torch's generator (the one that is seeded here)."""
     if isinstance(space, gym.spaces.Discrete):
         return torch.randint(int(space.n), (n,)).numpy()
@@ -107,7 +112,7 @@ def uniform(space: gym.Space, n: int) -> np.ndarray:
     return (space.low + unit * (space.high - space.low)).astype(np.float32)
 
 
-def _executed(space: gym.Space, raw: np.ndarray) -> np.ndarray:
+def _executed(space: Any, raw: np.ndarray) -> np.ndarray:
     return raw if isinstance(space, gym.spaces.Discrete) else np.clip(raw, space.low, space.high)
 
 
@@ -262,7 +267,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def _free_envs(self, number: int, share: float) -> np.ndarray:
         """(num_envs,) where agent `number` explores freely: `share` of them, other ones for other agents."""
         every = round(1 / share) if share > 0 else math.inf
-        return (np.arange(self.num_envs) - number) % every == 0 if every <= self.num_envs else np.zeros(self.num_envs, bool)
+        shifted = np.arange(self.num_envs) - number
+        return shifted % every == 0 if every <= self.num_envs else np.zeros(self.num_envs, bool)
 
     @torch.no_grad()
     def sample(
@@ -465,6 +471,8 @@ class _Fragment:
                     now = np.where(done, env.episode_metrics[name], running[name])
                     rewards[tier] = rewards[tier] + weight * (now - (0 if before is None else before[name]))
             runner._metrics_before = running
+        if runner.config.compress_penalties:
+            rewards = {tier: compress_penalties(reward) for tier, reward in rewards.items()}
         for tier, reward in rewards.items():
             discounted = runner._return[tier]
             discounted *= self.settings[tier]["gamma"]

@@ -60,6 +60,7 @@ SETTINGS = (
     "random_steps",
     "updates_per_iteration",
     "return_scale_rate",
+    "compress_penalties",
     "action_bias",
 )
 
@@ -76,6 +77,7 @@ class HMARLConfig(AlgorithmConfig):
         random_steps: environment steps in which off-policy tiers act uniformly at random.
         updates_per_iteration: gradient steps of each off-policy tier an iteration.
         return_scale_rate: weight of the newest iteration in the running mean absolute return.
+        compress_penalties: whether tiers learn from log(1 + x) where the environment takes x (gains stay as they are).
         action_bias: added to every actor's outputs at the start (adverse-start experiments); 0 for none.
     """
 
@@ -89,6 +91,7 @@ class HMARLConfig(AlgorithmConfig):
         self.learning_starts, self.random_steps = 5_000, 2_000
         self.updates_per_iteration = 8
         self.return_scale_rate = 0.05
+        self.compress_penalties = True
         self.action_bias = 0.0
         self.lr = None
         self.train_batch_size = 1024  # environment steps an iteration

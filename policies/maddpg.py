@@ -29,7 +29,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
-from policies.modules import MLP, Normalised, RunningNorm, small_linear
+from policies.modules import MLP, Normalised, RunningNorm, small_linear, soft_bound
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
@@ -52,25 +52,26 @@ class CentralCritic(nn.Module):
 
 
 class Actor(nn.Module):
-    """Deterministic policy; returns the action before the tanh: (B, dim)."""
+    """Deterministic policy; returns the action before the tanh, within +-`bound`: (B, dim)."""
 
-    def __init__(self, obs_dim: int, action_dim: int, hiddens: list[int]):
+    def __init__(self, obs_dim: int, action_dim: int, hiddens: list[int], bound: float):
         super().__init__()
+        self.bound = bound
         self.body = MLP(obs_dim, hiddens)
         self.head = small_linear(self.body.out_dim, action_dim)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(obs))
+        return soft_bound(self.head(self.body(obs)), self.bound)
 
 
 class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: hiddens, twin_q, noise_std (a schedule over env steps), joint_obs_dim,
+    """model_config: hiddens, twin_q, mean_bound, noise_std (a schedule over env steps), joint_obs_dim,
     other_action_dim."""
 
     def setup(self) -> None:
         config = self.model_config
         hiddens, num_actions = config["hiddens"], self.action_space.shape[0]
-        self.actor = Actor(self.observation_space.shape[0], num_actions, hiddens)
+        self.actor = Actor(self.observation_space.shape[0], num_actions, hiddens, config["mean_bound"])
         if not self.inference_only:
             joint = (config["joint_obs_dim"], config["other_action_dim"] + num_actions)
             self.critic = CentralCritic(*joint, hiddens)
@@ -206,7 +207,7 @@ class MADDPGConfig(AlgorithmConfig):
         self.actor_lr, self.critic_lr, self.lr = 1e-4, 1e-3, None
         self.tau, self.target_network_update_freq = 0.005, 0
         self.noise_std: Any = 0.1
-        self.pre_tanh_l2 = 1e-3
+        self.pre_tanh_l2, self.mean_bound = 1e-3, 3.0
         self.twin_q = True
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
         self.joint_obs_dim = self.other_action_dim = 0
@@ -219,5 +220,5 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ("twin_q", "noise_std", "joint_obs_dim", "other_action_dim")
+        names = ("twin_q", "noise_std", "mean_bound", "joint_obs_dim", "other_action_dim")
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

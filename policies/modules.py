@@ -33,7 +33,7 @@ VARIANCE_FLOOR = 1e-6  # features that hardly move are not blown up to noise of 
 
 def flat_dim(space: gym.Space) -> int:
     """Number of reals that stand for one element of `space` (a Discrete is one-hot)."""
-    return int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape))
+    return int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape or ()))
 
 
 def encode_actions(space: gym.Space, actions: np.ndarray) -> np.ndarray:
@@ -45,6 +45,9 @@ def encode_actions(space: gym.Space, actions: np.ndarray) -> np.ndarray:
 
 class RunningNorm(nn.Module):
     """(x - mean) / std with given statistics; identity until they are set."""
+
+    mean: torch.Tensor
+    inv_std: torch.Tensor
 
     def __init__(self, dim: int):
         super().__init__()
@@ -117,6 +120,25 @@ class GaussianHead(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         mean = torch.tanh(self.mean(features))
         return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+
+
+class BoundedMeanHead(nn.Module):
+    """Mean and log standard deviation of a tanh-squashed Gaussian: (B, 2 dim). The mean before the tanh stays within
+    +-`bound`, away from the flat ends where gradients and exploration die."""
+
+    def __init__(self, in_dim: int, action_dim: int, bound: float, initial_log_std: float):
+        super().__init__()
+        self.linear, self.bound = small_linear(in_dim, 2 * action_dim), bound
+        nn.init.constant_(self.linear.bias[action_dim:], initial_log_std)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        mean, log_std = self.linear(features).chunk(2, -1)
+        return torch.cat([soft_bound(mean, self.bound), log_std], -1)
+
+
+def soft_bound(x: torch.Tensor, bound: float) -> torch.Tensor:
+    """Nearly the identity around 0, never beyond +-`bound`."""
+    return bound * torch.tanh(x / bound)
 
 
 def small_linear(in_dim: int, out_dim: int) -> nn.Linear:
@@ -198,7 +220,7 @@ class PPOModule(Normalised, DefaultPPOTorchRLModule):
 
 
 class SACModule(Normalised, DefaultSACTorchRLModule):
-    """Stock SAC forward passes with plain critics; model_config: hiddens, twin_q, initial_log_std."""
+    """Stock SAC forward passes with plain critics; model_config: hiddens, twin_q, mean_bound, initial_log_std."""
 
     def setup(self) -> None:
         hiddens, self.twin_q = self.model_config["hiddens"], self.model_config["twin_q"]
@@ -206,9 +228,11 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
         is_discrete = isinstance(self.action_space, gym.spaces.Discrete)
         num_actions = flat_dim(self.action_space)
         self.pi_encoder = Encoder(obs_dim, hiddens)
-        self.pi = small_linear(hiddens[-1], num_actions if is_discrete else 2 * num_actions)
-        if not is_discrete:
-            nn.init.constant_(self.pi.bias[num_actions:], self.model_config["initial_log_std"])
+        if is_discrete:
+            self.pi: nn.Module = small_linear(hiddens[-1], num_actions)
+        else:
+            bound, log_std = self.model_config["mean_bound"], self.model_config["initial_log_std"]
+            self.pi = BoundedMeanHead(hiddens[-1], num_actions, bound, log_std)
         if not self.inference_only:
             for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
                 setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, 0 if is_discrete else num_actions))
@@ -219,7 +243,7 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
         return _existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
 
     def action_heads(self) -> Iterable[tuple[nn.Linear, int]]:
-        return [(self.pi, flat_dim(self.action_space))] if isinstance(self.action_space, gym.spaces.Box) else []
+        return [(self.pi.linear, flat_dim(self.action_space))] if isinstance(self.pi, BoundedMeanHead) else []
 
 
 class DQNModule(Normalised, DefaultDQNTorchRLModule):

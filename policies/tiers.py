@@ -23,6 +23,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
@@ -43,7 +45,7 @@ class CompleteState:
         if self._check_component(self.EXTRA, components, not_components):  # type: ignore[attr-defined]
             state[self.EXTRA] = {
                 "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
-                **{name: {k: float(v) for k, v in values.items()} for name, values in self._tensors().items()},
+                **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
             }
         return state
 
@@ -68,7 +70,20 @@ class PPOLearner(CompleteState, PPOTorchLearner):
 
 
 class SACLearner(CompleteState, SACTorchLearner):
-    """RLlib's SAC learner with its whole state in checkpoints."""
+    """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean to the middle.
+
+    The pull (`pre_tanh_l2`, 0 for none) decides where the critic has nothing to say: an action that matters in one
+    episode of three otherwise drifts to an end of its range, where it is never tried again.
+    """
+
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
+        total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
+        weight = self.module[module_id].unwrapped().model_config["pre_tanh_l2"]
+        if weight and Columns.ACTION_DIST_INPUTS in fwd_out:
+            pull = weight * fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0].pow(2).mean()
+            self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
+            total = total + pull
+        return total
 
 
 class DQNLearner(CompleteState, DQNTorchLearner):
@@ -127,6 +142,8 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "lr": None,
             "initial_alpha": 0.01,
             "initial_log_std": -2.0,
+            "mean_bound": 3.0,  # of the Gaussian's mean before the tanh
+            "pre_tanh_l2": 0.0,
             "tau": 0.01,
             "target_network_update_freq": 0,
         },
@@ -157,6 +174,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "critic_lr": 6e-4,
             "tau": 0.01,
             "noise_std": 0.15,
+            "mean_bound": 3.0,
             "pre_tanh_l2": 1e-2,
         },
     ),
@@ -166,10 +184,10 @@ COMMON: dict[str, Any] = {
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
-    "uniform_share": 0.0,  # share of the environments in which an off-policy tier's actions are drawn uniformly
+    "uniform_share": 0.0,  # share of environments in which an off-policy tier acts uniformly
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
-MODULE_ONLY = ("initial_log_std",)  # settings that RLlib's config classes do not know
+MODULE_ONLY = ("initial_log_std", "mean_bound", "pre_tanh_l2")  # settings that RLlib's config classes do not know
 
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
@@ -236,7 +254,9 @@ def build_config(
         raise ConfigError(f"tier {tier!r}: {algorithm} needs a {allowed} action space, got {spaces[1]}")
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
     del settings["metric_rewards"], settings["uniform_share"]
-    model = {"hiddens": list(hiddens), **{name: settings.pop(name) for name in MODULE_ONLY if name in settings}}
+    model = {"hiddens": list(hiddens)}
+    if algorithm != "MADDPG":  # its configuration class is ours and knows them
+        model |= {name: settings.pop(name) for name in MODULE_ONLY if name in settings}
     config = entry.config()
     config.update_from_dict({**settings, **(extra if algorithm == "MADDPG" else {})})
     config.environment(env=None).framework("torch").debugging(seed=seed)
