@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -140,7 +141,7 @@ def bench(
             print(f"wrote {write_atomically(json_path, to_json(result))}", file=file)
         if plot_path is not None:
             pathlib.Path(plot_path).parent.mkdir(parents=True, exist_ok=True)
-            about = f"hmarl-soc {result['versions'].get('hmarl-soc', '')}, {_machine_line(result['machine'])}"
+            about = f"hmarl-soc {result['versions'].get('hmarl-soc', '(not installed)')}, {_machine_line(result['machine'])}"
             draw(measurements, about).savefig(plot_path, dpi=110, format="png")
             print(f"wrote {plot_path}", file=file)
     except OSError as error:
@@ -275,7 +276,8 @@ def simulator_case(num_envs: int, num_hosts: int, kind: str) -> Case:
     while clock < WARM_UP_STEPS:
         work()
     parameters = {"num_envs": num_envs, "num_hosts": num_hosts, "actions": kind}
-    return Case(f"{num_envs:,} envs, {num_hosts:,} hosts, {kind}", "env-steps/CPU-s", work, parameters)
+    envs = "1 env" if num_envs == 1 else f"{num_envs:,} envs"
+    return Case(f"{envs}, {num_hosts:,} hosts, {kind}", "env-steps/CPU-s", work, parameters)
 
 
 def pettingzoo_case(kind: str) -> Case:
@@ -312,26 +314,32 @@ def _bench_hosts(effort: Effort, progress: _Progress) -> list[Measurement]:
 
 
 def _bench_memory(effort: Effort, progress: _Progress) -> list[Measurement]:
-    """State of an environment, and what the process grew by when a batch had stepped through `WARM_UP_STEPS`."""
+    """State of an environment, and what a process of its own grows by, divided by the environments it steps."""
     sizes = (200, 100_000) if effort.is_quick else HOSTS
     rows = []
-    for index, num_hosts in enumerate(sizes):
-        per_env = soc_env.Simulator(SCENARIO, num_hosts=num_hosts).nbytes()
-        num_envs = min(8192, max(64, 64 * 2**20 // per_env))  # enough to stand out from the allocator's own
-        gc.collect()
-        before = resident_bytes()
-        simulator = soc_env.Simulator(SCENARIO, num_envs=num_envs, seed=0, num_hosts=num_hosts)
-        simulator.reset()
-        for _ in range(WARM_UP_STEPS // 4):
-            simulator.step()
-        grown = max(0, resident_bytes() - before) / num_envs
-        for label, value in (("state and buffers", float(simulator.nbytes())), ("resident", grown)):
-            parameters = {"num_hosts": num_hosts, "num_envs": num_envs, "kind": label}
-            name = f"{num_hosts:,} hosts, {label}"
-            rows.append(Measurement("memory", name, "bytes/env", value, value, value, 1, parameters))
-        del simulator
-        progress.show((index + 1) / len(sizes))
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # nothing freed to be used again
+        for index, num_hosts in enumerate(sizes):
+            num_envs, state, resident = pool.apply(_memory_of, (num_hosts,))
+            for kind, value in (("state and buffers", float(state)), ("resident", resident)):
+                parameters = {"num_hosts": num_hosts, "num_envs": num_envs, "kind": kind}
+                name = f"{num_hosts:,} hosts, {kind}"
+                rows.append(Measurement("memory", name, "bytes/env", value, value, value, 1, parameters))
+            progress.show((index + 1) / len(sizes))
     return rows
+
+
+def _memory_of(num_hosts: int) -> tuple[int, int, float]:
+    """(environments, bytes of state and buffers of one, bytes by which this process grew for one)."""
+    warm_up = soc_env.Simulator(SCENARIO, num_envs=64, seed=0, num_hosts=num_hosts)  # code, world and caches
+    warm_up.reset()
+    warm_up.step()
+    num_envs = min(8192, max(64, 64 * 2**20 // warm_up.nbytes()))  # enough to stand out from the allocator's own
+    before = resident_bytes()
+    simulator = soc_env.Simulator(SCENARIO, num_envs=num_envs, seed=0, num_hosts=num_hosts)
+    simulator.reset()
+    for _ in range(50):
+        simulator.step()
+    return num_envs, simulator.nbytes(), max(0, resident_bytes() - before) / num_envs
 
 
 def resident_bytes() -> int:
