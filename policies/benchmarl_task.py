@@ -23,17 +23,24 @@ import numpy as np
 from benchmarl.environments.common import TaskClass
 from tensordict import TensorDictBase
 from torchrl.data import Composite
-from torchrl.envs import EnvBase, MarlGroupMapType, PettingZooWrapper, SerialEnv
+from torchrl.envs import EnvBase, PettingZooWrapper, SerialEnv
 
 import soc_env
 
 
-def _make_env(options: dict[str, Any], seed: int, is_one_group: bool, device: Any) -> EnvBase:
+def _groups(options: dict[str, Any]) -> dict[str, list[str]]:
+    """A group per role, or one for all if they share their spaces."""
+    if options.get("homogenize", False):
+        return {"agents": list(soc_env.AGENTS)}
+    return {agent.rsplit("_", 1)[0]: [agent] for agent in soc_env.AGENTS}
+
+
+def _make_env(options: dict[str, Any], seed: int, device: Any) -> EnvBase:
     """One TorchRL environment, reset with its own seed."""
     return PettingZooWrapper(
         soc_env.parallel_env(**options, seed=seed),
         return_state=True,
-        group_map=MarlGroupMapType.ALL_IN_ONE_GROUP if is_one_group else None,
+        group_map=_groups(options),
         use_mask=False,  # agents are never missing
         categorical_actions=True,
         seed=seed,
@@ -75,9 +82,14 @@ class SOCTask(TaskClass):
         self._calls = calls + 1
         root = np.random.SeedSequence(seed, spawn_key=(calls,))
         seeds = [int(child) for child in root.generate_state(num_envs, np.uint32)]
-        is_one_group = bool(self.config.get("homogenize", False))
-        makers = [functools.partial(_make_env, self.config, one, is_one_group, device) for one in seeds]
-        return lambda: SerialEnv(num_envs, makers)
+        makers = [functools.partial(_make_env, self.config, one, device) for one in seeds]
+
+        def make() -> EnvBase:
+            batch = SerialEnv(num_envs, makers)
+            batch.start()  # BenchMARL closes it at the end even if it never evaluated, and only a started one may be
+            return batch
+
+        return make
 
     def supports_continuous_actions(self) -> bool:
         """Whether some agent has a Box."""
@@ -98,7 +110,7 @@ class SOCTask(TaskClass):
 
     def group_map(self, env: EnvBase) -> dict[str, list[str]]:
         """A group per role, or one for all with `homogenize`."""
-        return env.group_map
+        return _groups(self.config)
 
     def observation_spec(self, env: EnvBase) -> Composite:
         """Of each group, "observation"."""
@@ -114,11 +126,11 @@ class SOCTask(TaskClass):
 
     def state_spec(self, env: EnvBase) -> Composite | None:
         """The global state."""
-        return Composite({"state": env.observation_spec["state"].clone()})
+        return Composite({"state": env.full_observation_spec_unbatched["state"].clone()})
 
     def action_spec(self, env: EnvBase) -> Composite:
         """All action specs."""
-        return env.full_action_spec
+        return env.full_action_spec_unbatched
 
     @staticmethod
     def env_name() -> str:
@@ -132,7 +144,7 @@ class SOCTask(TaskClass):
 
     def _only(self, env: EnvBase, entry: str) -> Composite | None:
         """The observation spec with one entry per group; None if no group has it."""
-        spec = env.observation_spec.clone()
+        spec = env.full_observation_spec_unbatched.clone()
         if "state" in spec.keys():  # noqa: SIM118  (a Composite is no dict)
             del spec["state"]
         for group in self.group_map(env):

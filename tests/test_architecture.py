@@ -154,6 +154,10 @@ def declared_dependencies() -> set[str]:
     return {match.group() for match in re.finditer(r"^[A-Za-z0-9_-]+", lines, re.MULTILINE)}
 
 
+# Adapters to libraries that their users bring along; only `policies.adapters` imports these files, on demand.
+ADAPTED = {"benchmarl_task.py": {"benchmarl", "tensordict", "torchrl"}}
+
+
 @pytest.mark.parametrize("package", ["policies", "experiments", "cyborg_bridge"])
 def test_what_is_imported_is_declared(package: str) -> None:
     """No import of something that is there only because a dependency of ours happens to need it."""
@@ -162,7 +166,7 @@ def test_what_is_imported_is_declared(package: str) -> None:
         f"{file.relative_to(ROOT)}:{line} imports {name}"
         for file in python_files(package)
         for name, line, _ in imports_of(file.read_text(), package)
-        if name not in known
+        if name not in known | ADAPTED.get(file.name, set())
     }
     assert not undeclared, "not in setup.cfg: " + "; ".join(sorted(undeclared))
 
