@@ -5,7 +5,7 @@ VENV ?= .venv
 SCENARIO ?= paper-v0
 MINUTES ?= 3
 SEED ?= 0
-OUT ?= runs/$(SCENARIO)
+OUT ?= runs/$(SCENARIO)-$(shell date +%Y%m%d-%H%M%S)
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 

@@ -12,9 +12,11 @@ validation has seen.
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -74,6 +76,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     }
 }
+DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
+DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported
 CONFIG_KEYS = ("tiers", "train_batch_size")  # beside policies.hmarl.SETTINGS
 
 
@@ -130,7 +134,7 @@ def train(
             "num_envs": num_envs,
             "overrides": dict(overrides or {}),
             "adverse_start": adverse_start,
-            "config": dict(config or {}),
+            "config": _with_preset(scenario, dict(config or {})),
         }
     soc_env.make_scenario(settings["scenario"], **settings["overrides"])  # fails before anything slow starts
     with _quiet_ray():
@@ -162,7 +166,6 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
         .env_runners(num_env_runners=settings["workers"], num_envs_per_env_runner=settings["num_envs"])
         .debugging(seed=settings["seed"], log_level="ERROR")
     )
-    config.training(**PRESETS.get(settings["scenario"], {}))
     if settings["adverse_start"]:
         config.training(action_bias=ADVERSE_BIAS)
     return config.training(**settings["config"])
@@ -273,7 +276,9 @@ class _Run:
             scalars |= {f"{tier}/{name}": value for name, value in values.items()}
         for name, value in scalars.items():
             if isinstance(value, (int, float)) or getattr(value, "ndim", None) == 0:
-                self.tensorboard.add_scalar(name, float(value), row["steps"])  # type: ignore[arg-type]
+                number = float(value)  # type: ignore[arg-type]
+                if math.isfinite(number):  # no episode has ended yet: nothing to draw
+                    self.tensorboard.add_scalar(name, number, row["steps"])
 
 
 class _ProgressFile:
@@ -320,6 +325,16 @@ def _finish(out: Path, settings: Mapping[str, Any]) -> None:
 
 
 # ---- small things
+def _with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The scenario's preset with the user's settings on top: what the run folder records and a resumption goes on with."""
+    preset = copy.deepcopy(PRESETS.get(scenario, {}))
+    tiers = preset.get("tiers", {})
+    for tier, own in dict(config.get("tiers", {})).items():
+        keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_ALGORITHMS.get(tier)
+        tiers[tier] = {**(tiers.get(tier, {}) if keeps else {}), **own}
+    return {**preset, **config, **({"tiers": tiers} if tiers else {})}
+
+
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` to `path` whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
