@@ -120,7 +120,7 @@ class Scenario:
         for spec in dataclasses.fields(self):
             if spec.name not in ("name", "segments"):
                 object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
-        _check_segments(self.segments)
+        object.__setattr__(self, "segments", _checked_segments(self.segments))
         if self.vulnerability_low > self.vulnerability_high:
             raise ScenarioError(
                 f"vulnerability_low={self.vulnerability_low} must not exceed "
@@ -141,7 +141,7 @@ class Scenario:
         return dataclasses.replace(self, **overrides)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON data."""
+        """All fields as plain JSON data; `Scenario(**data)` is the scenario again."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def hash(self) -> str:
@@ -173,15 +173,21 @@ def _checked_number(spec: dataclasses.Field, default: Any, value: Any) -> int | 
     return type(default)(value)
 
 
-def _check_segments(segments: Any) -> None:
-    is_list = isinstance(segments, tuple) and all(isinstance(segment, Segment) for segment in segments)
-    if not is_list or len(segments) != NUM_SEGMENTS:
-        raise ScenarioError(f"segments must be a tuple of {NUM_SEGMENTS} Segment")
+def _checked_segments(given: Any) -> tuple[Segment, ...]:
+    """Segments, also from the plain data of `Scenario.to_dict`."""
+    try:
+        segments = tuple(row if isinstance(row, Segment) else Segment(**row) for row in given)
+        segments = tuple(dataclasses.replace(row, reachable=tuple(row.reachable)) for row in segments)
+    except TypeError:
+        raise ScenarioError(f"segments={given!r} must be {NUM_SEGMENTS} Segment") from None
+    if len(segments) != NUM_SEGMENTS:
+        raise ScenarioError(f"segments has {len(segments)} entries; allowed: {NUM_SEGMENTS}")
     for index, segment in enumerate(segments):
-        if not (0 <= segment.value <= 1 and 0 <= segment.vulnerability <= 1):
-            raise ScenarioError(f"segments[{index}]: value and vulnerability must lie in [0, 1]")
+        if not all(isinstance(x, Real) and 0 <= x <= 1 for x in (segment.value, segment.vulnerability)):
+            raise ScenarioError(f"segments[{index}]: value and vulnerability must be numbers from 0 to 1")
         if list(segment.reachable) != sorted(set(segment.reachable) & set(range(NUM_SEGMENTS))):
             raise ScenarioError(f"segments[{index}].reachable={segment.reachable!r} must be ascending segment numbers")
+    return segments
 
 
 SCENARIOS: dict[str, Scenario] = {"paper-v0": Scenario()}

@@ -449,7 +449,11 @@ def test_network_graph():
         ("paper-v0", {"redraw_vulnerabilities": 1}, "redraw_vulnerabilities=1 must be True or False"),
         ("paper-v0", {"phase_noise": (0.1, 0.2)}, "phase_noise=(0.1, 0.2) must be 5 numbers"),
         ("paper-v0", {"phase_noise": (0.1, 0.2, 0.3, 0.4, 7)}, "phase_noise=7 must be a number"),
-        ("paper-v0", {"segments": ()}, "segments must be a tuple of 5 Segment"),
+        ("paper-v0", {"segments": ()}, "segments has 0 entries; allowed: 5"),
+        ("paper-v0", {"segments": 5}, "segments=5 must be 5 Segment"),
+        ("paper-v0", {"segments": [{"name": "x"}] * 5}, "must be 5 Segment"),
+        ("paper-v0", {"segments": [soc_env.scenario.Segment("x", 2, 0.5, ())] * 5}, "segments[0]: value and"),
+        ("paper-v0", {"segments": [soc_env.scenario.Segment("x", 1, 0.5, (2, 1))] * 5}, "segments[0].reachable=(2, 1)"),
         ("paper-v0", {"vulnerability_low": 0.9, "vulnerability_high": 0.1}, "vulnerability_low=0.9 must not exceed"),
     ],
 )
@@ -555,6 +559,7 @@ def test_scenarios_are_data():
     assert scenario.hash() == soc_env.make_scenario("paper-v0", num_hosts=500).hash()
     assert scenario.hash() != soc_env.make_scenario("paper-v0").hash()
     assert json.loads(json.dumps(scenario.to_dict()))["segments"][3]["name"] == "DataCenter"
+    assert soc_env.Scenario(**json.loads(json.dumps(scenario.to_dict()))) == scenario
     assert soc_env.Simulator(scenario, seed=0).scenario == scenario
     assert soc_env.Simulator(scenario, seed=0, max_steps=7).scenario.max_steps == 7
     with pytest.raises(AttributeError):
