@@ -141,7 +141,8 @@ def bench(
             print(f"wrote {write_atomically(json_path, to_json(result))}", file=file)
         if plot_path is not None:
             pathlib.Path(plot_path).parent.mkdir(parents=True, exist_ok=True)
-            about = f"hmarl-soc {result['versions'].get('hmarl-soc', '(not installed)')}, {_machine_line(result['machine'])}"
+            version = result["versions"].get("hmarl-soc", "(not installed)")
+            about = f"hmarl-soc {version}, {_machine_line(result['machine'])}"
             draw(measurements, about).savefig(plot_path, dpi=110, format="png")
             print(f"wrote {plot_path}", file=file)
     except OSError as error:

@@ -326,7 +326,7 @@ def _finish(out: Path, settings: Mapping[str, Any]) -> None:
 
 # ---- small things
 def _with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The scenario's preset with the user's settings on top: what the run folder records and a resumption goes on with."""
+    """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
     preset = copy.deepcopy(PRESETS.get(scenario, {}))
     tiers = preset.get("tiers", {})
     for tier, own in dict(config.get("tiers", {})).items():

@@ -589,7 +589,11 @@ def test_max_cycles_can_be_assigned():
         ({"num_host": 3}, ScenarioError, "'num_host' does not exist; did you mean 'num_hosts'"),
         ({"num_hosts": 0}, ScenarioError, "num_hosts=0"),
         ({"max_steps": 1.5}, ScenarioError, "max_steps=1.5"),
-        ({"render_mode": "rgb_arrays"}, ConfigError, "render_mode 'rgb_arrays' does not exist; did you mean 'rgb_array'"),
+        (
+            {"render_mode": "rgb_arrays"},
+            ConfigError,
+            "render_mode 'rgb_arrays' does not exist; did you mean 'rgb_array'",
+        ),
         ({"actions": "discreet"}, ConfigError, "actions 'discreet' does not exist; did you mean 'discrete'"),
         ({"masks": True}, ConfigError, "masks True does not exist"),
         ({"coordinator": "gone"}, ConfigError, "coordinator 'gone'"),
