@@ -39,7 +39,7 @@ VALIDATION_SEED, EVALUATION_SEED = (
 VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 1_000
 VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
-_ACTOR_LR = [[0, 0.0], [15_000, 0.0], [40_000, 1e-4]]  # over env steps: the critics learn first
+_ACTOR_LR = [[0, 0.0], [15_000, 0.0], [40_000, 1e-4], [300_000, 2e-5]]  # over env steps: the critics learn first
 _NETWORK = {"gamma": 0.99, "hiddens": [128, 128]}
 # What the published task needs: every exploratory scan above intensity 0.7 costs, so exploration is narrow, and an
 # action that matters in one episode of three is pulled to the middle unless the critic objects (pre_tanh_l2).
@@ -59,20 +59,25 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "critic_lr": 1e-3,
                 "alpha_lr": 1e-3,
                 "initial_alpha": 0.003,
-                "target_entropy": -25,
+                "target_entropy": -48,
                 "initial_log_std": -2.5,
                 "mean_bound": 1.5,
-                "pre_tanh_l2": 0.3,
+                "pre_tanh_l2": 0.1,
             },
             "response_orchestrator": {
                 **_NETWORK,
                 "actor_lr": _ACTOR_LR,
                 "critic_lr": 1e-3,
-                "noise_std": 0.1,
+                "noise_std": [[0, 0.2], [60_000, 0.1], [150_000, 0.02]],  # else greedy actions fall short of thresholds
                 "mean_bound": 1.5,
-                "pre_tanh_l2": 0.3,
+                "pre_tanh_l2": 0.1,
             },
-            "strategic_coordinator": {**_NETWORK, "initial_log_std": -2.3},
+            "strategic_coordinator": {
+                **_NETWORK,
+                "train_batch_size": 512,
+                "entropy_coeff": 0.0,
+                "initial_log_std": -2.3,
+            },
         },
     }
 }
