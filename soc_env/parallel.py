@@ -280,8 +280,8 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
 
     def _act(self, actions: Mapping[str, Any]) -> None:
         """Steps the simulator, or raises ActionError with everything as it was."""
-        held = [array.tobytes() for array in self._held.values()]
-        self._held[TRIAGE][0] = ENRICH
+        held = [remember() for remember in self._remember]
+        self._choice[0] = ENRICH
         try:
             for agent, read in self._readers if self._decides(0) else self._readers_between_decisions:
                 action = actions.get(agent)
@@ -312,8 +312,8 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     def _infos(self, agents: Sequence[str], is_over: bool) -> Infos:
         is_running = 0 if is_over else 1
         infos: Infos = {agent: {"decides": is_running} for agent in agents}
-        if is_running and COORDINATOR in infos:
-            infos[COORDINATOR]["decides"] = 1 if self._decides(0) else 0
+        if is_running and not self._decides(0) and COORDINATOR in infos:
+            infos[COORDINATOR]["decides"] = 0
         for agent, mask in self._info_masks:
             if agent in infos:
                 infos[agent]["action_mask"] = mask()
@@ -385,6 +385,8 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._reward, self._decides = sim.rewards.item, sim.decides.item
         self._terminated, self._truncated = sim.terminated.item, sim.truncated.item
         self._held = {agent: sim.actions[agent] if agent == TRIAGE else sim.actions[agent][0] for agent in AGENTS}
+        self._choice = self._held[TRIAGE]
+        self._remember = [array.tobytes for array in self._held.values()]
         self._readers = [(agent, layout.reader(agent, self._held[agent])) for agent in AGENTS]
         self._readers_between_decisions = [pair for pair in self._readers if pair[0] != COORDINATOR]
         can_act = {TRIAGE: self._has_alerts, COORDINATOR: lambda: self._decides(0)}
@@ -412,7 +414,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._bind()
 
     def __getstate__(self) -> dict[str, Any]:
-        bound = {"_reward", "_decides", "_terminated", "_truncated", "_held", "_readers", "_readers_between_decisions",
+        bound = {"_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_remember", "_readers", "_readers_between_decisions",
                  "_info_masks", "_viewers", "_canvas"}  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
