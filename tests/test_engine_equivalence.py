@@ -15,7 +15,7 @@ import soc_env
 REFERENCE = json.loads((Path(__file__).parent / "data" / "reference_stats.json").read_text())
 METRICS = [metric.name for metric in soc_env.METRICS]
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = soc_env.AGENTS
-NUM_NETWORKS, EPISODES_PER_NETWORK = 400, 8
+NUM_NETWORKS, EPISODES_PER_NETWORK = 1000, 8
 # As published: one network per environment for good, and a directive that counts at every step.
 PUBLISHED = {"redraw_vulnerabilities": False, "coordinator_period": 1}
 
