@@ -182,6 +182,9 @@ class _Run:
     def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool):
         self.out, self.settings = out, settings
         self.checkpoints = out / "checkpoints"
+        import torch
+
+        torch.set_num_threads(1)  # networks this small lose more to a second thread's hand-over than they gain
         config = hmarl_config(settings)
         manifest = _last_manifest(self.checkpoints) if resume else None
         self.algo = config.build_algo()

@@ -249,7 +249,9 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     # ---- sampling
     def _reset(self) -> None:
         env, settings = self.env, self.config.tier_settings
-        env.reset(seed=self._seed if not self._is_reset else None)
+        # A restored run starts at another seed than it began with, or it would play its first episodes again.
+        fresh = None if self._seed is None else self._seed + int(self.num_env_steps_sampled_lifetime)
+        env.reset(seed=None if self._is_reset else fresh)
         self._is_reset = True
         self._agents = tuple(env.agents)
         self._slow = [a for a in self._agents if env.decision_periods[a] > 1]
