@@ -414,8 +414,10 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._bind()
 
     def __getstate__(self) -> dict[str, Any]:
-        bound = {"_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_remember", "_readers", "_readers_between_decisions",
-                 "_info_masks", "_viewers", "_canvas"}  # fmt: skip
+        bound = {
+            "_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_remember", "_readers",
+            "_readers_between_decisions", "_info_masks", "_viewers", "_canvas",
+        }  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
