@@ -209,7 +209,10 @@ def test_homogenized_agents_share_one_space():
         assert infos[agent]["action_mask"].sum() == (1 if agent == TRIAGE else plain.action_space(agent).n)
     padded = {TRIAGE: 10, HUNTER: 10, ORCHESTRATOR: 2, COORDINATOR: 9}  # all but one beyond the agent's own choices
     assert same(env.step(padded)[1], plain.step({TRIAGE: 0, HUNTER: 0, ORCHESTRATOR: 2, COORDINATOR: 0})[1])
-    assert env.simulator.actions[HUNTER][0].tolist() == PRESETS[HUNTER]["rest"].tolist()
+    sent = env.simulator.actions
+    assert sent[TRIAGE].tolist() == [0]
+    assert sent[HUNTER][0].tolist() == PRESETS[HUNTER]["rest"].tolist()
+    assert sent[COORDINATOR][0].tolist() == PRESETS[COORDINATOR]["directive_0"].tolist()
 
 
 def test_spaces_are_fixed_objects():
@@ -570,13 +573,15 @@ def test_max_cycles_can_be_assigned():
     assert not env.agents  # counts from the next reset
     assert len(play(env, policy=calm)) == 10
     direct = soc_env.parallel_env(seed=3, max_steps=9)
-    for _ in range(3):
+    for _ in range(5):
         expected = play(direct, policy=calm)
     env.max_cycles = 4
     env.reset(seed=3)
+    env.reset()
+    env.reset()
     env.max_cycles = 9
     env.reset()
-    assert same(play(env, policy=calm), expected)  # third episode of the stream: the stream is not started anew
+    assert same(play(env, policy=calm), expected)  # fifth episode of the stream: the stream is not started anew
     env.max_cycles = 0
     with pytest.raises(ScenarioError, match="max_steps=0 must be"):
         env.reset()
