@@ -1,8 +1,8 @@
 """Checkpoints: written whole or not at all, and policies loaded from them without ray and without training.
 
-A checkpoint is a folder as RLlib writes it plus `hmarl.json`: scenario, overrides, tiers, versions, steps and the size
-of every file. The JSON is written last, and the folder gets its name only when all of it is on disk, so a killed run
-leaves no half checkpoint behind.
+A checkpoint is a folder as RLlib writes it plus two files: `networks.pt`, the averaged networks that a loaded policy
+acts with, and `hmarl.json`: scenario, overrides, tiers, versions, steps and the size of every file. The JSON is written
+last, and the folder gets its name only when all of it is on disk, so a killed run leaves no half checkpoint behind.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from policies.hmarl import HMARL
 from policies.tiers import tier_of
 from soc_env.errors import CheckpointError
 
-MANIFEST = "hmarl.json"
-FORMAT = 1
+MANIFEST, NETWORKS = "hmarl.json", "networks.pt"
+FORMAT = 2
 
 
 def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **info: Any) -> Path:
@@ -43,6 +43,7 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
         algo.save_to_path(partial)
     finally:
         algo.saves_replay = saves_replay
+    torch.save(algo.averaged, partial / NETWORKS)
     sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
     manifest = {
         "format": FORMAT,
@@ -195,10 +196,12 @@ def load_policy(
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
     modules = {}
+    averaged = torch.load(folder / NETWORKS, weights_only=True)
     for tier in manifest["tiers"]:
         path = folder / "learner_group" / tier / "learner" / "rl_module" / tier
         try:
             modules[tier] = RLModule.from_checkpoint(path)
+            modules[tier].load_state_dict(averaged[tier], strict=False)
         except Exception as error:  # whatever unpickling a foreign or damaged file may raise
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be loaded ({error})") from error
         modules[tier].eval()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,6 @@ import soc_env
 from policies.tiers import ALGORITHMS, tier_of
 
 Columnar = dict[str, np.ndarray]
-FREE_STEPS = 10  # mean duration of an action in environments where an agent explores freely
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
 
 
@@ -45,9 +44,10 @@ class Rollout:
     """What one `sample` call returns (in a list of one).
 
     Attributes:
+        seen: all observations, one row per environment step (n, sum of sizes).
         joint: joint transitions, one row per environment step: columns `obs`, `next_obs` (n, sum of sizes),
-            `action/<agent>`, `reward/<tier>`, `terminated`, `n_step` (1); only `obs` if no off-policy agent acts at
-            every step.
+            `action/<agent>`, `reward/<tier>` (discounted sum), `terminated`, `n_step` (steps from `obs` to `next_obs`);
+            none if no off-policy agent acts at every step.
         decisions: the same columns for an off-policy agent that decides every K steps, one row per decision; `n_step`
             is tau.
         on_policy: PPO's columns per on-policy tier, advantages not yet standardised.
@@ -55,6 +55,7 @@ class Rollout:
         num_env_steps, num_agent_steps: counts.
     """
 
+    seen: np.ndarray
     joint: Columnar
     decisions: dict[str, Columnar]
     on_policy: dict[str, Columnar]
@@ -80,10 +81,22 @@ class Action:
     value: np.ndarray | None = None  # in reward units
 
 
-def act(module: Any, observation: np.ndarray, *, explore: bool, t: int = 0, with_value: bool = False) -> Action:
-    """Actions of one module for a batch of observations (B, dim); without `explore` the distribution's mode."""
+def act(
+    module: Any,
+    observation: np.ndarray,
+    *,
+    explore: bool,
+    t: int = 0,
+    with_value: bool = False,
+    noise: torch.Tensor | None = None,
+) -> Action:
+    """Actions of one module for a batch of observations (B, dim); without `explore` the distribution's mode.
+
+    `noise` (B, action dim) is standard normal noise for modules that draw Gaussian actions, in place of fresh one.
+    """
     batch = {Columns.OBS: torch.from_numpy(np.ascontiguousarray(observation))}
-    out = module.forward_exploration(batch, t=t) if explore else module.forward_inference(batch)
+    with_noise = {} if noise is None else {"noise": noise}
+    out = module.forward_exploration(batch, t=t, **with_noise) if explore else module.forward_inference(batch)
     space = module.action_space
     if Columns.ACTIONS in out:
         raw = out[Columns.ACTIONS].numpy()
@@ -99,16 +112,14 @@ def act(module: Any, observation: np.ndarray, *, explore: bool, t: int = 0, with
     return result
 
 
-def compress_penalties(reward: np.ndarray) -> np.ndarray:
-    """Gains as they are, a loss of x as log(1 + x): small losses keep their size, large ones do not drown the gains."""
-    return np.where(reward < 0, -np.log1p(-np.minimum(reward, 0.0)), reward)
+def uniform(space: Any, n: int, noise: torch.Tensor | None = None) -> np.ndarray:
+    """`n` uniform draws from a Box or Discrete space, by torch's generator (the one that is seeded here).
 
-
-def uniform(space: Any, n: int) -> np.ndarray:
-    """`n` uniform draws from a Box or Discrete space, by torch's generator (the one that is seeded here)."""
+    `noise` (n, dim), standard normal, takes the place of fresh draws from a Box.
+    """
     if isinstance(space, gym.spaces.Discrete):
         return torch.randint(int(space.n), (n,)).numpy()
-    unit = torch.rand(n, *space.shape).numpy()
+    unit = (torch.rand(n, *space.shape) if noise is None else torch.special.ndtr(noise)).numpy()
     return (space.low + unit * (space.high - space.low)).astype(np.float32)
 
 
@@ -178,6 +189,33 @@ def advantages(rows: list[Columnar], num_envs: int, gamma: float, lambda_: float
         blocks.append(advantage)
     advantage = np.concatenate(blocks[::-1])
     return advantage, advantage + np.concatenate([row["value"] for row in rows])
+
+
+def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Columnar:
+    """Transitions over up to `n_step` steps, never across the end of an episode.
+
+    Args:
+        steps: (T, N, ...) columns of consecutive steps of N environments: `obs`, `next_obs` (the last observation where
+            an episode ended), `action/<agent>`, `reward/<tier>`, `terminated`, `done`.
+        n_step: steps that are summed.
+        gammas: tier -> discount per step.
+
+    Returns:
+        The first T - n_step + 1 steps as ((T - n_step + 1) * N, ...) rows, in time order.
+    """
+    length, num_envs = len(steps["done"]) - n_step + 1, steps["done"].shape[1]
+    rows = {name: column[:length] for name, column in steps.items() if name.startswith("action/") or name == "obs"}
+    last, is_alive = np.zeros((length, num_envs), np.int64), np.ones((length, num_envs), bool)
+    rewards = {name: np.zeros((length, num_envs)) for name in steps if name.startswith("reward/")}
+    for k in range(n_step):
+        for name, total in rewards.items():
+            total += gammas[name.removeprefix("reward/")] ** k * steps[name][k : k + length] * is_alive
+        last[is_alive] = k
+        is_alive = is_alive & ~steps["done"][k : k + length]
+    at = (np.arange(length)[:, None] + last, np.arange(num_envs)[None])
+    rows |= {**rewards, "next_obs": steps["next_obs"][at], "terminated": steps["terminated"][at]}
+    rows["n_step"] = (last + 1).astype(np.float32)
+    return {name: column.reshape(-1, *column.shape[2:]) for name, column in rows.items()}
 
 
 def make_batched_env(env: Any, num_envs: int, seed: Any, env_config: Mapping[str, Any]) -> Any:
@@ -262,15 +300,30 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             if self._is_on_policy(tier_of(a)) or a in self._slow
         }
         self._return = {tier: np.zeros(self.num_envs) for tier in settings}
-        self._free = {a: self._free_envs(i, settings[tier_of(a)]["uniform_share"]) for i, a in enumerate(self._agents)}
-        self._drawn = {a: uniform(env.action_spaces[a], self.num_envs) for a, free in self._free.items() if free.any()}
+        self._noise = {a: torch.randn(self.num_envs, *env.action_spaces[a].shape) for a in self._held_noise()}
+        ladders = {a: settings[tier_of(a)]["noise_ladder"] for a in self._agents}
+        self._noise_scale = {a: self._ladder(i, ends) for i, (a, ends) in enumerate(ladders.items())}
+        self._latest: list[Columnar] = []  # steps whose n-step return is not complete
         self._metrics_before: Any = None
 
-    def _free_envs(self, number: int, share: float) -> np.ndarray:
-        """(num_envs,) where agent `number` explores freely: `share` of them, other ones for other agents."""
-        every = round(1 / share) if share > 0 else math.inf
-        shifted = np.arange(self.num_envs) - number
-        return shifted % every == 0 if every <= self.num_envs else np.zeros(self.num_envs, bool)
+    def _ladder(self, number: int, ends: Sequence[float]) -> torch.Tensor:
+        """Scale of agent `number`'s noise in each environment (num_envs, 1): geometric steps, dealt out anew for each
+        agent so that one's wide noise does not always meet another's.
+        """
+        rungs = torch.logspace(math.log10(ends[0]), math.log10(ends[1]), self.num_envs)
+        order = np.random.default_rng(number).permutation(self.num_envs)
+        return rungs[torch.from_numpy(order)].unsqueeze(1)
+
+    def _held_noise(self) -> list[str]:
+        """Agents whose exploration noise lasts for several steps."""
+        settings = self.config.tier_settings
+        return [
+            a
+            for a in self._agents
+            if settings[tier_of(a)]["noise_steps"] > 1
+            and not self._is_on_policy(tier_of(a))
+            and isinstance(self.env.action_spaces[a], gym.spaces.Box)
+        ]
 
     @torch.no_grad()
     def sample(
@@ -409,9 +462,11 @@ class _Fragment:
             if len(envs):
                 own = observation[agent][envs]
                 on_policy = runner._is_on_policy(tier)
-                choice = act(runner.module[tier], own, explore=explore, t=t, with_value=on_policy)
-                if not on_policy and explore:
-                    self._explore_freely(agent, envs, choice, everywhere=random_actions)
+                noise = self._renew_noise(agent, envs) if agent in runner._noise else None
+                scaled = None if noise is None else noise * runner._noise_scale[agent][envs]
+                choice = act(runner.module[tier], own, explore=explore, t=t, with_value=on_policy, noise=scaled)
+                if random_actions and not on_policy:
+                    choice.executed = uniform(env.action_spaces[agent], len(envs), noise)
                 self.num_agent_steps += len(envs)
                 if is_slow:
                     runner._held[agent][envs] = choice.executed
@@ -428,17 +483,12 @@ class _Fragment:
                     )
                     slot[envs] = value
 
-    def _explore_freely(self, agent: str, envs: np.ndarray, choice: Action, everywhere: bool) -> None:
-        """In the agent's free environments (or `everywhere`), puts uniformly drawn actions that last some steps."""
-        runner, space = self.runner, self.env.action_spaces[agent]
-        if everywhere:
-            choice.executed = uniform(space, len(envs))
-        elif agent in runner._drawn:
-            drawn, free = runner._drawn[agent], runner._free[agent]
-            fresh = np.nonzero(free & (torch.rand(runner.num_envs).numpy() < 1 / FREE_STEPS))[0]
-            drawn[fresh] = uniform(space, len(fresh))
-            choice.executed = choice.executed.copy()
-            choice.executed[free[envs]] = drawn[envs][free[envs]]
+    def _renew_noise(self, agent: str, envs: np.ndarray) -> torch.Tensor:
+        """The agent's noise in `envs`, renewed where its time is over: (len(envs), action dim)."""
+        noise = self.runner._noise[agent]
+        is_over = torch.rand(len(noise)) < 1 / self.settings[tier_of(agent)]["noise_steps"]
+        noise[is_over] = torch.randn(int(is_over.sum()), noise.shape[1])
+        return noise[envs]
 
     def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: Action) -> None:
         """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""
@@ -461,9 +511,10 @@ class _Fragment:
 
     # ---- what followed
     def _rewards(self, done: np.ndarray) -> Columnar:
-        """The team reward, for each tier with its own additions."""
+        """The team reward as each tier learns from it: penalties scaled, its own additions added."""
         runner, env = self.runner, self.env
-        rewards = {tier: env.rewards.astype(np.float64) for tier in self.settings}
+        reward = env.rewards.astype(np.float64)
+        rewards = {tier: np.where(reward < 0, s["penalty_scale"] * reward, reward) for tier, s in self.settings.items()}
         shaped = {tier: s["metric_rewards"] for tier, s in self.settings.items() if s["metric_rewards"]}
         if shaped:
             running = env.running_metrics()
@@ -473,8 +524,6 @@ class _Fragment:
                     now = np.where(done, env.episode_metrics[name], running[name])
                     rewards[tier] = rewards[tier] + weight * (now - (0 if before is None else before[name]))
             runner._metrics_before = running
-        if runner.config.compress_penalties:
-            rewards = {tier: compress_penalties(reward) for tier, reward in rewards.items()}
         for tier, reward in rewards.items():
             discounted = runner._return[tier]
             discounted *= self.settings[tier]["gamma"]
@@ -492,6 +541,7 @@ class _Fragment:
         for tier, reward in rewards.items():
             columns[f"reward/{tier}"].append(reward)
         columns["terminated"].append(env.terminated.copy())
+        columns["done"].append(env.terminated | env.truncated)
 
     def _end_episodes(self, envs: np.ndarray, last: Columnar) -> None:
         runner, env = self.runner, self.env
@@ -513,9 +563,8 @@ class _Fragment:
     def finish(self) -> Rollout:
         runner = self.runner
         n = self.num_steps * runner.num_envs
-        joint = {name: np.concatenate(values) for name, values in self.columns.items()}
-        if self.needs_joint:
-            joint["n_step"] = np.ones(n, np.float32)
+        seen = np.concatenate(self.columns["obs"])
+        joint = self._joint() if self.needs_joint else {}
         decisions, on_policy = {}, defaultdict(list)
         for agent, open_ in runner._open.items():
             rows = open_.take_rows()
@@ -530,7 +579,18 @@ class _Fragment:
             tier: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for tier, parts in on_policy.items()
         }
         absolute = {tier: (total, count) for tier, (total, count) in self.absolute.items()}
-        return Rollout(joint, decisions, merged, absolute, n, self.num_agent_steps)  # type: ignore[arg-type]
+        return Rollout(seen, joint, decisions, merged, absolute, n, self.num_agent_steps)  # type: ignore[arg-type]
+
+    def _joint(self) -> Columnar:
+        """Joint transitions over `n_step` steps; those at the end of the fragment wait for what follows."""
+        runner, n_step = self.runner, self.runner.config.n_step
+        latest = [{name: values[i] for name, values in self.columns.items()} for i in range(self.num_steps)]
+        latest = runner._latest + latest
+        runner._latest = latest[max(0, len(latest) - n_step + 1) :]
+        if len(latest) < n_step:
+            return {}
+        steps = {name: np.stack([step[name] for step in latest]) for name in latest[0]}
+        return n_step_rows(steps, n_step, {tier: s["gamma"] for tier, s in self.settings.items()})
 
     def _ppo_columns(self, tier: str, rows: list[Columnar]) -> Columnar:
         settings = self.settings[tier]

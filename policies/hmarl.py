@@ -59,8 +59,9 @@ SETTINGS = (
     "learning_starts",
     "random_steps",
     "updates_per_iteration",
+    "n_step",
+    "average_rate",
     "return_scale_rate",
-    "compress_penalties",
     "action_bias",
 )
 
@@ -76,8 +77,10 @@ class HMARLConfig(AlgorithmConfig):
         learning_starts: environment steps before off-policy tiers update.
         random_steps: environment steps in which off-policy tiers act uniformly at random.
         updates_per_iteration: gradient steps of each off-policy tier an iteration.
+        n_step: steps whose rewards an off-policy tier that acts at every step sums before it bootstraps.
+        average_rate: share by which the averaged networks, which `TrainedPolicy` acts with, follow the newest ones an
+            iteration; 1 for the newest ones themselves.
         return_scale_rate: weight of the newest iteration in the running mean absolute return.
-        compress_penalties: whether tiers learn from log(1 + x) where the environment takes x (gains stay as they are).
         action_bias: added to every actor's outputs at the start (adverse-start experiments); 0 for none.
     """
 
@@ -90,8 +93,8 @@ class HMARLConfig(AlgorithmConfig):
         self.checkpoint_replay = True
         self.learning_starts, self.random_steps = 5_000, 2_000
         self.updates_per_iteration = 8
+        self.n_step, self.average_rate = 1, 1.0
         self.return_scale_rate = 0.05
-        self.compress_penalties = True
         self.action_bias = 0.0
         self.lr = None
         self.train_batch_size = 1024  # environment steps an iteration
@@ -140,11 +143,12 @@ class HMARLConfig(AlgorithmConfig):
 
     def validate(self) -> None:
         super().validate()
-        for name in ("replay_capacity", "replay_batch_size", "updates_per_iteration"):
+        for name in ("replay_capacity", "replay_batch_size", "updates_per_iteration", "n_step"):
             if getattr(self, name) < 1:
                 raise tier_data.ConfigError(f"{name} is {getattr(self, name)!r}, allowed: 1 or more")
-        if not 0 < self.return_scale_rate <= 1:
-            raise tier_data.ConfigError(f"return_scale_rate is {self.return_scale_rate!r}, allowed: above 0, at most 1")
+        for name in ("return_scale_rate", "average_rate"):
+            if not 0 < getattr(self, name) <= 1:
+                raise tier_data.ConfigError(f"{name} is {getattr(self, name)!r}, allowed: above 0, at most 1")
 
     # ---- what RLlib asks for
     def tier_config(
@@ -245,6 +249,7 @@ class HMARL(Algorithm):
         self.mean_absolute_return: dict[str, float] = {}
         if self.config.action_bias:
             self._bias_actions(self.config.action_bias)
+        self.averaged = self._newest_networks()
 
     def _build_replay(self, tiers: list[str], rewarded: list[str], dim: int) -> JointReplay:
         columns: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -264,6 +269,27 @@ class HMARL(Algorithm):
             group.foreach_learner(lambda learner, t=tier: learner.module[t].unwrapped().bias_actions(value))
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
 
+    # ---- averaged networks (Polyak & Juditsky 1992): greedy actions without the noise of single updates
+    def _newest_networks(self) -> dict[str, dict[str, torch.Tensor]]:
+        return {
+            tier: {name: value.clone() for name, value in self.env_runner.module[tier].state_dict().items()}
+            for tier in self.config.tier_settings
+        }
+
+    def _average(self) -> None:
+        rate = self.config.average_rate
+        for tier, average in self.averaged.items():
+            newest = self.env_runner.module[tier].state_dict()
+            for name, value in average.items():
+                value.lerp_(newest[name], rate)
+
+    def averaged_modules(self) -> dict[str, Any]:
+        """The tiers' modules with averaged weights: copies, to act with."""
+        modules = {tier: copy.deepcopy(self.env_runner.module[tier]) for tier in self.averaged}
+        for tier, module in modules.items():
+            module.load_state_dict(self.averaged[tier])
+        return modules
+
     # ---- one iteration
     def training_step(self) -> None:
         rollouts = self._sample()
@@ -280,16 +306,16 @@ class HMARL(Algorithm):
                     updated.add(tier)
         if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
             with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
-                for _ in range(self.config.updates_per_iteration):
-                    for tier in self.off_policy:
-                        if self._update_off_policy(tier, timesteps):
-                            updated.add(tier)
+                for tier in self.off_policy:
+                    if self._update_off_policy(tier, timesteps):
+                        updated.add(tier)
         self.metrics.log_value(("replay", "size"), len(self.replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
             # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
             self.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy
             )
+        self._average()
 
     @property
     def num_env_steps(self) -> int:
@@ -324,8 +350,7 @@ class HMARL(Algorithm):
         modules.
         """
         for rollout in rollouts:
-            if rollout.joint:
-                self.moments.add(rollout.joint["obs"])
+            self.moments.add(rollout.seen)
         rate = self.config.return_scale_rate
         for tier in self.config.tier_settings:
             total = sum(r.absolute_returns[tier][0] for r in rollouts)
@@ -360,18 +385,21 @@ class HMARL(Algorithm):
         return True
 
     def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
-        replay = self.decision_replay.get(tier, self.replay)
+        """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
+        replay, size = self.decision_replay.get(tier, self.replay), self.config.replay_batch_size
         if len(replay) == 0:
             return False
-        index, weights = replay.sample(tier, self.config.replay_batch_size, self.config.replay_beta)
-        deal = np.argsort(
-            np.arange(len(index)) % len(self._members[tier]), kind="stable"
-        )  # every agent gets rows of all ages
-        index, weights = index[deal], weights[deal]
-        batch = self.tier_batch(tier, replay, index, weights)
-        results = self.learner_group[tier].update(batch=batch, timesteps=timesteps)
+        num_steps, members = self.config.updates_per_iteration, len(self._members[tier])
+        index, weights = replay.sample(tier, size * num_steps, self.config.replay_beta)
+        # Drawn rows are in the order of the ring: every agent and every gradient step gets rows of all ages.
+        deal = np.argsort(np.arange(len(index)) % members, kind="stable")
+        columns = self.tier_batch(tier, replay, index[deal], weights[deal])[tier]
+        order = np.arange(len(index)).reshape(size, num_steps).T.ravel()
+        batch = MultiAgentBatch({tier: SampleBatch({n: v[order] for n, v in columns.items()})}, env_steps=len(index))
+        results = self.learner_group[tier].update(batch=batch, timesteps=timesteps, minibatch_size=size)
         errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
-        replay.update_priorities(tier, index, np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors]))
+        td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])
+        replay.update_priorities(tier, index[deal][order], td_error)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
         return True
 
@@ -427,6 +455,7 @@ class HMARL(Algorithm):
                 "moments": vars(self.moments).copy(),
                 "mean_absolute_return": dict(self.mean_absolute_return),
                 "collected": copy.deepcopy(self._collected),
+                "averaged": copy.deepcopy(self.averaged),
             }
         if self.saves_replay and self._check_component(REPLAY, components, not_components):
             replays = {"": self.replay, **self.decision_replay}
@@ -439,6 +468,7 @@ class HMARL(Algorithm):
             vars(self.moments).update(state[STATISTICS]["moments"])
             self.mean_absolute_return = dict(state[STATISTICS]["mean_absolute_return"])
             self._collected = copy.deepcopy(state[STATISTICS]["collected"])
+            self.averaged = copy.deepcopy(state[STATISTICS]["averaged"])
         for name, replay_state in state.get(REPLAY, {}).items():
             (self.decision_replay[name] if name else self.replay).set_state(replay_state)
 

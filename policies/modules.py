@@ -65,13 +65,13 @@ class RunningNorm(nn.Module):
 class MLP(nn.Module):
     """Normalised observation (and raw extra inputs) -> ReLU layers -> features (B, hiddens[-1])."""
 
-    def __init__(self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0):
+    def __init__(self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False):
         super().__init__()
         self.norm = RunningNorm(obs_dim)
         layers: list[nn.Module] = []
         dim = obs_dim + extra_dim
         for hidden in hiddens:
-            layers += [nn.Linear(dim, hidden), nn.ReLU()]
+            layers += [nn.Linear(dim, hidden), *([nn.LayerNorm(hidden)] if layer_norm else []), nn.ReLU()]
             dim = hidden
         self.layers = nn.Sequential(*layers)
         self.out_dim = dim
@@ -83,8 +83,8 @@ class MLP(nn.Module):
 class Encoder(MLP):
     """`MLP` in RLlib's encoder interface; reads the actions too if `extra_dim` says so."""
 
-    def __init__(self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0):
-        super().__init__(obs_dim, hiddens, extra_dim)
+    def __init__(self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False):
+        super().__init__(obs_dim, hiddens, extra_dim, layer_norm)
         self._reads_actions = extra_dim > 0
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
@@ -126,13 +126,19 @@ class BoundedMeanHead(nn.Module):
     """Mean and log standard deviation of a tanh-squashed Gaussian: (B, 2 dim). The mean before the tanh stays within
     +-`bound`, away from the flat ends where gradients and exploration die."""
 
-    def __init__(self, in_dim: int, action_dim: int, bound: float, initial_log_std: float):
+    def __init__(
+        self, in_dim: int, action_dim: int, bound: float, initial_log_std: float, log_std_range: Sequence[float] | None
+    ):
         super().__init__()
-        self.linear, self.bound = small_linear(in_dim, 2 * action_dim), bound
+        self.linear, self.bound, self.log_std_range = small_linear(in_dim, 2 * action_dim), bound, log_std_range
         nn.init.constant_(self.linear.bias[action_dim:], initial_log_std)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         mean, log_std = self.linear(features).chunk(2, -1)
+        if self.log_std_range is not None:
+            low, high = self.log_std_range
+            middle, half = (low + high) / 2, (high - low) / 2
+            log_std = middle + soft_bound(log_std - middle, half)
         return torch.cat([soft_bound(mean, self.bound), log_std], -1)
 
 
@@ -232,12 +238,22 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
             self.pi: nn.Module = small_linear(hiddens[-1], num_actions)
         else:
             bound, log_std = self.model_config["mean_bound"], self.model_config["initial_log_std"]
-            self.pi = BoundedMeanHead(hiddens[-1], num_actions, bound, log_std)
+            self.pi = BoundedMeanHead(hiddens[-1], num_actions, bound, log_std, self.model_config["log_std_range"])
         if not self.inference_only:
             for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
-                setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, 0 if is_discrete else num_actions))
+                extra_dim, layer_norm = 0 if is_discrete else num_actions, self.model_config["critic_layer_norm"]
+                setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, extra_dim, layer_norm))
                 setattr(self, critic, nn.Linear(hiddens[-1], num_actions if is_discrete else 1))
         self.init_statistics()
+
+    def _forward_exploration(
+        self, batch: dict[str, Any], noise: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        out = self._forward_inference(batch)
+        if noise is not None:
+            mean, log_std = out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)
+            out[Columns.ACTIONS] = torch.tanh(mean + log_std.exp() * noise)
+        return out
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")

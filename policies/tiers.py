@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
@@ -24,7 +25,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
+from ray.rllib.core.learner.learner import POLICY_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
@@ -65,11 +66,49 @@ class CompleteState:
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
 
+class ManySteps(CompleteState):
+    """Makes many small gradient steps in one call cheap, and follows each of them with the target networks.
+
+    RLlib updates targets once a call, checks every gradient for NaN one tensor at a time, and steps Adam tensor by
+    tensor; with networks of this size that costs more than the gradients.
+    """
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        super().configure_optimizers_for_module(module_id=module_id, config=config)  # type: ignore[misc]
+        for _, optimizer in self.get_optimizers_for_module(module_id):  # type: ignore[attr-defined]
+            for group in optimizer.param_groups:
+                group["fused"], group["foreach"] = True, False
+
+    def apply_gradients(self, gradients_dict: Any) -> None:
+        for optimizer in self._optimizer_parameters:  # type: ignore[attr-defined]
+            optimizer.step()
+        for module_id, module in self.module._rl_modules.items():  # type: ignore[attr-defined]
+            config = self.config.get_config_for_module(module_id)  # type: ignore[attr-defined]
+            if config.target_network_update_freq == 0:
+                follow(module.unwrapped().get_target_network_pairs(), config.tau)
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        if self.config.target_network_update_freq == 0:  # type: ignore[attr-defined]
+            Learner.after_gradient_based_update(self, timesteps=timesteps)  # type: ignore[arg-type]
+        else:
+            super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+
+
+@torch.no_grad()
+def follow(pairs: Iterable[tuple[Any, Any]], tau: float) -> None:
+    """Moves target networks by the share `tau` towards their main networks."""
+    main, target = [], []
+    for network, follower in pairs:
+        main += list(network.parameters())
+        target += list(follower.parameters())
+    torch._foreach_lerp_(target, main, tau)
+
+
 class PPOLearner(CompleteState, PPOTorchLearner):
     """RLlib's PPO learner with its whole state in checkpoints."""
 
 
-class SACLearner(CompleteState, SACTorchLearner):
+class SACLearner(ManySteps, SACTorchLearner):
     """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean to the middle.
 
     The pull (`pre_tanh_l2`, 0 for none) decides where the critic has nothing to say: an action that matters in one
@@ -86,11 +125,11 @@ class SACLearner(CompleteState, SACTorchLearner):
         return total
 
 
-class DQNLearner(CompleteState, DQNTorchLearner):
+class DQNLearner(ManySteps, DQNTorchLearner):
     """RLlib's DQN learner with its whole state in checkpoints."""
 
 
-class MADDPGLearner(CompleteState, MADDPGTorchLearner):
+class MADDPGLearner(ManySteps, MADDPGTorchLearner):
     """Our MADDPG learner with its whole state in checkpoints."""
 
 
@@ -142,7 +181,9 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "lr": None,
             "initial_alpha": 0.01,
             "initial_log_std": -2.0,
+            "log_std_range": None,  # [lowest, highest] of the Gaussian before the tanh
             "mean_bound": 3.0,  # of the Gaussian's mean before the tanh
+            "critic_layer_norm": False,
             "pre_tanh_l2": 0.0,
             "tau": 0.01,
             "target_network_update_freq": 0,
@@ -184,10 +225,13 @@ COMMON: dict[str, Any] = {
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
-    "uniform_share": 0.0,  # share of environments in which an off-policy tier acts uniformly
+    "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held
+    "noise_ladder": [1.0, 1.0],  # scale of that noise in the first and in the last environment
+    "penalty_scale": 1.0,  # the tier learns from negative rewards times this (gains stay as they are)
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
-MODULE_ONLY = ("initial_log_std", "mean_bound", "pre_tanh_l2")  # settings that RLlib's config classes do not know
+# Settings that RLlib's config classes do not know.
+MODULE_ONLY = ("initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "pre_tanh_l2")
 
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
@@ -253,7 +297,8 @@ def build_config(
         allowed = " or ".join(space.__name__ for space in entry.action_spaces)
         raise ConfigError(f"tier {tier!r}: {algorithm} needs a {allowed} action space, got {spaces[1]}")
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
-    del settings["metric_rewards"], settings["uniform_share"]
+    for name in ("metric_rewards", "noise_steps", "noise_ladder", "penalty_scale"):
+        del settings[name]
     model = {"hiddens": list(hiddens)}
     if algorithm != "MADDPG":  # its configuration class is ours and knows them
         model |= {name: settings.pop(name) for name in MODULE_ONLY if name in settings}

@@ -21,7 +21,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies import load_policy, save_checkpoint
-from policies.env_runner import OpenDecisions, advantages
+from policies.env_runner import OpenDecisions, act, advantages, n_step_rows
 from policies.hmarl import HMARLConfig, Moments
 from policies.maddpg import MADDPGTorchLearner
 from policies.tiers import tier_of
@@ -31,7 +31,7 @@ SMALL = {"hiddens": [32, 32], "gamma": 0.5}
 FAST = {"PPO": {"train_batch_size": 256, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
 FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -6.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [4000, 0.05]]}
-FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "uniform_share": 0.25, "tau": 0.05}
+FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "tau": 0.05}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,8 +52,7 @@ def toy_config(tiers=None, **env):
     config = HMARLConfig().environment(Matching, env_config=env).env_runners(num_envs_per_env_runner=16)
     config.debugging(seed=0, log_level="ERROR")
     config.training(train_batch_size=256, learning_starts=256, random_steps=256, updates_per_iteration=2)
-    # rewards as the task pays them: they are compared with hand computations
-    config.training(replay_batch_size=64, replay_capacity=4096, compress_penalties=False)
+    config.training(replay_batch_size=64, replay_capacity=4096)
     defaults = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
     defaults["strategic_coordinator"] = "PPO"
     plain = {t: s if isinstance(s, dict) else {"algorithm": s} for t, s in (tiers or defaults).items()}
@@ -312,6 +311,101 @@ def test_off_policy_rows_of_a_slow_tier_span_its_decision(build):
     rows = rollout.decisions["strategic_coordinator_0"]
     earned = 1 - np.abs(rows["action/strategic_coordinator_0"] - rows["obs"][:, :2]).mean(1)
     assert rows["reward/strategic_coordinator"] == pytest.approx(4 * earned, rel=1e-5)  # the point stays for four steps
+
+
+# ---- n-step returns and exploration
+
+
+def test_n_step_rows_by_hand():
+    # two environments, five steps; the second one's episode is truncated after its third step
+    steps = {
+        "obs": np.arange(10.0).reshape(5, 2, 1),
+        "next_obs": np.arange(10.0).reshape(5, 2, 1) + 2,
+        "action/a_0": np.arange(10).reshape(5, 2),
+        "reward/a": np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0], [8.0, 80.0], [16.0, 160.0]]),
+        "reward/b": np.ones((5, 2)),
+        "terminated": np.zeros((5, 2), bool),
+        "done": np.array([[0, 0], [0, 0], [0, 1], [0, 0], [0, 0]], bool),
+    }
+    steps["next_obs"][2, 1] = 99.0  # the last observation of the truncated episode
+    rows = n_step_rows(steps, 3, {"a": 0.5, "b": 1.0})
+    assert rows["obs"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["action/a_0"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["reward/a"].tolist() == [1 + 1 + 1, 10 + 10 + 10, 2 + 2 + 2, 20 + 20, 4 + 4 + 4, 40]
+    assert rows["reward/b"].tolist() == [3, 3, 3, 2, 3, 1]
+    assert rows["n_step"].tolist() == [3, 3, 3, 2, 3, 1]
+    assert rows["next_obs"][:, 0].tolist() == [6, 99, 8, 99, 10, 99]
+    assert not rows["terminated"].any()
+    one = n_step_rows(steps, 1, {"a": 0.5, "b": 1.0})
+    assert np.array_equal(one["reward/a"], steps["reward/a"].ravel())
+    assert np.array_equal(one["next_obs"], steps["next_obs"].reshape(-1, 1))
+
+
+def test_n_step_rows_do_not_depend_on_where_fragments_end(build):
+    def rows(*fragments):
+        config = toy_config({"threat_hunter": "SAC"}, agents=("threat_hunter_0",), length=7).training(n_step=3)
+        algo = build(config)
+        parts = [algo.env_runner.sample(num_timesteps=16 * n)[0].joint for n in fragments]
+        return {name: np.concatenate([part[name] for part in parts if part]) for name in parts[-1]}
+
+    whole, pieces = rows(20), rows(1, 1, 6, 12)
+    assert len(whole["obs"]) == 16 * (20 - 2)
+    assert_same(whole, pieces)
+
+
+@pytest.mark.parametrize("algorithm", ["SAC", "MADDPG"])
+def test_held_noise_lasts_and_grows_along_the_ladder(build, algorithm):
+    settings = {"algorithm": algorithm, "noise_steps": 4.0, "noise_ladder": [0.5, 8.0]}
+    settings |= {"noise_std": 0.05} if algorithm == "MADDPG" else {"initial_log_std": -3.0}
+    algo = build(toy_config({"threat_hunter": settings}, agents=("threat_hunter_0",)))
+    runner = algo.env_runner
+    [rollout] = runner.sample(num_timesteps=16 * 400)
+    obs = rollout.joint["obs"]
+    greedy = act(runner.module["threat_hunter"], obs, explore=False).executed
+    taken = rollout.joint["action/threat_hunter_0"]
+    noise = (np.arctanh(taken) - np.arctanh(greedy) if algorithm == "SAC" else taken - greedy).reshape(400, 16, 2)
+    is_same = np.isclose(noise[1:], noise[:-1], atol=1e-4).all(-1)
+    assert is_same.mean() == pytest.approx(0.75, abs=0.03)
+    spread = noise.std((0, 2))
+    scale = runner._noise_scale["threat_hunter_0"][:, 0].numpy()
+    assert spread / scale == pytest.approx(np.full(16, 0.05), rel=0.25)
+
+
+def test_penalties_are_scaled_for_the_tier_that_says_so(build):
+    tiers = {"threat_hunter": {"algorithm": "SAC", "penalty_scale": 0.1}, "response_orchestrator": "MADDPG"}
+    algo = build(toy_config(tiers, agents=PAIR))
+    runner = algo.env_runner
+    [rollout] = runner.sample(num_timesteps=16 * 50)
+    plain = rollout.joint["reward/response_orchestrator"]
+    assert (plain < 0).any()
+    assert (plain > 0).any()
+    scaled = np.where(plain < 0, 0.1 * plain, plain)
+    assert rollout.joint["reward/threat_hunter"] == pytest.approx(scaled)
+
+
+# ---- averaged networks
+
+
+def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, tmp_path):
+    algo = build(toy_config().training(average_rate=0.25))
+    expected = {tier: {n: np.array(v) for n, v in state.items()} for tier, state in algo.averaged.items()}
+    for _ in range(3):
+        algo.train()
+        for tier, values in expected.items():
+            newest = algo.env_runner.module[tier].state_dict()
+            for name in values:
+                values[name] = values[name] + 0.25 * (newest[name].numpy() - values[name])
+    for tier, values in expected.items():
+        for name, value in values.items():
+            assert algo.averaged[tier][name].numpy() == pytest.approx(value, rel=1e-4, abs=1e-6), f"{tier}: {name}"
+    policy = load_policy(save_checkpoint(algo, tmp_path / "c"))
+    for tier, module in policy.modules.items():
+        for name, value in module.state_dict().items():
+            if name in algo.averaged[tier]:
+                assert torch.equal(value, algo.averaged[tier][name]), f"{tier}: {name}"
+    twin = build(toy_config().training(average_rate=0.25).debugging(seed=5))
+    twin.restore_from_path(tmp_path / "c")
+    assert_same(algo.averaged, twin.averaged)
 
 
 # ---- statistics

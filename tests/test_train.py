@@ -141,13 +141,18 @@ def test_resume_goes_on_to_the_larger_budget(finished, tmp_path):
     assert read_manifest(out / "checkpoints" / "last")["overrides"] == OVERRIDES
 
 
-def test_ctrl_c_leaves_a_run_to_go_on_with(tmp_path):
-    out, config = tmp_path / "run", tmp_path / "config.json"
+def start_tiny(out, config, *options):
+    """A tiny endless run in a process of its own."""
     config.write_text(json.dumps(TINY))
     command = [sys.executable, "-m", "experiments.cli", "train", "--steps", "100000000", "--num-envs", "8"]
-    command += ["--config", str(config), "--out", str(out), "--no-evaluation"]
+    command += ["--config", str(config), "--out", str(out), "--no-evaluation", *options]
     command += [part for name, value in OVERRIDES.items() for part in ("--override", f"{name}={value}")]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_leaves_a_run_to_go_on_with(tmp_path):
+    out = tmp_path / "run"
+    child = start_tiny(out, tmp_path / "config.json")
     try:
         wait_for(lambda: (out / "progress.csv").exists() and len(progress(out)) >= 3, child)
         child.send_signal(signal.SIGINT)
@@ -162,6 +167,32 @@ def test_ctrl_c_leaves_a_run_to_go_on_with(tmp_path):
     load_policy(out / "checkpoints" / "last")
     train(out=out, resume=True, steps=steps + 512, evaluation=False)
     assert [int(row["steps"]) for row in progress(out)] == list(range(256, steps + 512 + 1, 256))
+
+
+@pytest.mark.parametrize("moment", ["settings written", "training"])
+def test_a_killed_run_goes_on(tmp_path, moment):
+    """SIGKILL before the first checkpoint of the trained networks, which comes after a minute."""
+    out = tmp_path / "run"
+    begun = {
+        "settings written": lambda: (out / "config.json").exists(),
+        "training": lambda: (out / "progress.csv").exists() and len(progress(out)) >= 6,
+    }
+    child = start_tiny(out, tmp_path / "config.json")
+    try:
+        wait_for(begun[moment], child)
+        child.send_signal(signal.SIGKILL)
+        child.communicate(timeout=120)
+    finally:
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    with pytest.raises(ConfigError, match=r"holds a run already.*--resume"):
+        train_tiny(out)
+    train(out=out, resume=True, steps=1024, evaluation=False)
+    assert [int(row["steps"]) for row in progress(out)] == [256, 512, 768, 1024]
+    for name in ("start", "last", "best"):
+        load_policy(out / "checkpoints" / name)
+    assert read_manifest(out / "checkpoints" / "start")["num_env_steps"] == 0
+    assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 1024
 
 
 def wait_for(condition, child, seconds=240.0):
