@@ -58,7 +58,7 @@ _ACTOR_CRITIC = {
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "paper-v0": {
-        "train_batch_size": 4096,
+        "train_batch_size": 2048,
         "random_steps": 8_192,
         "learning_starts": 8_192,
         "updates_per_iteration": 8,

@@ -361,7 +361,8 @@ def test_held_noise_lasts_and_grows_along_the_ladder(build, algorithm):
     runner = algo.env_runner
     [rollout] = runner.sample(num_timesteps=16 * 400)
     obs = rollout.joint["obs"]
-    greedy = act(runner.module["threat_hunter"], obs, explore=False).executed
+    with torch.no_grad():
+        greedy = act(runner.module["threat_hunter"], obs, explore=False).executed
     taken = rollout.joint["action/threat_hunter_0"]
     noise = (np.arctanh(taken) - np.arctanh(greedy) if algorithm == "SAC" else taken - greedy).reshape(400, 16, 2)
     is_same = np.isclose(noise[1:], noise[:-1], atol=1e-4).all(-1)
