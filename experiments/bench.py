@@ -430,7 +430,10 @@ def _runner_config(env: str, num_envs: int) -> Any:
 
 
 def _bench_learners(effort: Effort, progress: _Progress) -> list[Measurement]:
-    """Gradient steps on `LEARNER_ROWS` real rows, each tier's learner alone; replay and sampling are not in it."""
+    """Gradient steps on `LEARNER_ROWS` real rows, each tier's learner alone; replay and sampling are not in it.
+
+    As in training, an off-policy learner makes all gradient steps of an iteration in one call.
+    """
     from experiments.train import _quiet_ray
 
     with _OneTorchThread(), _quiet_ray():
@@ -449,11 +452,11 @@ def _bench_learners(effort: Effort, progress: _Progress) -> list[Measurement]:
 def _off_policy_case(algorithm: Any, tier: str) -> Case:
     from policies import HMARLConfig
 
-    replay = algorithm.decision_replay.get(tier, algorithm.replay)
-    batch = algorithm.tier_batch(tier, replay, *replay.sample(tier, LEARNER_ROWS, 0.4))
-    defaults = HMARLConfig()
-    per_step = defaults.updates_per_iteration / defaults.train_batch_size
-    return _learner_case(algorithm, tier, batch, per_step)
+    replay, defaults = algorithm.decision_replay.get(tier, algorithm.replay), HMARLConfig()
+    num_steps = defaults.updates_per_iteration
+    batch = algorithm.tier_batch(tier, replay, *replay.sample(tier, num_steps * LEARNER_ROWS, 0.4))
+    per_step = num_steps / defaults.train_batch_size
+    return _learner_case(algorithm, tier, batch, per_step, num_steps, minibatch_size=LEARNER_ROWS)
 
 
 def _on_policy_case(algorithm: Any, tier: str) -> Case:
@@ -465,18 +468,20 @@ def _on_policy_case(algorithm: Any, tier: str) -> Case:
     settings = algorithm.config.tier_settings[tier]
     period = soc_env.make_scenario(SCENARIO).coordinator_period
     per_step = settings["num_epochs"] / settings["minibatch_size"] / period  # a decision every `period` steps
-    return _learner_case(algorithm, tier, batch, per_step, num_epochs=1, minibatch_size=LEARNER_ROWS)
+    return _learner_case(algorithm, tier, batch, per_step, 1, num_epochs=1, minibatch_size=LEARNER_ROWS)
 
 
-def _learner_case(algorithm: Any, tier: str, batch: Any, per_step: float, **options: Any) -> Case:
-    """`per_step`: gradient steps that training with default settings takes per environment step."""
+def _learner_case(algorithm: Any, tier: str, batch: Any, per_step: float, num_steps: int, **options: Any) -> Case:
+    """`per_step`: gradient steps that training with default settings takes per environment step; `num_steps`: those of
+    a call with `batch`.
+    """
     timesteps = {"num_env_steps_sampled_lifetime": algorithm.num_env_steps}
     group = algorithm.learner_group[tier]
     name = algorithm.config.tier_settings[tier]["algorithm"]
 
     def work() -> int:
         group.update(batch=batch, timesteps=timesteps, **options)
-        return 1
+        return num_steps
 
     work()
     parameters = {"tier": tier, "algorithm": name, "rows": LEARNER_ROWS, "updates_per_env_step": per_step}

@@ -365,7 +365,7 @@ def test_held_noise_lasts_and_grows_along_the_ladder(build, algorithm):
         greedy = act(runner.module["threat_hunter"], obs, explore=False).executed
     taken = rollout.joint["action/threat_hunter_0"]
     noise = (np.arctanh(taken) - np.arctanh(greedy) if algorithm == "SAC" else taken - greedy).reshape(400, 16, 2)
-    is_same = np.isclose(noise[1:], noise[:-1], atol=1e-4).all(-1)
+    is_same = np.isclose(noise[1:], noise[:-1], rtol=0.05, atol=1e-3).all(-1)  # the spread depends on the state a little
     assert is_same.mean() == pytest.approx(0.75, abs=0.03)
     spread = noise.std((0, 2))
     scale = runner._noise_scale["threat_hunter_0"][:, 0].numpy()
@@ -389,7 +389,7 @@ def test_penalties_are_scaled_for_the_tier_that_says_so(build):
 
 def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, tmp_path):
     algo = build(toy_config().training(average_rate=0.25))
-    expected = {tier: {n: np.array(v) for n, v in state.items()} for tier, state in algo.averaged.items()}
+    expected = {tier: {n: v.numpy().copy() for n, v in state.items()} for tier, state in algo.averaged.items()}
     for _ in range(3):
         algo.train()
         for tier, values in expected.items():
