@@ -365,7 +365,7 @@ def test_held_noise_lasts_and_grows_along_the_ladder(build, algorithm):
         greedy = act(runner.module["threat_hunter"], obs, explore=False).executed
     taken = rollout.joint["action/threat_hunter_0"]
     noise = (np.arctanh(taken) - np.arctanh(greedy) if algorithm == "SAC" else taken - greedy).reshape(400, 16, 2)
-    is_same = np.isclose(noise[1:], noise[:-1], rtol=0.05, atol=1e-3).all(-1)  # the spread depends on the state a little
+    is_same = np.isclose(noise[1:], noise[:-1], rtol=0.05, atol=1e-3).all(-1)  # the spread varies with the state
     assert is_same.mean() == pytest.approx(0.75, abs=0.03)
     spread = noise.std((0, 2))
     scale = runner._noise_scale["threat_hunter_0"][:, 0].numpy()
