@@ -141,11 +141,11 @@ def test_resume_goes_on_to_the_larger_budget(finished, tmp_path):
     assert read_manifest(out / "checkpoints" / "last")["overrides"] == OVERRIDES
 
 
-def start_tiny(out, config, *options):
+def start_tiny(out, config, program=("-m", "experiments.cli")):
     """A tiny endless run in a process of its own."""
     config.write_text(json.dumps(TINY))
-    command = [sys.executable, "-m", "experiments.cli", "train", "--steps", "100000000", "--num-envs", "8"]
-    command += ["--config", str(config), "--out", str(out), "--no-evaluation", *options]
+    command = [sys.executable, *program, "train", "--steps", "100000000", "--num-envs", "8"]
+    command += ["--config", str(config), "--out", str(out), "--no-evaluation"]
     command += [part for name, value in OVERRIDES.items() for part in ("--override", f"{name}={value}")]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -193,6 +193,42 @@ def test_a_killed_run_goes_on(tmp_path, moment):
         load_policy(out / "checkpoints" / name)
     assert read_manifest(out / "checkpoints" / "start")["num_env_steps"] == 0
     assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 1024
+
+
+SAVES_ALWAYS = """import sys, experiments.train, experiments.cli
+experiments.train.CHECKPOINT_SECONDS = 0.0
+sys.exit(experiments.cli.main())"""
+
+
+def test_a_run_killed_again_and_again_goes_on(tmp_path):
+    """SIGKILL at moments that have nothing to do with what the run is doing, most likely writing a checkpoint."""
+    out, reached = tmp_path / "run", 0
+    child = start_tiny(out, tmp_path / "config.json", ("-c", SAVES_ALWAYS))
+    for pause in (0.11, 0.53):
+        try:
+            wait_for(lambda least=reached: (out / "progress.csv").exists() and last_step(out) > least + 512, child)
+            time.sleep(pause)
+            child.send_signal(signal.SIGKILL)
+            child.communicate(timeout=120)
+        finally:
+            child.kill()
+        assert child.returncode == -signal.SIGKILL
+        written = last_step(out)
+        recover_checkpoint(out / "checkpoints" / "last")
+        reached = read_manifest(out / "checkpoints" / "last")["num_env_steps"]
+        assert reached >= written - 512  # at most the iteration that was being saved and the one under way are lost
+        command = [sys.executable, "-c", SAVES_ALWAYS, "train", "--resume", "--out", str(out), "--steps", "100000000"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        child = subprocess.Popen([*command, "--no-evaluation"], cwd=ROOT, **pipes)
+    child.kill()
+    child.communicate(timeout=120)
+    train(out=out, resume=True, steps=reached + 512, evaluation=False)
+    assert [int(row["steps"]) for row in progress(out)] == list(range(256, last_step(out) + 1, 256))
+
+
+def last_step(out):
+    rows = progress(out)
+    return int(rows[-1]["steps"]) if rows else 0
 
 
 def wait_for(condition, child, seconds=240.0):
