@@ -40,7 +40,7 @@ VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 1_000
 VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 # Over environment steps: the critics learn first.
-_ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 5e-5], [600_000, 3e-5], [2_000_000, 1e-5]]
+_ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 2e-4], [1_000_000, 1e-4], [3_000_000, 2e-5]]
 # What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
 # choice is worth a step: critics that are to see the rest learn from a twentieth of it. Effects are small against the
 # noise of returns, so exploration noise is held for some steps and its scale differs between environments, from nearly
@@ -51,8 +51,9 @@ _ACTOR_CRITIC = {
     "actor_lr": _ACTOR_LR,
     "critic_lr": [[0, 1e-3], [2_000_000, 2e-4]],
     "critic_layer_norm": True,
-    "mean_bound": 1.0,
-    "pre_tanh_l2": 0.4,
+    "action_bins": 21,
+    "mean_bound": 1.5,
+    "pre_tanh_l2": 0.02,
     "noise_steps": 10.0,
     "penalty_scale": 0.05,
 }
@@ -71,11 +72,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tiers": {
             # A tie-breaker: the published reward never charges a false escalation, its false-positive rate does.
             "alert_triage": {
-                "gamma": 0.99,
+                "gamma": 0.3,
                 "hiddens": [128, 128],
                 "epsilon": [[0, 1.0], [100_000, 0.05]],
-                "penalty_scale": 0.1,
-                "metric_rewards": {"false_positives": -0.2},
+                "penalty_scale": 0.3,
+                "metric_rewards": {"false_positives": -0.1},
             },
             "threat_hunter": {
                 **_ACTOR_CRITIC,

@@ -42,9 +42,9 @@ JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 class CentralCritic(nn.Module):
     """Q(joint observation, every agent's action): (B,)."""
 
-    def __init__(self, joint_obs_dim: int, joint_action_dim: int, hiddens: list[int], layer_norm: bool = False):
+    def __init__(self, joint_obs_dim: int, joint_action_dim: int, hiddens: list[int], layer_norm: bool = False, bins: int = 0):
         super().__init__()
-        self.body = MLP(joint_obs_dim, hiddens, joint_action_dim, layer_norm)
+        self.body = MLP(joint_obs_dim, hiddens, joint_action_dim, layer_norm, bins)
         self.head = nn.Linear(self.body.out_dim, 1)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -74,9 +74,9 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         self.actor = Actor(self.observation_space.shape[0], num_actions, hiddens, config["mean_bound"])
         if not self.inference_only:
             joint = (config["joint_obs_dim"], config["other_action_dim"] + num_actions)
-            self.critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"])
+            self.critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"], config["action_bins"])
             if config["twin_q"]:
-                self.twin_critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"])
+                self.twin_critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"], config["action_bins"])
         self.noise_std = Scheduler(fixed_value_or_schedule=config["noise_std"], framework="torch")
         self.init_statistics()
 
@@ -211,7 +211,7 @@ class MADDPGConfig(AlgorithmConfig):
         self.tau, self.target_network_update_freq = 0.005, 0
         self.noise_std: Any = 0.1
         self.pre_tanh_l2, self.mean_bound = 1e-3, 3.0
-        self.twin_q, self.critic_layer_norm = True, False
+        self.twin_q, self.critic_layer_norm, self.action_bins = True, False, 0
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
         self.joint_obs_dim = self.other_action_dim = 0
 
@@ -223,5 +223,5 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ("twin_q", "critic_layer_norm", "noise_std", "mean_bound", "joint_obs_dim", "other_action_dim")
+        names = ("twin_q", "critic_layer_norm", "action_bins", "noise_std", "mean_bound", "joint_obs_dim", "other_action_dim")
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

@@ -62,11 +62,35 @@ class RunningNorm(nn.Module):
         return ((x - self.mean) * self.inv_std).clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)
 
 
-class MLP(nn.Module):
-    """Normalised observation (and raw extra inputs) -> ReLU layers -> features (B, hiddens[-1])."""
+class ActionCode(nn.Module):
+    """Actions in [-1, 1] as overlapping triangles: (B, dim) -> (B, dim * num_bins).
 
-    def __init__(self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False):
+    Entry k of an action is 1 at the k-th of `num_bins` evenly spaced points and falls to 0 at its neighbours, so a
+    linear layer can express any piecewise linear function of each action, thresholds included. A critic that reads
+    raw actions smears a threshold over its neighbourhood, and the actor climbs down that slope.
+    """
+
+    centres: torch.Tensor
+
+    def __init__(self, num_bins: int):
         super().__init__()
+        self.register_buffer("centres", torch.linspace(-1.0, 1.0, num_bins))
+        self.per_width = (num_bins - 1) / 2.0
+
+    def forward(self, actions: torch.Tensor) -> torch.Tensor:
+        distance = (actions.unsqueeze(-1) - self.centres).abs() * self.per_width
+        return (1.0 - distance).clamp_min(0.0).flatten(-2)
+
+
+class MLP(nn.Module):
+    """Normalised observation (and extra inputs, coded if `action_bins`) -> ReLU layers -> features (B, hiddens[-1])."""
+
+    def __init__(
+        self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False, action_bins: int = 0
+    ):
+        super().__init__()
+        self.code = ActionCode(action_bins) if action_bins else None
+        extra_dim *= max(1, action_bins)
         self.norm = RunningNorm(obs_dim)
         layers: list[nn.Module] = []
         dim = obs_dim + extra_dim
@@ -77,14 +101,18 @@ class MLP(nn.Module):
         self.out_dim = dim
 
     def forward(self, observation: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
+        if self.code is not None:
+            extra = tuple(self.code(x) for x in extra)
         return self.layers(torch.cat([self.norm(observation), *extra], -1))
 
 
 class Encoder(MLP):
     """`MLP` in RLlib's encoder interface; reads the actions too if `extra_dim` says so."""
 
-    def __init__(self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False):
-        super().__init__(obs_dim, hiddens, extra_dim, layer_norm)
+    def __init__(
+        self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False, action_bins: int = 0
+    ):
+        super().__init__(obs_dim, hiddens, extra_dim, layer_norm, action_bins)
         self._reads_actions = extra_dim > 0
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
@@ -242,7 +270,8 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
         if not self.inference_only:
             for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
                 extra_dim, layer_norm = 0 if is_discrete else num_actions, self.model_config["critic_layer_norm"]
-                setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, extra_dim, layer_norm))
+                bins = 0 if is_discrete else self.model_config["action_bins"]
+                setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, extra_dim, layer_norm, bins))
                 setattr(self, critic, nn.Linear(hiddens[-1], num_actions if is_discrete else 1))
         self.init_statistics()
 
