@@ -134,7 +134,7 @@ from .errors import ActionError, ConfigError, HMARLSOCError, unknown_name
 from .layouts import Layout
 from .picture import Canvas
 from .render import as_text
-from .scenario import Scenario
+from .settings import Scenario
 from .simulator import Simulator
 from .tables import ACTIONS, AGENTS, COORDINATOR, METRICS, TRIAGE
 

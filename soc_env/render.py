@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .scenario import Scenario
+from .scenario import PaperScenario
 from .simulator import Simulator
 from .tables import ACTIONS, COORDINATOR, HUNTER, MAX_STAGE, METRICS, ORCHESTRATOR, QUEUE_CAPACITY, REWARD_TERMS, TRIAGE
 
@@ -41,7 +41,7 @@ class Frame:
         steps_to_decision: Steps in which the directive is still held; 0 means the coordinator decides in the next.
     """
 
-    scenario: Scenario
+    scenario: PaperScenario
     step: int
     outcome: str
     hosts: np.ndarray
