@@ -225,11 +225,11 @@ def test_values_and_vulnerabilities_follow_role_and_zone() -> None:
     mean = [network.host_vulnerability[role == r].mean() for r in range(4)]
     assert mean[DOMAIN_CONTROLLER] < mean[SERVER] < mean[WORKSTATION]
     assert mean[DOMAIN_CONTROLLER] < mean[CLOUD] < mean[WORKSTATION]
-    assert all(network.host_vulnerability[role == r].std() > 0.02 for r in range(4))
+    assert all(0.02 < network.host_vulnerability[role == r].std() < 0.15 for r in range(4))
     servers = [network.host_value[(role == SERVER) & (zone == z)].mean() for z in (0, 1, 3)]
     assert servers[2] > servers[0] > servers[1], "datacenter above dmz above offices"
     assert network.host_value[role == DOMAIN_CONTROLLER].mean() > network.host_value[role == SERVER].mean()
-    assert network.host_value[role == SERVER].std() > 0.05
+    assert network.host_value[(role == SERVER) & (zone == 0)].std() > 0.03
     identity_users = network.host_users[role == DOMAIN_CONTROLLER].min()
     assert identity_users > 1
     assert (role == WORKSTATION)[zone == 1].mean() > 0.85
@@ -290,7 +290,8 @@ def test_cost_grows_less_than_linearly_with_hosts() -> None:
         ({"num_hosts": 25, "num_zones": 13}, "num_hosts", "25", "26 to 100000"),
         ({"num_hosts": 200.0}, "num_hosts", "200.0", "whole number"),
         ({"num_hosts": "many"}, "num_hosts", "'many'", "whole number"),
-        ({"num_hosts": True}, "num_hosts", "True", "whole number"),
+        ({"num_zones": True}, "num_zones", "True", "whole number"),
+        ({"seed": True}, "seed", "True", "whole number"),
         ({"num_zones": 0}, "num_zones", "0", "1 to 16"),
         ({"num_zones": 17}, "num_zones", "17", "1 to 16"),
         ({"num_zones": None}, "num_zones", "None", "whole number"),
@@ -860,6 +861,7 @@ BROKEN_FILES: dict[str, tuple[Callable[[str], str | bytes], tuple[str, ...]]] = 
     "binary": (lambda text: bytes(range(256)), ("not GraphML",)),
     "bad encoding": (lambda text: text.encode().replace(b"tiny", b"t\xff\xfe"), ("not GraphML",)),
     "unknown encoding": (replace("encoding='utf-8'", "encoding='klingon'"), ("not GraphML",)),
+    "encoding that the parser does not do": (replace("encoding='utf-8'", "encoding='shift_jis'"), ("not GraphML",)),
     "truncated in front": (lambda text: text[:40], ("not GraphML",)),
     "truncated in the middle": (lambda text: text[: len(text) // 2], ("not GraphML", "line")),
     "truncated at the end": (lambda text: text.rstrip()[:-1], ("not GraphML",)),
