@@ -160,6 +160,9 @@ def test_enterprise_is_as_promised(num_hosts: int, num_zones: int, seed: int) ->
         assert (network.host_role[zone == 4] == CLOUD).all()
         assert network.zone_value.argmax() == 3
 
+    for k, service_zone in enumerate(network.service_zone):
+        hosts_by_zone = np.bincount(zone[network.host_service == k], minlength=num_zones)
+        assert hosts_by_zone[service_zone] == hosts_by_zone.max(), "a service is at home where most of its hosts are"
     identity = network.service_names.index("identity")
     assert identity == 0
     assert (network.host_service[controllers] == identity).all()
