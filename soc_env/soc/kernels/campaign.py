@@ -487,4 +487,4 @@ def do_damage(world, net, assets, env, hosts, slots, logs, family, campaign, key
             loss = world["abuse_damage"] * value * minutes
         campaign["goal_minutes"] += minutes
     env["damage_now"] += loss
-    log(env, logs, LOG_DAMAGE, c, target, family["goal"], 0, loss, 0.0)
+    log(env, logs, LOG_DAMAGE, c, target, family["goal"], row["minutes"], loss, 0.0)

@@ -11,7 +11,7 @@ from .state import LOG_KINDS, N_BLAST_RADIUS, NEVER
 
 (
     LOG_CALL, LOG_COMPLETED, LOG_ALERT, LOG_CASE, LOG_CASE_CLOSED, LOG_CAMPAIGN, LOG_COMPROMISE, LOG_CLEANED,
-    LOG_DAMAGE, LOG_FINDING, LOG_CLEARING,
+    LOG_DAMAGE, LOG_FINDING, LOG_CLEARING, LOG_DETECTION, LOG_WORK, LOG_ACTION,
 ) = range(len(LOG_KINDS))  # fmt: skip
 
 evidence = kernel(risk.evidence)
@@ -168,8 +168,9 @@ def compromise(env, logs, record, campaign, level):
 
 
 @kernel
-def notice_detection(env, assets, record):
+def notice_detection(env, assets, logs, record):
     """First time that this compromise is escalated or found: the detection reward."""
+    log(env, logs, LOG_DETECTION, record["host"], record["campaign"], 0, 0, 0.0, 0.0)
     if record["is_detected"] == 0:
         record["is_detected"] = 1
         env["term_detection"] += 1.0 + assets[record["host"]]["value"]

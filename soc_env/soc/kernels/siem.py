@@ -211,6 +211,7 @@ def case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, se
         env["counts"][N_AUTO_CLOSED] += 1.0
         env["recent_closures"] += 1.0
         env["counts"][N_MISSED_CASES] += 1.0 if campaign >= 0 else 0.0
+        log(env, logs, LOG_CASE_CLOSED, -1, AUTO_CLOSED, 1 if campaign >= 0 else 0, 0, 0.0, 0.0)
         return
     if env["num_cases"] >= world["queue_capacity"]:
         worst = 0
@@ -221,6 +222,7 @@ def case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, se
         env["recent_drops"] += 1.0
         if env["cases"][worst]["rank"] >= rank:
             env["counts"][N_MISSED_CASES] += 1.0 if campaign >= 0 else 0.0
+            log(env, logs, LOG_CASE_CLOSED, -1, DROPPED, 1 if campaign >= 0 else 0, 0, 0.0, 0.0)
             return
         env["counts"][N_MISSED_CASES] += env["cases"][worst]["is_true"]
         close_case(env, logs, worst, DROPPED)

@@ -130,10 +130,24 @@ CALL = np.dtype(
     [("tool", "i8"), ("target", "i8"), ("level", "f8"), ("depth", "f8"), ("outcome", "i8")], align=True
 )  # fmt: skip
 
-LOG_KINDS = (
-    "call", "completed", "alert", "case", "case_closed", "campaign", "compromise", "cleaned", "damage", "finding",
-    "clearing",
-)  # fmt: skip
+# Kinds of log entries and what a, b, c, d, x, y of each mean, "" where nothing.
+LOG_FIELDS: dict[str, tuple[str, str, str, str, str, str]] = {
+    "call": ("tool", "target", "outcome", "", "level", "depth"),
+    "completed": ("tool", "target", "outcome", "zone", "", ""),
+    "alert": ("technique", "host", "source", "campaign", "severity", "confidence"),
+    "case": ("case", "technique", "host", "is_true", "severity", "confidence"),
+    "case_closed": ("case", "how", "is_true", "", "", ""),  # case -1: an alert that never became one
+    "campaign": ("campaign", "change", "detail", "", "", ""),  # detail: family, plan step or reaction
+    "compromise": ("host", "campaign", "level", "", "", ""),
+    "cleaned": ("host", "campaign", "is_complete", "", "", ""),
+    "damage": ("campaign", "host", "goal", "minutes", "loss", ""),
+    "finding": ("host", "is_true", "", "", "weight", ""),
+    "clearing": ("host", "", "", "", "depth", ""),
+    "detection": ("host", "campaign", "", "", "", ""),  # of a compromised host, by verdict or finding
+    "work": ("case", "tool", "is_true", "campaign", "", ""),  # triage works on a case
+    "action": ("tool", "host", "is_gated", "is_clean", "", ""),  # a response action begins
+}
+LOG_KINDS = tuple(LOG_FIELDS)
 LOG = np.dtype(
     [("step", "i8"), ("kind", "i8"), ("a", "i8"), ("b", "i8"), ("c", "i8"), ("d", "i8"), ("x", "f8"), ("y", "f8")],
     align=True,

@@ -43,10 +43,12 @@ from ..tables import (
 )
 from .draws import APPROVAL, ENRICHMENT, EXAMINE, FINDING, FORENSICS, INTEL, JOB, STRAY
 from .hosts import (
+    LOG_ACTION,
     LOG_CALL,
     LOG_CLEARING,
     LOG_COMPLETED,
     LOG_FINDING,
+    LOG_WORK,
     clean,
     clear_suspicion,
     credit_response,
@@ -316,12 +318,13 @@ def work_case(world, net, assets, env, hosts, slots, logs, key, tool, case_id):
     minutes = world["tools"][tool]["analyst_minutes"]
     env["analyst_time"] -= minutes
     spend(world, env, minutes)
+    log(env, logs, LOG_WORK, case_id, tool, case["is_true"], case["campaign"], 0.0, 0.0)
     if case["is_true"] != 0:
         campaign = env["campaigns"][case["campaign"]]
         if campaign["acknowledged"] < 0 and campaign["start"] >= 0:
             campaign["acknowledged"] = env["step"]
     if tool == ESCALATE:
-        escalate(world, net, assets, env, hosts, slots, case)
+        escalate(world, net, assets, env, hosts, slots, logs, case)
         close_case(env, logs, place, ESCALATED)
     elif tool == SUPPRESS:
         env["counts"][N_MISSED_CASES] += case["is_true"]
@@ -336,20 +339,20 @@ def work_case(world, net, assets, env, hosts, slots, logs, key, tool, case_id):
 
 
 @kernel
-def escalate(world, net, assets, env, hosts, slots, case):
+def escalate(world, net, assets, env, hosts, slots, logs, case):
     """A verdict: the suspected host is the source where there is one, else the target."""
     env["counts"][N_TRUE_POSITIVES] += case["is_true"]
     if case["is_true"] == 0:
         env["counts"][N_FALSE_POSITIVES] += 1.0
         env["term_false"] += 0.25
         env["disruption_now"] += world["false_verdict_loss"]
-    accuse(net, assets, env, hosts, slots, case["host"], SIDE_VERDICT if case["source"] >= 0 else VERDICT)
+    accuse(net, assets, env, hosts, slots, logs, case["host"], SIDE_VERDICT if case["source"] >= 0 else VERDICT)
     if case["source"] >= 0:
-        accuse(net, assets, env, hosts, slots, case["source"], VERDICT)
+        accuse(net, assets, env, hosts, slots, logs, case["source"], VERDICT)
 
 
 @kernel
-def accuse(net, assets, env, hosts, slots, host, weight):
+def accuse(net, assets, env, hosts, slots, logs, host, weight):
     """A verdict weighs on a host."""
     place = track(net, assets, env, hosts, slots, host)
     if place < 0:
@@ -358,7 +361,7 @@ def accuse(net, assets, env, hosts, slots, host, weight):
     record["verdict"] = min(2.0 * VERDICT, record["verdict"] + weight)
     rate(record)
     if record["level"] > 0 and weight == VERDICT:
-        notice_detection(env, assets, record)
+        notice_detection(env, assets, logs, record)
 
 
 @kernel
@@ -466,7 +469,7 @@ def examine(assets, env, logs, key, record, depth, false_chance):
         stealth = env["campaigns"][record["campaign"]]["stealth"]
         if uniform(key, FINDING, record["host"]) < trace * (0.35 + 0.65 * depth) * (1.0 - 0.5 * stealth):
             find_something(env, logs, record, CONFIRMATION if depth > DEEP else SUSPICION, 1)
-            notice_detection(env, assets, record)
+            notice_detection(env, assets, logs, record)
             return
     elif uniform(key, FINDING, record["host"]) < false_chance:
         find_something(env, logs, record, SUSPICION, 0)
@@ -521,7 +524,7 @@ def sweep(world, assets, env, hosts, logs, key):
         chance = KNOWN_FINDS if env["campaigns"][record["campaign"]]["is_known"] != 0 else UNKNOWN_FINDS
         if uniform(key, INTEL, record["host"]) < chance:
             find_something(env, logs, record, CONFIRMATION, 1)
-            notice_detection(env, assets, record)
+            notice_detection(env, assets, logs, record)
     return DONE
 
 
@@ -575,9 +578,12 @@ def start_job(world, net, assets, env, hosts, slots, logs, key, tool, host):
         env["counts"][N_ACTIONS] += 1.0
         if stands(record["verdict"]) or stands(record["finding"]):
             env["gated_actions"] += 1.0
-        if record["level"] == 0 and record["is_persistent"] == 0 and record["is_encrypted"] == 0:
+        is_clean = record["level"] == 0 and record["is_persistent"] == 0 and record["is_encrypted"] == 0
+        if is_clean:
             env["clean_actions"] += 1.0
             env["term_false"] += 0.25
+        is_gated = stands(record["verdict"]) or stands(record["finding"])
+        log(env, logs, LOG_ACTION, tool, host, 1 if is_gated else 0, 1 if is_clean else 0, 0.0, 0.0)
     if tool == REIMAGE:
         if record["level"] > 0:
             credit_response(env, assets, record)
@@ -599,10 +605,14 @@ def finish_jobs(world, assets, env, hosts, slots, logs, key):
             ready = env["decoy_ready"][z, k]
             if ready >= 0 and env["step"] >= ready + world["decoy_minutes"]:
                 env["decoy_ready"][z, k] = NEVER
+            elif ready >= 0 and ready == env["step"]:
+                log(env, logs, LOG_COMPLETED, DEPLOY_DECOY, z, DONE, z, 0.0, 0.0)
     if env["perimeter"] == 1 and env["step"] >= env["perimeter_ready"]:
         env["perimeter"] = 2
+        log(env, logs, LOG_COMPLETED, BLOCK_PERIMETER, 0, DONE, -1, 0.0, 0.0)
     if env["reset_end"] >= 0 and env["step"] >= env["reset_end"]:
         env["reset_end"] = NEVER
+        log(env, logs, LOG_COMPLETED, RESET_CREDENTIALS, 0, DONE, -1, 0.0, 0.0)
         for c in range(env["campaigns"].shape[0]):
             env["campaigns"][c]["has_credentials"] = 0
 
