@@ -335,7 +335,7 @@ def summarise(world, net, env, hosts, slots):
         record["finding"] *= finding_decay
         record["verdict"] *= finding_decay
         weight = evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
-        is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0
+        is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0 and not is_worked_on(env, record)
         if weight < SUSPICION_KEPT:
             is_clean = record["level"] == 0 and record["campaign"] < 0 and record["is_encrypted"] == 0
             if is_clean and is_quiet:
@@ -359,6 +359,12 @@ def summarise(world, net, env, hosts, slots):
         case = env["cases"][k]
         env["zone_cases"][case["zone"]] += 1
         env["oldest_case"][case["zone"]] = max(env["oldest_case"][case["zone"]], env["step"] - case["opened"])
+
+
+@kernel
+def is_worked_on(env, record):
+    """Whether a SOAR job on the host is under way: it needs the record to take effect."""
+    return env["job_tool"][record["zone"]] >= 0 and env["job_host"][record["zone"]] == record["host"]
 
 
 @kernel
