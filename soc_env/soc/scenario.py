@@ -122,6 +122,11 @@ class SOCScenario(Scenario):
                 "is 0 at the one and 100 at the other"
             )
 
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """As `Scenario.weights`; the sparse reward is the mission score, whose parts weigh the same."""
+        return (1.0, 1.0, 1.0, 1.0) if self.reward == "sparse" else super().weights
+
     def hash(self) -> str:
         """Short hex digest of all fields and of the network file's content: equal digests mean the same task."""
         if not self.network:
