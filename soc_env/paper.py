@@ -12,7 +12,10 @@ from .kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, NUM_MARKS, 
 from .networks import host_vulnerabilities, network_graph, segment_starts
 from .scenario import PaperScenario
 from .simulator import Simulator, episode_keys
-from .tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE
+from .tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE, TRIAGE, index_of
+
+QUEUE = index_of(FEATURES[TRIAGE], "queue")
+ENRICH = [action.name for action in ACTIONS[TRIAGE]].index("enrich")  # the last choice
 
 
 class PaperSimulator(Simulator):
@@ -70,6 +73,12 @@ class PaperSimulator(Simulator):
         out["segment"] = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
         out["vulnerability"] = self._vulnerabilities(index)
         return out
+
+    def action_masks(self) -> dict[str, np.ndarray]:
+        """As `Simulator.action_masks`: with an empty queue triage may only enrich, which then does nothing."""
+        mask = np.ones((self.num_envs, self.num_choices), np.int8)
+        mask[self.observations[TRIAGE][:, QUEUE] <= 0, :ENRICH] = 0
+        return {TRIAGE: mask}
 
     def alerts(self, index: int = 0) -> np.ndarray:
         """(queue length,) structured, oldest first: severity, confidence, noise, step, segment, is_true. A copy."""

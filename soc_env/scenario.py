@@ -1,6 +1,6 @@
 """Scenarios: every number the simulator uses, with its unit, its range and where it comes from.
 
-A scenario is a frozen dataclass. `make_scenario("paper-v0", num_hosts=1000)` gives a changed copy; a name that does not
+A scenario is a frozen dataclass. `make_scenario("soc-v1", num_hosts=1000)` gives a changed copy; a name that does not
 exist, a wrong type or a value out of range raises `ScenarioError` and says what is allowed.
 """
 
@@ -137,10 +137,10 @@ def _checked_segments(given: Any) -> tuple[Segment, ...]:
     return segments
 
 
-SCENARIOS: dict[str, Scenario] = {"paper-v0": PaperScenario(), **SOC_SCENARIOS}
+SCENARIOS: dict[str, Scenario] = {**SOC_SCENARIOS, "paper-v0": PaperScenario()}
 
 
-def make_scenario(name: str = "paper-v0", **overrides: Any) -> Scenario:
+def make_scenario(name: str = "soc-v1", **overrides: Any) -> Scenario:
     """A named scenario with some fields changed.
 
     Args:

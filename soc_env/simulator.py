@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
 from typing import Any
@@ -29,8 +29,8 @@ class Simulator:
     Every env is a pure function of its seed and the actions it got: env i under seed s gives the same trajectory in any
     batch, on any number of threads, in any process.
 
-    This is the base of the two families; `Simulator(...)` builds the one that the scenario belongs to, `PaperSimulator` or
-    `SOCSimulator`, which document what they add.
+    This is the base of the two families; `Simulator(...)` builds the one that the scenario belongs to, `PaperSimulator`
+    or `SOCSimulator`, which document what they add.
 
     Use: write into `actions`, call `step()`, read `observations`, `rewards`, `terminated`, `truncated`.
 
@@ -70,7 +70,7 @@ class Simulator:
     action_tables: dict[str, tuple[Action, ...]]
     state_table: tuple[Feature, ...]
 
-    def __new__(cls, scenario: str | Scenario = "paper-v0", *args: Any, **kwargs: Any) -> Simulator:
+    def __new__(cls, scenario: str | Scenario = "soc-v1", *args: Any, **kwargs: Any) -> Simulator:
         if cls is Simulator:
             chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
             return object.__new__(_family_of(chosen))
@@ -78,7 +78,7 @@ class Simulator:
 
     def __init__(
         self,
-        scenario: str | Scenario = "paper-v0",
+        scenario: str | Scenario = "soc-v1",
         num_envs: int = 1,
         seed: Seed = None,
         autoreset: bool = True,
@@ -144,6 +144,18 @@ class Simulator:
         """(num_hosts,) structured: the truth about every host, with what the SOC knows of it. A copy."""
         raise NotImplementedError
 
+    def action_masks(self) -> dict[str, np.ndarray]:
+        """agent -> (num_envs, choices) int8 of the Discrete agents: 1 where a choice does something. Fresh arrays.
+
+        A function of what the agent observes.
+        """
+        raise NotImplementedError
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """(num_envs,) int64: the place of each env's episode in the stream of its seed, from 0; -1 before `reset`."""
+        return self._envs["episode"].astype(np.int64)
+
     def _observation_sizes(self) -> dict[str, int]:
         return {agent: len(self.feature_tables[agent]) for agent in AGENTS}
 
@@ -159,8 +171,7 @@ class Simulator:
         }
         self.state_space = _unit_box(len(self.state_table))
         self.decision_periods = {
-            agent: self.scenario.coordinator_period if agent == COORDINATOR else 1
-            for agent in AGENTS
+            agent: self.scenario.coordinator_period if agent == COORDINATOR else 1 for agent in AGENTS
         }
 
     def features(self, agent: str) -> list[str]:
@@ -178,7 +189,7 @@ class Simulator:
         self.rewards = self._rewards[:n]
         self.reward_terms = self._rewards[n:].reshape(n, NUM_TERMS)
         self.terminated, self.truncated, self.decides = self._flags.reshape(3, n)
-        self._arguments = (
+        self._arguments: tuple[Any, ...] = (
             *self._engine, self._box_actions, self._choices, self._observations, self._finals, self._rewards,
             self._flags, self._metric_rows(self.episode_metrics),
         )  # fmt: skip
@@ -233,7 +244,8 @@ class Simulator:
             self.kernels.run(*self._arguments, 0, self.num_envs, mode, is_checked)
             return
         pool = self._threads()
-        waiting = [pool.submit(self.kernels.run, *self._arguments, a, b, mode, is_checked) for a, b in self._slices[1:]]
+        run: Callable[..., Any] = self.kernels.run
+        waiting = [pool.submit(run, *self._arguments, a, b, mode, is_checked) for a, b in self._slices[1:]]
         self.kernels.run(*self._arguments, *self._slices[0], mode, is_checked)
         for future in waiting:
             future.result()

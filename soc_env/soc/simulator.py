@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ConfigError, ScenarioError
 from ..simulator import Simulator
-from ..tables import AGENTS
+from ..tables import AGENTS, TRIAGE
 from .attack import FAMILIES, TECHNIQUES, families
 from .kernels import step as kernels
 from .kernels.state import ASSET, EPISODE, HOST, LOG, LOG_KINDS, MAX_TRACKED, make_networks, make_world
@@ -18,6 +18,7 @@ from .networks import Network, cage4, enterprise
 from .scenario import SOCScenario
 from .tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS, actions, features, state_features
 
+ENRICH_CHOICE = 3  # of triage: the last one
 TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
 GENERATORS = {
     "enterprise": lambda scenario, seed: enterprise(scenario.num_hosts, seed, scenario.num_zones),
@@ -69,6 +70,8 @@ class SOCSimulator(Simulator):
         self.feature_tables = {agent: features(agent, zones) for agent in AGENTS}
         self.action_tables = {agent: actions(agent, zones) for agent in AGENTS}
         self.state_table = state_features(zones)
+        names = self.features(TRIAGE)
+        self._mask_columns = [names.index(name) for name in ("case0_present", "case0_enriched", "analyst_time")]
         self.networks = scenario_networks(scenario)
         self.families = (
             tuple(family for family in FAMILIES if family.name in scenario.families)
@@ -153,13 +156,13 @@ class SOCSimulator(Simulator):
         Without a case or without analyst time only "enrich" is left, which then does nothing; a case that is enriched
         and queried cannot be enriched again.
         """
-        envs = self._envs
-        first = envs["order"][:, 0]
-        enriched = np.take_along_axis(envs["cases"]["enriched"], first[:, None], 1)[:, 0]
-        can = (envs["num_cases"] > 0) & (envs["analyst_time"] > 0.0)
-        mask = np.repeat(can[:, None], 4, 1)
-        mask[:, 3] = ~can | (enriched < 2)
-        return {AGENTS[0]: mask.astype(np.int8)}
+        seen = self.observations[TRIAGE]
+        has_case, reads, minutes = self._mask_columns
+        can = (seen[:, has_case] > 0) & (seen[:, minutes] > 0)
+        mask = np.empty((self.num_envs, self.num_choices), np.int8)
+        mask[:, :ENRICH_CHOICE] = can[:, None]
+        mask[:, ENRICH_CHOICE] = ~can | (seen[:, reads] < 1)
+        return {TRIAGE: mask}
 
     # ------------------------------------------------------------------ calls instead of action vectors
     def decode(self) -> None:
