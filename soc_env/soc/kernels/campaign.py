@@ -53,8 +53,7 @@ PICKS = 4096  # draws per campaign and minute
 
 @kernel
 def advance_campaigns(world, net, assets, env, hosts, slots, logs, key):
-    """A minute of every intruder."""
-    count_hosts(env, hosts)
+    """A minute of every intruder. Call with `count_hosts` up to date."""
     for c in range(world["max_campaigns"]):
         campaign = env["campaigns"][c]
         if campaign["state"] != ACTIVE:
@@ -76,29 +75,37 @@ def advance_campaigns(world, net, assets, env, hosts, slots, logs, key):
             plan_attempt(world, net, assets, env, hosts, campaign, key, c)
         else:
             finish_attempt(world, net, assets, env, hosts, slots, logs, campaign, key, c)
-    count_hosts(env, hosts)
-    keep_times(env)
 
 
 @kernel
 def count_hosts(env, hosts):
     """Hosts of every campaign: in reach, owned at all, and those where only its persistence is left."""
+    clear_host_counts(env)
+    for place in range(env["num_tracked"]):
+        if hosts[place]["campaign"] >= 0:
+            count_host(env, hosts[place])
+
+
+@kernel
+def clear_host_counts(env):
+    """Before a count."""
     for c in range(env["campaigns"].shape[0]):
         campaign = env["campaigns"][c]
         campaign["num_live"] = 0
         campaign["num_owned"] = 0
         campaign["num_latent"] = 0
-    for place in range(env["num_tracked"]):
-        record = hosts[place]
-        if record["campaign"] < 0:
-            continue
-        campaign = env["campaigns"][record["campaign"]]
-        if record["level"] == 0:
-            campaign["num_latent"] += 1
-            continue
-        campaign["num_owned"] += 1
-        if is_live(record):
-            campaign["num_live"] += 1
+
+
+@kernel
+def count_host(env, record):
+    """Adds a host to its campaign's count."""
+    campaign = env["campaigns"][record["campaign"]]
+    if record["level"] == 0:
+        campaign["num_latent"] += 1
+        return
+    campaign["num_owned"] += 1
+    if is_live(record):
+        campaign["num_live"] += 1
 
 
 @kernel

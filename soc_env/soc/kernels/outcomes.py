@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...jit import kernel
-from .campaign import NONE, zone_factor
+from .campaign import NONE, clear_host_counts, count_host, keep_times, zone_factor
 from .hosts import is_live
 from .state import (
     N_ACTIONS,
@@ -38,11 +38,16 @@ COST_UNIT = 5.0  # loss of the cost term: at the default weights it then weighs 
 @kernel
 def count_losses(world, net, assets, env, hosts):
     """Adds the minute's damage and disruption; intruders' own doings are in `damage_now` already."""
+    clear_host_counts(env)
     for place in range(env["num_tracked"]):
         record = hosts[place]
+        if record["campaign"] < 0:
+            continue
+        count_host(env, record)
         if is_live(record):
             rate = world["admin_damage"] if record["level"] == ADMIN else world["user_damage"]
             env["damage_now"] += rate * assets[record["host"]]["value"] * zone_factor(world, net, env, record["zone"])
+    keep_times(env)
     count_outages(world, net, env)
     lost = world["service_loss"] * env["service_loss"] + world["host_outage"] * env["users_cut"]
     if env["perimeter"] == 2:
@@ -91,6 +96,7 @@ def score(world, env, terms, is_last):
             terms[0] = unit * world["null_loss"]
             terms[1] = -unit * env["counts"][N_DAMAGE]
             terms[2] = -unit * (env["counts"][N_DISRUPTION] + env["counts"][N_EFFORT])
+        return terms[0] + terms[1] + terms[2]  # the mission score / 100, whatever the weights of the dense terms
     else:
         terms[0] = env["term_detection"]
         terms[1] = env["term_response"] - env["damage_now"]

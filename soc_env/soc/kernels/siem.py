@@ -284,25 +284,23 @@ def work_queue(world, env, hosts, slots, logs):
             world, env, hosts, slots, case["host"], case["source"], case["zone"], case["severity"],
             case["confidence"], age,
         )  # fmt: skip
+        insert(env, k, case["rank"])
         k += 1
     env["recent_drops"] *= 0.9
     env["recent_closures"] *= 0.9
     env["recent_encryptions"] *= 0.9
-    order_cases(env)
 
 
 @kernel
-def order_cases(env):
-    """order[:FIRST_PLACES] = places of the best-ranked cases, best first; older ones first among equals."""
-    num_cases, order = env["num_cases"], env["order"]
-    taken = 0
-    for j in range(min(FIRST_PLACES, num_cases)):
-        best = -1
-        for k in range(num_cases):
-            if (taken >> k) & 1 == 0 and (best < 0 or env["cases"][k]["rank"] > env["cases"][best]["rank"]):
-                best = k
-        order[j] = best
-        taken |= 1 << best
+def insert(env, k, rank):
+    """Puts case k, the last looked at, into order[:FIRST_PLACES], best rank first, older ones first among equals."""
+    order, place = env["order"], min(k, FIRST_PLACES)
+    while place > 0 and env["cases"][order[place - 1]]["rank"] < rank:
+        if place < FIRST_PLACES:
+            order[place] = order[place - 1]
+        place -= 1
+    if place < FIRST_PLACES:
+        order[place] = k
 
 
 @kernel

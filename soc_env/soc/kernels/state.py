@@ -38,31 +38,31 @@ RULE_DRAWS = 4096  # resolution of the draw of a benign rule
 MAX_TRACKED = 1024
 NEVER = -1
 
-HOST = np.dtype(
+HOST = np.dtype(  # the one record that steps go through in bulk, hence its short integers
     [
-        ("host", "i8"),
-        ("zone", "i8"),
-        ("segment", "i8"),
-        # truth
-        ("level", "i8"),  # 0 clean, 1 user, 2 admin
-        ("campaign", "i8"),  # whose it is, or whose persistence lies there; -1 nobody's
-        ("is_persistent", "i8"),
-        ("is_encrypted", "i8"),
-        ("since", "i8"),  # minute of compromise
-        ("is_detected", "i8"),  # this compromise was escalated or found
-        ("is_credited", "i8"),  # its containment was paid
-        # known to the SOC
-        ("is_isolated", "i8"),
-        ("is_offline", "i8"),
         ("process", "f8"),
         ("target", "f8"),
         ("source", "f8"),
         ("finding", "f8"),
         ("verdict", "f8"),
         ("risk", "f8"),
-        ("last_alert", "i8"),
-        ("last_hunt", "i8"),
-        ("is_collected", "i8"),
+        ("host", "i4"),
+        ("zone", "i4"),
+        ("segment", "i4"),
+        # truth
+        ("level", "i4"),  # 0 clean, 1 user, 2 admin
+        ("campaign", "i4"),  # whose it is, or whose persistence lies there; -1 nobody's
+        ("is_persistent", "i4"),
+        ("is_encrypted", "i4"),
+        ("since", "i4"),  # minute of compromise
+        ("is_detected", "i4"),  # this compromise was escalated or found
+        ("is_credited", "i4"),  # its containment was paid
+        # known to the SOC, as are the weights above
+        ("is_isolated", "i4"),
+        ("is_offline", "i4"),
+        ("last_alert", "i4"),
+        ("last_hunt", "i4"),
+        ("is_collected", "i4"),
     ],
     align=True,
 )
@@ -223,6 +223,10 @@ EPISODE = np.dtype(
         ("offline", "i8", PER_ZONE),
         ("zone_cases", "i8", PER_ZONE),
         ("oldest_case", "i8", PER_ZONE),
+        # this minute's hunts
+        ("looks", "f8", PER_ZONE),  # hosts to examine
+        ("depth", "f8", PER_ZONE),
+        ("hunt_total", "f8", PER_ZONE),  # weight that the looks are shared by
         # services
         ("service_down", "i8", (MAX_SERVICES,)),  # hosts cut off, offline or encrypted
         ("works", "f8", (MAX_SERVICES,)),  # share of a service that works, when last looked at

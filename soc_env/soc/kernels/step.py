@@ -7,7 +7,7 @@ import numpy as np
 from ...jit import entry_point, kernel
 from ...kernels.draws import below, mix, step_key
 from ..tables import MAX_DECOYS
-from .campaign import NONE, advance_campaigns, count_hosts, keep_times
+from .campaign import NONE, advance_campaigns, count_hosts
 from .draws import NETWORK_CHOICE
 from .hosts import forget_all
 from .observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
@@ -40,9 +40,8 @@ def play_step(
     finish_jobs(world, assets, env, hosts, slots, logs, key)
     carry_out(world, net, assets, env, hosts, slots, logs, key)
     if world["attacker_first"] == 0:
+        count_hosts(env, hosts)
         advance_campaigns(world, net, assets, env, hosts, slots, logs, key)
-    count_hosts(env, hosts)
-    keep_times(env)
     count_losses(world, net, assets, env, hosts)
     count_events(world, net, env, key)
     deliver(world, net, assets, env, hosts, slots, logs)

@@ -266,13 +266,16 @@ def carry_out(world, net, assets, env, hosts, slots, logs, key):
             call["outcome"] = change_network(world, env, key, tool)
         log(env, logs, LOG_CALL, tool, call["target"], call["outcome"], 0, call["level"], call["depth"])
     if effort > 0.0:
+        for z in range(world["num_zones"]):
+            env["looks"][z] = 0.0
         for k in range(env["num_calls"]):
             call = env["calls"][k]
             if call["tool"] == HUNT or call["tool"] == DEEP_SCAN:
-                z = call["target"]
+                z, depth = call["target"], call["depth"]
                 portion = call["level"] * hunt_weight(env, z) / max(1.0, effort)
-                hosts_a_minute = net["hunt_capacity"] * 2.0 * share * portion
-                hunt(world, net, assets, env, hosts, slots, logs, key, z, hosts_a_minute, call["depth"])
+                env["looks"][z] = net["hunt_capacity"] * 2.0 * share * portion * (1.0 - 0.7 * depth)
+                env["depth"][z] = depth
+        hunt(world, net, assets, env, hosts, slots, logs, key)
         spend(world, env, world["analysts"] * share * min(1.0, effort))
 
 
@@ -426,33 +429,44 @@ def read_context(env, key, case, tool):
 
 # ---- EDR
 @kernel
-def hunt(world, net, assets, env, hosts, slots, logs, key, z, hosts_a_minute, depth):
-    """Examines hosts of a zone, each in proportion to its risk score; a deep scan fewer, but better."""
-    env["last_hunt"][z] = env["step"]
-    looks = hosts_a_minute * (1.0 - 0.7 * depth)
-    size = net["zone_start"][z + 1] - net["zone_start"][z]
-    total = STRAY_WEIGHT * size
-    for place in range(env["num_tracked"]):
+def hunt(world, net, assets, env, hosts, slots, logs, key):
+    """Examines `looks` hosts of each zone, each in proportion to its risk score; a deep scan fewer, but better."""
+    for z in range(world["num_zones"]):
+        if env["looks"][z] > 0.0:
+            env["last_hunt"][z] = env["step"]
+            env["hunt_total"][z] = STRAY_WEIGHT * (net["zone_start"][z + 1] - net["zone_start"][z])
+    num_tracked = env["num_tracked"]
+    for place in range(num_tracked):
         record = hosts[place]
-        if record["zone"] == z and is_due(env, record):
-            total += record["risk"]
-    total = max(total, 1e-9)
-    false_chance = world["false_finding"] * (1.0 + 2.0 * depth)
-    for place in range(env["num_tracked"]):
+        if env["looks"][record["zone"]] > 0.0 and is_due(env, record):
+            env["hunt_total"][record["zone"]] += record["risk"]
+    for place in range(num_tracked):
         record = hosts[place]
-        if record["zone"] != z or not is_due(env, record):
+        z = record["zone"]
+        if env["looks"][z] <= 0.0 or not is_due(env, record):
             continue
-        chance = min(1.0, looks * (record["risk"] + STRAY_WEIGHT) / total)
-        if uniform(key, EXAMINE, record["host"]) < chance:
-            examine(assets, env, logs, key, record, depth, false_chance)
-    # hosts without a record are all clean; one of them may look odd
-    if uniform(key, STRAY, 2 * z) < min(0.5, looks * STRAY_WEIGHT * size / total * false_chance):
-        host = net["zone_start"][z] + below(key, STRAY, 2 * z + 1, max(1, size))
-        place = find(slots, host)
-        if place < 0:
-            place = track(net, assets, env, hosts, slots, host)
-            if place >= 0:
-                find_something(env, logs, hosts[place], SUSPICION, 0)
+        if uniform(key, EXAMINE, record["host"]) * env["hunt_total"][z] < env["looks"][z] * (
+            record["risk"] + STRAY_WEIGHT
+        ):
+            false_chance = world["false_finding"] * (1.0 + 2.0 * env["depth"][z])
+            examine(assets, env, logs, key, record, env["depth"][z], false_chance)
+    for z in range(world["num_zones"]):
+        if env["looks"][z] > 0.0:
+            find_by_mistake(world, net, assets, env, hosts, slots, logs, key, z)
+
+
+@kernel
+def find_by_mistake(world, net, assets, env, hosts, slots, logs, key, z):
+    """Hosts without a record are all clean; one of them may look odd."""
+    size = net["zone_start"][z + 1] - net["zone_start"][z]
+    strays = env["looks"][z] * STRAY_WEIGHT * size / env["hunt_total"][z]
+    if uniform(key, STRAY, 2 * z) >= min(0.5, strays * world["false_finding"] * (1.0 + 2.0 * env["depth"][z])):
+        return
+    host = net["zone_start"][z] + below(key, STRAY, 2 * z + 1, max(1, size))
+    if find(slots, host) < 0:
+        place = track(net, assets, env, hosts, slots, host)
+        if place >= 0:
+            find_something(env, logs, hosts[place], SUSPICION, 0)
 
 
 @kernel
