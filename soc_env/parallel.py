@@ -163,6 +163,9 @@ from .picture import Canvas
 from .render import as_text
 from .settings import Scenario
 from .simulator import Simulator
+from .soc.console import Console
+from .soc.simulator import SOCSimulator
+from .soc.trace import Played, Trace, trace_of
 from .tables import AGENTS, COORDINATOR, TRIAGE
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
@@ -239,6 +242,9 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self.state_space = self.simulator.state_space
         self._owed = 0.0  # rewards of an absent coordinator since its last decision
         self._canvas: Any = None
+        self._console: Console | None = None
+        self._before: list[list[bytes]] = []  # for each minute of the episode, the actions of the one before it
+        self._called: dict[int, list[tuple[str, int, float, float]]] = {}  # minute -> calls of the console
         self._bind()
 
     def observation_space(self, agent: str) -> Space:
@@ -270,6 +276,9 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         for agent, held in self._held.items():
             held[:] = self._idle[agent]
         self._owed = 0.0
+        self._before, self._called = [], {}
+        if self._console is not None:
+            self._console.forget()
         self.agents = list(AGENTS)  # the coordinator decides in the first step
         if self.render_mode == "human":
             self.render()
@@ -318,6 +327,8 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
                 action = actions.get(agent)
                 if action is not None:
                     read(action)
+            if self._console is not None:
+                self._console.before_step()
             self.simulator.step()
         except ActionError:
             nans = [agent for agent, array in self._held.items() if np.isnan(array).any()]
@@ -326,6 +337,14 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             if nans:
                 raise ActionError(f"{nans[0]}: the action has NaN; allowed: numbers, clipped to [-1, 1]") from None
             raise
+        self._before.append(held)
+        if self._console is not None:
+            self._note_calls(self._console)
+
+    def _note_calls(self, console: Console) -> None:
+        calls = console.collect()
+        if calls is not None:
+            self._called[len(self._before)] = calls
 
     def _settle_absence(self, rewards: dict[str, float], is_over: bool) -> tuple[str, ...]:
         """Moves the coordinator's reward to the frame in which it is back. Returns the agents of this frame."""
@@ -349,6 +368,50 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             if agent in infos:
                 infos[agent]["action_mask"] = mask()
         return infos
+
+    # ------------------------------------------------------------------ by hand, and afterwards
+    @property
+    def console(self) -> Console:
+        """The SIEM, EDR and SOAR as a Python API, see `soc_env.soc.console`.
+
+        Raises:
+            ConfigError: `paper-v0` has none.
+        """
+        if self._console is None:
+            self._console = Console(self._soc_simulator("console"), play=self.step)
+        return self._console
+
+    def trace(self) -> Trace:
+        """The episode so far as plain data: actions, events, losses, outcomes; see `soc_env.soc.trace`.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+            ConfigError: `paper-v0` has none.
+            TraceError: Something else than `step` and the console changed the episode.
+        """
+        self._check_started("trace")
+        sim = self._soc_simulator("trace")
+        rows = [*self._before[1:], [remember() for remember in self._remember]][: len(self._before)]
+        script = [
+            Played(
+                {
+                    agent: np.frombuffer(data, array.dtype).reshape(array.shape if agent != TRIAGE else ())
+                    for (agent, array), data in zip(self._held.items(), row, strict=True)
+                },
+                self._called.get(minute),
+            )
+            for minute, row in enumerate(rows, 1)
+        ]
+        return trace_of(sim, script, self.layout.options)
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every tool call of the episode so far with its outcome, see `Trace.audit`; raises as `trace`."""
+        return self.trace().audit()
+
+    def _soc_simulator(self, what: str) -> SOCSimulator:
+        if not isinstance(self.simulator, SOCSimulator):
+            raise ConfigError(f"{what} needs a scenario of the soc-v1 family; this is {self.scenario.name}")
+        return self.simulator
 
     # ------------------------------------------------------------------ reading
     def features(self, agent: str) -> list[str]:
@@ -431,7 +494,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         masks = {agent: layout.masker(agent, own_masks.get(agent)) for agent in AGENTS if layout.is_discrete(agent)}
         self._info_masks = list(masks.items()) if layout.masks == "info" else []
         self._viewers = {agent: layout.viewer(agent, sim.observations[agent][0], masks.get(agent)) for agent in AGENTS}
-        self._canvas = None
+        self._canvas = self._console = None
 
     def _triage_mask(self) -> np.ndarray:
         return self.simulator.action_masks()[TRIAGE][0]
@@ -459,7 +522,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         bound = {
             "_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_enrich", "_idle", "_remember",
-            "_readers", "_readers_between_decisions", "_info_masks", "_viewers", "_canvas",
+            "_readers", "_readers_between_decisions", "_info_masks", "_viewers", "_canvas", "_console",
         }  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 

@@ -167,7 +167,9 @@ class SOCSimulator(Simulator):
     # ------------------------------------------------------------------ calls instead of action vectors
     def decode(self) -> None:
         """Turns the present actions into calls without playing them, see `calls`; `step` would carry out these."""
+        next_hosts = self._envs["blind_next"].copy()  # of blind isolation: goes on only when the calls are carried out
         kernels.run(*self._arguments, 0, self.num_envs, kernels.DECODE_ONLY, False)
+        self._envs["blind_next"] = next_hosts
 
     def set_calls(self, calls: list[tuple[str, int, float, float]], index: int = 0) -> None:
         """The next step of env `index` carries out these calls instead of decoding hunter, triage and response actions.
