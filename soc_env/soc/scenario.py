@@ -104,6 +104,7 @@ class SOCScenario(Scenario):
     reset_loss: float = _setting(0.3, 0.0, 1e3, "loss a minute of a credential reset")
     analyst_loss: float = _setting(0.01, 0.0, 1e3, "loss of an analyst minute")
     false_verdict_loss: float = _setting(0.1, 0.0, 1e3, "loss of an incident opened on benign activity")
+    interruption: float = _setting(1.0, 0.0, 1e3, "factor on the work that response actions interrupt (the tools' own)")
 
     def __post_init__(self) -> None:
         super().__post_init__()

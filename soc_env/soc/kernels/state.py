@@ -374,7 +374,8 @@ def make_world(scenario: SOCScenario, families: tuple[Family, ...]) -> np.ndarra
             world["phase_factor"][0, k, zone] = factor
     for k, tool in enumerate(TOOLS):
         minutes, failure = (0, 0.0) if scenario.instant_actions else (tool.minutes, tool.failure)
-        world["tools"][0, k] = (minutes, tool.analyst_minutes, tool.disruption, failure, tool.risk_class == "high")
+        disruption = scenario.interruption * tool.disruption
+        world["tools"][0, k] = (minutes, tool.analyst_minutes, disruption, failure, tool.risk_class == "high")
     world["num_families"] = len(families)
     for name, values in family_tables(families).items():
         world["families"][name][0, : len(families)] = values
