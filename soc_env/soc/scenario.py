@@ -1,7 +1,7 @@
 """Scenarios of the `soc-v1` family: every number with its unit, range and source.
 
-Sources say "assumption" where there is none better; SOC practice is quoted as ranges (alert loads, false-positive shares,
-times to reimage) that differ from one operator to the next, so all of it can be overridden.
+Sources say "assumption" where there is none better; SOC practice is quoted as ranges (alert loads, false-positive
+shares, times to reimage) that differ from one operator to the next, so all of it can be overridden.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class SOCScenario(Scenario):
     phase_zones: tuple[int, ...] = _setting(
         (-1, 3, 4), -1, 15, "zone that each mission phase stresses, -1 for none; phases share the episode equally"
     )
+    undefended_zones: tuple[int, ...] = ()  # zones without sensors and out of the tools' reach
     # ---- telemetry and alerts
-    events_per_host_hour: float = _setting(50.0, 0.0, 1e4, "raw events per host and hour (10,000 an hour at 200)", DESIGN)
+    events_per_host_hour: float = _setting(50.0, 0.0, 1e4, "raw events per host and hour: 10,000 at 200", DESIGN)
     benign_alerts_per_hour: float = _setting(48.0, 0.0, 1e5, "alerts that benign activity causes at 200 hosts")
     alert_scaling: float = _setting(0.5, 0.0, 1.0, "exponent of alerts with hosts: larger sites tune their rules more")
     noisy_hosts: float = _setting(0.04, 0.0, 1.0, "share of hosts with badly tuned rules")
@@ -117,6 +118,10 @@ class SOCScenario(Scenario):
         for name in self.families:
             if name not in known:
                 raise ScenarioError(unknown_name("families", name, known))
+        zones = self.undefended_zones
+        if not isinstance(zones, (tuple, list)) or any(z not in range(self.num_zones) for z in zones):
+            raise ScenarioError(f"undefended_zones={zones!r} must be zones from 0 to {self.num_zones - 1}")
+        object.__setattr__(self, "undefended_zones", tuple(zones))
         if self.clairvoyant_loss >= self.null_loss:
             raise ScenarioError(
                 f"clairvoyant_loss={self.clairvoyant_loss} must be below null_loss={self.null_loss}: the mission score "
@@ -144,5 +149,7 @@ SOC_SCENARIOS: dict[str, Scenario] = {
         num_zones=8,
         max_steps=500,
         phase_values=(1.0, 10.0, 10.0),
+        phase_zones=(-1, 1, 3),  # operational A, operational B (CAGE4_NOTES.md, rewards)
+        undefended_zones=(7,),  # contractor, where the intruders come from
     ),
 }

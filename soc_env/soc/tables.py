@@ -1,7 +1,7 @@
 """The tables of the `soc-v1` family: tools, observation features, actions, state, reward terms, metrics.
 
-Spaces, kernel offsets, masks, documentation and tests are generated from these rows. Zone features appear once per zone,
-case features once per shown case, so the same rows serve any number of zones.
+Spaces, kernel offsets, masks, documentation and tests are generated from these rows. Zone features appear once per
+zone, case features once per shown case, so the same rows serve any number of zones.
 """
 
 from __future__ import annotations
@@ -55,21 +55,26 @@ TOOLS: tuple[Tool, ...] = (
          "closes the case as benign; the alerts of its hosts lose most of their weight"),
     Tool("correlate", SIEM, TRIAGE, "case", 0, 1.5, 0.0, 0.0, LOW, "the case is open and analysts have time",
          "merges all open cases that share a host with this one"),
-    Tool("enrich", SIEM, TRIAGE, "case", 0, 2.0, 0.0, 0.0, LOW, "the case is open, not enriched, and analysts have time",
+    Tool("enrich", SIEM, TRIAGE, "case", 0, 2.0, 0.0, 0.0, LOW,
+         "the case is open, not enriched, and analysts have time",
          "buys context: a noisy reading of whether the case is malicious"),
-    Tool("query", SIEM, TRIAGE, "case", 0, 3.0, 0.0, 0.0, LOW, "the case is enriched, not queried, and analysts have time",
+    Tool("query", SIEM, TRIAGE, "case", 0, 3.0, 0.0, 0.0, LOW,
+         "the case is enriched, not queried, and analysts have time",
          "searches the raw logs: a second, sharper reading (triage's choice 'enrich' on an enriched case)"),
     Tool("hunt", EDR, HUNTER, "zone", 0, 0.0, 0.0, 0.0, LOW, "none",
          "examines hosts of the zone, those of high risk first; finds intruders, clears suspects"),
     Tool("deep_scan", EDR, HUNTER, "zone", 0, 0.0, 0.0, 0.0, LOW, "none",
          "a hunt with scan depth above 0.5: fewer hosts, better detection, more false findings"),
-    Tool("deploy_decoy", EDR, HUNTER, "zone", 5, 1.0, 0.0, 0.0, LOW, "fewer than 2 decoys in the zone, none being deployed",
+    Tool("deploy_decoy", EDR, HUNTER, "zone", 5, 1.0, 0.0, 0.0, LOW,
+         "fewer than 2 decoys in the zone, none being deployed",
          "a host that nobody has reason to touch; intruders that move into the zone may trip it"),
     Tool("intel_sweep", EDR, HUNTER, "network", 0, 2.0, 0.0, 0.0, LOW, "15 minutes since the last one",
          "looks for known indicators everywhere; indicators become known through forensics"),
-    Tool("collect_forensics", EDR, HUNTER, "host", 0, 2.0, 0.0, 0.1, LOW, "a finding stands on the host, not yet collected",
+    Tool("collect_forensics", EDR, HUNTER, "host", 0, 2.0, 0.0, 0.1, LOW,
+         "a finding stands on the host, not yet collected",
          "makes the intruder's indicators known, if there is one"),
-    Tool("isolate", SOAR, ORCHESTRATOR, "host", 1, 0.0, 0.1, 0.02, HIGH, "the executor is free, the host is not isolated",
+    Tool("isolate", SOAR, ORCHESTRATOR, "host", 1, 0.0, 0.1, 0.02, HIGH,
+         "the executor is free, the host is not isolated",
          "cuts the host off: nothing moves in or out, and its service and users are cut off too"),
     Tool("release", SOAR, ORCHESTRATOR, "host", 1, 0.0, 0.0, 0.0, LOW, "the executor is free, the host is isolated",
          "puts the host back on the network"),
@@ -171,7 +176,7 @@ CLOCK_FEATURES: tuple[Feature, ...] = (
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of an agent's observation lie: `num_zones` zone tokens, `num_cases` case tokens, directive, clock.
+    """Where the tokens of an agent's observation lie: zone tokens, case tokens, the directive, the clock.
 
     A token is a run of features of one kind; the flat observation is their concatenation in this order.
     """
@@ -252,7 +257,8 @@ def state_features(num_zones: int) -> tuple[Feature, ...]:
     rows = list(features(TRIAGE, num_zones))
     for z in range(num_zones):
         rows += _renamed(f"truth_zone{z}", ZONE_TRUTH)
-    rows += [_share(f"truth_case{k}_is_true", "1 if an intruder caused it", TRUTH) for k in range(NUM_SHOWN_CASES[TRIAGE])]
+    for k in range(NUM_SHOWN_CASES[TRIAGE]):
+        rows.append(_share(f"truth_case{k}_is_true", "1 if an intruder caused it", TRUTH))
     for c in range(MAX_CAMPAIGNS):
         rows += _renamed(f"truth_campaign{c}", CAMPAIGN_TRUTH)
     return tuple(rows)
@@ -279,8 +285,8 @@ def actions(agent: str, num_zones: int) -> tuple[Action, ...]:
                 Action(
                     f"contain_{z}",
                     SOAR,
-                    "level above 0.75: isolates the most suspect host of the zone that is not (above 0.98 any host where "
-                    "none is suspect); below 0.25: releases the least suspect isolated one",
+                    "level above 0.75: isolates the most suspect host of the zone that is not (above 0.98 any host "
+                    "where none is suspect); below 0.25: releases the least suspect isolated one",
                 )
                 for z in zones
             ),
@@ -299,7 +305,11 @@ def actions(agent: str, num_zones: int) -> tuple[Action, ...]:
         *(Action(f"priority_{z}", "directive", f"ranks cases and weighs hunting effort of zone {z}") for z in zones),
         Action("hunt_posture", "directive", "analysts' share for hunting: 0.5 + 0.25 x"),
         Action("triage_posture", "directive", "rank below which new cases close by themselves: auto_close (1 + x)"),
-        Action("response_posture", "directive", "risk score from which high-risk actions are approved at once: approval_risk (1 - 0.3 x)"),
+        Action(
+            "response_posture",
+            "directive",
+            "risk score from which high-risk actions are approved at once: approval_risk (1 - 0.3 x)",
+        ),
     )
 
 

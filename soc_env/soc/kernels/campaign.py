@@ -17,6 +17,7 @@ from .hosts import (
     compromise,
     find,
     is_live,
+    is_quiet,
     log,
     set_encrypted,
     track,
@@ -60,7 +61,7 @@ def advance_campaigns(world, net, assets, env, hosts, slots, logs, key):
             if is_arriving(world, env, key, c):
                 start(world, env, logs, campaign, key, c)
             continue
-        if campaign["start"] >= 0 and campaign["num_live"] == 0 and campaign["num_owned"] == 0:
+        if campaign["plan"] > 0 and campaign["num_owned"] == 0:
             come_back(world, net, assets, env, hosts, slots, logs, campaign, key, c)
             continue
         if campaign["has_hosts_lost"] != 0:
@@ -78,12 +79,12 @@ def advance_campaigns(world, net, assets, env, hosts, slots, logs, key):
 
 
 @kernel
-def count_hosts(env, hosts):
+def count_hosts(world, env, hosts):
     """Hosts of every campaign: in reach, owned at all, and those where only its persistence is left."""
     clear_host_counts(env)
     for place in range(env["num_tracked"]):
         if hosts[place]["campaign"] >= 0:
-            count_host(env, hosts[place])
+            count_host(world, env, hosts[place])
 
 
 @kernel
@@ -92,12 +93,13 @@ def clear_host_counts(env):
     for c in range(env["campaigns"].shape[0]):
         campaign = env["campaigns"][c]
         campaign["num_live"] = 0
+        campaign["num_defended"] = 0
         campaign["num_owned"] = 0
         campaign["num_latent"] = 0
 
 
 @kernel
-def count_host(env, record):
+def count_host(world, env, record):
     """Adds a host to its campaign's count."""
     campaign = env["campaigns"][record["campaign"]]
     if record["level"] == 0:
@@ -106,6 +108,7 @@ def count_host(env, record):
     campaign["num_owned"] += 1
     if is_live(record):
         campaign["num_live"] += 1
+        campaign["num_defended"] += world["is_defended"][record["zone"]]
 
 
 @kernel
@@ -115,8 +118,8 @@ def keep_times(env):
         campaign = env["campaigns"][c]
         if campaign["start"] < 0 or campaign["state"] == NONE:
             continue
-        campaign["is_contained"] = 1 if campaign["num_live"] == 0 else 0
-        if campaign["num_live"] == 0 and campaign["contained"] < 0:
+        campaign["is_contained"] = 1 if campaign["num_defended"] == 0 else 0
+        if campaign["is_contained"] != 0 and campaign["contained"] < 0:
             campaign["contained"] = env["step"]
         if campaign["state"] == OVER and campaign["eradicated"] < 0:
             campaign["eradicated"] = env["step"]
@@ -167,6 +170,12 @@ def start(world, env, logs, campaign, key, c):
 
 
 @kernel
+def elapsed(minute, begin, now):
+    """Minutes from `begin` to an event, or to now while there was none; 0 for what came before."""
+    return max(0, (minute if minute >= 0 else now) - begin)
+
+
+@kernel
 def bury(env, campaign):
     """Adds a finished campaign to the sums over past ones: number, detected, contained, eradicated, and four times."""
     if campaign["start"] < 0:
@@ -176,10 +185,10 @@ def bury(env, campaign):
     past[1] += 1.0 if campaign["detected"] >= 0 else 0.0
     past[2] += campaign["is_contained"]
     past[3] += 1.0
-    past[4] += (campaign["detected"] if campaign["detected"] >= 0 else now) - begin
-    past[5] += (campaign["acknowledged"] if campaign["acknowledged"] >= 0 else now) - begin
-    past[6] += (campaign["contained"] if campaign["contained"] >= 0 else now) - begin
-    past[7] += (campaign["eradicated"] if campaign["eradicated"] >= 0 else now) - begin
+    past[4] += elapsed(campaign["detected"], begin, now)
+    past[5] += elapsed(campaign["acknowledged"], begin, now)
+    past[6] += elapsed(campaign["contained"], begin, now)
+    past[7] += elapsed(campaign["eradicated"], begin, now)
     campaign["start"] = NEVER
     campaign["state"] = NONE
 
@@ -200,11 +209,10 @@ def come_back(world, net, assets, env, hosts, slots, logs, campaign, key, c):
         return
     for place in range(env["num_tracked"]):
         record = hosts[place]
-        if record["campaign"] == c and record["is_persistent"] != 0:
-            if record["is_isolated"] == 0 and record["is_offline"] == 0:
-                compromise(env, logs, record, c, USER)
-                resume(env, logs, campaign, c)
-                return
+        if record["campaign"] == c and record["is_persistent"] != 0 and is_quiet(record):
+            compromise(env, logs, record, c, USER)
+            resume(env, logs, campaign, c)
+            return
     if campaign["has_credentials"] != 0 and passes_perimeter(world, env, key, 8 * c + 1):
         host = entry_host(world, net, assets, env, hosts, slots, key, c, family)
         if host >= 0:
@@ -306,17 +314,18 @@ def finish_attempt(world, net, assets, env, hosts, slots, logs, campaign, key, c
             target = entry_host(world, net, assets, env, hosts, slots, key, c, family)
         if target < 0:
             return
-    elif tactic == LATERAL or tactic == DISCOVERY:
+    elif tactic in (LATERAL, DISCOVERY):
         target = lateral_host(net, assets, env, hosts, slots, key, c, family, via)
         if target < 0:
             advance_plan(world, env, logs, family, campaign, key, c)
             return
-    if tactic == LATERAL or tactic == DISCOVERY:
-        if trips_decoy(world, net, assets, env, key, c, rule, via, target):
-            return
-    env["attack_events"][zone_of(net, assets, target)] += row["events"]
+    if tactic in (LATERAL, DISCOVERY) and trips_decoy(world, net, assets, env, key, c, rule, via, target):
+        return
+    zone = zone_of(net, assets, target)
+    env["attack_events"][zone] += row["events"] * world["is_defended"][zone]
     is_success = uniform(key, OUTCOME, 8 * c) < chance_of(assets, campaign, row, tactic, target)
-    be_seen(world, env, campaign, key, c, rule, row, target, via if row["channel"] == NETWORK_CHANNEL else -1)
+    source = via if row["channel"] == NETWORK_CHANNEL else -1
+    be_seen(world, env, campaign, key, c, rule, row, zone, target, source)
     if is_success:
         take_effect(world, net, assets, env, hosts, slots, logs, family, campaign, key, c, row, tactic, target)
 
@@ -325,7 +334,7 @@ def finish_attempt(world, net, assets, env, hosts, slots, logs, campaign, key, c
 def chance_of(assets, campaign, row, tactic, target):
     """Success of an attempt: the technique's own, for a new host times what its vulnerability makes of it."""
     chance = row["success"]
-    if tactic == INITIAL_ACCESS or tactic == LATERAL:
+    if tactic in (INITIAL_ACCESS, LATERAL):
         chance *= 0.5 + np.float64(assets[target]["vulnerability"])
         if tactic == LATERAL and campaign["has_credentials"] != 0:
             chance *= CREDENTIAL_HELP
@@ -333,9 +342,9 @@ def chance_of(assets, campaign, row, tactic, target):
 
 
 @kernel
-def be_seen(world, env, campaign, key, c, rule, row, target, source):
+def be_seen(world, env, campaign, key, c, rule, row, zone, target, source):
     """A sensor in reach may raise the rule's alert."""
-    if row["channel"] == SILENT:
+    if row["channel"] == SILENT or world["is_defended"][zone] == 0:
         return
     chance = row["detection"] * world["sensor_coverage"] * (1.0 - campaign["stealth"])
     if uniform(key, SIGHT, c) >= chance:
@@ -388,7 +397,7 @@ def is_open(hosts, slots, host):
     if place < 0:
         return True
     record = hosts[place]
-    return record["level"] == 0 and record["is_isolated"] == 0 and record["is_offline"] == 0
+    return record["level"] == 0 and is_quiet(record)
 
 
 @kernel
@@ -426,12 +435,12 @@ def lateral_host(net, assets, env, hosts, slots, key, c, family, via):
 @kernel
 def take_effect(world, net, assets, env, hosts, slots, logs, family, campaign, key, c, row, tactic, target):
     """What a successful technique does."""
-    if tactic == INITIAL_ACCESS or tactic == LATERAL:
+    if tactic in (INITIAL_ACCESS, LATERAL):
         place = track(net, assets, env, hosts, slots, target)
         if place < 0:
             return
         compromise(env, logs, hosts[place], c, USER)
-        if campaign["start"] < 0:
+        if campaign["start"] < 0 and world["is_defended"][hosts[place]["zone"]] != 0:
             campaign["start"] = env["step"]
     elif tactic == PERSISTENCE:
         hosts[find(slots, target)]["is_persistent"] = 1

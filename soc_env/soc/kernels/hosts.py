@@ -103,9 +103,15 @@ def forget_all(env, hosts, slots):
 
 
 @kernel
+def is_quiet(record):
+    """Whether response leaves the host alone: it is up and on the network."""
+    return record["is_isolated"] == 0 and record["is_offline"] == 0
+
+
+@kernel
 def is_live(record):
     """Whether an intruder can use the host now."""
-    return record["level"] > 0 and record["is_isolated"] == 0 and record["is_offline"] == 0
+    return record["level"] > 0 and is_quiet(record)
 
 
 @kernel

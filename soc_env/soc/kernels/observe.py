@@ -20,7 +20,7 @@ from ..tables import (
     ZONE_TRUTH,
 )
 from .campaign import ACTIVE, zone_factor
-from .hosts import find, is_live
+from .hosts import find
 from .tools import MAX_ANALYST_TIME, num_decoys, shares_host
 
 ZONE_SIZE, CASE_SIZE, CLOCK_SIZE = len(ZONE_FEATURES), len(CASE_FEATURES), len(CLOCK_FEATURES)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ...jit import kernel
-from .campaign import NONE, clear_host_counts, count_host, keep_times, zone_factor
+from .campaign import NONE, clear_host_counts, count_host, elapsed, keep_times, zone_factor
 from .hosts import is_live
 from .state import (
-    N_ACTIONS,
     N_ACTION_FPR,
+    N_ACTIONS,
     N_CAMPAIGNS,
     N_COMPROMISED,
     N_CONTAINED,
@@ -43,7 +43,7 @@ def count_losses(world, net, assets, env, hosts):
         record = hosts[place]
         if record["campaign"] < 0:
             continue
-        count_host(env, record)
+        count_host(world, env, record)
         if is_live(record):
             rate = world["admin_damage"] if record["level"] == ADMIN else world["user_damage"]
             env["damage_now"] += rate * assets[record["host"]]["value"] * zone_factor(world, net, env, record["zone"])
@@ -128,11 +128,11 @@ def write_metrics(world, env, row):
         detected += 1.0 if campaign["detected"] >= 0 else 0.0
         contained += campaign["is_contained"]
         eradicated += 1.0 if campaign["eradicated"] >= 0 else 0.0
-        to_detect += (campaign["detected"] if campaign["detected"] >= 0 else now) - begin
-        to_acknowledge += (campaign["acknowledged"] if campaign["acknowledged"] >= 0 else now) - begin
-        to_contain += (campaign["contained"] if campaign["contained"] >= 0 else now) - begin
-        to_eradicate += (campaign["eradicated"] if campaign["eradicated"] >= 0 else now) - begin
-        compromised += campaign["num_live"]
+        to_detect += elapsed(campaign["detected"], begin, now)
+        to_acknowledge += elapsed(campaign["acknowledged"], begin, now)
+        to_contain += elapsed(campaign["contained"], begin, now)
+        to_eradicate += elapsed(campaign["eradicated"], begin, now)
+        compromised += campaign["num_defended"]
     for k in range(counts.shape[0]):
         row[k] = counts[k]
     row[N_REWARD] = env["reward"]

@@ -71,6 +71,8 @@ def poisson(mean, limit, key, stream, normal):
 def count_events(world, net, env, key):
     """Raw events of the minute, and how unusual they are in each zone."""
     for z in range(world["num_zones"]):
+        if world["is_defended"][z] == 0:
+            continue
         mean = net["event_mean"][z]
         noise = 0.2 * net["event_scale"][z] * world["normal"][bits(key, EVENTS, z) & TABLE_BITS]
         count = max(0.0, math.floor(mean + noise + env["attack_events"][z] + 0.5))
@@ -96,6 +98,8 @@ def raise_benign_alerts(world, net, assets, env, hosts, slots, logs, key):
             host = noisy_host(net, env, below(key, BENIGN, first + 2, net["num_noisy"]))
         else:
             host = below(key, BENIGN, first + 3, net["num_hosts"])
+        if world["is_defended"][zone_of(net, assets, host)] == 0:
+            continue
         source = -1
         row = world["rules"][rule]
         if row["channel"] == NETWORK_CHANNEL:
@@ -192,19 +196,11 @@ def case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, se
     for k in range(env["num_cases"]):
         case = env["cases"][k]
         is_same_kind = (world["rules"][case["rule"]]["channel"] == NETWORK_CHANNEL) == (channel == NETWORK_CHANNEL)
-        if case["host"] == host and is_same_kind and env["step"] - case["opened"] <= ATTACH_MINUTES:
-            if case["source"] < 0 or case["source"] == source or source < 0:
-                case["num_alerts"] += 1
-                if severity > case["severity"]:
-                    case["severity"] = severity
-                    case["rule"] = rule
-                case["confidence"] = 1.0 - (1.0 - case["confidence"]) * (1.0 - 0.5 * confidence)
-                if case["source"] < 0:
-                    case["source"] = source
-                if campaign >= 0:
-                    case["is_true"] = 1
-                    case["campaign"] = campaign
-                return
+        is_same_source = case["source"] < 0 or source < 0 or case["source"] == source
+        is_recent = env["step"] - case["opened"] <= ATTACH_MINUTES
+        if case["host"] == host and is_same_kind and is_same_source and is_recent:
+            attach(case, rule, source, severity, confidence, campaign)
+            return
     zone = zone_of(net, assets, host)
     rank = case_rank(world, env, hosts, slots, host, source, zone, severity, confidence, 0)
     if rank < world["auto_close"] * (1.0 + env["directive"][world["num_zones"] + 1]):
@@ -239,6 +235,21 @@ def case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, se
     case["campaign"] = campaign
     env["counts"][N_CASES] += 1.0
     log(env, logs, LOG_CASE, case["id"], rule, host, case["is_true"], severity, confidence)
+
+
+@kernel
+def attach(case, rule, source, severity, confidence, campaign):
+    """An alert joins an open case."""
+    case["num_alerts"] += 1
+    if severity > case["severity"]:
+        case["severity"] = severity
+        case["rule"] = rule
+    case["confidence"] = 1.0 - (1.0 - case["confidence"]) * (1.0 - 0.5 * confidence)
+    if case["source"] < 0:
+        case["source"] = source
+    if campaign >= 0:
+        case["is_true"] = 1
+        case["campaign"] = campaign
 
 
 @kernel

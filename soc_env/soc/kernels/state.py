@@ -1,12 +1,12 @@
 """What a `soc-v1` simulator remembers.
 
-Per env one `EPISODE` and a list of `HOST` records; shared by all envs one `WORLD`, a `NETWORK` per generated network and
-an `ASSET` per host of it. Only hosts that something happened to have a record (`slots` says where), so work and memory
-grow with them and not with the network. All integers are i8 and all reals f8, so that compiled and interpreted
-arithmetic are the same to the bit.
+Per env one `EPISODE` and a list of `HOST` records; shared by all envs one `WORLD`, a `NETWORK` per generated network
+and an `ASSET` per host of it. Only hosts that something happened to have a record (`slots` says where), so work and
+memory grow with them and not with the network. Integers are i8 (i4 in HOST) and reals f8, so that compiled and
+interpreted arithmetic are the same to the bit.
 
-Fields are grouped by who may know them: nothing under "truth" may be read by `observe.py`'s observations or by
-`decode` (tests/test_soc_checklist.py flips all of them).
+Fields are grouped by who may know them: nothing under "truth" may be read by `observe.py`'s observations or by `decode`
+(tests/test_soc_checklist.py flips all of them).
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ CAMPAIGN = np.dtype(
         ("has_hosts_lost", "i8"),  # since its last move: it reacts
         ("is_known", "i8"),  # its indicators are (the one thing here that the SOC knows, as a number of intruders)
         ("num_live", "i8"),
+        ("num_defended", "i8"),  # of them, in zones that the SOC defends
         ("num_owned", "i8"),
         ("num_latent", "i8"),
         ("goal_minutes", "i8"),
@@ -338,6 +339,7 @@ WORLD = np.dtype(
         ("finding_decay", "f8"),
         ("num_phases", "i8"),
         ("phase_factor", "f8", (MAX_PHASES, MAX_ZONES)),
+        ("is_defended", "i8", PER_ZONE),
         ("tools", TOOL, (len(TOOLS),)),
         ("num_families", "i8"),
         ("families", FAMILY, (len(FAMILIES),)),
@@ -369,6 +371,8 @@ def make_world(scenario: SOCScenario, families: tuple[Family, ...]) -> np.ndarra
     world["finding_decay"] = decay(scenario.finding_half_life)
     world["num_phases"] = len(scenario.phase_values)
     world["phase_factor"] = 1.0
+    world["is_defended"] = 1
+    world["is_defended"][0, list(scenario.undefended_zones)] = 0
     for k, (factor, zone) in enumerate(zip(scenario.phase_values, scenario.phase_zones, strict=True)):
         if 0 <= zone < scenario.num_zones:
             world["phase_factor"][0, k, zone] = factor

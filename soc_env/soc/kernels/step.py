@@ -40,7 +40,7 @@ def play_step(
     finish_jobs(world, assets, env, hosts, slots, logs, key)
     carry_out(world, net, assets, env, hosts, slots, logs, key)
     if world["attacker_first"] == 0:
-        count_hosts(env, hosts)
+        count_hosts(world, env, hosts)
         advance_campaigns(world, net, assets, env, hosts, slots, logs, key)
     count_losses(world, net, assets, env, hosts)
     count_events(world, net, env, key)

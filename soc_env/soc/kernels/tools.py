@@ -53,7 +53,6 @@ from .hosts import (
     clear_suspicion,
     credit_response,
     find,
-    is_live,
     log,
     notice_detection,
     set_encrypted,
@@ -146,6 +145,8 @@ def decode_hunter(world, env, hosts, action):
     """Hunts, decoys, sweeps; forensics on a fresh finding in a zone that is scanned deeply."""
     zones = world["num_zones"]
     for z in range(zones):
+        if world["is_defended"][z] == 0:
+            continue
         effort, depth = level(action[z]), level(action[zones + z])
         if effort > NO_EFFORT:
             add_call(env, DEEP_SCAN if depth > DEEP else HUNT, z, effort, depth)
@@ -165,9 +166,9 @@ def uncollected(env, hosts, z):
     best = -1
     for place in range(env["num_tracked"]):
         record = hosts[place]
-        if record["zone"] == z and stands(record["finding"]) and record["is_collected"] == 0:
-            if best < 0 or record["host"] < best:
-                best = record["host"]
+        is_due = record["zone"] == z and stands(record["finding"]) and record["is_collected"] == 0
+        if is_due and (best < 0 or record["host"] < best):
+            best = record["host"]
     return best
 
 
@@ -190,7 +191,7 @@ def decode_response(world, net, env, hosts, slots, action):
     """
     zones = world["num_zones"]
     for z in range(zones):
-        if env["job_tool"][z] >= 0:
+        if env["job_tool"][z] >= 0 or world["is_defended"][z] == 0:
             continue
         contain, remediate = level(action[z]), level(action[zones + z])
         if contain > ISOLATE_ABOVE and call_isolation(net, env, hosts, slots, z, contain > BLIND_ABOVE):
@@ -251,7 +252,9 @@ def carry_out(world, net, assets, env, hosts, slots, logs, key):
         tool = call["tool"]
         if tool <= QUERY:
             call["outcome"] = work_case(world, net, assets, env, hosts, slots, logs, key, tool, call["target"])
-        elif tool == HUNT or tool == DEEP_SCAN:
+        elif (tool in (HUNT, DEEP_SCAN)) and world["is_defended"][call["target"]] == 0:
+            call["outcome"] = REFUSED
+        elif tool in (HUNT, DEEP_SCAN):
             effort += call["level"] * hunt_weight(env, call["target"])
             call["outcome"] = DONE
         elif tool == DEPLOY_DECOY:
@@ -270,7 +273,7 @@ def carry_out(world, net, assets, env, hosts, slots, logs, key):
             env["looks"][z] = 0.0
         for k in range(env["num_calls"]):
             call = env["calls"][k]
-            if call["tool"] == HUNT or call["tool"] == DEEP_SCAN:
+            if (call["tool"] == HUNT or call["tool"] == DEEP_SCAN) and call["outcome"] == DONE:
                 z, depth = call["target"], call["depth"]
                 portion = call["level"] * hunt_weight(env, z) / max(1.0, effort)
                 env["looks"][z] = net["hunt_capacity"] * 2.0 * share * portion * (1.0 - 0.7 * depth)
@@ -516,6 +519,8 @@ def find_something(env, logs, record, weight, is_true):
 @kernel
 def deploy_decoy(world, env, z):
     """A decoy is set up; it stands after the tool's minutes."""
+    if world["is_defended"][z] == 0:
+        return REFUSED
     for k in range(MAX_DECOYS):
         if env["decoy_ready"][z, k] < 0:
             env["decoy_ready"][z, k] = env["step"] + world["tools"][DEPLOY_DECOY]["minutes"]
@@ -564,6 +569,8 @@ def collect(world, env, hosts, slots, key, host):
 def start_job(world, net, assets, env, hosts, slots, logs, key, tool, host):
     """Puts the zone's executor to work on a host."""
     z = zone_of(net, assets, host)
+    if world["is_defended"][z] == 0:
+        return REFUSED
     if env["job_tool"][z] >= 0:
         return BUSY
     place = find(slots, host)
