@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import networkx as nx
@@ -79,6 +80,13 @@ class PaperSimulator(Simulator):
         mask = np.ones((self.num_envs, self.num_choices), np.int8)
         mask[self.observations[TRIAGE][:, QUEUE] <= 0, :ENRICH] = 0
         return {TRIAGE: mask}
+
+    def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:
+        """As `Simulator.mask_reader`."""
+        every = np.ones(self.num_choices, np.int8)
+        only_enrich = np.eye(self.num_choices, dtype=np.int8)[ENRICH]
+        see = self.observations[TRIAGE][index].item
+        return lambda: every if see(QUEUE) > 0 else only_enrich
 
     def alerts(self, index: int = 0) -> np.ndarray:
         """(queue length,) structured, oldest first: severity, confidence, noise, step, segment, is_true. A copy."""

@@ -147,7 +147,7 @@ seeded draws its seed from the operating system. `max_cycles` may be assigned an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -490,20 +490,18 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._remember = [array.tobytes for array in self._held.values()]
         self._readers = [(agent, layout.reader(agent, self._held[agent])) for agent in AGENTS]
         self._readers_between_decisions = [pair for pair in self._readers if pair[0] != COORDINATOR]
-        own_masks = {TRIAGE: self._triage_mask, COORDINATOR: self._coordinator_mask}
+        own_masks = {TRIAGE: sim.mask_reader(), COORDINATOR: self._coordinator_reader()}
         masks = {agent: layout.masker(agent, own_masks.get(agent)) for agent in AGENTS if layout.is_discrete(agent)}
         self._info_masks = list(masks.items()) if layout.masks == "info" else []
         self._viewers = {agent: layout.viewer(agent, sim.observations[agent][0], masks.get(agent)) for agent in AGENTS}
         self._canvas = self._console = None
 
-    def _triage_mask(self) -> np.ndarray:
-        return self.simulator.action_masks()[TRIAGE][0]
-
-    def _coordinator_mask(self) -> np.ndarray:
-        """All choices when it decides, else only the first, which is ignored."""
-        mask = np.full(self.layout.own_size(COORDINATOR), self._decides(0), np.int8)
-        mask[0] = 1
-        return mask
+    def _coordinator_reader(self) -> Callable[[], np.ndarray]:
+        """A function that returns its mask: all choices when it decides, else only the first, which is ignored."""
+        every = np.ones(self.layout.own_size(COORDINATOR), np.int8)
+        first = (np.arange(every.size) == 0).astype(np.int8)
+        decides = self._decides
+        return lambda: every if decides(0) else first
 
     def _make_simulator(self, scenario: str | Scenario, **overrides: Any) -> Simulator:
         return Simulator(scenario, seed=self._first_seed, autoreset=False, **overrides)

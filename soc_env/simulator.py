@@ -151,6 +151,10 @@ class Simulator:
         """
         raise NotImplementedError
 
+    def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:
+        """A function that returns `action_masks` of triage in env `index`, (choices,), faster; do not write into it."""
+        raise NotImplementedError
+
     @property
     def episodes(self) -> np.ndarray:
         """(num_envs,) int64: the place of each env's episode in the stream of its seed, from 0; -1 before `reset`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import networkx as nx
@@ -48,8 +49,8 @@ def scenario_networks(scenario: SOCScenario) -> tuple[Network, ...]:
 class SOCSimulator(Simulator):
     """`Simulator` of `soc-v1` and `soc-cage4-v0`.
 
-    Adds `networks`, `campaigns`, `cases`, `calls`, `decode`, `set_calls`, `log` and `action_masks`. Episodes always last
-    `max_steps` minutes: `terminated` stays False.
+    Adds `networks`, `campaigns`, `cases`, `calls`, `decode`, `set_calls`, `log` and `action_masks`. Episodes always
+    last `max_steps` minutes: `terminated` stays False.
     """
 
     kernels = kernels
@@ -132,7 +133,7 @@ class SOCSimulator(Simulator):
         return cases[np.argsort(-cases["rank"], kind="stable")]
 
     def campaigns(self, index: int = 0) -> list[dict[str, Any]]:
-        """The intruders of an env in plain Python values: family, state, plan step, tactic, hosts, times (the truth)."""
+        """The intruders of an env in plain values: family, state, plan step, tactic, hosts, times (the truth)."""
         env, found = self._envs[index], []
         for row in env["campaigns"][: self.scenario.max_campaigns]:
             if row["state"] == 0:
@@ -164,6 +165,21 @@ class SOCSimulator(Simulator):
         mask[:, ENRICH_CHOICE] = ~can | (seen[:, reads] < 1)
         return {TRIAGE: mask}
 
+    def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:
+        """As `Simulator.mask_reader`."""
+        every = np.ones(self.num_choices, np.int8)
+        only_enrich = np.eye(self.num_choices, dtype=np.int8)[ENRICH_CHOICE]
+        all_but_enrich = every - only_enrich
+        see = self.observations[TRIAGE][index].item
+        has_case, reads, minutes = self._mask_columns
+
+        def read() -> np.ndarray:
+            if see(has_case) <= 0 or see(minutes) <= 0:
+                return only_enrich
+            return every if see(reads) < 1 else all_but_enrich
+
+        return read
+
     # ------------------------------------------------------------------ calls instead of action vectors
     def decode(self) -> None:
         """Turns the present actions into calls without playing them, see `calls`; `step` would carry out these."""
@@ -175,7 +191,7 @@ class SOCSimulator(Simulator):
         """The next step of env `index` carries out these calls instead of decoding hunter, triage and response actions.
 
         Args:
-            calls: (tool, target, level, depth); see `tools.TOOLS` for targets; level and depth in [0, 1] matter for hunts.
+            calls: (tool, target, level, depth); `TOOLS` has the targets; level and depth in [0, 1] are for hunts.
             index: Which env.
 
         Raises:
@@ -195,9 +211,10 @@ class SOCSimulator(Simulator):
         if name not in TOOL_NAMES:
             raise ConfigError(f"tool {name!r} does not exist; allowed: {', '.join(TOOL_NAMES)}")
         tool = TOOLS[TOOL_NAMES.index(name)]
-        limits = {"zone": self.scenario.num_zones, "host": self.network_of(index).num_hosts, "case": 2**62, "network": 1}
-        if not 0 <= target < limits[tool.target]:
-            raise ConfigError(f"{name}: {tool.target} {target!r} is out of range; allowed: 0 to {limits[tool.target] - 1}")
+        num_hosts = self.network_of(index).num_hosts
+        limit = {"zone": self.scenario.num_zones, "host": num_hosts, "case": 2**62, "network": 1}[tool.target]
+        if not 0 <= target < limit:
+            raise ConfigError(f"{name}: {tool.target} {target!r} is out of range; allowed: 0 to {limit - 1}")
         for label, value in (("level", level), ("depth", depth)):
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name}: {label} is {value!r}; allowed: 0 to 1")
