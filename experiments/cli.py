@@ -74,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_table(commands)
     _add_bench(commands)
     return parser
 
@@ -254,6 +255,65 @@ def _episode_counter(num_episodes: int) -> Callable[[int], None] | None:
     return show
 
 
+# --- table
+
+
+def _add_table(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "table",
+        "compare policies on soc-v1 over network seeds and splits, with ablations; never trains",
+        f"""examples:
+  {PROG} table --json table.json --markdown table.md
+  {PROG} table --checkpoint runs/a runs/b --policies rule-soar expert --no-ablations
+  {PROG} table --calibrate --episodes 1000
+  {PROG} table --search 2000
+Intervals are over the means of the network seeds. A checkpoint's row has the name of its run folder.""",
+    )
+    parser.add_argument("--scenario", metavar="NAME", default="soc-v1", help="default: soc-v1")
+    _add_override(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--calibrate", action="store_true", help="measure null_loss and clairvoyant_loss on the test split instead"
+    )
+    what.add_argument(
+        "--search", type=_integer(1), metavar="N", help="search the best of N constant actions and refine it, instead"
+    )
+    parser.add_argument("--policies", nargs="+", metavar="NAME", help="scripted ones (default: all) or clairvoyant")
+    parser.add_argument("--checkpoint", nargs="+", type=pathlib.Path, default=[], metavar="DIR", help="rows to add")
+    parser.add_argument(
+        "--episodes", type=_integer(1), metavar="N", help="of a policy on a split, over all seeds (default: 500)"
+    )
+    parser.add_argument("--network-seeds", type=_integer(1), default=5, metavar="N", help="default and least: 5")
+    parser.add_argument("--seed", type=_integer(0), default=0, help="seed of the evaluation (default: 0)")
+    parser.add_argument("--no-ablations", dest="ablations", action="store_false", help="the table only")
+    parser.add_argument("--quick", action="store_true", help="allow fewer than 5 network seeds")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all metrics to FILE")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the tables to FILE")
+    parser.set_defaults(run=_table)
+
+
+def _table(args: argparse.Namespace) -> int:
+    from experiments.soc_table import run
+
+    run(
+        args.scenario,
+        policies=args.policies,
+        checkpoints=args.checkpoint,
+        num_seeds=args.network_seeds,
+        episodes=args.episodes,
+        seed=args.seed,
+        has_ablations=args.ablations,
+        insists=args.quick,
+        calibrates=args.calibrate,
+        search=args.search,
+        json_path=args.json,
+        markdown_path=args.markdown,
+        overrides=_parse_overrides(args.override),
+    )
+    return 0
+
+
 # --- bench
 
 
@@ -303,6 +363,10 @@ def _add_scenario(parser: argparse.ArgumentParser, default: str | None, help_def
         default=default,
         help=f"default: {help_default}",
     )
+    _add_override(parser)
+
+
+def _add_override(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--override",
         action="append",

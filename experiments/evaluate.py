@@ -472,13 +472,13 @@ def evaluate_checkpoint(
     """
     import policies
 
-    policy = policies.load_policy(_checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
+    policy = policies.load_policy(checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
     name = "HMARL (greedy)" if deterministic else "HMARL (sampled)"
     overrides = {**policy.manifest["overrides"], **arguments}
     return evaluate(policy, policy.manifest["scenario"], seed=seed, name=name, **overrides)
 
 
-def _checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     """A run folder stands for its best checkpoint, or its last one while none has been validated."""
     for name in ("best", "last"):
         if (inside := pathlib.Path(path) / "checkpoints" / name).is_dir():
