@@ -27,13 +27,10 @@ import numpy as np
 
 from ..errors import ConfigError, HMARLSOCError, unknown_name
 from ..tables import COORDINATOR
-from .attack import TECHNIQUES
-from .networks import ROLES
+from .knowledge import POSTURES, read_cases, read_hosts, read_status
 from .simulator import SOCSimulator
-from .tables import EDR, SIEM, SOAR, TOOL_NAMES, TOOLS, Tool
+from .tables import EDR, SIEM, SOAR, TOOLS, Tool
 
-NEVER = -1
-POSTURES = ("hunt_posture", "triage_posture", "response_posture")
 MAX_HUNT_DEPTH = 0.5  # scan depth from which a hunt is a deep scan
 
 
@@ -122,7 +119,7 @@ def _read_cases(self: Platform) -> list[dict[str, Any]]:
     opened and age (minutes), severity, confidence, rank, enriched (0, 1 enriched, 2 queried too), reading and
     second_reading (None until bought), is_overdue.
     """
-    return self._console._cases()
+    return read_cases(self._console.simulator, self._console.index)
 
 
 def _read_hosts(self: Platform, zone: Any = None) -> list[dict[str, Any]]:
@@ -131,7 +128,8 @@ def _read_hosts(self: Platform, zone: Any = None) -> list[dict[str, Any]]:
     Of each: host, zone and segment (names), role, value, risk, finding and verdict (weights), is_isolated, is_offline,
     last_alert and last_hunt (minutes; None if never).
     """
-    return self._console._hosts(zone)
+    wanted = None if zone is None else self._console._zone(zone)
+    return read_hosts(self._console.simulator, self._console.index, wanted)
 
 
 READERS = {"cases": _read_cases, "hosts": _read_hosts}  # methods of the SIEM that call no tool
@@ -290,100 +288,10 @@ class Console:
         """The shift at a glance, in plain values.
 
         minute, analyst_minutes (in hand), perimeter, reset_left, sweep_wait, known_intruders, service_loss, directive;
-        and zones, of each: name, value, suspects, top_risk, isolated, offline, cases, decoys, outage, job (tool, host,
-        minutes_left of the executor, or None).
+        and zones, of each: name, value, factor (on it, of the mission phase), suspects, isolated, offline, top_risk,
+        cases, decoys, outage, job (tool, host and minutes_left of the executor, or None).
         """
-        env, scenario = self._env, self.simulator.scenario
-        now, zones, net = self.minute, scenario.num_zones, self._network
-        rows = []
-        for z in range(zones):
-            job = None
-            if env["job_tool"][z] >= 0:
-                left = max(0, int(env["job_end"][z]) - now)
-                job = {"tool": TOOL_NAMES[env["job_tool"][z]], "host": int(env["job_host"][z]), "minutes_left": left}
-            counts = {name: int(env[name][z]) for name in ("suspects", "isolated", "offline")}
-            rows.append(
-                {
-                    "name": net.zone_names[z],
-                    "value": float(net.zone_value[z]),
-                    **counts,
-                    "top_risk": float(env["top_risk"][z]),
-                    "cases": int(env["zone_cases"][z]),
-                    "decoys": int((env["decoy_ready"][z] >= 0).sum()),
-                    "outage": float(env["outage"][z]),
-                    "job": job,
-                }
-            )
-        held = env["directive"][: zones + 3].tolist()
-        return {
-            "minute": now,
-            "analyst_minutes": float(env["analyst_time"]),
-            "perimeter": ("open", "block awaited", "blocked")[env["perimeter"]],
-            "reset_left": max(0, int(env["reset_end"]) - now),
-            "sweep_wait": max(0, int(env["intel_allowed"]) - now),
-            "known_intruders": int(env["num_known"]),
-            "service_loss": float(env["service_loss"]),
-            "directive": {"priority": dict(zip(net.zone_names, held, strict=False)),
-                          **dict(zip(POSTURES, held[zones:], strict=True))},
-            "zones": rows,
-        }  # fmt: skip
-
-    def _cases(self) -> list[dict[str, Any]]:
-        net, now = self._network, self.minute
-        rows = []
-        for case in self.simulator.cases(self.index):
-            rule = TECHNIQUES[case["rule"]]
-            enriched = int(case["enriched"])
-            rows.append(
-                {
-                    "id": int(case["id"]),
-                    "zone": net.zone_names[case["zone"]],
-                    "host": int(case["host"]),
-                    "source": int(case["source"]) if case["source"] >= 0 else None,
-                    "technique": rule.id,
-                    "technique_name": rule.name,
-                    "tactic": rule.tactic,
-                    "channel": rule.channel,
-                    "alerts": int(case["num_alerts"]),
-                    "opened": int(case["opened"]),
-                    "age": now - int(case["opened"]),
-                    "severity": float(case["severity"]),
-                    "confidence": float(case["confidence"]),
-                    "rank": float(case["rank"]),
-                    "enriched": enriched,
-                    "reading": float(case["reading"]) if enriched > 0 else None,
-                    "second_reading": float(case["second_reading"]) if enriched > 1 else None,
-                    "is_overdue": bool(case["is_overdue"]),
-                }
-            )
-        return rows
-
-    def _hosts(self, zone: Any) -> list[dict[str, Any]]:
-        net, all_hosts = self._network, self.simulator.hosts(self.index)
-        # Hosts without evidence look alike, whether something is on record about them or not: only the truth is.
-        is_known = (all_hosts["risk"] > 0) | (all_hosts["is_isolated"] != 0) | (all_hosts["is_offline"] != 0)
-        if zone is not None:
-            is_known &= all_hosts["zone"] == self._zone(zone)
-        found = all_hosts[is_known]
-        rows = []
-        for host in found[np.lexsort((found["host"], -found["risk"]))]:
-            rows.append(
-                {
-                    "host": int(host["host"]),
-                    "zone": net.zone_names[host["zone"]],
-                    "segment": net.segment_names[host["segment"]],
-                    "role": ROLES[host["role"]],
-                    "value": float(host["value"]),
-                    "risk": float(host["risk"]),
-                    "finding": float(host["finding"]),
-                    "verdict": float(host["verdict"]),
-                    "is_isolated": bool(host["is_isolated"]),
-                    "is_offline": bool(host["is_offline"]),
-                    "last_alert": int(host["last_alert"]) if host["last_alert"] >= 0 else None,
-                    "last_hunt": int(host["last_hunt"]) if host["last_hunt"] >= 0 else None,
-                }
-            )
-        return rows
+        return read_status(self.simulator, self.index)
 
     # ------------------------------------------------------------------ plumbing
     @property
