@@ -24,7 +24,13 @@ def _setting(default: Any, low: float, high: float, unit: str, source: str = ASS
 
 @dataclass(frozen=True)
 class SOCScenario(Scenario):
-    """The network, the attackers, the sensors, the tools and the reward of `soc-v1`. One step is one minute."""
+    """The network, the attackers, the sensors, the tools and the reward of `soc-v1`. One step is one minute.
+
+    The horizon is a part of a shift: `max_steps` minutes, two to five times what an undisturbed campaign needs to its
+    goal. Episodes are truncated there and never terminate, so what intruders still hold has a future that a learner
+    bootstraps. The mission score has no discount; a learner's is per minute, and 0.99 gives what happens after an hour
+    55 % of its weight: about as long as it takes from a first alert to a rebuilt host.
+    """
 
     name: str = "soc-v1"
     # ---- size, clock, order
