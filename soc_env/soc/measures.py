@@ -7,8 +7,9 @@ the reward, the losses (they need every host's value and users) and the number o
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ ROWS = dict(zip(TOOL_NAMES, TOOLS, strict=True))
 class Host:
     """What the log says of a host."""
 
+    is_defended: bool
     level: int = 0  # 0 clean, 1 user, 2 admin
     campaign: Campaign | None = None
     is_isolated: bool = False
@@ -44,8 +46,8 @@ class Host:
 class Campaign:
     """What the log says of an intruder: minutes, None for what did not happen.
 
-    Times that never came are censored at the end, or, where another intruder took the place of one that was gone, at
-    that minute.
+    Times count from the first host in a defended zone. Those that never came are censored at the end, or, where another
+    intruder took the place of one that was gone, at that minute.
     """
 
     start: int | None = None
@@ -62,6 +64,7 @@ class Ledger:
     """The books of an episode."""
 
     scenario: Mapping[str, Any]
+    zone_starts: Sequence[int]  # first host of each zone
     minute: int = 0
     hosts: dict[int, Host] = field(default_factory=dict)
     places: dict[int, Campaign] = field(default_factory=dict)  # present intruder by place
@@ -81,7 +84,7 @@ class Ledger:
             if enter is not None:
                 enter(event)
             if event["event"] == "call":
-                if event["tool"] in ("hunt", "deep_scan"):
+                if event["tool"] in ("hunt", "deep_scan") and event["outcome"] == "done":
                     effort += event["level"] * (1.0 + 0.5 * minute["directive"][event["target"]])
                 elif event["outcome"] in SPENT:
                     self.sums["analyst_minutes"] += ROWS[event["tool"]].analyst_minutes
@@ -98,7 +101,7 @@ class Ledger:
         for campaign in self.campaigns:
             campaign.num_live = 0
         for host in self.hosts.values():
-            if host.campaign is not None and host.is_live:
+            if host.campaign is not None and host.is_live and host.is_defended:
                 host.campaign.num_live += 1
             self.counts["disruption_minutes"] += host.is_cut
         for campaign in self.campaigns:
@@ -106,18 +109,21 @@ class Ledger:
                 campaign.contained = self.minute
 
     # ------------------------------------------------------------------ events
-    def _host(self, event: Mapping[str, Any]) -> Host:
-        return self.hosts.setdefault(event["host"], Host())
+    def _host(self, number: int) -> Host:
+        if number not in self.hosts:
+            zone = bisect.bisect_right(self.zone_starts, number) - 1
+            self.hosts[number] = Host(zone not in self.scenario["undefended_zones"])
+        return self.hosts[number]
 
     def _call(self, event: Mapping[str, Any]) -> None:
         if event["tool"] == "reimage" and event["outcome"] == "started":
-            self.hosts.setdefault(event["target"], Host()).is_offline = True
+            self._host(event["target"]).is_offline = True
 
     def _completed(self, event: Mapping[str, Any]) -> None:
         tool, is_done = event["tool"], event["outcome"] == "done"
         if tool not in (*RESPONSES, "release"):
             return
-        host = self.hosts.setdefault(event["target"], Host())
+        host = self._host(event["target"])
         if tool == "reimage":
             host.is_offline = False
             if is_done:
@@ -166,20 +172,20 @@ class Ledger:
             self.places[place].eradicated = self.minute
 
     def _compromise(self, event: Mapping[str, Any]) -> None:
-        host, campaign = self._host(event), self.places[event["campaign"]]
+        host, campaign = self._host(event["host"]), self.places[event["campaign"]]
         self.counts["blast_radius"] += host.level == 0
         host.level, host.campaign = event["level"], campaign
-        if campaign.start is None:
+        if campaign.start is None and host.is_defended:
             campaign.start = self.minute
 
     def _cleaned(self, event: Mapping[str, Any]) -> None:
-        host = self._host(event)
+        host = self._host(event["host"])
         host.level, host.campaign = 0, None
 
     def _damage(self, event: Mapping[str, Any]) -> None:
         if event["goal"] == "encrypt":
             self.counts["encrypted"] += 1
-            self._host(event).is_encrypted = True
+            self._host(event["host"]).is_encrypted = True
         elif event["goal"] == "exfiltrate":
             self.counts["exfiltrated"] += event["minutes"]
 
@@ -235,13 +241,13 @@ class Ledger:
         return out | {name: counts[name] for name in counted}
 
     def _mean_time(self, begun: list[Campaign], what: str) -> float:
-        """Mean minutes from the first host to `what`, censored."""
+        """Mean minutes from the first host in a defended zone to `what`, censored."""
         total = 0
         for campaign in begun:
             end = getattr(campaign, what)
             if end is None:
                 end = self.minute if campaign.replaced is None else campaign.replaced
-            total += end - campaign.start
+            total += max(0, end - campaign.start)  # what came before counts as at once
         return _ratio(total, len(begun))
 
 
@@ -249,14 +255,9 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def measure(scenario: Mapping[str, Any], minutes: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Outcomes of an episode, name -> value, as `tables.METRICS`.
-
-    Args:
-        scenario: `Scenario.to_dict()`.
-        minutes: Of a trace.
-    """
-    ledger = Ledger(scenario)
+def measure(header: Mapping[str, Any], minutes: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Outcomes of an episode, name -> value, as `tables.METRICS`, from a trace's header and minutes."""
+    ledger = Ledger(header["scenario"], header["network"]["zone_starts"])
     for minute in minutes:
         ledger.add(minute)
     return ledger.outcomes()

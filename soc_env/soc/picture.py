@@ -137,7 +137,7 @@ def _draw_zone(pen: Pen, frame: Frame, z: int, y: int, height: int) -> int:
     """Returns how many hosts share a square."""
     pen.rect(LEFT, y - 3, TRUTH_X + GRID + 7 - LEFT, 1, RULE)
     hosts, row = frame.hosts[frame.hosts["zone"] == z], frame.status["zones"][z]
-    _draw_label(pen, frame, row, len(hosts), y, height)
+    _draw_label(pen, frame, {**row, "is_defended": z not in frame.scenario.undefended_zones}, len(hosts), y, height)
     room = height - 8
     shown = min(len(hosts), _room_for(room))
     known, known_frames = known_colors(hosts)
@@ -160,12 +160,13 @@ def _draw_label(pen: Pen, frame: Frame, row: dict[str, Any], num_hosts: int, y: 
     cases = f", {row['cases']} case{'s' * (row['cases'] != 1)}" if row["cases"] else ""
     job = row["job"]
     work = f"{_tool(job['tool'])} {job['host']}, {job['minutes_left']} min" if job else ""
+    idle = "executor free" if row["is_defended"] else "no sensors, out of the tools' reach"
     if height < TALL:
         outage = f", outage {row['outage']:.0%}" if row["outage"] >= 0.005 else ""
         pen.text(LEFT, y + 26, (work or f"{num_hosts:,} hosts{cases}{outage}"), 10, ASKED if work else FAINT)
         return
     pen.text(LEFT, y + 28, f"{num_hosts:,} hosts{cases}", 11, INK if cases else FAINT)
-    pen.text(LEFT, y + 43, work or "executor free", 11, ASKED if work else FAINT, bold=bool(work))
+    pen.text(LEFT, y + 43, work or idle, 11 if row["is_defended"] else 10, ASKED if work else FAINT, bold=bool(work))
     pen.text(LEFT, y + 58, f"outage {row['outage']:.0%}", 10, BAD if row["outage"] >= 0.005 else FAINT)
     pen.rect(LEFT + 74, y + 51, right - LEFT - 74, 7, RULE)
     pen.rect(LEFT + 74, y + 51, (right - LEFT - 74) * row["outage"], 7, BAD)

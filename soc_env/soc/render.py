@@ -187,15 +187,16 @@ def _zones(frame: Frame) -> list[str]:
     ]
     for z, row in enumerate(frame.status["zones"]):
         n, job = frame.zone_counts(z), row["job"]
+        mark = "" if z not in frame.scenario.undefended_zones else "*"
         work = f"{job['tool'].partition('_')[0]} {job['host']}, {job['minutes_left']} min" if job else "free"
         value = row["value"] * row["factor"]
         lines.append(
-            f"{row['name'][:13]:<13} {value:>5.2f} {n['hosts']:>5} {row['cases']:>5} "
+            f"{(mark + row['name'])[:13]:<13} {value:>5.2f} {n['hosts']:>5} {row['cases']:>5} "
             f"{row['top_risk']:>4.2f} {n['suspects']:>4} {n['findings']:>4} {n['verdicts']:>4} {n['isolated']:>3} "
             f"{n['offline']:>3} {row['outage']:>6.0%} {work[:17]:<17} {n['user']:>4} {n['admin']:>5} {n['cut_off']:>3} "
             f"{n['latent']:>4} {n['encrypted']:>4}"
         )
-    return lines
+    return [*lines, "* not defended"] if frame.scenario.undefended_zones else lines
 
 
 def _cases(frame: Frame) -> list[str]:

@@ -36,6 +36,7 @@ from ..tables import AGENTS, TRIAGE
 from .attack import GOALS, REACTIONS, TECHNIQUES
 from .kernels.state import LOG_FIELDS, N_RAW_EVENTS
 from .measures import measure
+from .networks import host_zone
 from .scenario import SOCScenario
 from .simulator import SOCSimulator
 from .tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS
@@ -151,7 +152,7 @@ class Trace:
 
     def outcomes(self) -> dict[str, float]:
         """All of `tables.METRICS`, measured from the events."""
-        return measure(self.header["scenario"], self.minutes)
+        return measure(self.header, self.minutes)
 
     def audit(self) -> list[dict[str, Any]]:
         """Every tool call with its outcome.
@@ -306,7 +307,13 @@ def record(
         "software": _versions(),
         "scenario": scenario.to_dict(),
         "scenario_hash": scenario.hash(),
-        "network": {"name": net.name, "hash": net.hash(), "hosts": net.num_hosts, "zones": list(net.zone_names)},
+        "network": {
+            "name": net.name,
+            "hash": net.hash(),
+            "hosts": net.num_hosts,
+            "zones": list(net.zone_names),
+            "zone_starts": np.searchsorted(host_zone(net), np.arange(net.num_zones)).tolist(),
+        },
         "seed": seed,
         "episode": episode,
         "options": dict(options or {}),

@@ -210,7 +210,7 @@ def come_back(world, net, assets, env, hosts, slots, logs, campaign, key, c):
     for place in range(env["num_tracked"]):
         record = hosts[place]
         if record["campaign"] == c and record["is_persistent"] != 0 and is_quiet(record):
-            compromise(env, logs, record, c, USER)
+            take(world, env, logs, campaign, record, c)
             resume(env, logs, campaign, c)
             return
     if campaign["has_credentials"] != 0 and passes_perimeter(world, env, key, 8 * c + 1):
@@ -218,8 +218,16 @@ def come_back(world, net, assets, env, hosts, slots, logs, campaign, key, c):
         if host >= 0:
             place = track(net, assets, env, hosts, slots, host)
             if place >= 0:
-                compromise(env, logs, hosts[place], c, USER)
+                take(world, env, logs, campaign, hosts[place], c)
                 resume(env, logs, campaign, c)
+
+
+@kernel
+def take(world, env, logs, campaign, record, c):
+    """A host falls to an intruder, whose times count from the first host in a defended zone."""
+    compromise(env, logs, record, c, USER)
+    if campaign["start"] < 0 and world["is_defended"][record["zone"]] != 0:
+        campaign["start"] = env["step"]
 
 
 @kernel
@@ -439,9 +447,7 @@ def take_effect(world, net, assets, env, hosts, slots, logs, family, campaign, k
         place = track(net, assets, env, hosts, slots, target)
         if place < 0:
             return
-        compromise(env, logs, hosts[place], c, USER)
-        if campaign["start"] < 0 and world["is_defended"][hosts[place]["zone"]] != 0:
-            campaign["start"] = env["step"]
+        take(world, env, logs, campaign, hosts[place], c)
     elif tactic == PERSISTENCE:
         hosts[find(slots, target)]["is_persistent"] = 1
     elif tactic == ESCALATION:
