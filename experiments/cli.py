@@ -17,6 +17,10 @@ from typing import Any, NoReturn
 
 PROG = "hmarl-soc"
 DEFAULT_SCENARIO = "paper-v0"
+POLICY_HELP = (
+    "a scripted policy; soc-v1: null, random, isolate-all, escalate-all, suppress-all, best-constant, rule-soar, "
+    "expert, informed (sees the truth); paper-v0: random, null, zeros, best-constant, rule-soar"
+)
 OUR_PACKAGES = ("soc_env", "policies", "experiments", "cyborg_bridge")
 
 
@@ -70,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_table(commands)
     _add_bench(commands)
     return parser
 
@@ -180,15 +185,17 @@ def _add_evaluate(commands: Any) -> None:
         "measure a checkpoint or a scripted policy; never trains",
         f"""examples:
   {PROG} evaluate --policy rule-soar --episodes 2000
+  {PROG} evaluate --scenario soc-v1 --policy expert --override split=test --override families=espionage,web-shell
   {PROG} evaluate --checkpoint runs/first --sampled
   {PROG} evaluate --policy zeros --override num_hosts=1000 --json zeros.json
-Reward, MTTD, MTTR, FPR and CSR with 95 % intervals. The same seed gives the same episodes to every policy.""",
+Score and reward, times to detect and to contain, FPR and CSR with 95 % intervals; all other metrics are in the JSON.
+The same seed gives the same episodes to every policy.""",
     )
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument(
         "--checkpoint", type=pathlib.Path, metavar="DIR", help="a checkpoint, or a run folder for its best one"
     )
-    subject.add_argument("--policy", metavar="NAME", help="random, null, zeros, best-constant or rule-soar")
+    subject.add_argument("--policy", metavar="NAME", help=POLICY_HELP)
     _add_scenario(parser, None, f"{DEFAULT_SCENARIO}, or what the checkpoint was trained on")
     parser.add_argument("--episodes", type=_integer(1), default=500, metavar="N", help="default: 500")
     parser.add_argument("--seed", type=_integer(0), default=0, help="seed of the evaluation (default: 0)")
@@ -248,6 +255,65 @@ def _episode_counter(num_episodes: int) -> Callable[[int], None] | None:
     return show
 
 
+# --- table
+
+
+def _add_table(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "table",
+        "compare policies on soc-v1 over network seeds and splits, with ablations; never trains",
+        f"""examples:
+  {PROG} table --json table.json --markdown table.md
+  {PROG} table --checkpoint runs/a runs/b --policies rule-soar expert --no-ablations
+  {PROG} table --calibrate --episodes 1000
+  {PROG} table --search 2000
+Intervals are over the means of the network seeds. A checkpoint's row has the name of its run folder.""",
+    )
+    parser.add_argument("--scenario", metavar="NAME", default="soc-v1", help="default: soc-v1")
+    _add_override(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--calibrate", action="store_true", help="measure null_loss and clairvoyant_loss on the test split instead"
+    )
+    what.add_argument(
+        "--search", type=_integer(1), metavar="N", help="search the best of N constant actions and refine it, instead"
+    )
+    parser.add_argument("--policies", nargs="+", metavar="NAME", help="scripted ones (default: all) or clairvoyant")
+    parser.add_argument("--checkpoint", nargs="+", type=pathlib.Path, default=[], metavar="DIR", help="rows to add")
+    parser.add_argument(
+        "--episodes", type=_integer(1), metavar="N", help="of a policy on a split, over all seeds (default: 500)"
+    )
+    parser.add_argument("--network-seeds", type=_integer(1), default=5, metavar="N", help="default and least: 5")
+    parser.add_argument("--seed", type=_integer(0), default=0, help="seed of the evaluation (default: 0)")
+    parser.add_argument("--no-ablations", dest="ablations", action="store_false", help="the table only")
+    parser.add_argument("--quick", action="store_true", help="allow fewer than 5 network seeds")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all metrics to FILE")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the tables to FILE")
+    parser.set_defaults(run=_table)
+
+
+def _table(args: argparse.Namespace) -> int:
+    from experiments.soc_table import run
+
+    run(
+        args.scenario,
+        policies=args.policies,
+        checkpoints=args.checkpoint,
+        num_seeds=args.network_seeds,
+        episodes=args.episodes,
+        seed=args.seed,
+        has_ablations=args.ablations,
+        insists=args.quick,
+        calibrates=args.calibrate,
+        search=args.search,
+        json_path=args.json,
+        markdown_path=args.markdown,
+        overrides=_parse_overrides(args.override),
+    )
+    return 0
+
+
 # --- bench
 
 
@@ -297,6 +363,10 @@ def _add_scenario(parser: argparse.ArgumentParser, default: str | None, help_def
         default=default,
         help=f"default: {help_default}",
     )
+    _add_override(parser)
+
+
+def _add_override(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--override",
         action="append",
@@ -307,7 +377,10 @@ def _add_scenario(parser: argparse.ArgumentParser, default: str | None, help_def
 
 
 def _parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """``["num_hosts=500", "redraw_vulnerabilities=false"]`` as a dict; values are JSON, or text where they are not."""
+    """``["num_hosts=500", "split=test"]`` as a dict; values are JSON, or text where they are not.
+
+    What is a list in the scenario may be written with commas: ``families=espionage`` or ``phase_values=1,2,2``.
+    """
     from soc_env.errors import ConfigError
 
     overrides: dict[str, Any] = {}
@@ -317,11 +390,27 @@ def _parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--override={pair}: KEY=VALUE is allowed, for example num_hosts=500")
         if key in overrides:
             raise ConfigError(f"--override={pair}: {key} was given twice, once is allowed")
-        try:
-            overrides[key] = json.loads(text.lower() if text.lower() in ("true", "false") else text)
-        except ValueError:
-            overrides[key] = text
+        overrides[key] = _value(text)
+        if _is_list(key) and not isinstance(overrides[key], list):
+            overrides[key] = [_value(item.strip()) for item in text.split(",") if item.strip()]
     return overrides
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except ValueError:
+        return text
+
+
+def _is_list(key: str) -> bool:
+    """Whether a field of that name is a list of values in some scenario."""
+    import dataclasses
+
+    import soc_env
+
+    fields = (spec for scenario in soc_env.SCENARIOS.values() for spec in dataclasses.fields(scenario))
+    return any(spec.name == key and isinstance(spec.default, tuple) for spec in fields)
 
 
 def _integer(least: int) -> Callable[[str], int]:

@@ -11,8 +11,11 @@ better score). It also follows that
 * all policies of a comparison meet the same episodes (same networks, same attacker draws), so their differences can
   be taken in pairs, episode by episode.
 
+The metrics are those of the scenario's family, see `columns_of`; which of them is its goal says `goal_of`.
+
 Intervals are 95 %: Student's t over episodes for means, Wilson's score interval for proportions (source: Wilson 1927,
-JASA 22). Episodes are independent, each with its own network, so no clustering is needed.
+JASA 22). paper-v0's episodes are independent, each with its own network. Those of soc-v1 share a few networks: the
+intervals here are about those networks; `experiments.soc_table` has the ones about networks not seen.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ NORMAL_QUANTILE = 1.959963984540054  # of (1 + CONFIDENCE) / 2
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column of `Simulator.episode_metrics`, and how to show it."""
+    """One column of `Simulator.episode_metrics`, and how to show it.
+
+    `given` names a count without which the metric says nothing: episodes where it is 0 are left out of its mean.
+    """
 
     name: str
     label: str
@@ -55,6 +61,7 @@ class Column:
     decimals: int = 2
     better: str = ""  # "higher", "lower" or "" for neither
     is_proportion: bool = False
+    given: str = ""
     published: float | None = None  # HMARL-SOC's shown value (source: manuscript Table II, as in REFERENCE_AUDIT)
 
     def format(self, value: float) -> str:
@@ -81,9 +88,58 @@ COLUMNS: dict[str, Column] = {
     )
 }
 HEADLINE = ("reward", "mttd", "mttr", "fpr", "csr")
-"""The metrics of the printed table."""
+"""The metrics of the printed table of paper-v0."""
+SOC_COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column("score", "Score", decimals=1, better="higher"),
+        Column("loss", "Loss", decimals=1, better="lower"),
+        Column("reward", "Reward", decimals=1, better="higher"),
+        Column("mttd", "MTTD", "min", decimals=1, better="lower", given="campaigns"),
+        Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
+        Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
+        Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+        Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower"),
+        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower"),
+        Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns"),
+    )
+}
+"""Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
+SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr")
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
 PUBLISHED = "published HMARL-SOC"
+
+
+# --- families
+
+
+def is_soc(scenario: str) -> bool:
+    """Whether a scenario, by name, is of the soc-v1 family; ScenarioError for an unknown one."""
+    import soc_env
+
+    return isinstance(soc_env.make_scenario(scenario), soc_env.SOCScenario)
+
+
+def columns_of(scenario: str) -> dict[str, Column]:
+    """The columns of a scenario's family by name, one for each metric of its simulator."""
+    if not is_soc(scenario):
+        return COLUMNS
+    from soc_env.soc.tables import METRICS
+
+    own = {
+        metric.name: Column(metric.name, metric.name.replace("_", " ").capitalize(), metric.unit) for metric in METRICS
+    }
+    return own | SOC_COLUMNS
+
+
+def headline_of(scenario: str) -> tuple[str, ...]:
+    """The metrics of a scenario's printed table."""
+    return SOC_HEADLINE if is_soc(scenario) else HEADLINE
+
+
+def goal_of(scenario: str) -> str:
+    """The metric that rankings, claims and the choice of the best checkpoint go by."""
+    return "score" if is_soc(scenario) else "reward"
 
 
 # --- intervals
@@ -148,12 +204,20 @@ class Estimate:
     def of(cls, values: np.ndarray, is_proportion: bool = False) -> Estimate:
         """From one value per episode, ``(num_episodes,)``; proportions are 0 or 1."""
         values = np.asarray(values, np.float64)
+        if len(values) == 0:
+            values = np.zeros(1)
         std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         if is_proportion:
             low, high = wilson_interval(int(np.count_nonzero(values)), len(values))
         else:
             low, high = mean_interval(values)
         return cls(float(values.mean()), std, low, high)
+
+    @classmethod
+    def of_column(cls, column: Column, episodes: Mapping[str, np.ndarray]) -> Estimate:
+        """From the episodes in which the metric says something."""
+        values = episodes[column.name]
+        return cls.of(values[episodes[column.given] > 0] if column.given else values, column.is_proportion)
 
     def format(self, column: Column) -> str:
         """For example ``10.68 [10.50, 10.85]``."""
@@ -171,7 +235,7 @@ class EvaluationResult:
         policy: name of the policy.
         settings: scenario and its hash, overrides, seed, episodes, environments per batch, versions, git commit.
         episodes: one column per metric, each ``(num_episodes,) float64``, and ``seed``, ``(num_episodes,) int64``.
-        summary: estimate per metric of `COLUMNS`.
+        summary: estimate per metric of `columns_of` the scenario.
     """
 
     policy: str
@@ -315,6 +379,8 @@ def _first_episodes(policy: Policy, simulator: Any) -> np.ndarray:
     metrics = simulator.episode_metrics.copy()
     is_open = np.ones(simulator.num_envs, bool)
     while is_open.any():
+        if getattr(policy, "needs_state", False):
+            policy.state = simulator.state()  # type: ignore[attr-defined]
         for agent, action in policy(simulator.observations, simulator.decides).items():
             simulator.actions[agent][...] = action
         simulator.step()
@@ -363,9 +429,10 @@ def evaluate(
 
     if isinstance(policy, str):
         name = name or policy
-        policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed)
+        policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed, scenario)
+    columns = columns_of(scenario)
     rows = run_episodes(policy, make_simulator, num_episodes, seed, num_envs, progress)
-    columns = {key: rows[key].astype(np.float64) for key in COLUMNS}
+    episodes = {key: rows[key].astype(np.float64) for key in columns}
     settings = {
         "scenario": scenario,
         "scenario_hash": configured.hash(),
@@ -378,8 +445,8 @@ def evaluate(
     return EvaluationResult(
         policy=name or type(policy).__name__,
         settings=settings,
-        episodes={"seed": episode_seeds(seed, num_episodes), **columns},
-        summary={key: Estimate.of(columns[key], column.is_proportion) for key, column in COLUMNS.items()},
+        episodes={"seed": episode_seeds(seed, num_episodes), **episodes},
+        summary={key: Estimate.of_column(column, episodes) for key, column in columns.items()},
     )
 
 
@@ -405,13 +472,13 @@ def evaluate_checkpoint(
     """
     import policies
 
-    policy = policies.load_policy(_checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
+    policy = policies.load_policy(checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
     name = "HMARL (greedy)" if deterministic else "HMARL (sampled)"
     overrides = {**policy.manifest["overrides"], **arguments}
     return evaluate(policy, policy.manifest["scenario"], seed=seed, name=name, **overrides)
 
 
-def _checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     """A run folder stands for its best checkpoint, or its last one while none has been validated."""
     for name in ("best", "last"):
         if (inside := pathlib.Path(path) / "checkpoints" / name).is_dir():
@@ -419,13 +486,14 @@ def _checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     return pathlib.Path(path)
 
 
-def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0) -> Policy:
-    """Build a scripted policy by name; ConfigError with a hint when there is none of that name."""
-    from policies.scripted import SCRIPTED
+def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = "paper-v0") -> Policy:
+    """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
+    from policies.scripted import scripted
 
-    if name not in SCRIPTED:
-        raise ConfigError(unknown_name("policy", name, SCRIPTED))
-    return SCRIPTED[name](action_spaces, seed)
+    known = scripted(scenario)
+    if name not in known:
+        raise ConfigError(unknown_name(f"policy of {scenario}", name, known))
+    return known[name](action_spaces, seed)
 
 
 # --- comparison
@@ -471,9 +539,15 @@ def paired_gain(result: EvaluationResult, reference: EvaluationResult, metric: s
     return Estimate.of(result.episodes[metric] - reference.episodes[metric])
 
 
+def scenario_of(results: Mapping[str, EvaluationResult]) -> str:
+    """Name of the scenario that results to be shown together were made on."""
+    return next(iter(results.values())).settings["scenario"]
+
+
 def table_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of `HEADLINE` metrics, as shown; paper-v0's ends with the published figures."""
-    columns = [COLUMNS[name] for name in HEADLINE]
+    """Header and rows of the table of headline metrics, as shown; paper-v0's ends with the published figures."""
+    scenario = scenario_of(results)
+    columns = [columns_of(scenario)[name] for name in headline_of(scenario)]
     header = ["policy"] + [f"{c.label} [{c.unit}]" if c.unit else c.label for c in columns]
     rows = [[name] + [result.summary[c.name].format(c) for c in columns] for name, result in results.items()]
     if all(result.settings["scenario"] == "paper-v0" for result in results.values()):
@@ -489,6 +563,7 @@ def print_table(results: Mapping[str, EvaluationResult], file: TextIO | None = N
     caption = (
         f"mean [95 % interval] of {settings['num_episodes']} episodes of {settings['scenario']}"
         f" ({settings['scenario_hash']}), seed {settings['seed']}"
+        + "".join(f", {key}={value}" for key, value in settings["overrides"].items())
     )
     try:
         import rich.box

@@ -10,6 +10,7 @@ import csv
 import html
 import io
 import json
+import math
 import os
 import pathlib
 import shlex
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.evaluate import (
-    COLUMNS,
     HEADLINE,
     PUBLISHED,
     TRAINED,
@@ -27,7 +27,12 @@ from experiments.evaluate import (
     Column,
     Estimate,
     EvaluationResult,
+    columns_of,
+    goal_of,
+    headline_of,
+    is_soc,
     paired_gain,
+    scenario_of,
     table_rows,
     write_atomically,
 )
@@ -39,12 +44,15 @@ if TYPE_CHECKING:
 
 STRONG, SOFT, GREY, INK, RED = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b3362b"
 
-FLOORS = ("random", "null")  # rows that may leave a chart, so that the policies worth comparing fill it
+FLOORS = ("random", "null", "isolate-all")  # rows that may leave a chart, so that the policies worth comparing fill it
 STEPS, VALIDATION = "steps", "validation_"  # a column of progress.csv, and a prefix
 TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
 VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
 CURVE_TEXT = """<h2>Learning curve</h2><p class=note>Light: the episodes trained on, exploration included.
 Dark: greedy validation episodes, which choose the best checkpoint. The comparison above uses other episodes.</p>"""
+GAP_TEXT = """<h2>Held-out networks and attackers</h2><p class=note>The same policies on the training split and on the
+test split, whose networks and additional attacker families training never met. Gap: test minus train; scripted policies
+show how much harder the test split is for anybody.</p>"""
 
 MEANING = {
     "reward": "sum of the four reward terms over an episode",
@@ -53,6 +61,18 @@ MEANING = {
     "fpr": "false positives per clean host scan",
     "csr": "containment success rate: share of episodes in which every compromised host ended up isolated",
 }
+SOC_MEANING = {
+    "score": "mission score: 0 as doing nothing on the test split, 100 as a clairvoyant defender",
+    "loss": "damage by intruders + disruption by the response + analyst time, in minutes of a host of value 1",
+    "reward": "sum of the four dense reward terms over an episode; what the team learns from",
+    "mttd": "mean time to detect: from a campaign's first host to its first escalation or finding, to the end if none",
+    "mttc": "mean time to contain: from the first host until all its hosts are cut off or clean, to the end if never",
+    "fpr": "share of escalated cases that were benign; 0 for who escalates nothing",
+    "action_fpr": "share of response actions on hosts that hit clean hosts",
+    "csr": "containment success rate: share of campaigns contained at the end",
+}
+GAP = ("score", "loss", "reward")  # metrics of the train/test table
+CURVES = ("score", "loss", "reward", "mttc", "csr")  # panels of soc-v1's learning curve
 
 
 def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
@@ -60,7 +80,7 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
 
     Args:
         folder: holds ``evaluation.json`` (name -> `EvaluationResult.to_dict`) and, where there was training,
-            ``progress.csv`` and ``config.json``.
+            ``progress.csv`` and ``config.json``, for soc-v1 also ``evaluation-train.json``.
 
     Returns:
         The path written.
@@ -69,15 +89,19 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
         CheckpointError: there is no evaluation to report.
     """
     folder = pathlib.Path(folder)
-    results = {name: EvaluationResult.from_dict(data) for name, data in _read_json(folder / "evaluation.json").items()}
+    results = _read_results(folder / "evaluation.json")
     config = _read_json(folder / "config.json") if (folder / "config.json").exists() else None
-    return write_atomically(folder / "report.html", page(results, read_progress(folder / "progress.csv"), config))
+    curve = read_progress(folder / "progress.csv", curves_of(scenario_of(results)))
+    on_train = folder / "evaluation-train.json"
+    trained_on = _read_results(on_train) if on_train.exists() else None
+    return write_atomically(folder / "report.html", page(results, curve, config, trained_on))
 
 
 def page(
     results: Mapping[str, EvaluationResult],
     curve: Mapping[str, np.ndarray] | None = None,
     config: Mapping[str, Any] | None = None,
+    trained_on: Mapping[str, EvaluationResult] | None = None,
 ) -> str:
     """The page as text.
 
@@ -85,24 +109,57 @@ def page(
         results: name -> result, as `experiments.evaluate.compare` gives them.
         curve: the learning curve, as `read_progress` gives it.
         config: the run's configuration, shown in full.
+        trained_on: results on the training split, where `results` are of the test split.
     """
-    settings = next(iter(results.values())).settings
-    title = f"HMARL-SOC on {settings['scenario']}" + (f", seed {config['seed']}" if config else "")
+    scenario = scenario_of(results)
+    settings, columns = next(iter(results.values())).settings, columns_of(scenario)
+    meaning = SOC_MEANING if is_soc(scenario) else MEANING
+    title = f"HMARL-SOC on {scenario}" + (f", seed {config['seed']}" if config else "")
     sections = [
         _lead(results),
         "<h2>Comparison</h2>",
-        _table(results),
+        _table(*table_rows(results)),
         f"<p class=note>Mean [95&nbsp;% interval] of {settings['num_episodes']:,} episodes, the same for every policy."
-        f" Student's t; Wilson for CSR. {_published_note(settings)}</p>",
+        f" {_intervals_note(settings)}</p>",
         _picture(draw_bars(results), "The same numbers as bars with 95 % intervals; an arrow marks a bar that is cut"),
+        "" if trained_on is None else GAP_TEXT + _table(*gap_rows(results, trained_on)),
         "" if curve is None else CURVE_TEXT + _picture(draw_curve(curve, results), "Learning curve"),
         "<h2>Reading the columns</h2>",
-        _definitions({COLUMNS[key].label: MEANING[key] for key in HEADLINE}),
+        _definitions({columns[key].label: meaning[key] for key in headline_of(scenario)}),
         "<h2>How to repeat this</h2>",
         _definitions(_settings(settings, config)),
         "" if config is None else _details("Full configuration of the run", config),
     ]
     return PAGE.format(title=html.escape(title), body="\n".join(section for section in sections if section))
+
+
+def curves_of(scenario: str) -> tuple[str, ...]:
+    """The metrics whose learning curves are drawn."""
+    return CURVES if is_soc(scenario) else headline_of(scenario)
+
+
+def gap_rows(
+    tested: Mapping[str, EvaluationResult], trained_on: Mapping[str, EvaluationResult]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the train/test table: what is lost on networks and attackers that training never met."""
+    columns = columns_of(scenario_of(tested))
+    header, rows = ["policy"], []
+    for key in GAP:
+        header += [f"{columns[key].label}, train", "test", "gap"]
+    for name in (name for name in tested if name in trained_on):
+        row = [name]
+        for key in GAP:
+            before, after = trained_on[name].summary[key], tested[name].summary[key]
+            width = math.hypot(before.high - before.low, after.high - after.low) / 2  # independent episodes
+            change = after.mean - before.mean
+            gap = Estimate(change, 0.0, change - width, change + width)
+            row += [estimate.format(columns[key]) for estimate in (before, after, gap)]
+        rows.append(row)
+    return header, rows
+
+
+def _read_results(path: pathlib.Path) -> dict[str, EvaluationResult]:
+    return {name: EvaluationResult.from_dict(data) for name, data in _read_json(path).items()}
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -119,21 +176,40 @@ def _lead(results: Mapping[str, EvaluationResult]) -> str:
     """The finding in a sentence: what training added to the untrained network, and the level reached."""
     if TRAINED not in results:
         return ""
-    trained, reward = results[TRAINED], COLUMNS["reward"]
-    sentence = f"The trained team reaches a reward of <b>{reward.format(trained.summary['reward'].mean)}</b>"
-    csr = trained.summary["csr"].mean
-    sentence += f" and contains <b>{COLUMNS['csr'].format(csr)}&nbsp;%</b> of the attacks."
+    trained, goal = results[TRAINED], goal_of(scenario_of(results))
+    columns = columns_of(scenario_of(results))
+    shown, csr = columns[goal], columns["csr"].format(trained.summary["csr"].mean)
+    noun = "mission score" if goal == "score" else goal
+    sentence = f"The trained team reaches a {noun} of <b>{shown.format(trained.summary[goal].mean)}</b>"
+    sentence += f" and contains <b>{csr}&nbsp;%</b> of the {'campaigns' if goal == 'score' else 'attacks'}."
     if UNTRAINED in results:
-        gain = paired_gain(trained, results[UNTRAINED])
+        gain = paired_gain(trained, results[UNTRAINED], goal)
         if gain.low > 0:
-            finding = f"Training adds <b>{reward.format(gain.mean)}</b> to the untrained network's reward"
+            finding = f"Training adds <b>{shown.format(gain.mean)}</b> to the untrained network's {noun}"
         elif gain.high < 0:
-            finding = f"Training costs <b>{reward.format(-gain.mean)}</b> of the untrained network's reward"
+            finding = f"Training costs <b>{shown.format(-gain.mean)}</b> of the untrained network's {noun}"
         else:
-            finding = "Training has not changed the reward by more than chance"
-        interval = f"{reward.format(gain.low)} to {reward.format(gain.high)}"
-        sentence += f" {finding} (difference on the same episodes: 95&nbsp;% interval {interval})."
+            finding = f"Training has not changed the {noun} by more than chance"
+        sentence += f" {finding} ({_interval(gain, shown)})."
+    if goal == "score":
+        for name in (name for name in ("rule-soar", "expert") if name in results):
+            gain = paired_gain(trained, results[name], goal)
+            side = "above" if gain.mean > 0 else "below"
+            sentence += f" It is <b>{shown.format(abs(gain.mean))}</b> {side} {name} ({_interval(gain, shown)})."
     return f"<p class=lead>{sentence}</p>"
+
+
+def _interval(gain: Estimate, column: Column) -> str:
+    interval = f"{column.format(gain.low)} to {column.format(gain.high)}"
+    return f"difference on the same episodes: 95&nbsp;% interval {interval}"
+
+
+def _intervals_note(settings: Mapping[str, Any]) -> str:
+    if is_soc(settings["scenario"]):
+        split = settings["overrides"].get("split", "train")
+        held_out = " and attacker families that training never met" if split == "test" else ""
+        return f"Student's t. Split: {split}{f', networks{held_out}' if held_out else ''}."
+    return f"Student's t; Wilson for CSR. {_published_note(settings)}"
 
 
 def _published_note(settings: Mapping[str, Any]) -> str:
@@ -146,8 +222,7 @@ def _published_note(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _table(results: Mapping[str, EvaluationResult]) -> str:
-    header, rows = table_rows(results)
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [
         "<table><thead><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in header) + "</tr></thead><tbody>"
     ]
@@ -190,12 +265,12 @@ def _details(summary: str, data: Mapping[str, Any]) -> str:
 
 
 def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
-    """One panel per headline metric, one bar per policy, with intervals and the published figure as a line."""
-    figure, axes = panels(1, len(HEADLINE), width=13.0, height=0.9 + 0.42 * len(results), sharey=True)
-    names = list(results)
-    is_paper = all(result.settings["scenario"] == "paper-v0" for result in results.values())
-    for panel, key in zip(axes[0], HEADLINE, strict=True):
-        column = COLUMNS[key]
+    """One panel per curve's metric, one bar per policy, with intervals and the published figure as a line."""
+    scenario, names = scenario_of(results), list(results)
+    keys, columns, is_paper = curves_of(scenario), columns_of(scenario), scenario == "paper-v0"
+    figure, axes = panels(1, len(keys), width=13.0, height=0.9 + 0.42 * len(results), sharey=True)
+    for panel, key in zip(axes[0], keys, strict=True):
+        column = columns[key]
         published = column.published if is_paper else None
         values = {name: column.scale * result.summary[key].mean for name, result in results.items()}
         in_focus = [value for name, value in values.items() if name not in FLOORS] or list(values.values())
@@ -205,7 +280,7 @@ def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
         if published is not None:
             panel.axvline(published, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, zorder=3)
             panel.text(published, -0.72, f"published {published:g}", color=RED, fontsize=8, ha="center", va="bottom")
-        if column.is_proportion:
+        if key == "csr":
             panel.set_xticks([0, 25, 50, 75, 100])
         panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left", pad=16)
     axes[0][0].set_yticks(range(len(names)), names, fontsize=10)
@@ -243,33 +318,35 @@ def bar_limits(in_focus: Sequence[float], values: Sequence[float]) -> tuple[floa
 
 def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, EvaluationResult]) -> Figure:
     """Training as it went, one panel per headline metric over environment steps; the yardsticks as lines beside it."""
-    figure, axes = panels(1, len(HEADLINE), width=13.0, height=2.9)
-    is_paper = all(result.settings["scenario"] == "paper-v0" for result in results.values())
-    for panel, key in zip(axes[0], HEADLINE, strict=True):
-        column = COLUMNS[key]
+    scenario = scenario_of(results)
+    keys, columns, is_paper = curves_of(scenario), columns_of(scenario), scenario == "paper-v0"
+    yardsticks = ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c"), *([] if is_paper else [("expert", "#5b8c3a")]))
+    figure, axes = panels(1, len(keys), width=13.0, height=2.9)
+    for panel, key in zip(axes[0], keys, strict=True):
+        column = columns[key]
         for name, style in ((key, TRAINING_STYLE), (VALIDATION + key, VALIDATION_STYLE)):
             is_known = np.isfinite(curve[name])  # iterations without a finished or a validation episode have no mean
             panel.plot(curve[STEPS][is_known], column.scale * curve[name][is_known], **style)
-        for name, color in ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c")):
+        for name, color in yardsticks:
             if name in results:
                 level = column.scale * results[name].mean(key)
                 panel.axhline(level, color=color, linestyle=(0, (4, 3)), linewidth=1.2, label=name)
         if is_paper and column.published is not None:
             panel.axhline(column.published, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="published")
-        if np.nanmin([*curve[key], 0.0]) < -50:  # an adverse start: thousands below zero, then single digits above
+        if is_paper and np.nanmin([*curve[key], 0.0]) < -50:  # an adverse start: from thousands below zero
             panel.set_yscale("symlog", linthresh=10)
         panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left")
         panel.xaxis.set_major_formatter(_short_number)
         panel.locator_params(axis="x", nbins=4)
         panel.set_xlabel("environment steps", fontsize=8.5)
     figure.legend(
-        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9
+        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
     )
     return figure
 
 
-def read_progress(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
-    """Steps and headline metrics of a run's progress.csv, NaN where empty; None when there are fewer than two rows.
+def read_progress(path: str | os.PathLike[str], keys: Sequence[str] = HEADLINE) -> dict[str, np.ndarray] | None:
+    """Steps and metrics `keys` of a run's progress.csv, NaN where empty; None when there are fewer than two rows.
 
     Columns: steps, the metrics of training episodes, and the same with "validation_" before.
     """
@@ -277,7 +354,7 @@ def read_progress(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
         return None
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    names = (STEPS, *HEADLINE, *(VALIDATION + key for key in HEADLINE))
+    names = (STEPS, *keys, *(VALIDATION + key for key in keys))
     columns = {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
     return columns if len(rows) > 1 else None
 

@@ -5,9 +5,10 @@
     <out>/checkpoints/       last (to resume), best (by validation), start (the untrained networks)
     <out>/tensorboard/       the same numbers and every learner's losses
     <out>/evaluation.json, report.html   the comparison that ends a run
+    <out>/evaluation-train.json          soc-v1 only: the same on the networks and attackers trained on
 
-Validation episodes (their own seed) choose `best`; the final comparison is on episodes that neither training nor
-validation has seen.
+Validation episodes (their own seed) choose `best`, by reward on paper-v0 and by mission score on soc-v1; the final
+comparison is on episodes that neither training nor validation has seen, on soc-v1 those of the test split.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ import soc_env
 from soc_env.errors import CheckpointError, ConfigError
 
 METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
-COLUMNS = ("iteration", "steps", "seconds", "steps_per_second", *METRICS, *(f"validation_{m}" for m in METRICS))
+SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fpr", "action_fpr", "csr")
+COMPARED = ("random", "null", "rule-soar", "zeros")
+SOC_COMPARED = ("random", "null", "isolate-all", "rule-soar", "expert")
 VALIDATION_SEED, EVALUATION_SEED = (
     1_000_003,
     2_000_003,
 )  # offsets that keep their episodes apart from each other and from training's
-VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 1_000
+VALIDATION_EPISODES, SOC_VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 256, 1_000
 VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 # Over environment steps: the critics learn first.
@@ -99,6 +102,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     }
 }
+PRESET_OF = {"soc-cage4-v0": "soc-v1"}  # scenarios that use another's preset
 DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
 DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported
 CONFIG_KEYS = ("tiers", "train_batch_size")  # beside policies.hmarl.SETTINGS
@@ -198,6 +202,8 @@ class _Run:
     """One training run: the algorithm, its folder and its display."""
 
     def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool):
+        from experiments.evaluate import goal_of
+
         self.out, self.settings = out, settings
         self.checkpoints = out / "checkpoints"
         import torch
@@ -206,11 +212,12 @@ class _Run:
         config = hmarl_config(settings)
         manifest = _last_manifest(self.checkpoints) if resume and _has_begun(out) else None
         self.algo = config.build_algo()
+        self.metrics, self.goal = metrics_of(settings["scenario"]), goal_of(settings["scenario"])
         self.seconds, self.best = 0.0, -float("inf")
         self.wants_stop = False
         if manifest is not None:
             self.algo.restore_from_path(self.checkpoints / "last")
-            self.seconds, self.best = manifest["seconds"], manifest["best_validation_reward"]
+            self.seconds, self.best = manifest["seconds"], manifest[f"best_validation_{self.goal}"]
         else:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_json(
@@ -220,7 +227,9 @@ class _Run:
             self.save("last", replay=False)  # so that a run killed in its first minute can be resumed
         from tensorboardX import SummaryWriter
 
-        self.csv = _ProgressFile(out / "progress.csv", self.algo.num_env_steps)
+        columns = ("iteration", "steps", "seconds", "steps_per_second", *self.metrics)
+        columns += tuple(f"validation_{name}" for name in self.metrics)
+        self.csv = _ProgressFile(out / "progress.csv", columns, self.algo.num_env_steps)
         self.tensorboard = SummaryWriter(str(out / "tensorboard"), purge_step=self.algo.num_env_steps or None)
 
     def close(self) -> None:
@@ -231,7 +240,7 @@ class _Run:
     def save(self, name: str, *, replay: bool) -> None:
         from policies.checkpoint import save_checkpoint
 
-        info = {"seconds": self.seconds, "best_validation_reward": self.best, "seed": self.settings["seed"]}
+        info = {"seconds": self.seconds, f"best_validation_{self.goal}": self.best, "seed": self.settings["seed"]}
         save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
 
     def loop(self, minutes: float | None, steps: int | None) -> None:
@@ -239,7 +248,7 @@ class _Run:
         budget = minutes * 60 if minutes is not None else None
         validated = saved = self.seconds
         row: dict[str, Any] = {}
-        with _stop_on_signal(self._stop), _display(self.out) as show:
+        with _stop_on_signal(self._stop), _display(self.metrics) as show:
             done = self._share_done(budget, steps)
             while done < 1.0 and not self.wants_stop:
                 start, steps_before = time.monotonic(), self.algo.num_env_steps
@@ -278,7 +287,7 @@ class _Run:
         now = self.algo.num_env_steps
         row = {"iteration": result["training_iteration"], "steps": now, "seconds": round(self.seconds + seconds, 2)}
         row["steps_per_second"] = round((now - steps_before) / seconds, 1)
-        return row | {name: episodes.get(name) for name in METRICS}
+        return row | {name: episodes.get(name) for name in self.metrics}
 
     def _validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""
@@ -287,17 +296,18 @@ class _Run:
 
         policy = TrainedPolicy(self.algo.averaged_modules(), self.algo.slow_agents)
         seed, overrides = self.settings["seed"] + VALIDATION_SEED, self.settings["overrides"]
-        result = evaluate(policy, self.settings["scenario"], VALIDATION_EPISODES, seed, **overrides)
-        means = {f"validation_{name}": result.mean(name) for name in METRICS}
-        if means["validation_reward"] > self.best:
-            self.best = means["validation_reward"]
+        num_episodes = SOC_VALIDATION_EPISODES if self.goal == "score" else VALIDATION_EPISODES
+        result = evaluate(policy, self.settings["scenario"], num_episodes, seed, **overrides)
+        means = {f"validation_{name}": result.mean(name) for name in self.metrics}
+        if means[f"validation_{self.goal}"] > self.best:
+            self.best = means[f"validation_{self.goal}"]
             self.save("best", replay=False)
         return means
 
     def _write(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         self.csv.append(row)
-        scalars: dict[str, Any] = {f"episodes/{name}": row.get(name) for name in METRICS}
-        scalars |= {f"validation/{name}": row.get(f"validation_{name}") for name in METRICS}
+        scalars: dict[str, Any] = {f"episodes/{name}": row.get(name) for name in self.metrics}
+        scalars |= {f"validation/{name}": row.get(f"validation_{name}") for name in self.metrics}
         for tier, values in result.get("learners", {}).items():
             scalars |= {f"{tier}/{name}": value for name, value in values.items()}
         for name, value in scalars.items():
@@ -310,50 +320,74 @@ class _Run:
 class _ProgressFile:
     """progress.csv: a row is on disk before the next iteration; rows after a restored checkpoint are dropped."""
 
-    def __init__(self, path: Path, steps: int):
-        rows = []
+    def __init__(self, path: Path, columns: tuple[str, ...], steps: int):
+        self._columns, rows = columns, []
         if path.exists():
             with path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["steps"]) <= steps]
         partial = path.with_suffix(".partial")
         self._file = partial.open("w", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
+        self._writer = csv.DictWriter(self._file, columns, extrasaction="ignore")
         self._writer.writeheader()
         self._writer.writerows(rows)
         self._file.flush()
         os.replace(partial, path)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        self._writer.writerow({name: row.get(name, "") for name in COLUMNS})
+        self._writer.writerow({name: row.get(name, "") for name in self._columns})
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
 
 
+def metrics_of(scenario: str) -> tuple[str, ...]:
+    """The episode metrics of a run's progress.csv."""
+    from experiments.evaluate import is_soc
+
+    return SOC_METRICS if is_soc(scenario) else METRICS
+
+
 def _finish(out: Path, settings: Mapping[str, Any]) -> None:
     """The comparison of the trained policy with the untrained and the scripted ones: table, JSON, report."""
-    from experiments.evaluate import compare, print_table
+    from experiments.evaluate import UNTRAINED, is_soc, print_table
     from experiments.report import write_report
-    from policies.checkpoint import load_policy
 
-    seed = settings["seed"] + EVALUATION_SEED
-    policies = ["random", "null", "rule-soar", "zeros"]
-    named: dict[str, Any] = {name: name for name in policies}
-    named["untrained"] = load_policy(out / "checkpoints" / "start")
-    best = out / "checkpoints" / "best"
-    named["HMARL"] = load_policy(best if best.exists() else out / "checkpoints" / "last")
-    results = compare(named, settings["scenario"], EVALUATION_EPISODES, seed, **settings["overrides"])
-    write_json(out / "evaluation.json", {name: result.to_dict() for name, result in results.items()})
-    print_table(results)
+    if is_soc(settings["scenario"]):
+        tested = _compare(out, settings, {"split": "test"})
+        if settings["overrides"].get("split", "train") == "train":
+            trained_on = _compare(out, settings, {}, leave_out=("random", UNTRAINED))
+            write_json(out / "evaluation-train.json", {name: result.to_dict() for name, result in trained_on.items()})
+            print("on the networks and attackers of the training split:")
+            print_table(trained_on)
+            print("on the held-out networks and attackers of the test split:")
+    else:
+        tested = _compare(out, settings, {})
+    write_json(out / "evaluation.json", {name: result.to_dict() for name, result in tested.items()})
+    print_table(tested)
     report = write_report(out)
     print(f"report: {_shown(report)}")
+
+
+def _compare(
+    out: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any], leave_out: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    from experiments.evaluate import TRAINED, UNTRAINED, compare, is_soc
+    from policies.checkpoint import load_policy
+
+    scenario, best = settings["scenario"], out / "checkpoints" / "best"
+    named: dict[str, Any] = {name: name for name in (SOC_COMPARED if is_soc(scenario) else COMPARED)}
+    named[UNTRAINED] = load_policy(out / "checkpoints" / "start")
+    named[TRAINED] = load_policy(best if best.exists() else out / "checkpoints" / "last")
+    named = {name: policy for name, policy in named.items() if name not in leave_out}
+    overrides = {**settings["overrides"], **overrides}
+    return compare(named, scenario, EVALUATION_EPISODES, settings["seed"] + EVALUATION_SEED, **overrides)
 
 
 # ---- small things
 def _with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
-    preset = copy.deepcopy(PRESETS.get(scenario, {}))
+    preset = copy.deepcopy(PRESETS.get(PRESET_OF.get(scenario, scenario), {}))
     tiers = preset.get("tiers", {})
     for tier, own in dict(config.get("tiers", {})).items():
         keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_ALGORITHMS.get(tier)
@@ -457,8 +491,9 @@ def _quiet_ray() -> Iterator[None]:
 
 
 @contextmanager
-def _display(out: Path) -> Iterator[Callable[[Mapping[str, Any], float, float], None]]:
+def _display(metrics: tuple[str, ...]) -> Iterator[Callable[[Mapping[str, Any], float, float], None]]:
     """A live bar on a terminal, a line every ten seconds elsewhere."""
+    is_soc = "score" in metrics
     latest: dict[str, float] = {}
 
     def text(row: Mapping[str, Any]) -> str:
@@ -467,6 +502,10 @@ def _display(out: Path) -> Iterator[Callable[[Mapping[str, Any], float, float], 
         parts = [f"{get('steps', 0):,} steps", f"{get('steps_per_second', 0):,.0f}/s"]
         shown = {"return": ("reward", "{:.2f}"), "MTTD": ("mttd", "{:.1f}"), "MTTR": ("mttr", "{:.1f}")}
         shown |= {"FPR": ("fpr", "{:.3%}"), "CSR": ("csr", "{:.1%}"), "greedy return": ("validation_reward", "{:.2f}")}
+        if is_soc:
+            shown = {"return": ("reward", "{:.1f}"), "score": ("score", "{:.1f}"), "MTTD": ("mttd", "{:.1f}")}
+            shown |= {"MTTC": ("mttc", "{:.1f}"), "FPR": ("fpr", "{:.0%}"), "CSR": ("csr", "{:.0%}")}
+            shown["greedy score"] = ("validation_score", "{:.1f}")
         return "  ".join(
             parts + [f"{label} {form.format(get(key))}" for label, (key, form) in shown.items() if key in latest]
         )

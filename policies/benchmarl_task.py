@@ -5,7 +5,7 @@
     from benchmarl.models.mlp import MlpConfig
     from policies.adapters import SOCTask
 
-    Experiment(task=SOCTask.of("paper-v0"), algorithm_config=MappoConfig.get_from_yaml(), seed=0,
+    Experiment(task=SOCTask.of("soc-v1"), algorithm_config=MappoConfig.get_from_yaml(), seed=0,
                model_config=MlpConfig.get_from_yaml(), critic_model_config=MlpConfig.get_from_yaml(),
                config=ExperimentConfig.get_from_yaml()).run()
 
@@ -57,7 +57,7 @@ class SOCTask(TaskClass):
     """
 
     @classmethod
-    def of(cls, scenario: str = "paper-v0", **options: Any) -> SOCTask:
+    def of(cls, scenario: str = "soc-v1", **options: Any) -> SOCTask:
         """The task of a scenario.
 
         Args:
@@ -105,8 +105,8 @@ class SOCTask(TaskClass):
 
     def max_steps(self, env: EnvBase) -> int:
         """Steps of the longest episode."""
-        overrides = {k: v for k, v in self.config.items() if k in soc_env.Scenario.__dataclass_fields__}
-        return soc_env.make_scenario(self.config["scenario"], **overrides).max_steps
+        scenario = soc_env.make_scenario(self.config["scenario"])
+        return self.config.get("max_steps", scenario.max_steps)
 
     def group_map(self, env: EnvBase) -> dict[str, list[str]]:
         """A group per role, or one for all with `homogenize`."""

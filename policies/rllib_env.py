@@ -27,7 +27,7 @@ class SOCMultiAgentEnv(MultiAgentEnv):
         """Builds the environment.
 
         Args:
-            config: `scenario` (default "paper-v0") and the arguments of `soc_env.parallel_env`. With an int `seed` each
+            config: `scenario` (default "soc-v1") and the arguments of `soc_env.parallel_env`. With an int `seed` each
                 sub-environment of each env runner plays a stream of its own that depends on it.
 
         Raises:

@@ -1,9 +1,10 @@
-"""Scripted policies: the yardsticks every learned policy is put beside.
+"""Scripted policies: the yardsticks every learned policy is put beside; those of the soc-v1 family are in `playbooks`.
 
 A policy is a callable ``policy(observations, decides) -> actions`` over a batch of N environments:
 ``observations`` maps an agent to ``(N, dim) float32``, ``decides`` is ``(N,) bool`` (whether the coordinator's action
 counts this step; none of these policies needs it) and ``actions`` maps an agent to ``(N, dim) float32`` for Box spaces
-or ``(N,) int32`` for Discrete ones. ``policy.reset(seed)`` starts afresh: memory cleared, own generator re-seeded.
+or ``(N,) int32`` for Discrete ones. ``policy.reset(seed)`` starts afresh: memory cleared, own generator re-seeded. A
+policy with ``needs_state = True`` plays on the truth: ``policy.state = simulator.state()`` is set before each call.
 
 =============== =====================================================================================================
 random          uniform over every action space, fresh at every step
@@ -25,7 +26,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from soc_env.errors import ConfigError
-from soc_env.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
+from soc_env.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS, make_scenario
+from soc_env.settings import Scenario
+from soc_env.soc.scenario import SOCScenario
 from soc_env.tables import (
     ACTIONS,
     COORDINATOR,
@@ -282,4 +285,18 @@ SCRIPTED: dict[str, Callable[..., Policy]] = {
     "best-constant": best_constant_policy,
     "rule-soar": RuleSoarPolicy,
 }
-"""Name -> builder ``(action_spaces, seed) -> policy``."""
+"""Of paper-v0: name -> builder ``(action_spaces, seed) -> policy``."""
+
+
+def scripted(scenario: str | Scenario) -> dict[str, Callable[..., Policy]]:
+    """The scripted policies of a scenario's family: name -> builder ``(action_spaces, seed) -> policy``.
+
+    Raises:
+        ScenarioError: There is no scenario of that name.
+    """
+    chosen = make_scenario(scenario) if isinstance(scenario, str) else scenario
+    if isinstance(chosen, SOCScenario):
+        from policies.playbooks import PLAYBOOKS  # builds on this module
+
+        return PLAYBOOKS
+    return SCRIPTED

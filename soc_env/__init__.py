@@ -111,12 +111,16 @@ Kept, so that results stay comparable. Do not read more into this task than they
 
 from .errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError
 from .parallel import SOCEnv, env, parallel_env
-from .scenario import SCENARIOS, Scenario, make_scenario
+from .scenario import SCENARIOS, PaperScenario, make_scenario
+from .settings import Scenario
 from .simulator import Simulator
+from .soc.console import Console
+from .soc.scenario import SOCScenario
+from .soc.trace import Trace, TraceError
 from .tables import ACTIONS, AGENTS, FEATURES, METRICS, REWARD_TERMS, STATE, features
 
 __all__ = [
     "ACTIONS", "AGENTS", "FEATURES", "METRICS", "REWARD_TERMS", "SCENARIOS", "STATE", "ActionError", "CheckpointError",
-    "ConfigError", "HMARLSOCError", "SOCEnv", "Scenario", "ScenarioError", "Simulator", "env", "features",
-    "make_scenario", "parallel_env",
+    "ConfigError", "HMARLSOCError", "PaperScenario", "SOCEnv", "SOCScenario", "Scenario", "ScenarioError", "Simulator", "env", "features",
+    "make_scenario", "parallel_env", "Console", "Trace", "TraceError",
 ]  # fmt: skip

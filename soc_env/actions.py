@@ -1,9 +1,12 @@
 """What agents may send: checks of single actions, and the presets behind `actions="discrete"`.
 
-`PRESETS[agent]` is an ordered dict name -> vector of the agent's Box; the Discrete space has one choice per entry. A
-level of 0 is "off" and 1 is "full"; vectors hold 2 * level - 1, as the tools read (x + 1) / 2.
+`presets_of(scenario)[agent]` is an ordered dict name -> vector of the agent's Box; the Discrete space has one choice
+per entry. A level of 0 is "off" and 1 is "full"; vectors hold 2 * level - 1, as the tools read (x + 1) / 2.
 
-The coordinator's eight directives are those of the published training set-up.
+**soc-v1**: `soc_presets(num_zones)`. Choice 0 of each agent does nothing. Levels are an assumption, well inside the
+bands that the tools tell apart (`soc_env.soc.tables.actions`); the routine hunt is that of the rule-based playbook.
+
+**paper-v0**: `PRESETS`. The coordinator's eight directives are those of the published training set-up.
 The hunter's and the orchestrator's rows are an assumption: levels on either side of the simulator's thresholds (0.3 and
 0.7 for hunting, 0.5 and 0.9 for isolation, 0.5 for remediation), in all segments or in one. The best constant action
 known for `paper-v0` is among them: `directive_0`, `thorough`, `isolate`.
@@ -11,12 +14,15 @@ known for `paper-v0` is among them: `directive_0`, `thorough`, `isolate`.
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any
 
 import numpy as np
 
 from .errors import ActionError
+from .settings import Scenario
+from .soc.scenario import SOCScenario
 from .tables import ACTIONS, COORDINATOR, DIRECTIVE_SIZE, HUNTER, NUM_SEGMENTS, ORCHESTRATOR
 
 
@@ -130,6 +136,108 @@ PRESETS: dict[str, dict[str, np.ndarray]] = {
 }
 
 
-def preset_table(agent: str) -> np.ndarray:
-    """The vectors of an agent's choices, shape (choices, action size), float32; a fresh array."""
-    return np.array(list(PRESETS[agent].values()), np.float32)
+# ---------------------------------------------------------------------- soc-v1
+OFF, FULL = 0.0, 1.0
+RELEASE, NEUTRAL, ISOLATE = 0.1, 0.5, 0.85  # containment: releases, does nothing, isolates
+KILL, REIMAGE = 0.65, 0.95  # remediation
+ROUTINE_HUNT, ROUTINE_DEPTH, DEEP = 0.4, 0.6, 0.9
+
+
+def _levels(*parts: list[float] | float) -> np.ndarray:
+    """A Box action from levels in [0, 1]."""
+    return (2.0 * np.concatenate([np.atleast_1d(part) for part in parts]) - 1.0).astype(np.float32)
+
+
+def _hunter_presets(num_zones: int) -> dict[str, np.ndarray]:
+    def preset(
+        hunt: float, depth: float, decoy: float = OFF, intel: float = OFF, only: int | None = None
+    ) -> np.ndarray:
+        return _levels(*(_in_zones(level, OFF, num_zones, only) for level in (hunt, depth, decoy)), intel)
+
+    return {
+        "rest": preset(OFF, OFF),
+        "routine": preset(ROUTINE_HUNT, ROUTINE_DEPTH),
+        "wide": preset(FULL, OFF),
+        "deep": preset(FULL, DEEP),
+        "routine_with_decoys": preset(ROUTINE_HUNT, ROUTINE_DEPTH, decoy=FULL),
+        "routine_with_intel": preset(ROUTINE_HUNT, ROUTINE_DEPTH, intel=FULL),
+        "all_out": preset(FULL, FULL, FULL, FULL),
+        **{f"only_zone_{z}": preset(FULL, DEEP, only=z) for z in range(num_zones)},
+    }
+
+
+def _response_presets(num_zones: int) -> dict[str, np.ndarray]:
+    def preset(
+        contain: float = NEUTRAL,
+        remediate: float = OFF,
+        block: float = OFF,
+        reset: float = OFF,
+        only: int | None = None,
+    ) -> np.ndarray:
+        return _levels(
+            _in_zones(contain, NEUTRAL, num_zones, only), _in_zones(remediate, OFF, num_zones, only), block, reset
+        )
+
+    return {
+        "rest": preset(),
+        "release": preset(RELEASE),
+        "isolate": preset(ISOLATE),
+        "kill": preset(remediate=KILL),
+        "reimage": preset(remediate=REIMAGE),
+        "isolate_and_reimage": preset(ISOLATE, REIMAGE),
+        "block_perimeter": preset(block=FULL),
+        "reset_credentials": preset(reset=FULL),
+        **{f"only_zone_{z}": preset(ISOLATE, REIMAGE, only=z) for z in range(num_zones)},
+    }
+
+
+def _directive_presets(num_zones: int) -> dict[str, np.ndarray]:
+    def preset(hunt: float = 0.0, triage: float = 0.0, response: float = 0.0, first: int | None = None) -> np.ndarray:
+        priorities = [float(z == first) for z in range(num_zones)]
+        return np.array([*priorities, hunt, triage, response], np.float32)
+
+    return {
+        "balanced": preset(),
+        "time_for_hunting": preset(hunt=1.0),
+        "time_for_triage": preset(hunt=-1.0),
+        "close_more_cases": preset(triage=1.0),
+        "close_no_cases": preset(triage=-1.0),
+        "approve_sooner": preset(response=1.0),
+        "approve_later": preset(response=-1.0),
+        **{f"zone_{z}_first": preset(first=z) for z in range(num_zones)},
+    }
+
+
+def _in_zones(level: float, otherwise: float, num_zones: int, only: int | None) -> list[float]:
+    return [level if only in (None, z) else otherwise for z in range(num_zones)]
+
+
+@functools.cache
+def soc_presets(num_zones: int) -> dict[str, dict[str, np.ndarray]]:
+    """The presets of `soc-v1` for a number of zones."""
+    return {
+        HUNTER: _hunter_presets(num_zones),
+        ORCHESTRATOR: _response_presets(num_zones),
+        COORDINATOR: _directive_presets(num_zones),
+    }
+
+
+# ---------------------------------------------------------------------- either family
+def presets_of(scenario: Scenario) -> dict[str, dict[str, np.ndarray]]:
+    """Box agent -> name -> vector, in the order of the choices. Shared: do not write into it."""
+    return soc_presets(scenario.num_zones) if isinstance(scenario, SOCScenario) else PRESETS
+
+
+def preset_tables(scenario: Scenario) -> dict[str, np.ndarray]:
+    """Box agent -> (choices, action size) float32, fresh arrays."""
+    return {agent: np.array(list(rows.values()), np.float32) for agent, rows in presets_of(scenario).items()}
+
+
+def idle_actions(scenario: Scenario) -> dict[str, np.ndarray]:
+    """Box agent -> what it does if it never sends an action, float32, fresh arrays.
+
+    In `soc-v1` that is nothing: choice 0 of its presets. In `paper-v0` zeros, as published.
+    """
+    if isinstance(scenario, SOCScenario):
+        return {agent: table[0] for agent, table in preset_tables(scenario).items()}
+    return {agent: np.zeros(len(ACTIONS[agent]), np.float32) for agent in PRESETS}

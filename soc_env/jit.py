@@ -76,7 +76,9 @@ def cache_folder() -> pathlib.Path | None:
 def source_hash() -> str:
     """Hex digest of everything that the compiled code depends on."""
     here = pathlib.Path(__file__).parent
-    sources = [*sorted((here / "kernels").glob("*.py")), here / "tables.py", here / "scenario.py", here / "jit.py"]
+    sources = [*sorted(here.rglob("kernels/*.py")), *sorted((here / "soc" / "data").glob("*.csv"))]
+    sources += [here / name for name in ("tables.py", "scenario.py", "risk.py", "jit.py")]
+    sources += [here / "soc" / name for name in ("tables.py", "scenario.py", "attack.py", "networks.py")]
     digest = hashlib.sha256(f"{sys.version} {numba.__version__} {np.__version__} {here}".encode())
     for source in sources:
         digest.update(source.name.encode() + source.read_bytes())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, Space
 
-from .actions import box_action, discrete_action, preset_table
+from .actions import box_action, discrete_action, preset_tables
 from .errors import ConfigError, unknown_name
-from .tables import ACTIONS, AGENTS, FEATURES, TRIAGE
+from .simulator import Simulator
+from .tables import AGENTS, TRIAGE
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "actions": ("mixed", "discrete", "continuous"),
@@ -22,19 +23,32 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The options of the dict API; the documentation page is in `soc_env.parallel`.
+    """The options of the dict API for one scenario; the documentation page is in `soc_env.parallel`.
 
     Attributes:
+        seen: dict agent -> entries of its observation.
+        sent: dict agent -> entries, or choices, of its action with `actions="mixed"`.
+        tables: dict Box agent -> (choices, entries) float32, its presets.
         actions: "mixed", "discrete" (presets for Box agents) or "continuous" (argmax for triage).
         masks: Where Discrete agents find their action mask: "none", "obs" or "info".
         homogenize: Whether all agents get the same spaces.
         coordinator: "present" in every step, or "absent" between its decisions.
     """
 
+    seen: Mapping[str, int]
+    sent: Mapping[str, int]
+    tables: Mapping[str, np.ndarray] = field(repr=False, compare=False)
     actions: str = "mixed"
     masks: str = "none"
     homogenize: bool = False
     coordinator: str = "present"
+
+    @classmethod
+    def of(cls, simulator: Simulator, **options: Any) -> Layout:
+        """The layout for a simulator's agents; raises ConfigError for bad options."""
+        seen = {agent: len(rows) for agent, rows in simulator.feature_tables.items()}
+        sent = {agent: len(rows) for agent, rows in simulator.action_tables.items()}
+        return cls(seen, sent, preset_tables(simulator.scenario), **options)
 
     def __post_init__(self) -> None:
         for name, allowed in ALLOWED.items():
@@ -47,6 +61,11 @@ class Layout:
         if self.masks != "none" and self.actions == "continuous":
             raise ConfigError(f"masks={self.masks!r} needs a Discrete agent; allowed: actions='mixed' or 'discrete'")
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that were chosen, by name."""
+        return {name: getattr(self, name) for name in ("actions", "masks", "homogenize", "coordinator")}
+
     # ------------------------------------------------------------------ spaces
     def is_discrete(self, agent: str) -> bool:
         """Whether the agent chooses from a Discrete space."""
@@ -55,7 +74,7 @@ class Layout:
     def own_size(self, agent: str) -> int:
         """Choices, or entries, of the agent's action before padding."""
         is_preset = self.actions == "discrete" and agent != TRIAGE
-        return len(preset_table(agent)) if is_preset else len(ACTIONS[agent])
+        return len(self.tables[agent]) if is_preset else self.sent[agent]
 
     def action_size(self, agent: str) -> int:
         """Choices, or entries, of the agent's action as others see it."""
@@ -68,9 +87,7 @@ class Layout:
 
     def observation_size(self, agent: str) -> int:
         """Entries of the agent's observation."""
-        if not self.homogenize:
-            return len(FEATURES[agent])
-        return max(len(rows) for rows in FEATURES.values()) + len(AGENTS)
+        return max(self.seen.values()) + len(AGENTS) if self.homogenize else self.seen[agent]
 
     def observation_space(self, agent: str) -> Space:
         """A fresh observation space."""
@@ -92,25 +109,31 @@ class Layout:
         """
         size = self.action_size(agent)
         if self.is_discrete(agent):
-            return _choice_reader(agent, target, size, self.own_size(agent))
+            return _choice_reader(agent, target, size, self.tables.get(agent, np.arange(self.sent[agent])))
         if agent == TRIAGE:
-            return _argmax_reader(agent, target, size)
+            return _argmax_reader(agent, target, size, self.sent[agent])
         return _box_reader(agent, target, size)
 
     # ------------------------------------------------------------------ observations
-    def masker(self, agent: str, idle_choice: int, can_act: Callable[[], bool]) -> Callable[[], np.ndarray]:
+    def masker(self, agent: str, own: Callable[[], np.ndarray] | None) -> Callable[[], np.ndarray]:
         """A function that returns the agent's action mask as a fresh int8 array.
 
         Args:
             agent: Whose mask.
-            idle_choice: The one choice left while the agent cannot act.
-            can_act: Whether its choice matters now.
+            own: Which of its own choices are open now, 0 or 1 each; None if all always are.
         """
-        free = np.zeros(self.action_size(agent), np.int8)
-        free[: self.own_size(agent)] = 1
-        idle = np.zeros_like(free)
-        idle[idle_choice] = 1
-        return lambda: (free if can_act() else idle).copy()
+        num_own = self.own_size(agent)
+        blank = np.zeros(self.action_size(agent), np.int8)
+        if own is None:
+            blank[:num_own] = 1
+            return blank.copy
+
+        def mask() -> np.ndarray:
+            padded = blank.copy()
+            padded[:num_own] = own()
+            return padded
+
+        return mask
 
     def viewer(self, agent: str, row: np.ndarray, mask: Callable[[], np.ndarray] | None) -> Callable[[], Any]:
         """A function that returns the agent's observation as fresh arrays.
@@ -156,20 +179,18 @@ def _box_reader(agent: str, target: np.ndarray, size: int) -> Callable[[Any], No
     return read
 
 
-def _argmax_reader(agent: str, target: np.ndarray, size: int) -> Callable[[Any], None]:
-    num_choices = len(ACTIONS[agent])
-
+def _argmax_reader(agent: str, target: np.ndarray, size: int, num_choices: int) -> Callable[[Any], None]:
     def read(action: Any) -> None:
         target[0] = box_action(agent, action, size)[:num_choices].argmax()
 
     return read
 
 
-def _choice_reader(agent: str, target: np.ndarray, size: int, own_size: int) -> Callable[[Any], None]:
-    table = range(own_size) if agent == TRIAGE else preset_table(agent)
+def _choice_reader(agent: str, target: np.ndarray, size: int, table: np.ndarray) -> Callable[[Any], None]:
+    rows = list(table)  # row by row: indexing a list is faster
 
     def read(action: Any) -> None:
         choice = discrete_action(agent, action, size)
-        target[...] = table[choice if choice < own_size else 0]  # padding counts as 0
+        target[...] = rows[choice if choice < len(rows) else 0]  # padding counts as 0
 
     return read

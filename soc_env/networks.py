@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 
 from .kernels.step import read_vulnerabilities
-from .scenario import NUM_SEGMENTS, Scenario
+from .scenario import NUM_SEGMENTS, PaperScenario
 
 
 def segment_starts(num_hosts: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def host_vulnerabilities(world: np.ndarray, network_key: np.uint64) -> np.ndarra
     return vulnerabilities
 
 
-def network_graph(scenario: Scenario, starts: np.ndarray, vulnerabilities: np.ndarray) -> nx.DiGraph:
+def network_graph(scenario: PaperScenario, starts: np.ndarray, vulnerabilities: np.ndarray) -> nx.DiGraph:
     """The network as a graph.
 
     Args:

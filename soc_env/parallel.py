@@ -2,31 +2,36 @@
 
 | | |
 |---|---|
-| Import | `import soc_env; soc_env.parallel_env("paper-v0")` |
+| Import | `import soc_env; soc_env.parallel_env("soc-v1")` |
 | API | PettingZoo Parallel (AEC by `soc_env.env`), cooperative |
 | Agents | 4: `alert_triage_0`, `threat_hunter_0`, `response_orchestrator_0`, `strategic_coordinator_0` |
-| Actions | mixed: Discrete(4), Box(16), Box(12), Box(8); or all Discrete, or all Box |
-| Observations | Box in [-1, 1]: 64, 128, 96, 64 float32 |
-| State | Box in [0, 1] and [-1, 1], see `soc_env.tables.STATE` |
+| Scenarios | `soc-v1` (the default), `soc-cage4-v0`, `paper-v0` |
+| Actions | mixed: Discrete(4), Box(3Z+1), Box(2Z+2), Box(Z+3) of Z = 5 zones; or all Discrete, or all Box |
+| Observations | Box in [-1, 1], float32: 294, 194, 194, 194; `paper-v0` 64, 128, 96, 64 |
+| State | Box in [-1, 1]: 358; `paper-v0` 50 |
 | Reward | one team reward, the same number for every agent |
-| Length | 200 steps at most (`max_cycles`) |
+| Length | 200 steps (`max_cycles`), in `soc-cage4-v0` 500; `paper-v0` may end earlier |
 
-An intruder enters a network of five zones (DMZ, Corporate, Development, DataCenter, Cloud; 200 hosts by default) and
-goes through reconnaissance, initial access, execution, lateral movement and exfiltration. The four agents see different
-sensors, drive different tools and share one reward. They win when every compromised host is isolated (containment),
-and lose when data leaves (exfiltration).
+Intruders enter the network of an organisation, spread, and do damage; benign users cause most of the alerts. The four
+agents see different parts of the evidence, drive different tools (SIEM, EDR, SOAR) and share one reward. The package's
+docstring (`help(soc_env)`) says what the two families of scenarios simulate:
+
+* `soc-v1`: the task worth solving. Several campaigns of ATT&CK techniques, risk-based alerting, analysts' time, tools
+  that take time and fail. `soc-cage4-v0` is the same on networks shaped like CybORG's CAGE-4, with 8 zones.
+* `paper-v0`: the published simulator, statistically equivalent, to compare with published results.
 
 ## Agents and what they send
 
-| agent | job | action space | entries |
+| agent | job | action space | entries in `soc-v1`, by zone z |
 |---|---|---|---|
-| `alert_triage_0` | work the oldest alert | Discrete(4) | 0 escalate, 1 suppress, 2 correlate, 3 enrich |
-| `threat_hunter_0` | look for what raised no alert | Box(-1, 1, (16,)) | by zone 0-4 intensity, 5-9 scope |
-| `response_orchestrator_0` | contain and clean | Box(-1, 1, (12,)) | by zone 0-4 isolation, 5-9 remediation |
-| `strategic_coordinator_0` | where to put the effort | Box(-1, 1, (8,)) | boost of 0 hunt, 1 scope, 4 isolation |
+| `alert_triage_0` | work the first case | Discrete(4) | 0 escalate, 1 suppress, 2 correlate, 3 enrich |
+| `threat_hunter_0` | look for what raised no alert | Box(-1, 1, 3Z+1) | hunt_z, depth_z, decoy_z, intel_sweep |
+| `response_orchestrator_0` | contain and clean | Box(-1, 1, 2Z+2) | contain_z, remediate_z, perimeter, credentials |
+| `strategic_coordinator_0` | where to put the effort | Box(-1, 1, Z+3) | priority_z, postures: hunt, triage, response |
 
-The tools read (x + 1) / 2, so -1 is "off", 0 is half and 1 is full. Entries not named have no effect, as published;
-`soc_env.tables.ACTIONS` lists them all.
+The tools read (x + 1) / 2, so -1 is "off", 0 is half and 1 is full; the directive is read as it is. In `paper-v0` Z = 5
+too, the hunter has intensity_z and scope_z, the orchestrator isolate_z and remediate_z, and entries that are named
+"unused" have no effect. `env.simulator.action_tables[agent]` says what each entry does.
 
 Every agent is in every dict of every step. The coordinator decides every `coordinator_period` = 5 steps, the first step
 included; in between its action is ignored, whatever it is, and its last directive stays in force. `infos[agent]` is
@@ -34,13 +39,27 @@ included; in between its action is ignored, whatever it is, and its last directi
 has ended).
 
 `step` accepts int, NumPy integers and one-entry integer arrays for Discrete, and clips Box actions to [-1, 1]. Keys
-that are no agent's are ignored. A missing action, or None, means hold: a Box agent repeats its last action (zeros after
-`reset`), triage enriches, which removes no alert. An action of the wrong shape, a NaN or a choice out of range raises
+that are no agent's are ignored. An action of the wrong shape, a NaN or a choice out of range raises
 `soc_env.errors.ActionError` before anything has changed.
+
+A missing action, or None, means hold. A Box agent repeats its last action. If it has sent none since `reset`, it does
+nothing in `soc-v1` (no hunt, decoy or sweep; containment neutral, no remediation; the neutral directive), while in
+`paper-v0` it sends zeros. Triage enriches: no choice leaves a case alone, and enriching is the one without a verdict. In
+`soc-v1` that costs analyst time, until the first case is both enriched and queried; then it does nothing.
 
 ## What they observe
 
-`soc_env.tables.FEATURES[agent]` names every entry with its range, unit and source.
+`soc_env.features(agent, scenario, **overrides)` or `env.features(agent)` name every entry,
+`env.simulator.feature_tables[agent]` has range, unit and source of each. In `soc-v1` an observation is a row of tokens:
+
+| part | entries | of whom |
+|---|---|---|
+| zones | 22 for each of the Z zones | all agents |
+| cases | 20 for each of the first open cases by rank: 8 for triage, 3 for the others | all agents |
+| directive | Z + 3, the directive in force | all agents |
+| clock | 16: time, mission phase, queue, analyst time, perimeter, waits | all agents |
+
+Nothing in it is the truth: what agents see has gone through a sensor. In `paper-v0`:
 
 | agent | size | layout |
 |---|---|---|
@@ -51,43 +70,47 @@ that are no agent's are ignored. A missing action, or None, means hold: a Box ag
 | `strategic_coordinator_0` | 64 | 20 clock, 21 queue, 22 compromised share, 23 detected share; 24-63 noise |
 
 `paper-v0` keeps the published layouts, faults included: shares of compromised hosts and the labels of alerts are the
-truth. No agent observes the directive; the steps to the coordinator's next decision follow from its clock.
-`env.state()` is the global state for centralised critics (`soc_env.tables.STATE`).
+truth. No agent observes the directive there; the steps to the coordinator's next decision follow from its clock.
+`env.state()` is the global state, the truth, for centralised critics (`env.simulator.state_table`).
 
 ## Reward
 
-R = 1.0 detection + 1.5 response - 0.3 cost - 2.0 false_positive, see `soc_env.tables.REWARD_TERMS`; the weights are
+R = 1.0 detection + 1.5 response - 0.3 cost - 2.0 false_positive, see `env.simulator.reward_table`; the weights are
 overrides (`weight_detection`, ...). Every agent's entry is the whole team reward, not a share of it: libraries that sum
-over agents (RLlib, AgileRL) report four times the value.
+over agents (RLlib, AgileRL) report four times the value. `env.metrics()` has the mission score of `soc-v1` and all other
+figures of the episode so far.
 
 ## End of an episode
 
-Terminated: contained or exfiltrated. Truncated: `max_cycles` steps. All agents end together and get a full last
-frame (observation, reward, flags, info, and `state()`); then `env.agents` is empty until `reset`.
+Truncated: `max_cycles` steps. Terminated: in `paper-v0` contained or exfiltrated; `soc-v1` never terminates. All agents
+end together and get a full last frame (observation, reward, flags, info, and `state()`); then `env.agents` is empty
+until `reset`.
 
 ## Options
 
 | argument | default | meaning |
 |---|---|---|
-| `scenario` | "paper-v0" | a key of `soc_env.SCENARIOS` |
+| `scenario` | "soc-v1" | a key of `soc_env.SCENARIOS`, or a scenario |
 | `render_mode` | None | "ansi" text, "rgb_array" picture (needs matplotlib), "human" prints the text every step |
 | `actions` | "mixed" | "discrete": presets for Box agents; "continuous": triage takes the argmax of 4 reals |
 | `masks` | "none" | where Discrete agents find their int8 action mask: "obs" or "info" |
 | `homogenize` | False | the same spaces for all agents |
 | `coordinator` | "present" | "absent": see below |
-| `seed` | None | the stream that a first `reset()` without a seed plays, and the network if it is not redrawn |
-| fields of `soc_env.Scenario` | | `num_hosts`, `max_steps`, `coordinator_period`, reward weights, ... |
+| `seed` | None | the stream that a first `reset()` without a seed plays; the network of `paper-v0` if not redrawn |
+| fields of the scenario | | `num_hosts`, `num_zones`, `max_steps`, `coordinator_period`, reward weights, ... |
 
 `actions="discrete"`: the hunter, the orchestrator and the coordinator choose one of the named presets of
-`soc_env.actions.PRESETS` (10, 11 and 8 of them). `masks="obs"`: Discrete agents observe
-`{"observation": ..., "action_mask": ...}`, the others their array; `masks="info"`: `infos[agent]["action_mask"]`.
+`soc_env.actions.presets_of(scenario)`: 7 + Z, 8 + Z and 7 + Z of them in `soc-v1`, of which choice 0 does nothing; 10,
+11 and 8 of them in `paper-v0`. `masks="obs"`: Discrete agents observe `{"observation": ..., "action_mask": ...}`, the
+others their array; `masks="info"`: `infos[agent]["action_mask"]`.
 
-Masks are a function of what the agent sees: with an empty queue triage may only enrich (which then does nothing), and
-between decisions the coordinator may only choose 0 (which is ignored). Masked choices are accepted all the same.
+Masks are a function of what the agent sees: without a case (and in `soc-v1` without analyst time) triage may only
+enrich, which then does nothing; in `soc-v1` a case that is enriched and queried may not be enriched again; between
+decisions the coordinator may only choose 0 (which is ignored). Masked choices are accepted all the same.
 
 `homogenize=True` needs actions of one kind. Observations are padded with 0 to the longest and end with a one-hot agent
-id: 128 + 4 entries. Actions are padded to the largest: 11 choices, of which those beyond an agent's own are masked and
-count as 0, or 16 entries, of which those beyond an agent's own are ignored.
+id: 294 + 4 entries (`paper-v0` 128 + 4). Actions are padded to the largest: 13 choices (11), of which those beyond an
+agent's own are masked and count as 0, or 16 entries, of which those beyond an agent's own are ignored.
 
 `coordinator="absent"`: between decisions the coordinator is in no dict and not in `env.agents`; when it is back, and in
 the last frame, its reward is the sum since its last decision (undiscounted). Only RLlib and AgileRL take such
@@ -100,28 +123,31 @@ seeded draws its seed from the operating system. `max_cycles` may be assigned an
 ## Example
 
 >>> import soc_env
->>> env = soc_env.parallel_env("paper-v0", num_hosts=50)
+>>> env = soc_env.parallel_env("soc-v1", num_hosts=50)
 >>> for index, agent in enumerate(env.possible_agents):
 ...     _ = env.action_space(agent).seed(index)
 >>> observations, infos = env.reset(seed=7)
 >>> while env.agents:
 ...     actions = {agent: env.action_space(agent).sample() for agent in env.agents}
 ...     observations, rewards, terminations, truncations, infos = env.step(actions)
->>> sorted(env.metrics())[:4]
-['compromised', 'csr', 'exfiltrated', 'false_positives']
+>>> env.metrics()["length"], "score" in env.metrics()
+(200, True)
 >>> observations["threat_hunter_0"].shape
-(128,)
+(194,)
+>>> env.features("threat_hunter_0")[:3]
+['zone0_value', 'zone0_size', 'zone0_events']
 >>> env.close()
 
 ## Version history
 
+* `soc-v1`, `soc-cage4-v0`: first version. (0.2.0)
 * `paper-v0`: the published simulator, statistically equivalent; `reset(seed)` reproduces everything. (0.1.0)
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -130,18 +156,24 @@ from gymnasium.spaces import Space
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
+from .actions import idle_actions
 from .errors import ActionError, ConfigError, HMARLSOCError, unknown_name
 from .layouts import Layout
 from .picture import Canvas
 from .render import as_text
-from .scenario import Scenario
+from .settings import Scenario
 from .simulator import Simulator
-from .tables import ACTIONS, AGENTS, COORDINATOR, METRICS, TRIAGE
+from .soc.console import Console
+from .soc.simulator import SOCSimulator
+from .soc.trace import Played, Trace, trace_of
+from .tables import AGENTS, COORDINATOR, TRIAGE
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
 OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)
-ENRICH = [action.name for action in ACTIONS[TRIAGE]].index("enrich")
-REAL_METRICS = ("reward", "mttd", "mttr", "fpr", "csr")  # the others are counts
+REAL_METRICS = frozenset({
+    "reward", "score", "loss", "damage", "disruption", "effort", "mttd", "mtta", "mttc", "mttr", "fpr", "action_fpr",
+    "evidence_gated", "csr", "analyst_minutes",
+})  # the others are counts  # fmt: skip
 
 Infos = dict[str, dict[str, Any]]
 StepReturn = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], Infos]
@@ -168,7 +200,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     """
 
     metadata: dict[str, Any] = {
-        "name": "soc_v0",
+        "name": "soc_v1",
         "render_modes": list(RENDER_MODES),
         "render_fps": 5,
         "is_parallelizable": True,
@@ -176,7 +208,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
 
     def __init__(
         self,
-        scenario: str | Scenario = "paper-v0",
+        scenario: str | Scenario = "soc-v1",
         render_mode: str | None = None,
         *,
         actions: str = "mixed",
@@ -194,11 +226,13 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         """
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ConfigError(unknown_name("render_mode", render_mode, RENDER_MODES))
-        self.layout = Layout(actions, masks, homogenize, coordinator)
         self.render_mode = render_mode
         self._first_seed = secrets.randbits(64) if seed is None else seed
-        self.simulator = Simulator(scenario, seed=self._first_seed, autoreset=False, **overrides)
+        self.simulator = self._make_simulator(scenario, **overrides)
         self.scenario = self.simulator.scenario
+        self.layout = Layout.of(
+            self.simulator, actions=actions, masks=masks, homogenize=homogenize, coordinator=coordinator
+        )
         self.max_cycles = self.scenario.max_steps
         self.metadata = {**type(self).metadata, "name": _versioned_name(self.scenario.name)}
         self.possible_agents = list(AGENTS)
@@ -208,6 +242,9 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self.state_space = self.simulator.state_space
         self._owed = 0.0  # rewards of an absent coordinator since its last decision
         self._canvas: Any = None
+        self._console: Console | None = None
+        self._before: list[list[bytes]] = []  # for each minute of the episode, the actions of the one before it
+        self._called: dict[int, list[tuple[str, int, float, float]]] = {}  # minute -> calls of the console
         self._bind()
 
     def observation_space(self, agent: str) -> Space:
@@ -237,8 +274,11 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             self._change_horizon()
         self.simulator.reset(seed)
         for agent, held in self._held.items():
-            held[:] = ENRICH if agent == TRIAGE else 0
+            held[:] = self._idle[agent]
         self._owed = 0.0
+        self._before, self._called = [], {}
+        if self._console is not None:
+            self._console.forget()
         self.agents = list(AGENTS)  # the coordinator decides in the first step
         if self.render_mode == "human":
             self.render()
@@ -281,12 +321,14 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     def _act(self, actions: Mapping[str, Any]) -> None:
         """Steps the simulator, or raises ActionError with everything as it was."""
         held = [remember() for remember in self._remember]
-        self._choice[0] = ENRICH
+        self._choice[0] = self._enrich
         try:
             for agent, read in self._readers if self._decides(0) else self._readers_between_decisions:
                 action = actions.get(agent)
                 if action is not None:
                     read(action)
+            if self._console is not None:
+                self._console.before_step()
             self.simulator.step()
         except ActionError:
             nans = [agent for agent, array in self._held.items() if np.isnan(array).any()]
@@ -295,6 +337,14 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             if nans:
                 raise ActionError(f"{nans[0]}: the action has NaN; allowed: numbers, clipped to [-1, 1]") from None
             raise
+        self._before.append(held)
+        if self._console is not None:
+            self._note_calls(self._console)
+
+    def _note_calls(self, console: Console) -> None:
+        calls = console.collect()
+        if calls is not None:
+            self._called[len(self._before)] = calls
 
     def _settle_absence(self, rewards: dict[str, float], is_over: bool) -> tuple[str, ...]:
         """Moves the coordinator's reward to the frame in which it is back. Returns the agents of this frame."""
@@ -319,9 +369,57 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
                 infos[agent]["action_mask"] = mask()
         return infos
 
+    # ------------------------------------------------------------------ by hand, and afterwards
+    @property
+    def console(self) -> Console:
+        """The SIEM, EDR and SOAR as a Python API, see `soc_env.soc.console`.
+
+        Raises:
+            ConfigError: `paper-v0` has none.
+        """
+        if self._console is None:
+            self._console = Console(self._soc_simulator("console"), play=self.step)
+        return self._console
+
+    def trace(self) -> Trace:
+        """The episode so far as plain data: actions, events, losses, outcomes; see `soc_env.soc.trace`.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+            ConfigError: `paper-v0` has none.
+            TraceError: Something else than `step` and the console changed the episode.
+        """
+        self._check_started("trace")
+        sim = self._soc_simulator("trace")
+        rows = [*self._before[1:], [remember() for remember in self._remember]][: len(self._before)]
+        script = [
+            Played(
+                {
+                    agent: np.frombuffer(data, array.dtype).reshape(array.shape if agent != TRIAGE else ())
+                    for (agent, array), data in zip(self._held.items(), row, strict=True)
+                },
+                self._called.get(minute),
+            )
+            for minute, row in enumerate(rows, 1)
+        ]
+        return trace_of(sim, script, self.layout.options)
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every tool call of the episode so far with its outcome, see `Trace.audit`; raises as `trace`."""
+        return self.trace().audit()
+
+    def _soc_simulator(self, what: str) -> SOCSimulator:
+        if not isinstance(self.simulator, SOCSimulator):
+            raise ConfigError(f"{what} needs a scenario of the soc-v1 family; this is {self.scenario.name}")
+        return self.simulator
+
     # ------------------------------------------------------------------ reading
+    def features(self, agent: str) -> list[str]:
+        """Names of the entries of the agent's own observation (before `homogenize`), by index."""
+        return self.simulator.features(agent)
+
     def state(self) -> np.ndarray:
-        """(len(tables.STATE),) float32: the truth, for centralised critics. A fresh array.
+        """(entries of `state_space`,) float32: the truth, for centralised critics. A fresh array.
 
         Raises:
             ResetNeeded: Before the first `reset`.
@@ -330,14 +428,15 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         return self.simulator.state()[0]
 
     def metrics(self) -> dict[str, float | int]:
-        """The episode so far, as `tables.METRICS`: rates and times are float, counts int.
+        """The episode so far, as `simulator.metric_table`: rates, times and losses are float, counts int.
 
         Raises:
             ResetNeeded: Before the first `reset`.
         """
         self._check_started("metrics")
         row = self.simulator.running_metrics()[0]
-        return {m.name: float(row[m.name]) if m.name in REAL_METRICS else int(row[m.name]) for m in METRICS}
+        names = row.dtype.names or ()
+        return {name: float(row[name]) if name in REAL_METRICS else int(row[name]) for name in names}
 
     def render(self, *_: Any) -> str | np.ndarray | None:
         """The current frame as `render_mode` asks; arguments are tolerated and ignored.
@@ -372,7 +471,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             raise ResetNeeded(f"{method}() needs an episode: call reset() first")
 
     def __repr__(self) -> str:
-        layout = ", ".join(f"{name}={value!r}" for name, value in vars(self.layout).items())
+        layout = ", ".join(f"{name}={value!r}" for name, value in self.layout.options.items())
         return f"SOCEnv({self.scenario.name!r}, num_hosts={self.scenario.num_hosts}, {layout})"
 
     def __str__(self) -> str:
@@ -386,37 +485,42 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._terminated, self._truncated = sim.terminated.item, sim.truncated.item
         self._held = {agent: sim.actions[agent] if agent == TRIAGE else sim.actions[agent][0] for agent in AGENTS}
         self._choice = self._held[TRIAGE]
+        self._enrich = [action.name for action in sim.action_tables[TRIAGE]].index("enrich")
+        self._idle = {TRIAGE: self._enrich, **idle_actions(sim.scenario)}
         self._remember = [array.tobytes for array in self._held.values()]
         self._readers = [(agent, layout.reader(agent, self._held[agent])) for agent in AGENTS]
         self._readers_between_decisions = [pair for pair in self._readers if pair[0] != COORDINATOR]
-        can_act = {TRIAGE: self._has_alerts, COORDINATOR: lambda: self._decides(0)}
-        masks = {
-            agent: layout.masker(agent, ENRICH if agent == TRIAGE else 0, can_act.get(agent, lambda: True))
-            for agent in AGENTS
-            if layout.is_discrete(agent)
-        }
+        own_masks = {TRIAGE: sim.mask_reader(), COORDINATOR: self._coordinator_reader()}
+        masks = {agent: layout.masker(agent, own_masks.get(agent)) for agent in AGENTS if layout.is_discrete(agent)}
         self._info_masks = list(masks.items()) if layout.masks == "info" else []
         self._viewers = {agent: layout.viewer(agent, sim.observations[agent][0], masks.get(agent)) for agent in AGENTS}
-        self._canvas = None
+        self._canvas = self._console = None
 
-    def _has_alerts(self) -> bool:
-        return self.simulator.observations[TRIAGE][0, 0] > 0
+    def _coordinator_reader(self) -> Callable[[], np.ndarray]:
+        """A function that returns its mask: all choices when it decides, else only the first, which is ignored."""
+        every = np.ones(self.layout.own_size(COORDINATOR), np.int8)
+        first = (np.arange(every.size) == 0).astype(np.int8)
+        decides = self._decides
+        return lambda: every if decides(0) else first
+
+    def _make_simulator(self, scenario: str | Scenario, **overrides: Any) -> Simulator:
+        return Simulator(scenario, seed=self._first_seed, autoreset=False, **overrides)
 
     def _change_horizon(self) -> None:
         """A simulator of `max_cycles` steps that has played as many episodes of the same seed as this one."""
         old = self.simulator
         self.scenario = self.scenario.replace(max_steps=self.max_cycles)
-        self.simulator = Simulator(self.scenario, seed=self._first_seed, autoreset=False)
+        self.simulator = self._make_simulator(self.scenario)
         if old.is_started:
             self.simulator.reset(old.seed)
-            for _ in range(old.campaign()["episode"]):
+            for _ in range(int(old.episodes[0])):
                 self.simulator.reset()
         self._bind()
 
     def __getstate__(self) -> dict[str, Any]:
         bound = {
-            "_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_remember", "_readers",
-            "_readers_between_decisions", "_info_masks", "_viewers", "_canvas",
+            "_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_enrich", "_idle", "_remember",
+            "_readers", "_readers_between_decisions", "_info_masks", "_viewers", "_canvas", "_console",
         }  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
@@ -431,13 +535,13 @@ def _versioned_name(scenario: str) -> str:
     return name if name.startswith("soc_") else f"soc_{name}"
 
 
-def parallel_env(scenario: str | Scenario = "paper-v0", render_mode: str | None = None, **options: Any) -> SOCEnv:
+def parallel_env(scenario: str | Scenario = "soc-v1", render_mode: str | None = None, **options: Any) -> SOCEnv:
     """The environment in PettingZoo's Parallel API.
 
     Args:
         scenario: A key of `SCENARIOS`, or a scenario.
         render_mode: None, "human", "ansi" or "rgb_array".
-        **options: Those of `SOCEnv` and fields of `Scenario`.
+        **options: Those of `SOCEnv` and fields of the scenario.
 
     Raises:
         ScenarioError: Unknown scenario, unknown override, or one that is out of range.
@@ -446,7 +550,7 @@ def parallel_env(scenario: str | Scenario = "paper-v0", render_mode: str | None 
     return SOCEnv(scenario, render_mode, **options)
 
 
-def env(scenario: str | Scenario = "paper-v0", render_mode: str | None = None, **options: Any) -> AECEnv:
+def env(scenario: str | Scenario = "soc-v1", render_mode: str | None = None, **options: Any) -> AECEnv:
     """The environment in PettingZoo's AEC API, with its order-enforcing wrapper. Arguments as in `parallel_env`.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What a person sees of an episode: a `Frame` read off the simulator, and its text form.
+"""What a person sees of an episode: `as_text` for all scenarios, and the `Frame` of `paper-v0`.
 
-The picture is in `picture.py`. Both show the truth (undetected intruders, labels of alerts): they are for people,
-agents never see them.
+`soc/render.py` has the text of `soc-v1`, `picture.py` the pictures. All show the truth (undetected intruders, labels of
+alerts): they are for people, agents never see them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .scenario import Scenario
+from .paper import PaperSimulator
+from .scenario import PaperScenario
 from .simulator import Simulator
+from .soc.render import as_text as soc_text
+from .soc.simulator import SOCSimulator
 from .tables import ACTIONS, COORDINATOR, HUNTER, MAX_STAGE, METRICS, ORCHESTRATOR, QUEUE_CAPACITY, REWARD_TERMS, TRIAGE
 
 RUNNING, CONTAINED, EXFILTRATED, TIME_OUT = "running", "contained", "exfiltrated", "time out"
@@ -41,7 +44,7 @@ class Frame:
         steps_to_decision: Steps in which the directive is still held; 0 means the coordinator decides in the next.
     """
 
-    scenario: Scenario
+    scenario: PaperScenario
     step: int
     outcome: str
     hosts: np.ndarray
@@ -65,7 +68,7 @@ class Frame:
         return f"held, next decision in {self.steps_to_decision + 1} steps"
 
     @classmethod
-    def read(cls, sim: Simulator, index: int = 0) -> Frame:
+    def read(cls, sim: PaperSimulator, index: int = 0) -> Frame:
         """The present moment of env `index`."""
         scenario, campaign = sim.scenario, sim.campaign(index)
         step, num_segments = campaign["step"], len(scenario.segments)
@@ -96,7 +99,7 @@ class Frame:
         )
 
 
-def _outcome(sim: Simulator, index: int, campaign: dict[str, Any]) -> str:
+def _outcome(sim: PaperSimulator, index: int, campaign: dict[str, Any]) -> str:
     if campaign["is_exfiltrated"]:
         return EXFILTRATED
     if campaign["is_contained"]:
@@ -105,7 +108,10 @@ def _outcome(sim: Simulator, index: int, campaign: dict[str, Any]) -> str:
 
 
 def as_text(sim: Simulator, index: int = 0) -> str:
-    """The frame of env `index` as a page of text, at most 100 columns wide, without a newline at the end."""
+    """Env `index` as a page of text, without a newline at the end: at most 100 columns wide, 110 in `soc-v1`."""
+    if isinstance(sim, SOCSimulator):
+        return soc_text(sim, index)
+    assert isinstance(sim, PaperSimulator)
     frame = Frame.read(sim, index)
     return "\n".join([*_head(frame), "", *_zones(frame), "", *_alerts(frame), "", *_figures(frame)])
 

@@ -1,31 +1,28 @@
 """Scenarios: every number the simulator uses, with its unit, its range and where it comes from.
 
-A scenario is a frozen dataclass. `make_scenario("paper-v0", num_hosts=1000)` gives a changed copy; a name that does not
+A scenario is a frozen dataclass. `make_scenario("soc-v1", num_hosts=1000)` gives a changed copy; a name that does not
 exist, a wrong type or a value out of range raises `ScenarioError` and says what is allowed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from .errors import ScenarioError, unknown_name
+from .settings import MAX_HOSTS, MAX_STEPS, Scenario, setting
+from .soc.scenario import SOC_SCENARIOS
 
 NUM_SEGMENTS = 5  # fixes the sizes of observations and actions
-MAX_HOSTS = 1_000_000
-MAX_STEPS = 1_000_000  # an episode's step is 20 bits of a draw's counter, see kernels/draws.py
 
 SIMULATOR = "published simulator"
 PAPER = "paper, reward definition"
 
 
 def _setting(default: Any, low: float, high: float, unit: str, source: str = SIMULATOR) -> Any:
-    """A dataclass field of a number (or a tuple of numbers) with its closed range, unit and source."""
-    return field(default=default, metadata={"low": low, "high": high, "unit": unit, "source": source})
+    return setting(default, low, high, unit, source)
 
 
 @dataclass(frozen=True)
@@ -55,11 +52,8 @@ PUBLISHED_SEGMENTS = (
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """One task: the network, the attacker, the tools, the reward. Defaults are the published simulator's.
-
-    `Scenario.__dataclass_fields__[name].metadata` holds the unit, the range and the source of each number.
-    """
+class PaperScenario(Scenario):
+    """The network, the attacker, the tools and the reward of `paper-v0`; defaults are the published simulator's."""
 
     name: str = "paper-v0"
     # size and clock
@@ -117,60 +111,13 @@ class Scenario:
     exfiltration_penalty: float = _setting(10.0, 0.0, 1e6, "detection reward lost by exfiltration")
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            if spec.name not in ("name", "segments"):
-                object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+        super().__post_init__()
         object.__setattr__(self, "segments", _checked_segments(self.segments))
         if self.vulnerability_low > self.vulnerability_high:
             raise ScenarioError(
                 f"vulnerability_low={self.vulnerability_low} must not exceed "
                 f"vulnerability_high={self.vulnerability_high}"
             )
-
-    @property
-    def weights(self) -> tuple[float, float, float, float]:
-        """Weights of the reward terms, in the order of `tables.REWARD_TERMS`."""
-        return (self.weight_detection, self.weight_response, self.weight_cost, self.weight_false_positive)
-
-    def replace(self, **overrides: Any) -> Scenario:
-        """A copy with some fields changed; raises ScenarioError as `make_scenario` does."""
-        allowed = [spec.name for spec in dataclasses.fields(self) if spec.name != "name"]
-        for key in overrides:
-            if key not in allowed:
-                raise ScenarioError(unknown_name(f"override of scenario {self.name!r}", key, allowed))
-        return dataclasses.replace(self, **overrides)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON data; `Scenario(**data)` is the scenario again."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    def hash(self) -> str:
-        """Short hex digest of all fields: equal digests mean the same task."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _checked(spec: dataclasses.Field, value: Any) -> Any:
-    """The value in the type of the field's default, or ScenarioError."""
-    default: Any = spec.default
-    if isinstance(default, tuple):
-        if not isinstance(value, (tuple, list)) or len(value) != len(default):
-            raise ScenarioError(f"{spec.name}={value!r} must be {len(default)} numbers")
-        return tuple(_checked_number(spec, default[0], item) for item in value)
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise ScenarioError(f"{spec.name}={value!r} must be True or False")
-        return value
-    return _checked_number(spec, default, value)
-
-
-def _checked_number(spec: dataclasses.Field, default: Any, value: Any) -> int | float:
-    low, high = spec.metadata["low"], spec.metadata["high"]
-    kind: type
-    kind, name = (Integral, "an integer") if isinstance(default, int) else (Real, "a number")
-    # bool is an int to Python, but not to a reader; NaN fails the comparison
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-        raise ScenarioError(f"{spec.name}={value!r} must be {name} from {low} to {high}")
-    return type(default)(value)
 
 
 def _checked_segments(given: Any) -> tuple[Segment, ...]:
@@ -190,10 +137,10 @@ def _checked_segments(given: Any) -> tuple[Segment, ...]:
     return segments
 
 
-SCENARIOS: dict[str, Scenario] = {"paper-v0": Scenario()}
+SCENARIOS: dict[str, Scenario] = {**SOC_SCENARIOS, "paper-v0": PaperScenario()}
 
 
-def make_scenario(name: str = "paper-v0", **overrides: Any) -> Scenario:
+def make_scenario(name: str = "soc-v1", **overrides: Any) -> Scenario:
     """A named scenario with some fields changed.
 
     Args:

@@ -1,11 +1,11 @@
-"""The batched simulator: arrays in, arrays out."""
+"""The batched simulator: arrays in, arrays out. `Simulator(scenario)` is the simulator of that scenario's family."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
 from typing import Any
@@ -15,13 +15,12 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
 from .errors import ActionError, ConfigError, HMARLSOCError, unknown_name
-from .kernels import step as kernels
-from .kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, METRIC, NUM_MARKS, make_world
-from .networks import host_vulnerabilities, network_graph, segment_starts
-from .scenario import Scenario, make_scenario
-from .tables import ACTIONS, AGENTS, COORDINATOR, FEATURES, PHASES, STATE, TRIAGE
+from .scenario import make_scenario
+from .settings import Scenario
+from .tables import AGENTS, COORDINATOR, TRIAGE, Action, Feature, Metric, RewardTerm
 
 Seed = int | Sequence[int] | np.ndarray | None
+NUM_TERMS = 4
 
 
 class Simulator:
@@ -30,10 +29,18 @@ class Simulator:
     Every env is a pure function of its seed and the actions it got: env i under seed s gives the same trajectory in any
     batch, on any number of threads, in any process.
 
+    This is the base of the two families; `Simulator(...)` builds the one that the scenario belongs to, `PaperSimulator`
+    or `SOCSimulator`, which document what they add.
+
     Use: write into `actions`, call `step()`, read `observations`, `rewards`, `terminated`, `truncated`.
 
     Attributes:
         scenario: What is simulated.
+        feature_tables: dict agent -> its `Feature` rows, one an entry of the observation.
+        action_tables: dict agent -> its `Action` rows.
+        state_table: `Feature` rows of `state()`.
+        metric_table: `Metric` rows of `episode_metrics`.
+        reward_table: `RewardTerm` rows.
         num_envs: Envs in the batch.
         agents: Names, in the order used everywhere.
         observation_spaces: dict agent -> Box(-1, 1).
@@ -55,10 +62,23 @@ class Simulator:
     """
 
     agents = AGENTS
+    kernels: Any  # module of the family's compiled step: run, STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY
+    num_shared: int  # arrays at the head of the engine's that all envs share
+    metric_table: tuple[Metric, ...]
+    reward_table: tuple[RewardTerm, ...]
+    feature_tables: dict[str, tuple[Feature, ...]]
+    action_tables: dict[str, tuple[Action, ...]]
+    state_table: tuple[Feature, ...]
+
+    def __new__(cls, scenario: str | Scenario = "soc-v1", *args: Any, **kwargs: Any) -> Simulator:
+        if cls is Simulator:
+            chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
+            return object.__new__(_family_of(chosen))
+        return object.__new__(cls)
 
     def __init__(
         self,
-        scenario: str | Scenario = "paper-v0",
+        scenario: str | Scenario = "soc-v1",
         num_envs: int = 1,
         seed: Seed = None,
         autoreset: bool = True,
@@ -76,7 +96,7 @@ class Simulator:
                 new episode's first, `final_observations` the ended one's last. If False, a finished env waits for
                 `reset`: it keeps its observation and flags and earns nothing.
             num_threads: Threads that share the envs of a step.
-            **overrides: Fields of `Scenario`.
+            **overrides: Fields of the scenario.
 
         Raises:
             ScenarioError: Unknown scenario or override, or a value out of range.
@@ -86,50 +106,96 @@ class Simulator:
         self.scenario = chosen.replace(**overrides)
         self.num_envs = _positive("num_envs", num_envs)
         self._num_threads = _positive("num_threads", num_threads)
-        self._step_mode = kernels.STEP_AND_RESET if autoreset else kernels.STEP
+        self._step_mode = self.kernels.STEP_AND_RESET if autoreset else self.kernels.STEP
         self.is_started = False
+        self._engine = self._make_engine()
         self._build_spaces()
-        self._starts = segment_starts(self.scenario.num_hosts)
-        self._world = make_world(self.scenario, self._starts)
-        n, num_hosts = self.num_envs, self.scenario.num_hosts
-        self._envs = np.zeros(n, EPISODE)
-        self._footholds = np.zeros((n, num_hosts), FOOTHOLD)
-        self._marks = np.zeros((n, NUM_MARKS, (num_hosts + 63) // 64), np.uint64)
-        self._box_actions = np.zeros(n * sum(kernels.BOX_SIZES.values()), np.float32)
+        n = self.num_envs
+        boxes, seen = self._box_sizes(), self._observation_sizes()
+        self._box_actions = np.zeros(n * sum(boxes.values()), np.float32)
         self._choices = np.zeros(n, np.int32)
-        self._observations = np.zeros(n * sum(kernels.OBSERVATION_SIZES.values()), np.float32)
+        self._observations = np.zeros(n * sum(seen.values()), np.float32)
         self._finals = np.zeros_like(self._observations)
-        self._rewards = np.zeros(n * (1 + kernels.NUM_TERMS))
+        self._rewards = np.zeros(n * (1 + NUM_TERMS))
         self._flags = np.zeros(n * 3, np.bool_)
-        self.episode_metrics = np.zeros(n, METRIC)
+        self.episode_metrics = np.zeros(n, [(metric.name, "f8") for metric in self.metric_table])
         self._bind()
         self._seed(secrets.randbits(64) if seed is None else seed)
-        self._envs["network_key"] = _keys("network", self.seed, n)
+        self._settle_network()
+
+    # ------------------------------------------------------------------ what a family says
+    def _make_engine(self) -> tuple[np.ndarray, ...]:
+        """Sets the tables and makes the arrays that the family's kernels take first, envs among them."""
+        raise NotImplementedError
+
+    def _settle_network(self) -> None:
+        """Called once, after the first seed is known."""
+
+    @property
+    def _envs(self) -> np.ndarray:
+        """(num_envs,) records with seed_key, episode and step."""
+        raise NotImplementedError
+
+    def network(self, index: int = 0) -> nx.DiGraph:
+        """The network of an env's current episode as a graph."""
+        raise NotImplementedError
+
+    def hosts(self, index: int = 0) -> np.ndarray:
+        """(num_hosts,) structured: the truth about every host, with what the SOC knows of it. A copy."""
+        raise NotImplementedError
+
+    def action_masks(self) -> dict[str, np.ndarray]:
+        """agent -> (num_envs, choices) int8 of the Discrete agents: 1 where a choice does something. Fresh arrays.
+
+        A function of what the agent observes.
+        """
+        raise NotImplementedError
+
+    def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:
+        """A function that returns `action_masks` of triage in env `index`, (choices,), faster; do not write into it."""
+        raise NotImplementedError
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """(num_envs,) int64: the place of each env's episode in the stream of its seed, from 0; -1 before `reset`."""
+        return self._envs["episode"].astype(np.int64)
+
+    def _observation_sizes(self) -> dict[str, int]:
+        return {agent: len(self.feature_tables[agent]) for agent in AGENTS}
+
+    def _box_sizes(self) -> dict[str, int]:
+        return {agent: len(self.action_tables[agent]) for agent in AGENTS if agent != TRIAGE}
 
     def _build_spaces(self) -> None:
-        self.observation_spaces: dict[str, Space] = {agent: _unit_box(len(FEATURES[agent])) for agent in AGENTS}
+        sizes = self._observation_sizes()
+        self.observation_spaces: dict[str, Space] = {agent: _unit_box(sizes[agent]) for agent in AGENTS}
         self.action_spaces: dict[str, Space] = {
-            agent: Discrete(len(ACTIONS[agent])) if agent == TRIAGE else _unit_box(len(ACTIONS[agent]))
-            for agent in AGENTS
+            agent: Discrete(len(rows)) if agent == TRIAGE else _unit_box(len(rows))
+            for agent, rows in self.action_tables.items()
         }
-        self.state_space = _unit_box(len(STATE))
+        self.state_space = _unit_box(len(self.state_table))
         self.decision_periods = {
             agent: self.scenario.coordinator_period if agent == COORDINATOR else 1 for agent in AGENTS
         }
 
+    def features(self, agent: str) -> list[str]:
+        """Names of the entries of an agent's observation, by index."""
+        return [feature.name for feature in self.feature_tables[agent]]
+
     def _bind(self) -> None:
         """Makes the public views of the flat buffers."""
         n = self.num_envs
-        blocks = _blocks(self._box_actions, kernels.BOX_SIZES, n) | {TRIAGE: self._choices}
-        self.actions = ActionBuffers({agent: blocks[agent] for agent in AGENTS})
-        self.observations = _blocks(self._observations, kernels.OBSERVATION_SIZES, n)
-        self.final_observations = _blocks(self._finals, kernels.OBSERVATION_SIZES, n)
+        blocks = _blocks(self._box_actions, self._box_sizes(), n) | {TRIAGE: self._choices}
+        self.num_choices = len(self.action_tables[TRIAGE])
+        self.actions = ActionBuffers({agent: blocks[agent] for agent in AGENTS}, self.num_choices)
+        self.observations = _blocks(self._observations, self._observation_sizes(), n)
+        self.final_observations = _blocks(self._finals, self._observation_sizes(), n)
         self.rewards = self._rewards[:n]
-        self.reward_terms = self._rewards[n:].reshape(n, kernels.NUM_TERMS)
+        self.reward_terms = self._rewards[n:].reshape(n, NUM_TERMS)
         self.terminated, self.truncated, self.decides = self._flags.reshape(3, n)
-        self._arguments = (
-            self._world, self._envs, self._footholds, self._marks, self._box_actions, self._choices,
-            self._observations, self._finals, self._rewards, self._flags, self.episode_metrics,
+        self._arguments: tuple[Any, ...] = (
+            *self._engine, self._box_actions, self._choices, self._observations, self._finals, self._rewards,
+            self._flags, self._metric_rows(self.episode_metrics),
         )  # fmt: skip
         cuts = [n * t // self._num_threads for t in range(self._num_threads + 1)]
         self._slices = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
@@ -155,7 +221,7 @@ class Simulator:
             self._seed(seed)
             self.episode_metrics[...] = 0
             self._finals[...] = 0
-        self._run_all(kernels.RESET, False)
+        self._run_all(self.kernels.RESET, False)
         self.is_started = True
         return self.observations
 
@@ -169,21 +235,22 @@ class Simulator:
         if not self.is_started:
             raise HMARLSOCError("step() before reset(): call reset() first")
         if len(self._slices) == 1:
-            if not kernels.run(*self._arguments, 0, self.num_envs, self._step_mode, True):
+            if not self.kernels.run(*self._arguments, 0, self.num_envs, self._step_mode, True):
                 self._raise_bad_action()
             return
-        if not kernels.run(*self._arguments, 0, 0, self._step_mode, True):
+        if not self.kernels.run(*self._arguments, 0, 0, self._step_mode, True):
             self._raise_bad_action()
         self._run_all(self._step_mode, False)
 
     def _run_all(self, mode: int, is_checked: bool) -> None:
         """Runs every slice, the first in this thread."""
         if len(self._slices) == 1:
-            kernels.run(*self._arguments, 0, self.num_envs, mode, is_checked)
+            self.kernels.run(*self._arguments, 0, self.num_envs, mode, is_checked)
             return
         pool = self._threads()
-        waiting = [pool.submit(kernels.run, *self._arguments, a, b, mode, is_checked) for a, b in self._slices[1:]]
-        kernels.run(*self._arguments, *self._slices[0], mode, is_checked)
+        run: Callable[..., Any] = self.kernels.run
+        waiting = [pool.submit(run, *self._arguments, a, b, mode, is_checked) for a, b in self._slices[1:]]
+        self.kernels.run(*self._arguments, *self._slices[0], mode, is_checked)
         for future in waiting:
             future.result()
 
@@ -197,8 +264,8 @@ class Simulator:
     def _raise_bad_action(self) -> None:
         for agent, action in self.actions.items():
             if agent == TRIAGE:
-                bad = np.flatnonzero((action < 0) | (action >= kernels.NUM_CHOICES))
-                allowed = f"an integer from 0 to {kernels.NUM_CHOICES - 1}"
+                bad = np.flatnonzero((action < 0) | (action >= self.num_choices))
+                allowed = f"an integer from 0 to {self.num_choices - 1}"
             else:
                 bad = np.flatnonzero(np.isnan(action).any(axis=1))
                 allowed = "numbers (they are clipped to [-1, 1])"
@@ -208,74 +275,30 @@ class Simulator:
 
     # ------------------------------------------------------------------ reading
     def state(self) -> np.ndarray:
-        """(num_envs, len(tables.STATE)) float32: the truth, for central critics. A fresh array."""
-        out = np.zeros(self.num_envs * len(STATE), np.float32)
-        arguments = (*self._arguments[:7], out, *self._arguments[8:])
-        kernels.run(*arguments, 0, self.num_envs, kernels.STATE_ONLY, False)
-        return out.reshape(self.num_envs, len(STATE))
+        """(num_envs, len(state_table)) float32: the truth, for central critics. A fresh array."""
+        out = np.zeros(self.num_envs * len(self.state_table), np.float32)
+        arguments = (*self._arguments[:-4], out, *self._arguments[-3:])
+        self.kernels.run(*arguments, 0, self.num_envs, self.kernels.STATE_ONLY, False)
+        return out.reshape(self.num_envs, len(self.state_table))
 
     def running_metrics(self) -> np.ndarray:
         """(num_envs,) structured as `episode_metrics`: the episodes in progress. A fresh array."""
-        out = np.zeros(self.num_envs, METRIC)
-        kernels.run(*self._arguments[:-1], out, 0, self.num_envs, kernels.METRICS_ONLY, False)
+        out = np.zeros_like(self.episode_metrics)
+        arguments = (*self._arguments[:-1], self._metric_rows(out))
+        self.kernels.run(*arguments, 0, self.num_envs, self.kernels.METRICS_ONLY, False)
         return out
 
-    def network(self, index: int = 0) -> nx.DiGraph:
-        """The network of an env's current episode, see `networks.network_graph`."""
-        return network_graph(self.scenario, self._starts, self._vulnerabilities(index))
-
-    def hosts(self, index: int = 0) -> np.ndarray:
-        """(num_hosts,) structured: segment, vulnerability, is_compromised, stage, is_detected, is_isolated. A copy."""
-        fields = [("segment", "i4"), ("vulnerability", "f8"), ("is_compromised", "?"), ("stage", "i4"),
-                  ("is_detected", "?"), ("is_isolated", "?")]  # fmt: skip
-        out = np.zeros(self.scenario.num_hosts, fields)
-        footholds = self._footholds[index, : self._envs["num_footholds"][index]]
-        for name in ("stage", "is_detected"):
-            out[name][footholds["host"]] = footholds[name]
-        out["is_compromised"] = _unpacked(self._marks[index, COMPROMISED], len(out))
-        out["is_isolated"] = _unpacked(self._marks[index, ISOLATED], len(out))
-        out["segment"] = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
-        out["vulnerability"] = self._vulnerabilities(index)
-        return out
-
-    def alerts(self, index: int = 0) -> np.ndarray:
-        """(queue length,) structured, oldest first: severity, confidence, noise, step, segment, is_true. A copy."""
-        env = self._envs[index]
-        ring = env["alerts"]
-        return ring[(env["queue_head"] + np.arange(env["queue_length"])) % len(ring)]
-
-    def campaign(self, index: int = 0) -> dict[str, Any]:
-        """The attack on an env, in plain Python values.
-
-        Returns:
-            episode, step, phase (0..4), phase_name, steps_in_phase, visible_noise, targets (hosts), footholds (hosts
-            ever compromised, in order), is_contained, is_exfiltrated, detection_step and containment_step (None if
-            not yet), directive (8 floats in force).
-        """
-        env = self._envs[index]
-        plain = {name: env[name].item() for name in ("episode", "step", "phase", "steps_in_phase")}
-        return plain | {
-            "phase_name": PHASES[env["phase"]],
-            "visible_noise": float(self._world["visible_noise"][0, env["phase"]]),
-            "targets": env["targets"][: env["num_targets"]].tolist(),
-            "footholds": self._footholds[index, : env["num_footholds"]]["host"].tolist(),
-            "is_contained": bool(env["is_contained"]),
-            "is_exfiltrated": bool(env["is_exfiltrated"]),
-            "detection_step": env["detection_step"].item() if env["detection_step"] >= 0 else None,
-            "containment_step": env["containment_step"].item() if env["containment_step"] >= 0 else None,
-            "directive": env["directive"].tolist(),
-        }
+    def _metric_rows(self, metrics: np.ndarray) -> np.ndarray:
+        """Metrics in the form the family's kernels write."""
+        return metrics
 
     def nbytes(self) -> int:
         """Bytes held per env, buffers included."""
-        return sum(array.nbytes for array in self._arguments[1:]) // self.num_envs
-
-    def _vulnerabilities(self, index: int) -> np.ndarray:
-        return host_vulnerabilities(self._world, self._envs["network_key"][index])
+        return sum(array.nbytes for array in self._arguments[self.num_shared :]) // self.num_envs
 
     # ------------------------------------------------------------------ seeds, copies
     def _seed(self, seed: int | Sequence[int] | np.ndarray) -> None:
-        self._envs["seed_key"] = _keys("episodes", seed, self.num_envs)
+        self._envs["seed_key"] = episode_keys("episodes", seed, self.num_envs)
         self._envs["episode"] = -1
         self.seed = seed
 
@@ -290,11 +313,20 @@ class Simulator:
         self._bind()
 
 
+def _family_of(scenario: Scenario) -> type[Simulator]:
+    """The simulator class of a scenario's family."""
+    from .paper import PaperSimulator
+    from .soc.scenario import SOCScenario
+    from .soc.simulator import SOCSimulator
+
+    return SOCSimulator if isinstance(scenario, SOCScenario) else PaperSimulator
+
+
 class ActionBuffers(Mapping[str, np.ndarray]):
     """The simulator's action arrays by agent. Assigning copies into them: they are never replaced."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self._arrays = arrays
+    def __init__(self, arrays: dict[str, np.ndarray], num_choices: int) -> None:
+        self._arrays, self._num_choices = arrays, num_choices
 
     def __getitem__(self, agent: str) -> np.ndarray:
         return self._arrays[agent]
@@ -308,8 +340,8 @@ class ActionBuffers(Mapping[str, np.ndarray]):
         kinds = "iu" if buffer.dtype.kind == "i" else "iuf"
         if given.dtype.kind not in kinds:
             raise ActionError(f"actions of {agent} have type {given.dtype}; allowed: {buffer.dtype}")
-        if kinds == "iu" and ((given < 0) | (given >= kernels.NUM_CHOICES)).any():  # a cast could hide it
-            raise ActionError(f"actions of {agent} are {given.tolist()}; allowed: 0 to {kernels.NUM_CHOICES - 1}")
+        if kinds == "iu" and ((given < 0) | (given >= self._num_choices)).any():  # a cast could hide it
+            raise ActionError(f"actions of {agent} are {given.tolist()}; allowed: 0 to {self._num_choices - 1}")
         buffer[...] = given
 
     def __iter__(self) -> Iterator[str]:
@@ -332,19 +364,13 @@ def _unit_box(size: int) -> Box:
     return Box(-1.0, 1.0, (size,), np.float32)
 
 
-def _unpacked(words: np.ndarray, count: int) -> np.ndarray:
-    """(count,) bool from 64 bits a word, lowest first."""
-    bits = words[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)
-    return bits.ravel()[:count].astype(bool)
-
-
 def _positive(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name}={value!r} must be an integer of at least 1")
     return int(value)
 
 
-def _keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs: int) -> np.ndarray:
+def episode_keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs: int) -> np.ndarray:
     """(num_envs,) uint64: the key of each env's draws."""
     if isinstance(seed, (list, tuple, np.ndarray)) and np.ndim(seed) == 1:
         if len(seed) != num_envs:

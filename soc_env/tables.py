@@ -1,13 +1,18 @@
-"""The tables that carry the design: agents, observation features, actions, state, reward terms and metrics.
+"""The tables that carry the design of `paper-v0`: agents, observation features, actions, state, reward terms, metrics.
 
+Those of `soc-v1`, whose sizes depend on the number of zones, are in `soc_env.soc.tables`; a `Simulator` has the tables
+of either as `feature_tables`, `action_tables`, `state_table`, `metric_table` and `reward_table`.
 Spaces, kernel offsets, documentation and tests are generated from these rows, so nothing is listed twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from .scenario import NUM_SEGMENTS
+from .errors import ConfigError, unknown_name
+from .scenario import NUM_SEGMENTS, make_scenario
+from .settings import Scenario
 
 AGENTS = ("alert_triage_0", "threat_hunter_0", "response_orchestrator_0", "strategic_coordinator_0")
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
@@ -264,9 +269,26 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def features(agent: str) -> list[str]:
-    """Names of the entries of an agent's observation, by index."""
-    return [feature.name for feature in FEATURES[agent]]
+def features(agent: str, scenario: str | Scenario = "soc-v1", **overrides: Any) -> list[str]:
+    """Names of the entries of an agent's observation, by index.
+
+    Args:
+        agent: One of `AGENTS`.
+        scenario: A key of `SCENARIOS`, or a scenario.
+        **overrides: Fields of the scenario; the names of `soc-v1` depend on `num_zones`.
+
+    Raises:
+        ConfigError: Unknown agent.
+        ScenarioError: Unknown scenario or override, or a value out of range.
+    """
+    from .soc import tables as soc_tables
+    from .soc.scenario import SOCScenario
+
+    if agent not in AGENTS:
+        raise ConfigError(unknown_name("agent", agent, AGENTS))
+    chosen = make_scenario(scenario, **overrides) if isinstance(scenario, str) else scenario.replace(**overrides)
+    rows = soc_tables.features(agent, chosen.num_zones) if isinstance(chosen, SOCScenario) else FEATURES[agent]
+    return [feature.name for feature in rows]
 
 
 def index_of(rows: tuple[Feature, ...], name: str) -> int:

@@ -24,12 +24,13 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from .actions import PRESETS, box_action, discrete_action, preset_table
+from .actions import box_action, discrete_action, preset_tables
 from .errors import ActionError, ConfigError, unknown_name
 from .layouts import unit_box
 from .parallel import parallel_env
+from .settings import Scenario
 from .simulator import Seed, Simulator
-from .tables import ACTIONS, AGENTS, FEATURES, METRICS, TRIAGE
+from .tables import AGENTS, TRIAGE
 
 try:
     from gymnasium.vector import AutoresetMode
@@ -168,7 +169,7 @@ class Discretize(BaseParallelWrapper):
     """
 
     def __init__(self, env: ParallelEnv, tables: Mapping[str, np.ndarray] | None = None) -> None:
-        """Args: env, and tables agent -> (choices, size); by default `soc_env.actions.PRESETS`.
+        """Args: env, and tables agent -> (choices, size); by default `soc_env.actions.presets_of(env.scenario)`.
 
         Raises:
             ConfigError: A Box agent without a table, or a table of another size; or observations that carry masks,
@@ -176,7 +177,10 @@ class Discretize(BaseParallelWrapper):
         """
         super().__init__(env)
         agents = list(env.possible_agents)
-        given = {agent: preset_table(agent) for agent in PRESETS} if tables is None else tables
+        scenario = getattr(env.unwrapped, "scenario", None)
+        given = tables or {}
+        if tables is None and isinstance(scenario, Scenario):
+            given = preset_tables(scenario)
         self._tables: dict[str, np.ndarray] = {}
         for agent in agents:
             space = env.action_space(agent)
@@ -302,7 +306,7 @@ class SOCVectorEnv(gym.vector.VectorEnv):
     """`CentralGym` for a whole batch, straight over `Simulator`: gymnasium's vector API without a Python loop.
 
     An episode that ends starts anew in the same step (`AutoresetMode.SAME_STEP`): `infos["final_obs"]` and
-    `infos["final_info"]` (the fields of `soc_env.METRICS`) belong to it, `infos["_final_obs"]` says where.
+    `infos["final_info"]` (the fields of `episode_metrics`) belong to it, `infos["_final_obs"]` says where.
 
     Attributes:
         simulator: The batch underneath.
@@ -315,7 +319,7 @@ class SOCVectorEnv(gym.vector.VectorEnv):
 
     def __init__(
         self,
-        scenario: str = "paper-v0",
+        scenario: str | Scenario = "soc-v1",
         num_envs: int = 1,
         *,
         actions: str = "continuous",
@@ -336,10 +340,11 @@ class SOCVectorEnv(gym.vector.VectorEnv):
         self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
         self.simulator = Simulator(scenario, num_envs, seed, autoreset=True, num_threads=num_threads, **overrides)
         self.num_envs = self.simulator.num_envs
-        self._tables = {agent: preset_table(agent) for agent in PRESETS} if actions == "discrete" else None
-        sizes = [len(PRESETS.get(agent, ACTIONS[agent])) if self._tables else len(ACTIONS[agent]) for agent in AGENTS]
+        self._tables = preset_tables(self.simulator.scenario) if actions == "discrete" else {}
+        entries = {agent: len(rows) for agent, rows in self.simulator.action_tables.items()}
+        sizes = [len(self._tables[agent]) if agent in self._tables else entries[agent] for agent in AGENTS]
         self._sizes = np.array(sizes)
-        self.single_observation_space: Space = unit_box(sum(len(FEATURES[agent]) for agent in AGENTS))
+        self.single_observation_space: Space = unit_box(sum(map(len, self.simulator.feature_tables.values())))
         self.single_action_space: Space = MultiDiscrete(sizes) if self._tables else unit_box(sum(sizes))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -382,7 +387,7 @@ class SOCVectorEnv(gym.vector.VectorEnv):
         if ((batch < 0) | (batch >= self._sizes)).any():
             raise ActionError(f"actions are out of range; allowed: 0 to {(self._sizes - 1).tolist()}")
         for agent, choices in zip(AGENTS, batch.T, strict=True):
-            self.simulator.actions[agent][...] = choices if agent == TRIAGE else self._tables[agent][choices]  # type: ignore[index]
+            self.simulator.actions[agent][...] = choices if agent == TRIAGE else self._tables[agent][choices]
 
     def _observations(self) -> np.ndarray:
         """(num_envs, size) float32, fresh."""
@@ -394,7 +399,7 @@ class SOCVectorEnv(gym.vector.VectorEnv):
         for i in np.flatnonzero(is_over):
             final_obs[i] = np.concatenate([finals[agent][i] for agent in AGENTS])
         metrics = self.simulator.episode_metrics
-        final_info = {metric.name: np.where(is_over, metrics[metric.name], 0.0) for metric in METRICS}
+        final_info = {name: np.where(is_over, metrics[name], 0.0) for name in metrics.dtype.names or ()}
         return {"final_obs": final_obs, "_final_obs": is_over, "final_info": final_info, "_final_info": is_over.copy()}
 
 
@@ -406,7 +411,7 @@ class PyMARLEnv:
         episode_limit: Steps after which an episode is truncated.
     """
 
-    def __init__(self, scenario: str = "paper-v0", seed: int | None = None, **overrides: Any) -> None:
+    def __init__(self, scenario: str | Scenario = "soc-v1", seed: int | None = None, **overrides: Any) -> None:
         """Args: as `parallel_env`. PyMARL passes its `env_args` here."""
         self.env = parallel_env(scenario, actions="discrete", masks="obs", homogenize=True, seed=seed, **overrides)
         self._agents = list(self.env.possible_agents)

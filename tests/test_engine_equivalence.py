@@ -90,7 +90,7 @@ def test_doing_nothing():
 
 
 def test_most_attacks_hang_in_execution():
-    sim = soc_env.Simulator(num_envs=3000, seed=5, autoreset=False, **PUBLISHED)
+    sim = soc_env.Simulator("paper-v0", num_envs=3000, seed=5, autoreset=False, **PUBLISHED)
     sim.reset()
     play_constant(3, -1, -1, -1)(sim, None)
     for _ in range(200):

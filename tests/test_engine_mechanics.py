@@ -42,7 +42,7 @@ def build(
         isolated: Further hosts, isolated while clean.
         alerts: (segment, severity, is_true), oldest first; confidence 0.5, noise 0.1, raised at step 0.
     """
-    sim = soc_env.Simulator(num_envs=num_envs, seed=seed, autoreset=False, **(QUIET | overrides))
+    sim = soc_env.Simulator("paper-v0", num_envs=num_envs, seed=seed, autoreset=False, **(QUIET | overrides))
     sim.reset()
     for i in range(num_envs):
         env, marks = sim._envs[i], sim._marks[i]
@@ -125,13 +125,13 @@ def assert_counters_fit(sim):
 # ---------------------------------------------------------------- section 1: world
 @pytest.mark.parametrize(("num_hosts", "sizes"), [(200, [40] * 5), (7, [2, 2, 1, 1, 1]), (1, [1, 0, 0, 0, 0])])
 def test_hosts_are_split_over_segments(num_hosts, sizes):
-    sim = soc_env.Simulator(num_hosts=num_hosts, seed=0)
+    sim = soc_env.Simulator("paper-v0", num_hosts=num_hosts, seed=0)
     sim.reset()
     assert np.bincount(sim.hosts(0)["segment"], minlength=5).tolist() == sizes
 
 
 def test_vulnerabilities_are_clipped_normals():
-    sim = soc_env.Simulator(num_hosts=100_000, seed=0)
+    sim = soc_env.Simulator("paper-v0", num_hosts=100_000, seed=0)
     sim.reset()
     hosts = sim.hosts(0)
     for segment, mean in enumerate((0.4, 0.3, 0.35, 0.2, 0.25)):
@@ -144,7 +144,10 @@ def test_vulnerabilities_are_clipped_normals():
 
 
 def test_vulnerabilities_are_redrawn_or_kept():
-    fresh, kept = soc_env.Simulator(seed=3), soc_env.Simulator(seed=3, redraw_vulnerabilities=False)
+    fresh, kept = (
+        soc_env.Simulator("paper-v0", seed=3),
+        soc_env.Simulator("paper-v0", seed=3, redraw_vulnerabilities=False),
+    )
     seen = {}
     for name, sim in (("fresh", fresh), ("kept", kept)):
         sim.reset()
@@ -792,7 +795,10 @@ def test_observations_show_the_state():
         [(1, 4, "d"), (2, 2, "di"), (47, 1), (170, 0, "c")], isolated=[10, 199], phase=LATERAL, alerts=QUEUE, step=49
     )  # fmt: skip
     sim.step()
-    seen = {agent: dict(zip(soc_env.features(agent), sim.observations[agent][0], strict=True)) for agent in sim.agents}
+    seen = {
+        agent: dict(zip(soc_env.features(agent, "paper-v0"), sim.observations[agent][0], strict=True))
+        for agent in sim.agents
+    }
     segments = {
         "segment0_compromised": 2 / 40, "segment0_stage": 6 / 40 / 5, "segment0_detected": 2 / 40,
         "segment0_isolated": 2 / 40, "segment1_compromised": 1 / 40, "segment1_stage": 1 / 40 / 5,
@@ -835,7 +841,7 @@ def test_endpoints_show_the_stage_in_noise():
 )
 def test_sensor_noise(agent, pattern, scale):
     sim = build(num_envs=3000)
-    columns = [k for k, name in enumerate(soc_env.features(agent)) if re.fullmatch(pattern, name)]
+    columns = [k for k, name in enumerate(soc_env.features(agent, "paper-v0")) if re.fullmatch(pattern, name)]
     noise = sim.observations[agent][:, columns].astype(float)
     np.testing.assert_allclose(noise.mean(0), 0.0, atol=4.5 * scale / np.sqrt(3000))
     np.testing.assert_allclose(noise.std(0), scale, rtol=0.08)
@@ -873,7 +879,7 @@ def test_state_is_the_truth():
 # ---------------------------------------------------------------- bookkeeping
 @pytest.mark.parametrize("num_hosts", [7, 60, 200])
 def test_counters_follow_the_hosts_through_whole_episodes(num_hosts):
-    sim = soc_env.Simulator(num_envs=4, seed=1, num_hosts=num_hosts)
+    sim = soc_env.Simulator("paper-v0", num_envs=4, seed=1, num_hosts=num_hosts)
     sim.reset()
     rng = np.random.default_rng(0)
     for _ in range(150):
@@ -885,7 +891,7 @@ def test_counters_follow_the_hosts_through_whole_episodes(num_hosts):
 
 
 def test_a_new_episode_starts_clean():
-    sim = soc_env.Simulator(num_envs=1, seed=1, autoreset=False)
+    sim = soc_env.Simulator("paper-v0", num_envs=1, seed=1, autoreset=False)
     sim.reset()
     for agent in sim.agents:
         sim.actions[agent][...] = 1

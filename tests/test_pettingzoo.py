@@ -2,7 +2,6 @@
 
 import copy
 import doctest
-import hashlib
 import pickle
 import subprocess
 import sys
@@ -13,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import gymnasium
 import numpy as np
 import pytest
+from frames import calm, digest, play, same, sample, seeded
 from gymnasium.spaces import Box, Dict, Discrete
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, render_test, seed_test
 
 import soc_env
 import soc_env.parallel
-from soc_env import AGENTS, METRICS, ActionError, ConfigError, HMARLSOCError, ScenarioError
-from soc_env.actions import PRESETS
+from soc_env import AGENTS, ActionError, ConfigError, HMARLSOCError, ScenarioError
+from soc_env.actions import PRESETS, idle_actions, presets_of, soc_presets
 from soc_env.parallel import ResetNeeded
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
@@ -34,85 +34,42 @@ LAYOUTS = [
 ]
 ids = [",".join(f"{name}={value}" for name, value in layout.items()) or "default" for layout in LAYOUTS]
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=ids)
-
-
-def seeded(env, seed):
-    for index, agent in enumerate(env.possible_agents):
-        env.action_space(agent).seed(seed * 10 + index)
-    return env
-
-
-def sample(env):
-    return {agent: env.action_space(agent).sample() for agent in env.agents}
-
-
-def calm(env):
-    """Actions under which episodes last: nothing is hunted, nothing isolated, alerts pile up."""
-    return {a: 3 if a == TRIAGE else -np.ones(env.action_space(a).shape, np.float32) for a in env.possible_agents}
-
-
-def play(env, seed=None, policy=sample):
-    """All frames of one episode."""
-    frames = [env.reset(seed)]
-    while env.agents:
-        frames.append(env.step(policy(env)))
-    return frames
-
-
-def digest(frames):
-    """Every byte of every frame."""
-    hasher = hashlib.sha256()
-
-    def add(value):
-        if isinstance(value, dict):
-            for key in sorted(value):
-                hasher.update(key.encode())
-                add(value[key])
-        elif isinstance(value, (tuple, list)):
-            for item in value:
-                add(item)
-        elif isinstance(value, np.ndarray):
-            hasher.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
-        else:
-            hasher.update(f"{type(value).__name__}{value!r}".encode())
-
-    add(frames)
-    return hasher.hexdigest()
-
-
-def same(first, second):
-    return digest(first) == digest(second)
+every_scenario = pytest.mark.parametrize("scenario", ["paper-v0", "soc-v1", "soc-cage4-v0"])
+both_families = pytest.mark.parametrize("scenario", ["paper-v0", "soc-v1"])
 
 
 # ---------------------------------------------------------------------- PettingZoo's own tests
+@every_scenario
 @every_layout
-def test_pettingzoo_parallel_api(layout):
+def test_pettingzoo_parallel_api(scenario, layout):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        parallel_api_test(soc_env.parallel_env(**layout), num_cycles=300)
+        parallel_api_test(soc_env.parallel_env(scenario, **layout), num_cycles=300)
 
 
+@both_families
 @every_layout
-def test_pettingzoo_aec_api(layout):
+def test_pettingzoo_aec_api(scenario, layout):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it advises against masks, agents of different sizes and names with two words
-        api_test(soc_env.env(**layout), num_cycles=300)
+        api_test(soc_env.env(scenario, **layout), num_cycles=300)
 
 
+@both_families
 @pytest.mark.parametrize("layout", [{}, {"actions": "discrete", "masks": "info"}], ids=["mixed", "discrete"])
-def test_pettingzoo_seeds(layout):
-    parallel_seed_test(lambda: soc_env.parallel_env(**layout))
-    seed_test(lambda: soc_env.env(**layout))
+def test_pettingzoo_seeds(scenario, layout):
+    parallel_seed_test(lambda: soc_env.parallel_env(scenario, **layout))
+    seed_test(lambda: soc_env.env(scenario, **layout))
 
 
 def test_pettingzoo_render(capsys):
     pytest.importorskip("matplotlib")
-    render_test(soc_env.env)
+    render_test(lambda **options: soc_env.env("paper-v0", **options))
     assert "SOC paper-v0" in capsys.readouterr().out  # what mode "human" printed
 
 
 def test_aec_order_is_enforced():
-    env = soc_env.env()
+    env = soc_env.env("paper-v0")
     with pytest.raises(AttributeError, match="before reset"):
         env.agents  # noqa: B018
     env.reset(seed=0)
@@ -122,8 +79,9 @@ def test_aec_order_is_enforced():
     assert str(env) == "soc_paper_v0"
 
 
-def test_aec_plays_the_parallel_episode():
-    parallel, aec = seeded(soc_env.parallel_env(), 1), seeded(soc_env.env(), 1)
+@both_families
+def test_aec_plays_the_parallel_episode(scenario):
+    parallel, aec = seeded(soc_env.parallel_env(scenario), 1), seeded(soc_env.env(scenario), 1)
     frames = play(parallel, seed=5)
     aec.reset(seed=5)
     returns, last = 0.0, None
@@ -137,11 +95,12 @@ def test_aec_plays_the_parallel_episode():
 
 
 # ---------------------------------------------------------------------- frames
+@every_scenario
 @every_layout
-def test_every_frame_keeps_the_contract(layout):
-    env = seeded(soc_env.parallel_env(**layout), 3)
+def test_every_frame_keeps_the_contract(scenario, layout):
+    env = seeded(soc_env.parallel_env(scenario, **layout), 3)
     lengths = []
-    for seed in range(25):
+    for seed in range({"paper-v0": 25, "soc-v1": 4, "soc-cage4-v0": 1}[scenario]):
         observations, infos = env.reset(seed=seed)
         assert env.agents == list(AGENTS) == list(observations) == list(infos)
         keys = {agent: set(info) for agent, info in infos.items()}
@@ -167,11 +126,11 @@ def test_every_frame_keeps_the_contract(layout):
             if is_over:
                 break
         lengths.append(step)
-    assert len(set(lengths)) > 5
+    assert len(set(lengths)) > 5 if scenario == "paper-v0" else set(lengths) == {env.scenario.max_steps}
 
 
 def test_masks_follow_what_the_agent_sees():
-    env = seeded(soc_env.parallel_env(actions="discrete", masks="obs"), 0)
+    env = seeded(soc_env.parallel_env("paper-v0", actions="discrete", masks="obs"), 0)
     seen = set()
     for seed in range(5):
         frames = play(env, seed)
@@ -184,7 +143,7 @@ def test_masks_follow_what_the_agent_sees():
             assert coordinator["action_mask"].tolist() == ([1] * 8 if decides else [1] + [0] * 7)
             seen.add((bool(has_alerts), decides))
     assert len(seen) == 4
-    info_env = seeded(soc_env.parallel_env(actions="discrete", masks="info"), 0)
+    info_env = seeded(soc_env.parallel_env("paper-v0", actions="discrete", masks="info"), 0)
     other = play(info_env, 4)
     assert all(
         np.array_equal(a[0][agent]["action_mask"], b[-1][agent]["action_mask"])
@@ -195,8 +154,8 @@ def test_masks_follow_what_the_agent_sees():
 
 
 def test_homogenized_agents_share_one_space():
-    env = seeded(soc_env.parallel_env(actions="discrete", masks="info", homogenize=True), 0)
-    plain = soc_env.parallel_env(actions="discrete")
+    env = seeded(soc_env.parallel_env("paper-v0", actions="discrete", masks="info", homogenize=True), 0)
+    plain = soc_env.parallel_env("paper-v0", actions="discrete")
     assert len(set(map(str, env.observation_spaces.values()))) == 1
     assert len(set(map(str, env.action_spaces.values()))) == 1
     observations, infos = env.reset(seed=1)
@@ -216,7 +175,7 @@ def test_homogenized_agents_share_one_space():
 
 
 def test_spaces_are_fixed_objects():
-    env = soc_env.parallel_env()
+    env = soc_env.parallel_env("paper-v0")
     for agent in AGENTS:
         assert env.observation_space(agent) is env.observation_space(agent) is env.observation_spaces[agent]
         assert env.action_space(agent) is env.action_space(agent) is env.action_spaces[agent]
@@ -224,14 +183,14 @@ def test_spaces_are_fixed_objects():
     assert env.action_space(TRIAGE) == Discrete(4)
     assert [env.observation_space(agent).shape for agent in AGENTS] == [(64,), (128,), (96,), (64,)]
     assert env.possible_agents == list(AGENTS)
-    masked = soc_env.parallel_env(masks="obs")
+    masked = soc_env.parallel_env("paper-v0", masks="obs")
     assert isinstance(masked.observation_space(TRIAGE), Dict)
     assert masked.observation_space(TRIAGE)["action_mask"].dtype == np.int8
     assert isinstance(masked.observation_space(HUNTER), Box)
 
 
 def test_metadata():
-    env = soc_env.parallel_env()
+    env = soc_env.parallel_env("paper-v0")
     assert env.metadata["name"] == str(env) == "soc_paper_v0"
     assert env.metadata["render_modes"] == ["human", "ansi", "rgb_array"]
     assert env.metadata["is_parallelizable"] is True
@@ -242,55 +201,61 @@ def test_metadata():
 
 
 # ---------------------------------------------------------------------- determinism
-def test_same_seed_same_bytes():
-    first = play(seeded(soc_env.parallel_env(), 1), seed=11)
-    assert same(first, play(seeded(soc_env.parallel_env(), 1), seed=11))
-    env = seeded(soc_env.parallel_env(), 9)
+@every_scenario
+def test_same_seed_same_bytes(scenario):
+    first = play(seeded(soc_env.parallel_env(scenario), 1), seed=11)
+    assert same(first, play(seeded(soc_env.parallel_env(scenario), 1), seed=11))
+    env = seeded(soc_env.parallel_env(scenario), 9)
     play(env, seed=3)
     assert same(first, play(seeded(env, 1), seed=11))  # whatever was played before
     env.reset(seed=11)
     assert same(first, play(seeded(env, 1), seed=11))  # twice in a row equals once
 
 
-def test_different_seeds_and_episodes_differ():
-    env = soc_env.parallel_env()
+@both_families
+def test_different_seeds_and_episodes_differ(scenario):
+    env = soc_env.parallel_env(scenario)
     episodes = [play(seeded(env, 1), seed) for seed in (0, 1, 2**64, None, None)]
     assert len({digest(frames) for frames in episodes}) == len(episodes)
-    unseeded = [play(seeded(soc_env.parallel_env(), 1)) for _ in range(2)]
+    unseeded = [play(seeded(soc_env.parallel_env(scenario), 1)) for _ in range(2)]
     assert not same(*unseeded)
-    fixed = [play(seeded(soc_env.parallel_env(seed=4), 1)) for _ in range(2)]
+    fixed = [play(seeded(soc_env.parallel_env(scenario, seed=4), 1)) for _ in range(2)]
     assert same(*fixed)
-    assert same(fixed[0], play(seeded(soc_env.parallel_env(), 1), seed=4))
+    assert same(fixed[0], play(seeded(soc_env.parallel_env(scenario), 1), seed=4))
 
 
-def test_reset_without_seed_goes_on_with_the_stream():
-    first, second = (seeded(soc_env.parallel_env(), 1) for _ in range(2))
+@both_families
+def test_reset_without_seed_goes_on_with_the_stream(scenario):
+    first, second = (seeded(soc_env.parallel_env(scenario), 1) for _ in range(2))
     assert same([play(first, 6), play(first)], [play(second, 6), play(second)])
 
 
-def test_same_bytes_in_another_process():
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_pettingzoo as t, soc_env; "
-    code += "print(t.digest(t.play(t.seeded(soc_env.parallel_env(), 1), seed=11)))"
+@every_scenario
+def test_same_bytes_in_another_process(scenario):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import frames as f, soc_env; "
+    code += "print(f.digest(f.play(f.seeded(soc_env.parallel_env(sys.argv[2]), 1), seed=11)))"
     folder = str(__import__("pathlib").Path(__file__).parent)
-    run = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
-    assert run.stdout.split()[-1] == digest(play(seeded(soc_env.parallel_env(), 1), seed=11))
+    run = subprocess.run([sys.executable, "-c", code, folder, scenario], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-1] == digest(play(seeded(soc_env.parallel_env(scenario), 1), seed=11))
 
 
-def test_same_bytes_on_two_threads():
-    alone = [digest(play(seeded(soc_env.parallel_env(), 1), seed)) for seed in range(8)]
+@both_families
+def test_same_bytes_on_two_threads(scenario):
+    alone = [digest(play(seeded(soc_env.parallel_env(scenario), 1), seed)) for seed in range(8)]
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda seed: digest(play(seeded(soc_env.parallel_env(), 1), seed)), range(8)))
+        together = list(pool.map(lambda seed: digest(play(seeded(soc_env.parallel_env(scenario), 1), seed)), range(8)))
     assert alone == together
 
 
+@every_scenario
 @pytest.mark.parametrize(("num_envs", "num_threads"), [(1, 1), (2, 1), (7, 2), (64, 2)])
-def test_env_of_any_batch_plays_the_same(num_envs, num_threads):
+def test_env_of_any_batch_plays_the_same(scenario, num_envs, num_threads):
     """The simulator's env i, told the same seed and the same actions, gives the dicts of the single environment."""
     seeds = list(range(100, 100 + num_envs))
-    sim = soc_env.Simulator(num_envs=num_envs, seed=seeds, autoreset=False, num_threads=num_threads)
+    sim = soc_env.Simulator(scenario, num_envs=num_envs, seed=seeds, autoreset=False, num_threads=num_threads)
     index = num_envs // 2
     frames, actions = [], []
-    env = seeded(soc_env.parallel_env(), 5)
+    env = seeded(soc_env.parallel_env(scenario), 5)
     frames.append(env.reset(seed=seeds[index]))
     while env.agents:
         actions.append(sample(env))
@@ -311,12 +276,12 @@ def test_env_of_any_batch_plays_the_same(num_envs, num_threads):
             assert frame[0][agent].tobytes() == sim.observations[agent][index].tobytes()
     assert env.state().tobytes() == sim.state()[index].tobytes()
     row = sim.episode_metrics[index]
-    assert env.metrics() == {metric.name: row[metric.name] for metric in METRICS}
+    assert env.metrics() == {metric.name: row[metric.name] for metric in sim.metric_table}
 
 
 def test_network_is_kept_or_redrawn():
     def networks(**options):
-        env = soc_env.parallel_env(seed=1, num_hosts=20, **options)
+        env = soc_env.parallel_env("paper-v0", seed=1, num_hosts=20, **options)
         drawn = []
         for _ in range(2):
             env.reset()
@@ -329,9 +294,10 @@ def test_network_is_kept_or_redrawn():
 
 
 # ---------------------------------------------------------------------- what is returned
+@both_families
 @every_layout
-def test_returned_objects_are_never_overwritten(layout):
-    env = seeded(soc_env.parallel_env(**layout), 2)
+def test_returned_objects_are_never_overwritten(scenario, layout):
+    env = seeded(soc_env.parallel_env(scenario, **layout), 2)
     kept, frozen = [], []
     for seed in (1, 2):
         kept.append(env.reset(seed))
@@ -343,8 +309,9 @@ def test_returned_objects_are_never_overwritten(layout):
     assert [digest(frame) for frame in kept] == [digest(pickle.loads(frame)) for frame in frozen]
 
 
-def test_caller_may_change_what_it_got_and_gave():
-    env, other = soc_env.parallel_env(), soc_env.parallel_env()
+@both_families
+def test_caller_may_change_what_it_got_and_gave(scenario):
+    env, other = soc_env.parallel_env(scenario), soc_env.parallel_env(scenario)
     for step, (frame, twin) in enumerate(zip(play(seeded(env, 1), 3), play(seeded(other, 1), 3), strict=True)):
         assert same(frame, twin), step
     observations, infos = env.reset(seed=3)
@@ -361,10 +328,11 @@ def test_caller_may_change_what_it_got_and_gave():
     assert same(env.step({}), other.step({}))
 
 
+@both_families
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
 @every_layout
-def test_copies_go_on_from_the_middle_of_an_episode(layout, clone):
-    env = seeded(soc_env.parallel_env(**layout), 4)
+def test_copies_go_on_from_the_middle_of_an_episode(scenario, layout, clone):
+    env = seeded(soc_env.parallel_env(scenario, **layout), 4)
     env.reset(seed=8)
     for _ in range(3):
         env.step(sample(env))
@@ -381,12 +349,13 @@ def test_copies_go_on_from_the_middle_of_an_episode(layout, clone):
 
 
 # ---------------------------------------------------------------------- actions
-def test_coordinator_is_held_between_decisions():
+@both_families
+def test_coordinator_is_held_between_decisions(scenario):
     """Between decisions nothing the coordinator sends, however bad, changes a byte; on decision steps it does."""
     generator = np.random.default_rng(0)
 
     def episode(between, on):
-        env = seeded(soc_env.parallel_env(), 1)
+        env = seeded(soc_env.parallel_env(scenario), 1)
         frames, infos = [], env.reset(seed=2)[1]
         decided = 0
         for _ in range(30):
@@ -410,32 +379,34 @@ def test_coordinator_is_held_between_decisions():
     assert not same(expected, episode(low, lambda: np.ones(8)))
 
 
-def test_a_missing_action_holds():
+@both_families
+def test_a_missing_action_holds(scenario):
     def episode(policy):
-        env = soc_env.parallel_env()
+        env = soc_env.parallel_env(scenario)
         env.reset(seed=4)
         return [env.step(policy(step)) for step in range(6)]
 
-    zeros = {
-        agent: 3 if agent == TRIAGE else np.zeros(size) for agent, size in zip(AGENTS, (0, 16, 12, 8), strict=True)
-    }
-    assert same(episode(lambda step: {}), episode(lambda step: zeros))  # after reset
+    idle = {TRIAGE: 3, **idle_actions(soc_env.make_scenario(scenario))}
+    if scenario == "paper-v0":
+        assert not any(idle[agent].any() for agent in (HUNTER, ORCHESTRATOR, COORDINATOR))
+    assert same(episode(lambda step: {}), episode(lambda step: idle))  # after reset
     hunt = np.linspace(-1, 1, 16, dtype=np.float32)
     respond = np.linspace(1, -1, 12, dtype=np.float32)
     full = {HUNTER: hunt, ORCHESTRATOR: respond, COORDINATOR: np.full(8, 0.5), TRIAGE: 3}
     once = episode(lambda step: full if step == 0 else {HUNTER: None})
     assert same(once, episode(lambda step: full))
-    assert not same(once, episode(lambda step: zeros))
-    forgotten = soc_env.parallel_env()
+    assert not same(once, episode(lambda step: idle))
+    forgotten = soc_env.parallel_env(scenario)
     forgotten.reset(seed=9)
     forgotten.step(full)
     forgotten.reset(seed=4)
-    assert same(forgotten.step({}), episode(lambda step: zeros)[0])
+    assert same(forgotten.step({}), episode(lambda step: idle)[0])
 
 
-def test_equal_actions_in_other_forms():
+@both_families
+def test_equal_actions_in_other_forms(scenario):
     def step(hunter=0.5, choice=1, **more):
-        env = soc_env.parallel_env()
+        env = soc_env.parallel_env(scenario)
         env.reset(seed=4)
         for _ in range(4):
             env.step(calm(env))
@@ -478,9 +449,10 @@ BAD_ACTIONS = [
 ]
 
 
+@both_families
 @pytest.mark.parametrize(("agent", "action", "message"), BAD_ACTIONS, ids=[f"{a}-{m[:30]}" for a, _, m in BAD_ACTIONS])
-def test_a_bad_action_changes_nothing(agent, action, message):
-    env, twin = (seeded(soc_env.parallel_env(), 1) for _ in range(2))
+def test_a_bad_action_changes_nothing(scenario, agent, action, message):
+    env, twin = (seeded(soc_env.parallel_env(scenario), 1) for _ in range(2))
     for each in (env, twin):
         each.reset(seed=5)
         for _ in range(5):  # the next step is a decision
@@ -493,9 +465,10 @@ def test_a_bad_action_changes_nothing(agent, action, message):
     assert same(env.state(), twin.state())
 
 
-def test_a_preset_is_its_vector():
-    discrete, mixed = soc_env.parallel_env(actions="discrete"), soc_env.parallel_env()
-    for agent, presets in PRESETS.items():
+@both_families
+def test_a_preset_is_its_vector(scenario):
+    discrete, mixed = soc_env.parallel_env(scenario, actions="discrete"), soc_env.parallel_env(scenario)
+    for agent, presets in presets_of(mixed.scenario).items():
         assert discrete.action_space(agent) == Discrete(len(presets))
         for choice, (name, vector) in enumerate(presets.items()):
             assert mixed.action_space(agent).contains(vector), name
@@ -504,12 +477,16 @@ def test_a_preset_is_its_vector():
             for _ in range(5):
                 pair = discrete.step({agent: choice}), mixed.step({agent: vector})
                 assert same(*pair), name
-    with pytest.raises(ActionError, match="threat_hunter_0: action 10 is out of range; allowed: 0 to 9"):
-        discrete.step({HUNTER: 10})
+    count = len(presets_of(mixed.scenario)[HUNTER])
+    with pytest.raises(
+        ActionError, match=f"threat_hunter_0: action {count} is out of range; allowed: 0 to {count - 1}"
+    ):
+        discrete.step({HUNTER: count})
 
 
-def test_continuous_triage_takes_the_largest():
-    continuous, mixed = soc_env.parallel_env(actions="continuous"), soc_env.parallel_env()
+@both_families
+def test_continuous_triage_takes_the_largest(scenario):
+    continuous, mixed = soc_env.parallel_env(scenario, actions="continuous"), soc_env.parallel_env(scenario)
     for choice in range(4):
         continuous.reset(seed=6)
         mixed.reset(seed=6)
@@ -525,12 +502,12 @@ def test_continuous_triage_takes_the_largest():
 
 # ---------------------------------------------------------------------- ends and order of calls
 def test_time_limit_truncates_and_containment_terminates():
-    env = soc_env.parallel_env(max_steps=7)
+    env = soc_env.parallel_env("paper-v0", max_steps=7)
     frames = play(env, 0, calm)
     assert len(frames) == 8
     assert frames[-1][2] == dict.fromkeys(AGENTS, False)
     assert frames[-1][3] == dict.fromkeys(AGENTS, True)
-    env = soc_env.parallel_env()
+    env = soc_env.parallel_env("paper-v0")
     outcomes = set()
     for seed in range(30):
         frames = play(env, seed, lambda env: {})
@@ -543,8 +520,9 @@ def test_time_limit_truncates_and_containment_terminates():
     assert (1.0, 0, *[True] * 4, *[False] * 4) in outcomes
 
 
-def test_calls_out_of_order():
-    env = soc_env.parallel_env(render_mode="ansi")
+@both_families
+def test_calls_out_of_order(scenario):
+    env = soc_env.parallel_env(scenario, render_mode="ansi")
     assert env.agents == []
     for call in (env.state, env.metrics, env.render, lambda: env.step({})):
         with pytest.raises(ResetNeeded, match=r"call reset\(\) first") as caught:
@@ -561,8 +539,9 @@ def test_calls_out_of_order():
     assert env.agents == list(AGENTS)
 
 
-def test_max_cycles_can_be_assigned():
-    env = seeded(soc_env.parallel_env(seed=3), 1)
+@both_families
+def test_max_cycles_can_be_assigned(scenario):
+    env = seeded(soc_env.parallel_env(scenario, seed=3), 1)
     assert env.max_cycles == 200
     env.max_cycles = 4
     assert len(play(env, policy=calm)) == 5
@@ -572,7 +551,7 @@ def test_max_cycles_can_be_assigned():
         env.step(calm(env))
     assert not env.agents  # counts from the next reset
     assert len(play(env, policy=calm)) == 10
-    direct = soc_env.parallel_env(seed=3, max_steps=9)
+    direct = soc_env.parallel_env(scenario, seed=3, max_steps=9)
     for _ in range(5):
         expected = play(direct, policy=calm)
     env.max_cycles = 4
@@ -615,8 +594,9 @@ def test_bad_arguments(arguments, error, message):
         assert "\n" not in str(caught.value)
 
 
-def test_bad_seeds_leave_the_episode_alone():
-    env = soc_env.parallel_env()
+@both_families
+def test_bad_seeds_leave_the_episode_alone(scenario):
+    env = soc_env.parallel_env(scenario)
     env.reset(seed=1)
     env.step({})
     for seed in (-1, 1.5, "one", True):
@@ -624,12 +604,16 @@ def test_bad_seeds_leave_the_episode_alone():
             env.reset(seed=seed)
     assert env.metrics()["length"] == 1
     with pytest.raises(ConfigError, match="coordinator='absent' is for parallel_env"):
-        soc_env.env(coordinator="absent")
+        soc_env.env(scenario, coordinator="absent")
 
 
 # ---------------------------------------------------------------------- the absent coordinator
-def test_absent_coordinator_plays_the_same_episode():
-    present, absent = seeded(soc_env.parallel_env(), 1), seeded(soc_env.parallel_env(coordinator="absent"), 1)
+@both_families
+def test_absent_coordinator_plays_the_same_episode(scenario):
+    present, absent = (
+        seeded(soc_env.parallel_env(scenario), 1),
+        seeded(soc_env.parallel_env(scenario, coordinator="absent"), 1),
+    )
     for seed in range(6):
         frame, twin = present.reset(seed), absent.reset(seed)
         assert same(frame, twin)
@@ -654,7 +638,7 @@ def test_absent_coordinator_plays_the_same_episode():
 
 # ---------------------------------------------------------------------- figures, documentation, speed
 def test_metrics_agree_with_what_happened():
-    env = seeded(soc_env.parallel_env(), 2)
+    env = seeded(soc_env.parallel_env("paper-v0"), 2)
     for seed in range(20):
         total, steps = 0.0, 0
         env.reset(seed)
@@ -667,10 +651,10 @@ def test_metrics_agree_with_what_happened():
             assert figures["length"] == steps
             hosts = env.simulator.hosts()
             assert figures["compromised"] == hosts["is_compromised"].sum()
-            assert list(figures) == [metric.name for metric in METRICS]
+            assert list(figures) == [metric.name for metric in soc_env.METRICS]
             assert all(type(value) in (int, float) for value in figures.values())
         row = env.simulator.episode_metrics[0]
-        assert figures == {metric.name: row[metric.name] for metric in METRICS}
+        assert figures == {metric.name: row[metric.name] for metric in soc_env.METRICS}
         assert figures["csr"] in (0.0, 1.0)
 
 
@@ -680,16 +664,20 @@ def test_documentation_example_runs():
 
 
 def test_documentation_names_every_agent_option_and_preset_count():
-    page = soc_env.parallel.__doc__
+    page = " ".join(soc_env.parallel.__doc__.split())
     for word in (*AGENTS, "actions", "masks", "homogenize", "coordinator", "render_mode", "seed", "max_cycles"):
         assert f"`{word}" in page, word
     counts = [len(PRESETS[agent]) for agent in (HUNTER, ORCHESTRATOR, COORDINATOR)]
-    assert "({}, {} and {} of them)".format(*counts) in page
+    assert "{}, {} and {} of them in `paper-v0`".format(*counts) in page
+    for num_zones in (1, 5, 16):
+        counts = [len(presets) - num_zones for presets in soc_presets(num_zones).values()]
+        assert "{} + Z, {} + Z and {} + Z of them in `soc-v1`".format(*counts) in page
 
 
-def test_single_environment_is_fast():
-    """At least 40,000 steps per CPU-second; the bench, on a quiet machine, asks for 100,000."""
-    env = seeded(soc_env.parallel_env(), 0)
+@pytest.mark.parametrize(("scenario", "floor"), [("paper-v0", 40_000), ("soc-v1", 20_000)])
+def test_single_environment_is_fast(scenario, floor):
+    """Steps per CPU-second; the bench, on a quiet machine, asks for 100,000 and 50,000."""
+    env = seeded(soc_env.parallel_env(scenario), 0)
     actions = [{agent: env.action_space(agent).sample() for agent in AGENTS} for _ in range(32)]
 
     def rate(steps):
@@ -701,4 +689,4 @@ def test_single_environment_is_fast():
         return steps / (time.process_time() - start)
 
     rate(1000)
-    assert max(rate(5000) for _ in range(5)) > 40_000
+    assert max(rate(5000) for _ in range(5)) > floor

@@ -16,7 +16,7 @@ OFF = {TRIAGE: 3, **{agent: -np.ones(size) for agent, size in ((HUNTER, 16), (OR
 
 def played(steps, actions=None, seed=3, **options):
     """An environment after some steps, all-zeros actions by default."""
-    env = soc_env.parallel_env(**options)
+    env = soc_env.parallel_env("paper-v0", **options)
     env.reset(seed=seed)
     for _ in range(steps):
         if env.agents:
@@ -57,7 +57,7 @@ def test_frame_shows_the_last_actions_as_levels():
 
 
 def test_frame_terms_add_up_to_the_reward():
-    env = soc_env.parallel_env()
+    env = soc_env.parallel_env("paper-v0")
     env.reset(seed=1)
     while env.agents:
         env.step({TRIAGE: 1, HUNTER: np.ones(16), ORCHESTRATOR: np.ones(12)})
@@ -114,7 +114,7 @@ def test_text_of_the_smallest_and_a_large_network():
 
 
 def test_human_mode_prints_every_frame(capsys):
-    env = soc_env.parallel_env(render_mode="human")
+    env = soc_env.parallel_env("paper-v0", render_mode="human")
     env.reset(seed=0)
     env.step({})
     env.step({})
@@ -132,7 +132,7 @@ def test_render_tolerates_an_argument_and_needs_a_mode():
 
 def test_rendering_changes_nothing():
     pytest.importorskip("matplotlib")
-    env, twin = soc_env.parallel_env(render_mode="rgb_array"), soc_env.parallel_env()
+    env, twin = soc_env.parallel_env("paper-v0", render_mode="rgb_array"), soc_env.parallel_env("paper-v0")
     env.reset(seed=2)
     twin.reset(seed=2)
     for _ in range(12):
@@ -197,7 +197,7 @@ def test_every_host_has_its_square(picture):
 
 
 def test_worst_host_of_a_group_is_shown(picture):
-    hosts = np.zeros(picture.MAX_CELLS * 3 - 1, soc_env.Simulator(seed=0).hosts().dtype)
+    hosts = np.zeros(picture.MAX_CELLS * 3 - 1, soc_env.Simulator("paper-v0", seed=0).hosts().dtype)
     hosts["is_compromised"][[4, 5, 9000 % len(hosts)]] = True
     hosts["stage"][[4, 5]] = 2, 4
     hosts["is_isolated"][7] = True
@@ -219,7 +219,7 @@ def test_all_squares_fit(picture, count):
 
 
 def test_picture_follows_the_episode(picture):
-    env = soc_env.parallel_env(render_mode="rgb_array")
+    env = soc_env.parallel_env("paper-v0", render_mode="rgb_array")
     env.reset(seed=3)
     first = env.render()
     kept = first.copy()
@@ -232,7 +232,7 @@ def test_picture_follows_the_episode(picture):
     assert count_color(second[actions], picture.ASKED) > 1000
     env.reset(seed=3)
     assert np.array_equal(env.render(), first)
-    twin = soc_env.parallel_env(render_mode="rgb_array")
+    twin = soc_env.parallel_env("paper-v0", render_mode="rgb_array")
     twin.reset(seed=3)
     assert np.array_equal(twin.render(), first)
 
@@ -244,9 +244,9 @@ def test_outcome_has_its_color(picture):
 
 
 def test_any_env_of_a_batch_can_be_drawn(picture):
-    sim = soc_env.Simulator(num_envs=3, seed=[7, 8, 9], autoreset=False)
+    sim = soc_env.Simulator("paper-v0", num_envs=3, seed=[7, 8, 9], autoreset=False)
     sim.reset()
-    single = soc_env.parallel_env(render_mode="rgb_array")
+    single = soc_env.parallel_env("paper-v0", render_mode="rgb_array")
     single.reset(seed=8)
     canvas = picture.Canvas(sim, index=1)
     for agent in AGENTS:
@@ -288,7 +288,7 @@ def test_without_matplotlib_the_error_names_the_extra():
 import sys
 sys.modules["matplotlib"] = None
 import soc_env
-env = soc_env.parallel_env(render_mode="rgb_array")
+env = soc_env.parallel_env("paper-v0", render_mode="rgb_array")
 env.reset(seed=0)
 try:
     env.render()
@@ -300,7 +300,9 @@ except ImportError as error:
 
 
 def test_matplotlib_is_not_loaded_before_a_picture_is_asked_for():
-    code = "import sys, soc_env; env = soc_env.parallel_env(render_mode='ansi'); env.reset(); env.render(); "
+    code = (
+        "import sys, soc_env; env = soc_env.parallel_env('paper-v0', render_mode='ansi'); env.reset(); env.render(); "
+    )
     code += "print('matplotlib' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..scenario import NUM_SEGMENTS, Scenario
+from ..scenario import NUM_SEGMENTS, PaperScenario
 from ..tables import DIRECTIVE_SIZE, METRICS, NUM_PHASES, NUM_TARGETS, QUEUE_CAPACITY
 from .draws import TABLE_SIZE, noise_table
 
@@ -137,7 +137,7 @@ _DERIVED = {
 }  # fmt: skip
 
 
-def make_world(scenario: Scenario, start: np.ndarray) -> np.ndarray:
+def make_world(scenario: PaperScenario, start: np.ndarray) -> np.ndarray:
     """The scenario as one `WORLD` record.
 
     Args:

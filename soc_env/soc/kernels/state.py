@@ -1,0 +1,441 @@
+"""What a `soc-v1` simulator remembers.
+
+Per env one `EPISODE` and a list of `HOST` records; shared by all envs one `WORLD`, a `NETWORK` per generated network
+and an `ASSET` per host of it. Only hosts that something happened to have a record (`slots` says where), so work and
+memory grow with them and not with the network. Integers are i8 (i4 in HOST) and reals f8, so that compiled and
+interpreted arithmetic are the same to the bit.
+
+Fields are grouped by who may know them: nothing under "truth" may be read by `observe.py`'s observations or by `decode`
+(tests/test_soc_checklist.py flips all of them).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...kernels.draws import TABLE_SIZE, noise_table
+from ...risk import decay
+from ..attack import (
+    FAMILIES,
+    GOALS,
+    MAX_CHOICES,
+    MAX_PLAN,
+    REACTIONS,
+    TECHNIQUES,
+    Family,
+    family_tables,
+    technique_tables,
+)
+from ..networks import Network
+from ..scenario import SOCScenario
+from ..tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS, TOOLS
+
+MAX_ZONES, MAX_SEGMENTS, MAX_SERVICES, MAX_ROLES = 16, 32, 16, 4
+PENDING_SLOTS = 48  # alerts on their way
+CALL_SLOTS = 96  # tool calls of one minute
+LOG_BATCH = 4096
+RULE_DRAWS = 4096  # resolution of the draw of a benign rule
+MAX_TRACKED = 1024
+NEVER = -1
+
+HOST = np.dtype(  # the one record that steps go through in bulk, hence its short integers
+    [
+        ("process", "f8"),
+        ("target", "f8"),
+        ("source", "f8"),
+        ("finding", "f8"),
+        ("verdict", "f8"),
+        ("risk", "f8"),
+        ("host", "i4"),
+        ("zone", "i4"),
+        ("segment", "i4"),
+        # truth
+        ("level", "i4"),  # 0 clean, 1 user, 2 admin
+        ("campaign", "i4"),  # whose it is, or whose persistence lies there; -1 nobody's
+        ("is_persistent", "i4"),
+        ("is_encrypted", "i4"),
+        ("since", "i4"),  # minute of compromise
+        ("is_detected", "i4"),  # this compromise was escalated or found
+        ("is_credited", "i4"),  # its containment was paid
+        # known to the SOC, as are the weights above
+        ("is_isolated", "i4"),
+        ("is_offline", "i4"),
+        ("last_alert", "i4"),
+        ("last_hunt", "i4"),
+        ("is_collected", "i4"),
+    ],
+    align=True,
+)
+HOST_TRUTH = ("level", "campaign", "is_persistent", "is_encrypted", "since", "is_detected", "is_credited")
+
+CASE = np.dtype(
+    [
+        ("id", "i8"),
+        ("host", "i8"),
+        ("source", "i8"),  # -1 if none
+        ("zone", "i8"),
+        ("rule", "i8"),
+        ("num_alerts", "i8"),
+        ("opened", "i8"),
+        ("severity", "f8"),
+        ("confidence", "f8"),
+        ("enriched", "i8"),  # 0, 1 enriched, 2 queried too
+        ("reading", "f8"),
+        ("second_reading", "f8"),
+        ("is_overdue", "i8"),
+        ("rank", "f8"),
+        # truth
+        ("is_true", "i8"),
+        ("campaign", "i8"),
+    ],
+    align=True,
+)
+CASE_TRUTH = ("is_true", "campaign")
+
+PENDING = np.dtype(
+    [("due", "i8"), ("rule", "i8"), ("host", "i8"), ("source", "i8"), ("severity", "f8"), ("confidence", "f8"),
+     ("campaign", "i8")],
+    align=True,
+)  # fmt: skip
+
+CAMPAIGN = np.dtype(
+    [
+        ("state", "i8"),  # 0 none, 1 active, 2 over
+        ("family", "i8"),
+        ("plan", "i8"),
+        ("loops_left", "i8"),
+        ("timer", "i8"),
+        ("technique", "i8"),  # being attempted, -1 while it waits
+        ("via", "i8"),  # host it acts from
+        ("target", "i8"),  # host it acts on
+        ("has_credentials", "i8"),
+        ("stealth", "f8"),
+        ("has_hosts_lost", "i8"),  # since its last move: it reacts
+        ("is_known", "i8"),  # its indicators are (the one thing here that the SOC knows, as a number of intruders)
+        ("num_live", "i8"),
+        ("num_defended", "i8"),  # of them, in zones that the SOC defends
+        ("num_owned", "i8"),
+        ("num_latent", "i8"),
+        ("goal_minutes", "i8"),
+        ("start", "i8"),
+        ("detected", "i8"),
+        ("acknowledged", "i8"),
+        ("contained", "i8"),
+        ("eradicated", "i8"),
+        ("is_contained", "i8"),
+    ],
+    align=True,
+)
+
+CALL = np.dtype(
+    [("tool", "i8"), ("target", "i8"), ("level", "f8"), ("depth", "f8"), ("outcome", "i8")], align=True
+)  # fmt: skip
+
+# Kinds of log entries and what a, b, c, d, x, y of each mean, "" where nothing.
+LOG_FIELDS: dict[str, tuple[str, str, str, str, str, str]] = {
+    "call": ("tool", "target", "outcome", "", "level", "depth"),
+    "completed": ("tool", "target", "outcome", "zone", "", ""),
+    "alert": ("technique", "host", "source", "campaign", "severity", "confidence"),
+    "case": ("case", "technique", "host", "is_true", "severity", "confidence"),
+    "case_closed": ("case", "how", "is_true", "", "", ""),  # case -1: an alert that never became one
+    "campaign": ("campaign", "change", "detail", "", "", ""),  # detail: family, plan step or reaction
+    "compromise": ("host", "campaign", "level", "", "", ""),
+    "cleaned": ("host", "campaign", "is_complete", "", "", ""),
+    "damage": ("campaign", "host", "goal", "minutes", "loss", ""),
+    "finding": ("host", "is_true", "", "", "weight", ""),
+    "clearing": ("host", "", "", "", "depth", ""),
+    "detection": ("host", "campaign", "", "", "", ""),  # of a compromised host, by verdict or finding
+    "work": ("case", "tool", "is_true", "campaign", "", ""),  # triage works on a case
+    "action": ("tool", "host", "is_gated", "is_clean", "", ""),  # a response action begins
+}
+LOG_KINDS = tuple(LOG_FIELDS)
+LOG = np.dtype(
+    [("step", "i8"), ("kind", "i8"), ("a", "i8"), ("b", "i8"), ("c", "i8"), ("d", "i8"), ("x", "f8"), ("y", "f8")],
+    align=True,
+)
+
+PER_ZONE = (MAX_ZONES,)
+# Places in `counts` and in a row of metrics, in the order of METRICS.
+(
+    N_REWARD, N_SCORE, N_LOSS, N_DAMAGE, N_DISRUPTION, N_EFFORT, N_LENGTH, N_MTTD, N_MTTA, N_MTTC, N_MTTR, N_FPR,
+    N_ACTION_FPR, N_EVIDENCE_GATED, N_CSR, N_CAMPAIGNS, N_DETECTED, N_CONTAINED, N_ERADICATED, N_BLAST_RADIUS,
+    N_COMPROMISED, N_EXFILTRATED, N_ENCRYPTED, N_DISRUPTION_MINUTES, N_TOTAL_ALERTS, N_TRUE_ALERTS, N_CASES,
+    N_DROPPED_CASES, N_AUTO_CLOSED, N_EXPIRED_CASES, N_SLA_BREACHES, N_TRUE_POSITIVES, N_FALSE_POSITIVES,
+    N_MISSED_CASES, N_FINDINGS, N_FALSE_FINDINGS, N_ACTIONS, N_ANALYST_MINUTES, N_RAW_EVENTS,
+) = range(len(METRICS))  # fmt: skip
+
+EPISODE = np.dtype(
+    [
+        ("seed_key", "u8"),
+        ("network_key", "u8"),
+        ("episode", "i8"),
+        ("step", "i8"),
+        ("is_over", "i8"),
+        ("network", "i8"),  # which of the scenario's
+        ("has_calls", "i8"),  # the next step takes `calls` as they are instead of decoding actions
+        ("num_calls", "i8"),
+        ("num_log", "i8"),
+        ("num_tracked", "i8"),
+        # truth
+        ("campaigns", CAMPAIGN, (MAX_CAMPAIGNS,)),
+        ("num_campaigns", "i8"),  # ever started, also in slots used again
+        ("past_campaigns", "f8", (9,)),  # sums over campaigns whose slot was used again, see outcomes.py
+        ("num_pending", "i8"),
+        ("pending", PENDING, (PENDING_SLOTS,)),
+        ("attack_events", "f8", PER_ZONE),
+        # directive, queue, analysts
+        ("directive", "f8", (MAX_ZONES + 3,)),
+        ("num_cases", "i8"),
+        ("next_case", "i8"),
+        ("cases", CASE, (CASE_SLOTS,)),
+        ("order", "i8", (CASE_SLOTS,)),  # places of the best-ranked cases
+        ("analyst_time", "f8"),
+        ("recent_drops", "f8"),
+        ("recent_closures", "f8"),
+        ("recent_encryptions", "f8"),
+        # tools at work
+        ("job_tool", "i8", PER_ZONE),  # -1 none
+        ("job_host", "i8", PER_ZONE),
+        ("job_end", "i8", PER_ZONE),
+        ("decoy_ready", "i8", (MAX_ZONES, MAX_DECOYS)),  # minute from which it stands; NEVER if there is none
+        ("blind_next", "i8", PER_ZONE),  # next host that blind isolation takes
+        ("last_hunt", "i8", PER_ZONE),
+        ("perimeter", "i8"),  # 0 open, 1 waiting, 2 blocked
+        ("perimeter_ready", "i8"),
+        ("reset_end", "i8"),
+        ("reset_allowed", "i8"),
+        ("intel_allowed", "i8"),
+        ("num_known", "i8"),  # intruders with known indicators
+        # what the SOC sees of each zone: kept by siem.summarise
+        ("events", "f8", PER_ZONE),  # [5 standard deviations]
+        ("top_risk", "f8", PER_ZONE),
+        ("second_risk", "f8", PER_ZONE),
+        ("top_host", "i8", PER_ZONE),
+        ("isolated_host", "i8", PER_ZONE),  # most suspect isolated one
+        ("isolated_risk", "f8", PER_ZONE),
+        ("least_host", "i8", PER_ZONE),  # least suspect isolated one
+        ("least_risk", "f8", PER_ZONE),
+        ("suspects", "i8", PER_ZONE),
+        ("evidence", "f8", PER_ZONE),
+        ("sources", "f8", PER_ZONE),
+        ("incidents", "i8", PER_ZONE),
+        ("findings_standing", "i8", PER_ZONE),
+        ("isolated", "i8", PER_ZONE),
+        ("offline", "i8", PER_ZONE),
+        ("zone_cases", "i8", PER_ZONE),
+        ("oldest_case", "i8", PER_ZONE),
+        # this minute's hunts
+        ("looks", "f8", PER_ZONE),  # hosts to examine
+        ("depth", "f8", PER_ZONE),
+        ("hunt_total", "f8", PER_ZONE),  # weight that the looks are shared by
+        # services
+        ("service_down", "i8", (MAX_SERVICES,)),  # hosts cut off, offline or encrypted
+        ("works", "f8", (MAX_SERVICES,)),  # share of a service that works, when last looked at
+        ("outage", "f8", PER_ZONE),
+        ("service_loss", "f8"),
+        ("users_cut", "f8"),
+        ("num_cut", "i8"),
+        # this minute
+        ("term_detection", "f8"),
+        ("term_response", "f8"),
+        ("term_false", "f8"),
+        ("damage_now", "f8"),
+        ("disruption_now", "f8"),
+        ("effort_now", "f8"),
+        # this episode
+        ("reward", "f8"),
+        ("counts", "f8", (len(METRICS),)),  # the metrics that are counted as they happen
+        ("gated_actions", "f8"),
+        ("clean_actions", "f8"),
+        ("calls", CALL, (CALL_SLOTS,)),
+    ],
+    align=True,
+)
+EPISODE_TRUTH = ("campaigns", "num_campaigns", "past_campaigns", "num_pending", "pending", "attack_events")
+
+METRIC = np.dtype([(metric.name, "f8") for metric in METRICS])
+
+ASSET = np.dtype(
+    [("value", "f8"), ("vulnerability", "f8"), ("users", "f8"), ("segment", "i2"), ("role", "i1"), ("service", "i1")],
+    align=True,
+)
+
+NETWORK = np.dtype(
+    [
+        ("num_hosts", "i8"),
+        ("num_segments", "i8"),
+        ("num_services", "i8"),
+        ("start", "i8", (MAX_SEGMENTS + 1,)),
+        ("segment_zone", "i8", (MAX_SEGMENTS,)),
+        ("is_reachable", "i8", (MAX_SEGMENTS, MAX_SEGMENTS)),
+        ("is_entry", "i8", (MAX_SEGMENTS,)),
+        ("zone_start", "i8", (MAX_ZONES + 1,)),
+        ("zone_value", "f8", PER_ZONE),
+        ("zone_size", "f8", PER_ZONE),  # log10(hosts) / 5
+        ("event_mean", "f8", PER_ZONE),
+        ("event_scale", "f8", PER_ZONE),  # 5 standard deviations
+        ("service_value", "f8", (MAX_SERVICES,)),
+        ("service_zone", "i8", (MAX_SERVICES,)),
+        ("per_service_host", "f8", (MAX_SERVICES,)),
+        ("depends", "i8", (MAX_SERVICES, MAX_SERVICES)),
+        ("zone_service_value", "f8", PER_ZONE),
+        ("num_noisy", "i8"),
+        ("benign_rate", "f8"),  # alerts a minute
+        ("benign_limit", "f8"),  # exp(-benign_rate)
+        ("hunt_capacity", "f8"),  # hosts a minute
+        ("value_unit", "f8"),  # 1 / highest zone value of all phases
+    ],
+    align=True,
+)
+
+RULE = np.dtype(
+    [
+        ("channel", "i8"), ("tactic", "i8"), ("minutes", "i8"), ("success", "f8"), ("detection", "f8"),
+        ("delay", "f8"), ("severity", "f8"), ("confidence", "f8"), ("events", "f8"), ("precision", "f8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+FAMILY = np.dtype(
+    [
+        ("plan_length", "i8"), ("tactic", "i8", (MAX_PLAN,)), ("num_choices", "i8", (MAX_PLAN,)),
+        ("choice", "i8", (MAX_PLAN, MAX_CHOICES)), ("cumulative", "f8", (MAX_PLAN, MAX_CHOICES)),
+        ("loop", "i8", (4,)), ("goal", "i8"), ("entry_roles", "f8", (MAX_ROLES,)), ("prefers_value", "f8"),
+        ("dwell", "f8"), ("stealth", "f8"), ("reentry", "f8"), ("reaction", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+TOOL = np.dtype(
+    [("minutes", "i8"), ("analyst_minutes", "f8"), ("disruption", "f8"), ("failure", "f8"), ("is_high", "i8")],
+    align=True,
+)
+
+# Settings that kernels read under their own name.
+_SETTINGS_INT = (
+    "num_zones", "max_steps", "coordinator_period", "num_networks", "queue_capacity", "sla_minutes", "case_expiry",
+    "decoy_minutes", "approval_minutes", "max_campaigns", "first_campaign",
+)  # fmt: skip
+_SETTINGS_REAL = (
+    "alert_drop", "alert_delay", "noisy_share", "lookalike_share", "sensor_coverage", "analysts", "auto_close",
+    "false_finding", "approval_risk", "approval_rate", "stealth_factor", "user_damage", "admin_damage",
+    "exfiltration_damage", "encryption_damage", "abuse_damage", "service_loss", "host_outage", "perimeter_loss",
+    "reset_loss", "analyst_loss", "false_verdict_loss", "null_loss",
+)  # fmt: skip
+
+WORLD = np.dtype(
+    [
+        *((name, "i8") for name in _SETTINGS_INT),
+        *((name, "f8") for name in _SETTINGS_REAL),
+        ("attacker_first", "i8"),
+        ("is_sparse", "i8"),
+        ("is_instant", "i8"),
+        ("has_persistence", "i8"),
+        ("weights", "f8", (4,)),
+        ("arrival", "f8"),  # probability a minute
+        ("per_step", "f8"),
+        ("score_scale", "f8"),  # points per unit of loss
+        ("alert_decay", "f8"),
+        ("finding_decay", "f8"),
+        ("num_phases", "i8"),
+        ("phase_factor", "f8", (MAX_PHASES, MAX_ZONES)),
+        ("is_defended", "i8", PER_ZONE),
+        ("tools", TOOL, (len(TOOLS),)),
+        ("num_families", "i8"),
+        ("families", FAMILY, (len(FAMILIES),)),
+        ("rules", RULE, (len(TECHNIQUES),)),
+        ("benign_rule", "i8", (RULE_DRAWS,)),
+        ("normal", "f8", (TABLE_SIZE,)),
+    ],
+    align=True,
+)
+
+BUILT_IN_GOALS = tuple(GOALS.index(name) for name in ("encrypt", "exfiltrate", "abuse"))
+BUILT_IN_REACTIONS = tuple(REACTIONS.index(name) for name in ("hide", "rush", "spread"))
+
+
+def make_world(scenario: SOCScenario, families: tuple[Family, ...]) -> np.ndarray:
+    """(1,) WORLD: everything of a scenario that does not depend on the network."""
+    world = np.zeros(1, WORLD)
+    for name in (*_SETTINGS_INT, *_SETTINGS_REAL):
+        world[name] = getattr(scenario, name)
+    world["attacker_first"] = scenario.order == "attacker_first"
+    world["is_sparse"] = scenario.reward == "sparse"
+    world["is_instant"] = scenario.instant_actions
+    world["has_persistence"] = scenario.persistence
+    world["weights"] = scenario.weights
+    world["arrival"] = scenario.campaigns_per_hour / 60.0
+    world["per_step"] = 1.0 / scenario.max_steps
+    world["score_scale"] = 100.0 / (scenario.null_loss - scenario.clairvoyant_loss)
+    world["alert_decay"] = decay(scenario.risk_half_life)
+    world["finding_decay"] = decay(scenario.finding_half_life)
+    world["num_phases"] = len(scenario.phase_values)
+    world["phase_factor"] = 1.0
+    world["is_defended"] = 1
+    world["is_defended"][0, list(scenario.undefended_zones)] = 0
+    for k, (factor, zone) in enumerate(zip(scenario.phase_values, scenario.phase_zones, strict=True)):
+        if 0 <= zone < scenario.num_zones:
+            world["phase_factor"][0, k, zone] = factor
+    for k, tool in enumerate(TOOLS):
+        minutes, failure = (0, 0.0) if scenario.instant_actions else (tool.minutes, tool.failure)
+        disruption = scenario.interruption * tool.disruption
+        world["tools"][0, k] = (minutes, tool.analyst_minutes, disruption, failure, tool.risk_class == "high")
+    world["num_families"] = len(families)
+    for name, values in family_tables(families).items():
+        world["families"][name][0, : len(families)] = values
+    rules = technique_tables()
+    for name in RULE.names or ():
+        if name != "precision":
+            world["rules"][name][0] = rules[name]
+    # What a SOC would know from its own statistics: how often a rule that fires is right. 0.65 puts the mean over rules
+    # at about 15 %, as sites with 85 % false positives report (assumption).
+    malicious = rules["detection"] + 1e-9
+    world["rules"]["precision"][0] = malicious / (malicious + 0.65 * rules["benign"])
+    cumulative = np.cumsum(rules["benign"])
+    draws = (np.arange(RULE_DRAWS) + 0.5) / RULE_DRAWS * cumulative[-1]
+    world["benign_rule"][0] = np.searchsorted(cumulative, draws)
+    world["normal"] = noise_table()
+    return world
+
+
+def make_networks(scenario: SOCScenario, networks: list[Network]) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) NETWORK and (K, hosts of the largest) ASSET."""
+    records = np.zeros(len(networks), NETWORK)
+    assets = np.zeros((len(networks), max(net.num_hosts for net in networks)), ASSET)
+    for record, row, net in zip(records, assets, networks, strict=True):
+        segments, services, zones = net.num_segments, net.num_services, net.num_zones
+        record["num_hosts"], record["num_segments"], record["num_services"] = net.num_hosts, segments, services
+        record["start"][:] = net.num_hosts
+        record["start"][: segments + 1] = net.start
+        record["segment_zone"][:segments] = net.segment_zone
+        record["is_reachable"][:segments, :segments] = net.reach
+        record["is_entry"][:segments] = net.is_entry
+        sizes = np.bincount(net.segment_zone, np.diff(net.start), minlength=zones)[:zones]
+        record["zone_start"][:] = net.num_hosts
+        record["zone_start"][: zones + 1] = np.concatenate([[0], np.cumsum(sizes)])
+        record["zone_value"][:zones] = net.zone_value
+        record["zone_size"][:zones] = np.minimum(1.0, np.log10(np.maximum(1.0, sizes)) / 5.0)
+        mean = scenario.events_per_host_hour / 60.0 * sizes
+        record["event_mean"][:zones] = mean
+        record["event_scale"][:zones] = 5.0 * 2.0 * np.sqrt(np.maximum(1.0, mean))  # logs are overdispersed
+        record["service_value"][:services] = net.service_value
+        record["service_zone"][:services] = net.service_zone
+        record["depends"][:services, :services] = net.service_depends
+        hosts = np.bincount(net.host_service[net.host_service >= 0], minlength=services)
+        record["per_service_host"][:services] = 1.0 / np.maximum(1, hosts)
+        record["zone_service_value"][:zones] = np.bincount(net.service_zone, net.service_value, minlength=zones)[:zones]
+        record["num_noisy"] = max(1, round(scenario.noisy_hosts * net.num_hosts))
+        size = net.num_hosts / 200.0
+        record["benign_rate"] = scenario.benign_alerts_per_hour / 60.0 * size**scenario.alert_scaling
+        record["benign_limit"] = np.exp(-record["benign_rate"])
+        record["hunt_capacity"] = scenario.hunt_hosts_per_minute * size**scenario.hunt_scaling
+        factors = np.ones((MAX_PHASES, zones))
+        for k, (factor, zone) in enumerate(zip(scenario.phase_values, scenario.phase_zones, strict=True)):
+            if 0 <= zone < zones:
+                factors[k, zone] = factor
+        record["value_unit"] = 1.0 / (factors * net.zone_value).max()
+        n = net.num_hosts
+        row["value"][:n], row["vulnerability"][:n] = net.host_value, net.host_vulnerability
+        row["users"][:n], row["role"][:n], row["service"][:n] = net.host_users, net.host_role, net.host_service
+        row["segment"][:n] = np.repeat(np.arange(segments), np.diff(net.start))
+    return records, assets

@@ -1,0 +1,238 @@
+"""The order of a minute, and the one compiled function that Python calls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...jit import entry_point, kernel
+from ...kernels.draws import below, mix, step_key
+from ..tables import MAX_DECOYS
+from .campaign import NONE, advance_campaigns, count_hosts
+from .draws import NETWORK_CHOICE
+from .hosts import forget_all
+from .observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
+from .outcomes import count_losses, score, write_metrics
+from .siem import count_events, deliver, raise_benign_alerts, summarise, work_queue
+from .state import MAX_ZONES, NEVER
+from .tools import carry_out, decode_hunter, decode_response, decode_triage, finish_jobs, hold_directive
+
+# What `run` does with each env of its slice.
+STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY, DECODE_ONLY, OBSERVE_ONLY = range(7)
+NUM_CHOICES, NUM_TERMS = 4, 4
+
+
+@kernel
+def play_step(
+    world, net, assets, env, hosts, slots, logs, i, num_envs, box_actions, choice, terms
+):  # fmt: skip
+    """One minute of one env. Returns the reward."""
+    if env["has_calls"] == 0:
+        decode(world, net, env, hosts, slots, i, num_envs, box_actions, choice)
+    env["has_calls"] = 0
+    env["step"] += 1
+    key = step_key(env["seed_key"], env["episode"], env["step"])
+    begin_minute(env)
+    zones = world["num_zones"]
+    row = (3 * zones + 1 + 2 * zones + 2) * num_envs + i * (zones + 3)
+    hold_directive(world, env, box_actions[row : row + zones + 3])
+    if world["attacker_first"] != 0:
+        advance_campaigns(world, net, assets, env, hosts, slots, logs, key)
+    finish_jobs(world, assets, env, hosts, slots, logs, key)
+    carry_out(world, net, assets, env, hosts, slots, logs, key)
+    if world["attacker_first"] == 0:
+        count_hosts(world, env, hosts)
+        advance_campaigns(world, net, assets, env, hosts, slots, logs, key)
+    count_losses(world, net, assets, env, hosts)
+    count_events(world, net, env, key)
+    deliver(world, net, assets, env, hosts, slots, logs)
+    raise_benign_alerts(world, net, assets, env, hosts, slots, logs, key)
+    work_queue(world, env, hosts, slots, logs)
+    summarise(world, net, env, hosts, slots)
+    reward = score(world, env, terms, env["step"] >= world["max_steps"])
+    env["reward"] += reward
+    return reward
+
+
+@kernel
+def decode(world, net, env, hosts, slots, i, num_envs, box_actions, choice):
+    """Turns the action vectors of env i into the minute's calls, by what the SOC knew when it acted."""
+    zones = world["num_zones"]
+    env["num_calls"] = 0
+    decode_triage(env, choice)
+    size = 3 * zones + 1
+    row = i * size
+    decode_hunter(world, env, hosts, box_actions[row : row + size])
+    first = size * num_envs
+    size = 2 * zones + 2
+    row = first + i * size
+    decode_response(world, net, env, hosts, slots, box_actions[row : row + size])
+
+
+@kernel
+def begin_minute(env):
+    """Nothing earned or lost yet."""
+    env["term_detection"] = 0.0
+    env["term_response"] = 0.0
+    env["term_false"] = 0.0
+    env["damage_now"] = 0.0
+    env["disruption_now"] = 0.0
+    env["effort_now"] = 0.0
+
+
+@kernel
+def start_episode(world, networks, env, hosts, slots):
+    """The next episode of the env's seed: a network, an empty queue, and nobody in it yet."""
+    forget_all(env, hosts, slots)
+    env["episode"] += 1
+    env["step"] = 0
+    env["is_over"] = 0
+    env["has_calls"] = 0
+    env["num_calls"] = 0
+    env["num_log"] = 0
+    key = step_key(env["seed_key"], env["episode"], 0)
+    env["network"] = below(key, NETWORK_CHOICE, 0, networks.shape[0])
+    env["network_key"] = mix(np.uint64(env["network"]) + np.uint64(1))
+    for c in range(env["campaigns"].shape[0]):
+        env["campaigns"][c]["state"] = NONE
+        env["campaigns"][c]["start"] = NEVER
+        env["campaigns"][c]["is_known"] = 0
+    for k in range(env["past_campaigns"].shape[0]):
+        env["past_campaigns"][k] = 0.0
+    env["num_campaigns"] = 0
+    env["num_pending"] = 0
+    env["num_cases"] = 0
+    env["next_case"] = 0
+    env["analyst_time"] = 0.0
+    env["recent_drops"] = 0.0
+    env["recent_closures"] = 0.0
+    env["recent_encryptions"] = 0.0
+    for k in range(env["directive"].shape[0]):
+        env["directive"][k] = 0.0
+    for z in range(MAX_ZONES):
+        env["attack_events"][z] = 0.0
+        env["job_tool"][z] = -1
+        env["job_end"][z] = NEVER
+        env["blind_next"][z] = 0
+        env["last_hunt"][z] = NEVER
+        env["events"][z] = 0.0
+        env["outage"][z] = 0.0
+        for k in range(MAX_DECOYS):
+            env["decoy_ready"][z, k] = NEVER
+    for k in range(env["service_down"].shape[0]):
+        env["service_down"][k] = 0
+    env["perimeter"] = 0
+    env["reset_end"] = NEVER
+    env["reset_allowed"] = 0
+    env["intel_allowed"] = 0
+    env["num_known"] = 0
+    env["service_loss"] = 0.0
+    env["users_cut"] = 0.0
+    env["num_cut"] = 0
+    env["reward"] = 0.0
+    env["gated_actions"] = 0.0
+    env["clean_actions"] = 0.0
+    for k in range(env["counts"].shape[0]):
+        env["counts"][k] = 0.0
+    begin_minute(env)
+    summarise(world, networks[env["network"]], env, hosts, slots)
+
+
+@kernel
+def has_bad_action(box_actions, choices):
+    """Whether any action of any env is NaN or not a choice."""
+    bad = 0
+    for k in range(box_actions.shape[0]):
+        bad |= np.int64(box_actions[k] != box_actions[k])
+    for i in range(choices.shape[0]):
+        bad |= np.int64(choices[i] < 0) | np.int64(choices[i] >= NUM_CHOICES)
+    return bad != 0
+
+
+@entry_point
+def run(
+    worlds, networks, all_assets, envs, all_hosts, all_slots, all_logs, box_actions, choices, observations, finals,
+    rewards, flags, metrics, first, last, mode, is_checked,
+):  # fmt: skip
+    """Steps, resets or reads the envs first..last-1.
+
+    Args:
+        worlds: (1,) WORLD.
+        networks: (K,) NETWORK.
+        all_assets: (K, num_hosts) ASSET.
+        envs: (num_envs,) EPISODE.
+        all_hosts: (num_envs, capacity) HOST.
+        all_slots: (num_envs, num_hosts) int16, place of a host's record + 1, 0 for none.
+        all_logs: (num_envs, entries) LOG, no entries where no log is kept.
+        box_actions: float32, blocks of hunter, orchestrator, coordinator.
+        choices: (num_envs,) int32, triage.
+        observations: float32, blocks of the four agents.
+        finals: The same for the last observations of episodes that ended; the states if STATE_ONLY.
+        rewards: (num_envs * 5,) float64, rewards then reward terms.
+        flags: (num_envs * 3,) bool, blocks terminated, truncated, decides.
+        metrics: (num_envs, len(METRICS)) float64.
+        first: First env.
+        last: One past the last env.
+        mode: One of the constants above.
+        is_checked: Whether all actions of all envs are checked first.
+
+    Returns:
+        False, with nothing changed, if a checked action is NaN or not a choice.
+    """
+    if is_checked and has_bad_action(box_actions, choices):
+        return False
+    world = worlds[0]
+    num_envs = envs.shape[0]
+    for i in range(first, last):
+        env, hosts, slots, logs = envs[i], all_hosts[i], all_slots[i], all_logs[i]
+        net, assets = networks[env["network"]], all_assets[env["network"]]
+        if mode == METRICS_ONLY:
+            write_metrics(world, env, metrics[i])
+            continue
+        if mode == STATE_ONLY:
+            size = world["num_zones"] * (ZONE_SIZE + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
+            total = finals.shape[0] // num_envs
+            seen = observations[i * size : (i + 1) * size]
+            write_state(world, env, hosts, seen, finals[i * total : (i + 1) * total])
+            continue
+        if mode == DECODE_ONLY:
+            decode(world, net, env, hosts, slots, i, num_envs, box_actions, choices[i])
+            continue
+        terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
+        if mode == RESET:
+            start_episode(world, networks, env, hosts, slots)
+            clear_outputs(i, num_envs, rewards, terms, flags)
+        elif mode == OBSERVE_ONLY:
+            observe(world, net, assets, env, hosts, slots, observations, i, num_envs)
+            continue
+        elif env["is_over"] != 0:  # waits for reset
+            rewards[i] = 0.0
+            for k in range(NUM_TERMS):
+                terms[k] = 0.0
+            continue
+        else:
+            rewards[i] = play_step(
+                world, net, assets, env, hosts, slots, logs, i, num_envs, box_actions, choices[i], terms
+            )
+            is_truncated = env["step"] >= world["max_steps"]
+            flags[i] = False
+            flags[num_envs + i] = is_truncated
+            if is_truncated:
+                env["is_over"] = 1
+                write_metrics(world, env, metrics[i])
+                if mode == STEP_AND_RESET:
+                    observe(world, net, assets, env, hosts, slots, finals, i, num_envs)
+                    start_episode(world, networks, env, hosts, slots)
+        flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
+        k = env["network"]
+        observe(world, networks[k], all_assets[k], env, hosts, slots, observations, i, num_envs)
+    return True
+
+
+@kernel
+def clear_outputs(i, num_envs, rewards, terms, flags):
+    """No reward and no end before the first step."""
+    rewards[i] = 0.0
+    for k in range(NUM_TERMS):
+        terms[k] = 0.0
+    flags[i] = False
+    flags[num_envs + i] = False

@@ -1,0 +1,241 @@
+"""The batched simulator of the `soc-v1` family."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from ..errors import ConfigError, ScenarioError
+from ..simulator import Simulator
+from ..tables import AGENTS, TRIAGE
+from .attack import FAMILIES, TECHNIQUES, families
+from .kernels import step as kernels
+from .kernels.state import ASSET, EPISODE, HOST, LOG, LOG_KINDS, MAX_TRACKED, make_networks, make_world
+from .networks import Network, cage4, enterprise
+from .scenario import SOCScenario
+from .tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS, actions, features, state_features
+
+ENRICH_CHOICE = 3  # of triage: the last one
+TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
+GENERATORS = {
+    "enterprise": lambda scenario, seed: enterprise(scenario.num_hosts, seed, scenario.num_zones),
+    "cage4": lambda scenario, seed: cage4(seed),
+}
+
+
+@functools.lru_cache(maxsize=8)
+def scenario_networks(scenario: SOCScenario) -> tuple[Network, ...]:
+    """The networks that a scenario's episodes play on.
+
+    Raises:
+        ConfigError: A network file that is broken, or that does not have the scenario's number of zones.
+    """
+    if scenario.network:
+        network = Network.load(scenario.network)
+        if network.num_zones != scenario.num_zones:
+            raise ScenarioError(
+                f"num_zones={scenario.num_zones} does not fit the network file, which has {network.num_zones}: "
+                f"give num_zones={network.num_zones}"
+            )
+        return (network,)
+    first = scenario.network_seed + (TEST_SEEDS if scenario.split == "test" else 0)
+    return tuple(GENERATORS[scenario.topology](scenario, first + k) for k in range(scenario.num_networks))
+
+
+class SOCSimulator(Simulator):
+    """`Simulator` of `soc-v1` and `soc-cage4-v0`.
+
+    Adds `networks`, `campaigns`, `cases`, `calls`, `decode`, `set_calls`, `log` and `action_masks`. Episodes always
+    last `max_steps` minutes: `terminated` stays False.
+    """
+
+    kernels = kernels
+    num_shared = 3
+    metric_table, reward_table = METRICS, REWARD_TERMS
+    scenario: SOCScenario
+
+    def __init__(self, *args: Any, log_capacity: int = 0, **kwargs: Any) -> None:
+        """As `Simulator`; log_capacity: entries of the event log kept of each env's episode, see `log`."""
+        if isinstance(log_capacity, bool) or not isinstance(log_capacity, int) or log_capacity < 0:
+            raise ConfigError(f"log_capacity={log_capacity!r} must be an integer of at least 0")
+        self._log_capacity = log_capacity
+        super().__init__(*args, **kwargs)
+
+    def _make_engine(self) -> tuple[np.ndarray, ...]:
+        scenario, n = self.scenario, self.num_envs
+        zones = scenario.num_zones
+        self.feature_tables = {agent: features(agent, zones) for agent in AGENTS}
+        self.action_tables = {agent: actions(agent, zones) for agent in AGENTS}
+        self.state_table = state_features(zones)
+        names = self.features(TRIAGE)
+        self._mask_columns = [names.index(name) for name in ("case0_present", "case0_enriched", "analyst_time")]
+        self.networks = scenario_networks(scenario)
+        self.families = (
+            tuple(family for family in FAMILIES if family.name in scenario.families)
+            if scenario.families
+            else families("train") + (families("test") if scenario.split == "test" else ())
+        )
+        networks, assets = make_networks(scenario, list(self.networks))
+        num_hosts = assets.shape[1]
+        return (
+            make_world(scenario, self.families),
+            networks,
+            assets,
+            np.zeros(n, EPISODE),
+            np.zeros((n, min(num_hosts, MAX_TRACKED)), HOST),
+            np.zeros((n, num_hosts), np.int16),
+            np.zeros((n, self._log_capacity), LOG),
+        )
+
+    @property
+    def _envs(self) -> np.ndarray:
+        return self._engine[3]
+
+    def _metric_rows(self, metrics: np.ndarray) -> np.ndarray:
+        return metrics.view(np.float64).reshape(self.num_envs, len(METRICS))
+
+    # ------------------------------------------------------------------ reading
+    def network_of(self, index: int = 0) -> Network:
+        """The network that env `index` plays on."""
+        return self.networks[int(self._envs["network"][index])]
+
+    def network(self, index: int = 0) -> nx.DiGraph:
+        """The network of env `index` as a graph, see `Network.to_graph`."""
+        return self.network_of(index).to_graph()
+
+    def hosts(self, index: int = 0) -> np.ndarray:
+        """(num_hosts,) structured, a copy: the fields of `HOST` for every host, of ASSET too (value, role, ...)."""
+        net = self.network_of(index)
+        extra = [(name, ASSET[name]) for name in ("value", "vulnerability", "role", "service")]
+        out = np.zeros(net.num_hosts, [*((name, HOST[name]) for name in HOST.names or ()), *extra])
+        out["host"] = np.arange(net.num_hosts)
+        assets = self._engine[2][self._envs["network"][index], : net.num_hosts]
+        for name, _ in extra:
+            out[name] = assets[name]
+        out["segment"] = assets["segment"]
+        out["zone"] = net.segment_zone[out["segment"]]
+        out["campaign"] = -1
+        for name in ("since", "last_alert", "last_hunt"):
+            out[name] = -1
+        records = self._engine[4][index, : self._envs["num_tracked"][index]]
+        for name in HOST.names or ():
+            out[name][records["host"]] = records[name]
+        return out
+
+    def cases(self, index: int = 0) -> np.ndarray:
+        """(open cases,) structured, best rank first, a copy; `is_true` and `campaign` are the truth."""
+        env = self._envs[index]
+        cases = env["cases"][: env["num_cases"]]
+        return cases[np.argsort(-cases["rank"], kind="stable")]
+
+    def campaigns(self, index: int = 0) -> list[dict[str, Any]]:
+        """The intruders of an env in plain values: family, state, plan step, tactic, hosts, times (the truth)."""
+        env, found = self._envs[index], []
+        for row in env["campaigns"][: self.scenario.max_campaigns]:
+            if row["state"] == 0:
+                continue
+            family = self.families[row["family"]]
+            plain = {name: row[name].item() for name in row.dtype.names}
+            plan = min(plain["plan"], len(family.plan) - 1)
+            technique = TECHNIQUES[plain["technique"]].id if plain["technique"] >= 0 else None
+            names = {"family": family.name, "tactic": family.plan[plan].tactic, "technique": technique}
+            found.append(plain | names | {"state": ("none", "active", "over")[plain["state"]]})
+        return found
+
+    def calls(self, index: int = 0) -> list[dict[str, Any]]:
+        """The tool calls of the last minute, with their outcomes."""
+        env = self._envs[index]
+        return [_plain_call(call) for call in env["calls"][: env["num_calls"]]]
+
+    def action_masks(self) -> dict[str, np.ndarray]:
+        """agent -> (num_envs, choices) int8 of the Discrete agents: what triage may choose.
+
+        Without a case or without analyst time only "enrich" is left, which then does nothing; a case that is enriched
+        and queried cannot be enriched again.
+        """
+        seen = self.observations[TRIAGE]
+        has_case, reads, minutes = self._mask_columns
+        can = (seen[:, has_case] > 0) & (seen[:, minutes] > 0)
+        mask = np.empty((self.num_envs, self.num_choices), np.int8)
+        mask[:, :ENRICH_CHOICE] = can[:, None]
+        mask[:, ENRICH_CHOICE] = ~can | (seen[:, reads] < 1)
+        return {TRIAGE: mask}
+
+    def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:
+        """As `Simulator.mask_reader`."""
+        every = np.ones(self.num_choices, np.int8)
+        only_enrich = np.eye(self.num_choices, dtype=np.int8)[ENRICH_CHOICE]
+        all_but_enrich = every - only_enrich
+        see = self.observations[TRIAGE][index].item
+        has_case, reads, minutes = self._mask_columns
+
+        def read() -> np.ndarray:
+            if see(has_case) <= 0 or see(minutes) <= 0:
+                return only_enrich
+            return every if see(reads) < 1 else all_but_enrich
+
+        return read
+
+    # ------------------------------------------------------------------ calls instead of action vectors
+    def decode(self) -> None:
+        """Turns the present actions into calls without playing them, see `calls`; `step` would carry out these."""
+        next_hosts = self._envs["blind_next"].copy()  # of blind isolation: goes on only when the calls are carried out
+        kernels.run(*self._arguments, 0, self.num_envs, kernels.DECODE_ONLY, False)
+        self._envs["blind_next"] = next_hosts
+
+    def set_calls(self, calls: list[tuple[str, int, float, float]], index: int = 0) -> None:
+        """The next step of env `index` carries out these calls instead of decoding hunter, triage and response actions.
+
+        Args:
+            calls: (tool, target, level, depth); `TOOLS` has the targets; level and depth in [0, 1] are for hunts.
+            index: Which env.
+
+        Raises:
+            ConfigError: An unknown tool, a target out of range, a level or depth outside [0, 1], or too many calls.
+        """
+        env = self._envs[index]
+        if len(calls) > len(env["calls"]):
+            raise ConfigError(f"calls: {len(calls)} in one minute; allowed: at most {len(env['calls'])}")
+        rows = [self._checked_call(call, index) for call in calls]
+        for place, row in enumerate(rows):
+            env["calls"][place] = row
+        env["num_calls"] = len(rows)
+        env["has_calls"] = 1
+
+    def _checked_call(self, call: tuple[str, int, float, float], index: int) -> tuple[int, int, float, float, int]:
+        name, target, level, depth = call
+        if name not in TOOL_NAMES:
+            raise ConfigError(f"tool {name!r} does not exist; allowed: {', '.join(TOOL_NAMES)}")
+        tool = TOOLS[TOOL_NAMES.index(name)]
+        num_hosts = self.network_of(index).num_hosts
+        limit = {"zone": self.scenario.num_zones, "host": num_hosts, "case": 2**62, "network": 1}[tool.target]
+        if not 0 <= target < limit:
+            raise ConfigError(f"{name}: {tool.target} {target!r} is out of range; allowed: 0 to {limit - 1}")
+        for label, value in (("level", level), ("depth", depth)):
+            if not 0.0 <= value <= 1.0:
+                raise ConfigError(f"{name}: {label} is {value!r}; allowed: 0 to 1")
+        return TOOL_NAMES.index(name), int(target), float(level), float(depth), OUTCOMES.index("refused")
+
+    def log(self, index: int = 0) -> list[dict[str, Any]]:
+        """The event log of the episode as plain data (needs `log_capacity`): step, kind, a, b, c, d, x, y as in LOG."""
+        env = self._envs[index]
+        rows = self._engine[6][index, : env["num_log"]]
+        return [{**{n: row[n].item() for n in LOG.names or ()}, "kind": LOG_KINDS[row["kind"]]} for row in rows]
+
+
+def _plain_call(call: np.void) -> dict[str, Any]:
+    tool = TOOLS[call["tool"]]
+    return {
+        "tool": tool.name,
+        "platform": tool.platform,
+        "target": call["target"].item(),
+        "level": call["level"].item(),
+        "depth": call["depth"].item(),
+        "outcome": OUTCOMES[call["outcome"]],
+    }
+
+

@@ -1,0 +1,366 @@
+"""The tables of the `soc-v1` family: tools, observation features, actions, state, reward terms, metrics.
+
+Spaces, kernel offsets, masks, documentation and tests are generated from these rows. Zone features appear once per
+zone, case features once per shown case, so the same rows serve any number of zones.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from ..tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, Action, Feature, Metric, RewardTerm
+
+SIEM, EDR, SOAR = "SIEM", "EDR", "SOAR"
+LOW, HIGH = "low", "high"  # risk class of a tool; high needs approval
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One call of a platform's API.
+
+    Attributes:
+        name: Method of the platform in `soc_env.Console`.
+        platform: SIEM, EDR or SOAR.
+        owner: The agent whose action vector drives it.
+        target: "case", "zone", "host", or "network" for the whole of it.
+        minutes: Minutes from the call to its effect; the zone's executor is busy for as long (SOAR).
+        analyst_minutes: What it takes of the analysts' time.
+        disruption: Loss to the business each time, times 0.5 + value of the host: work interrupted or lost.
+        failure: Probability that it does not work.
+        risk_class: "high" needs approval where the target is critical or is the whole network.
+        precondition: When it is refused.
+        effect: What it does.
+    """
+
+    name: str
+    platform: str
+    owner: str
+    target: str
+    minutes: int
+    analyst_minutes: float
+    disruption: float
+    failure: float
+    risk_class: str
+    precondition: str
+    effect: str
+
+
+# Minutes and failure rates: assumption, in the range that SOC and endpoint vendors report (kill: minutes, partial;
+# reimage: long, complete).
+TOOLS: tuple[Tool, ...] = (
+    Tool("escalate", SIEM, TRIAGE, "case", 0, 4.0, 0.0, 0.0, LOW, "the case is open and analysts have time",
+         "opens an incident: the verdict adds to the suspected host's risk score, and response can act on it"),
+    Tool("suppress", SIEM, TRIAGE, "case", 0, 1.0, 0.0, 0.0, LOW, "the case is open and analysts have time",
+         "closes the case as benign; the alerts of its hosts lose most of their weight"),
+    Tool("correlate", SIEM, TRIAGE, "case", 0, 1.5, 0.0, 0.0, LOW, "the case is open and analysts have time",
+         "merges all open cases that share a host with this one"),
+    Tool("enrich", SIEM, TRIAGE, "case", 0, 2.0, 0.0, 0.0, LOW,
+         "the case is open, not enriched, and analysts have time",
+         "buys context: a noisy reading of whether the case is malicious"),
+    Tool("query", SIEM, TRIAGE, "case", 0, 3.0, 0.0, 0.0, LOW,
+         "the case is enriched, not queried, and analysts have time",
+         "searches the raw logs: a second, sharper reading (triage's choice 'enrich' on an enriched case)"),
+    Tool("hunt", EDR, HUNTER, "zone", 0, 0.0, 0.0, 0.0, LOW, "none",
+         "examines hosts of the zone, those of high risk first; finds intruders, clears suspects"),
+    Tool("deep_scan", EDR, HUNTER, "zone", 0, 0.0, 0.0, 0.0, LOW, "none",
+         "a hunt with scan depth above 0.5: fewer hosts, better detection, more false findings"),
+    Tool("deploy_decoy", EDR, HUNTER, "zone", 5, 1.0, 0.0, 0.0, LOW,
+         "fewer than 2 decoys in the zone, none being deployed",
+         "a host that nobody has reason to touch; intruders that move into the zone may trip it"),
+    Tool("intel_sweep", EDR, HUNTER, "network", 0, 2.0, 0.0, 0.0, LOW, "15 minutes since the last one",
+         "looks for known indicators everywhere; indicators become known through forensics"),
+    Tool("collect_forensics", EDR, HUNTER, "host", 0, 2.0, 0.0, 0.1, LOW,
+         "a finding stands on the host, not yet collected",
+         "makes the intruder's indicators known, if there is one"),
+    Tool("isolate", SOAR, ORCHESTRATOR, "host", 1, 0.0, 0.1, 0.02, HIGH,
+         "the executor is free, the host is not isolated",
+         "cuts the host off: nothing moves in or out, and its service and users are cut off too"),
+    Tool("release", SOAR, ORCHESTRATOR, "host", 1, 0.0, 0.0, 0.0, LOW, "the executor is free, the host is isolated",
+         "puts the host back on the network"),
+    Tool("kill_process", SOAR, ORCHESTRATOR, "host", 2, 0.0, 0.2, 0.35, LOW, "the executor is free",
+         "ends what runs at user level; does not remove persistence or admin-level intruders"),
+    Tool("reimage", SOAR, ORCHESTRATOR, "host", 8, 1.0, 0.5, 0.03, HIGH, "the executor is free",
+         "rebuilds the host: removes everything and releases it; it is offline meanwhile"),
+    Tool("block_perimeter", SOAR, ORCHESTRATOR, "network", 1, 0.5, 0.0, 0.0, HIGH, "not blocked, no block under way",
+         "stops nine in ten of entries from outside and of exfiltration; hurts users every minute"),
+    Tool("unblock_perimeter", SOAR, ORCHESTRATOR, "network", 0, 0.0, 0.0, 0.0, LOW, "blocked",
+         "opens the perimeter again"),
+    Tool("reset_credentials", SOAR, ORCHESTRATOR, "network", 10, 4.0, 0.0, 0.0, HIGH,
+         "none under way, 30 minutes since the last one", "takes stolen credentials from all intruders; hurts users"),
+)  # fmt: skip
+TOOL_NAMES = tuple(tool.name for tool in TOOLS)
+(
+    ESCALATE, SUPPRESS, CORRELATE, ENRICH, QUERY, HUNT, DEEP_SCAN, DEPLOY_DECOY, INTEL_SWEEP, COLLECT_FORENSICS,
+    ISOLATE, RELEASE, KILL, REIMAGE, BLOCK_PERIMETER, UNBLOCK_PERIMETER, RESET_CREDENTIALS,
+) = range(len(TOOLS))  # fmt: skip
+OUTCOMES = ("done", "started", "failed", "refused", "denied", "busy", "no_time")
+DONE, STARTED, FAILED, REFUSED, DENIED, BUSY, NO_TIME = range(len(OUTCOMES))
+
+MAX_DECOYS = 2  # per zone
+INTEL_PERIOD, RESET_PERIOD = 15, 30  # [min]
+CASE_SLOTS = 32  # memory of the queue; `queue_capacity` is how many may be open
+NUM_SHOWN_CASES = {TRIAGE: 8, HUNTER: 3, ORCHESTRATOR: 3, COORDINATOR: 3}
+MAX_PHASES = 3
+
+
+def _share(name: str, unit: str, source: str) -> Feature:
+    return Feature(name, 0.0, 1.0, unit, source)
+
+
+ZONE_FEATURES: tuple[Feature, ...] = (
+    _share("value", "business value in the present mission phase / 10", "asset register"),
+    _share("size", "log10(hosts) / 5", "asset register"),
+    Feature("events", -1.0, 1.0, "raw events against their mean [5 standard deviations]", SIEM),
+    _share("cases", "open cases / 8", SIEM),
+    _share("oldest_case", "minutes open / 60", SIEM),
+    _share("top_risk", "risk score of the most suspect host in reach", SIEM),
+    _share("second_risk", "risk score of the next one", SIEM),
+    _share("suspects", "hosts with a risk score above 0.5 / 5", SIEM),
+    _share("evidence", "summed evidence e / (e + 5)", SIEM),
+    _share("sources", "strongest source counter s / (s + 1)", SIEM),
+    _share("incidents", "hosts with a standing verdict / 5", SIEM),
+    _share("findings", "hosts with a standing finding / 5", EDR),
+    _share("isolated", "isolated hosts n / (n + 4)", SOAR),
+    _share("isolated_risk", "highest risk score of an isolated host", SIEM),
+    _share("isolated_least", "lowest risk score of an isolated host (1 if none)", SIEM),
+    _share("offline", "hosts being reimaged n / (n + 4)", SOAR),
+    _share("executor", "minutes until the zone's executor is free / 15", SOAR),
+    _share("outage", "lost share of the zone's services", "service desk"),
+    _share("decoys", "decoys / 2", EDR),
+    _share("last_hunt", "minutes since the zone was hunted / 60, 1 if not", EDR),
+    _share("top_value", "value of the most suspect host", "asset register"),
+    _share("top_age", "minutes since its last alert / 60", SIEM),
+)
+
+CASE_FEATURES: tuple[Feature, ...] = (
+    _share("present", "1 if there is such a case; the first is the one triage works on", SIEM),
+    _share("severity", "highest of its alerts", SIEM),
+    _share("confidence", "of its alerts together", SIEM),
+    _share("alerts", "alerts n / (n + 3)", SIEM),
+    _share("age", "minutes open / 60", SIEM),
+    _share("overdue", "1 beyond the service level", SIEM),
+    _share("zone", "zone / 16", SIEM),
+    _share("zone_value", "business value of the zone in the present phase / 10", "asset register"),
+    _share("is_process", "1 for alerts about a host", SIEM),
+    _share("is_network", "1 for alerts about a connection", SIEM),
+    _share("is_identity", "1 for alerts about an account", SIEM),
+    _share("precision", "the rule's usual share of true alerts", SIEM),
+    _share("tactic", "ATT&CK tactic of the rule / 12", SIEM),
+    _share("host_risk", "risk score of the target", SIEM),
+    _share("source_risk", "risk score of the source, 0 if there is none", SIEM),
+    _share("host_value", "value of the target", "asset register"),
+    _share("related", "other open cases that share a host / 4", SIEM),
+    _share("enriched", "0, 0.5 after enrichment, 1 after a query too", SIEM),
+    _share("reading", "what enrichment says, 0.5 without", SIEM),
+    _share("second_reading", "what the query says, 0.5 without", SIEM),
+)
+
+CLOCK_FEATURES: tuple[Feature, ...] = (
+    _share("clock", "minute / max_steps", "clock"),
+    *(_share(f"phase_{k}", "1 in this mission phase", "clock") for k in range(MAX_PHASES)),
+    _share("next_decision", "minutes until the coordinator decides / period", "clock"),
+    _share("queue", "open cases / capacity", SIEM),
+    _share("dropped", "cases lost to a full queue lately n / (n + 2)", SIEM),
+    _share("auto_closed", "cases closed by the rank limit lately n / (n + 2)", SIEM),
+    Feature("analyst_time", -1.0, 1.0, "minutes that triage has in hand / 8", SIEM),
+    _share("perimeter", "1 if blocked, 0.5 while approval is awaited", SOAR),
+    _share("reset", "1 while credentials are being reset", SOAR),
+    _share("reset_wait", "minutes until the next reset is possible / 30", SOAR),
+    _share("intel_wait", "minutes until the next sweep is possible / 15", EDR),
+    _share("indicators", "intruders with known indicators / 3", EDR),
+    _share("service_loss", "lost share of all services", "service desk"),
+    _share("encrypted", "hosts that users report encrypted or dead n / (n + 2)", "service desk"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of an agent's observation lie: zone tokens, case tokens, the directive, the clock.
+
+    A token is a run of features of one kind; the flat observation is their concatenation in this order.
+    """
+
+    num_zones: int
+    num_cases: int
+
+    @property
+    def case_start(self) -> int:
+        return self.num_zones * len(ZONE_FEATURES)
+
+    @property
+    def directive_start(self) -> int:
+        return self.case_start + self.num_cases * len(CASE_FEATURES)
+
+    @property
+    def clock_start(self) -> int:
+        return self.directive_start + self.num_zones + 3
+
+    @property
+    def size(self) -> int:
+        return self.clock_start + len(CLOCK_FEATURES)
+
+
+def layout(agent: str, num_zones: int) -> Layout:
+    """The token layout of an agent's observation."""
+    return Layout(num_zones, NUM_SHOWN_CASES[agent])
+
+
+def _directive_names(num_zones: int) -> list[str]:
+    return [f"priority_{z}" for z in range(num_zones)] + ["hunt_posture", "triage_posture", "response_posture"]
+
+
+def _renamed(prefix: str, rows: tuple[Feature, ...]) -> list[Feature]:
+    return [Feature(f"{prefix}_{f.name}", f.low, f.high, f.unit, f.source) for f in rows]
+
+
+@functools.cache
+def features(agent: str, num_zones: int) -> tuple[Feature, ...]:
+    """The agent's observation, entry by entry."""
+    rows: list[Feature] = []
+    for z in range(num_zones):
+        rows += _renamed(f"zone{z}", ZONE_FEATURES)
+    for k in range(NUM_SHOWN_CASES[agent]):
+        rows += _renamed(f"case{k}", CASE_FEATURES)
+    rows += [
+        Feature(f"directive_{name}", -1.0, 1.0, "directive in force", "coordinator")
+        for name in _directive_names(num_zones)
+    ]
+    return (*rows, *CLOCK_FEATURES)
+
+
+TRUTH = "truth"
+ZONE_TRUTH: tuple[Feature, ...] = (
+    _share("compromised", "compromised hosts in reach n / (n + 4)", TRUTH),
+    _share("admin", "of them at admin level n / (n + 4)", TRUTH),
+    _share("contained", "compromised hosts that are isolated n / (n + 4)", TRUTH),
+    _share("clean_isolated", "isolated hosts that are clean n / (n + 4)", TRUTH),
+    _share("worst_risk", "highest risk score of a compromised host in reach", TRUTH),
+    _share("clean_risk", "highest risk score of a clean host in reach", TRUTH),
+    _share("least_compromised_isolated_risk", "lowest risk score of a compromised isolated host (1 if none)", TRUTH),
+)
+CAMPAIGN_TRUTH: tuple[Feature, ...] = (
+    _share("is_active", "1 while it owns a host or may come back", TRUTH),
+    _share("progress", "plan step / plan length", TRUTH),
+    _share("hosts", "hosts owned n / (n + 4)", TRUTH),
+    _share("credentials", "1 with stolen credentials", TRUTH),
+    _share("is_at_goal", "1 while it does its damage", TRUTH),
+    _share("stealth", "share of detections avoided", TRUTH),
+    _share("age", "minutes since its first host / max_steps", TRUTH),
+)
+MAX_CAMPAIGNS = 3
+
+
+@functools.cache
+def state_features(num_zones: int) -> tuple[Feature, ...]:
+    """`state()`: what triage sees, and the truth behind it."""
+    rows = list(features(TRIAGE, num_zones))
+    for z in range(num_zones):
+        rows += _renamed(f"truth_zone{z}", ZONE_TRUTH)
+    for k in range(NUM_SHOWN_CASES[TRIAGE]):
+        rows.append(_share(f"truth_case{k}_is_true", "1 if an intruder caused it", TRUTH))
+    for c in range(MAX_CAMPAIGNS):
+        rows += _renamed(f"truth_campaign{c}", CAMPAIGN_TRUTH)
+    return tuple(rows)
+
+
+@functools.cache
+def actions(agent: str, num_zones: int) -> tuple[Action, ...]:
+    """The agent's action, entry by entry. Levels are (x + 1) / 2; 0 is off."""
+    zones = range(num_zones)
+    if agent == TRIAGE:
+        names = ("escalate", "suppress", "correlate", "enrich")
+        effects = {tool.name: tool.effect for tool in TOOLS}
+        return tuple(Action(name, SIEM, effects[name]) for name in names)
+    if agent == HUNTER:
+        return (
+            *(Action(f"hunt_{z}", EDR, f"effort in zone {z}; the zones share the hunters' capacity") for z in zones),
+            *(Action(f"depth_{z}", EDR, f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
+            *(Action(f"decoy_{z}", EDR, f"above 0.5: keeps decoys in zone {z}") for z in zones),
+            Action("intel_sweep", EDR, "above 0.5: sweeps for known indicators as often as allowed"),
+        )
+    if agent == ORCHESTRATOR:
+        return (
+            *(
+                Action(
+                    f"contain_{z}",
+                    SOAR,
+                    "level above 0.75: isolates the most suspect host of the zone that is not (above 0.98 any host "
+                    "where none is suspect); below 0.25: releases the least suspect isolated one",
+                )
+                for z in zones
+            ),
+            *(
+                Action(
+                    f"remediate_{z}",
+                    SOAR,
+                    "level above 0.75: reimages, above 0.5: kills processes of the most suspect host of the zone",
+                )
+                for z in zones
+            ),
+            Action("block_perimeter", SOAR, "above 0.5: blocks the perimeter; below: opens it"),
+            Action("reset_credentials", SOAR, "above 0.5: resets credentials as often as allowed"),
+        )
+    return (
+        *(Action(f"priority_{z}", "directive", f"ranks cases and weighs hunting effort of zone {z}") for z in zones),
+        Action("hunt_posture", "directive", "analysts' share for hunting: 0.5 + 0.25 x"),
+        Action("triage_posture", "directive", "rank below which new cases close by themselves: auto_close (1 + x)"),
+        Action(
+            "response_posture",
+            "directive",
+            "risk score from which high-risk actions are approved at once: approval_risk (1 - 0.3 x)",
+        ),
+    )
+
+
+REWARD_TERMS: tuple[RewardTerm, ...] = (
+    RewardTerm("detection", "sum over intruder's hosts first escalated or found in this minute of 1 + host value",
+               "weight_detection"),
+    RewardTerm("response", "sum over compromised hosts isolated or cleaned in this minute of (1 + host value) / "
+               "(1 + minutes since compromise / 30) - damage of this minute", "weight_response"),
+    RewardTerm("cost", "disruption + analyst time of this minute, as in the mission score", "weight_cost"),
+    RewardTerm("false_positive", "0.25 for each false verdict and each response action on a clean host",
+               "weight_false_positive"),
+)  # fmt: skip
+
+METRICS: tuple[Metric, ...] = (
+    Metric("reward", "reward", "undiscounted return of the episode"),
+    Metric("score", "points", "mission score: 0 as doing nothing, 100 as the clairvoyant defender, see `loss`"),
+    Metric("loss", "loss", "damage + disruption + effort"),
+    Metric("damage", "loss", "compromised hosts by value and level, exfiltration, encryption, abuse"),
+    Metric("disruption", "loss", "services and users cut off by response and by encryption, false verdicts"),
+    Metric("effort", "loss", "analyst minutes times their price"),
+    Metric("length", "minutes", "length of the episode"),
+    Metric("mttd", "minutes", "first host to first escalation or finding, mean over campaigns, censored at the end"),
+    Metric("mtta", "minutes", "first host to the first work on a case of it, likewise"),
+    Metric("mttc", "minutes", "first host to the first moment with all its hosts cut off or clean, likewise"),
+    Metric("mttr", "minutes", "first host to eradication, likewise"),
+    Metric("fpr", "share", "escalated benign cases / escalated cases"),
+    Metric("action_fpr", "share", "response actions on clean hosts / response actions on hosts"),
+    Metric("evidence_gated", "share", "response actions on hosts with a standing verdict or finding"),
+    Metric("csr", "share", "campaigns contained at the end"),
+    Metric("campaigns", "count", "campaigns that gained a host"),
+    Metric("detected", "count", "campaigns detected"),
+    Metric("contained", "count", "campaigns contained at the end"),
+    Metric("eradicated", "count", "campaigns eradicated at the end"),
+    Metric("blast_radius", "hosts", "hosts ever compromised"),
+    Metric("compromised", "hosts", "compromised and in reach at the end"),
+    Metric("exfiltrated", "minutes", "successful minutes of exfiltration"),
+    Metric("encrypted", "hosts", "hosts encrypted or destroyed"),
+    Metric("disruption_minutes", "host minutes", "minutes in which hosts were isolated or offline"),
+    Metric("total_alerts", "count", "alerts that reached the SIEM"),
+    Metric("true_alerts", "count", "of them caused by intruders"),
+    Metric("cases", "count", "cases opened"),
+    Metric("dropped_cases", "count", "cases lost to a full queue"),
+    Metric("auto_closed", "count", "cases closed by the rank limit"),
+    Metric("expired_cases", "count", "cases that closed unworked"),
+    Metric("sla_breaches", "count", "cases that got no verdict in time"),
+    Metric("true_positives", "count", "malicious cases escalated"),
+    Metric("false_positives", "count", "benign cases escalated"),
+    Metric("missed_cases", "count", "malicious cases suppressed, dropped, closed or expired"),
+    Metric("findings", "count", "intruder's hosts found by hunting"),
+    Metric("false_findings", "count", "clean hosts on which hunting found something"),
+    Metric("actions", "count", "response actions on hosts carried out"),
+    Metric("analyst_minutes", "minutes", "analyst time spent"),
+    Metric("raw_events", "count", "raw events of the SIEM"),
+)
