@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 PROG = "hmarl-soc"
-DEFAULT_SCENARIO = "paper-v0"
+DEFAULT_SCENARIO = "soc-v1"
 POLICY_HELP = (
     "a scripted policy; soc-v1: null, random, isolate-all, escalate-all, suppress-all, best-constant, rule-soar, "
     "expert, informed (sees the truth); paper-v0: random, null, zeros, best-constant, rule-soar"
@@ -131,7 +131,7 @@ Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the wh
     parser.add_argument(
         "--adverse-start",
         action="store_true",
-        help="start from actors biased to full hunting, isolation and remediation (reward about -2,000)",
+        help="start from actors biased to full hunting, isolation and remediation",
     )
     parser.add_argument("--config", type=pathlib.Path, metavar="FILE", help="JSON file with settings of HMARLConfig")
     parser.add_argument(
@@ -185,9 +185,9 @@ def _add_evaluate(commands: Any) -> None:
         "measure a checkpoint or a scripted policy; never trains",
         f"""examples:
   {PROG} evaluate --policy rule-soar --episodes 2000
-  {PROG} evaluate --scenario soc-v1 --policy expert --override split=test --override families=espionage,web-shell
+  {PROG} evaluate --policy expert --override split=test --override families=espionage,web_shell
   {PROG} evaluate --checkpoint runs/first --sampled
-  {PROG} evaluate --policy zeros --override num_hosts=1000 --json zeros.json
+  {PROG} evaluate --scenario paper-v0 --policy zeros --override num_hosts=1000 --json zeros.json
 Score and reward, times to detect and to contain, FPR and CSR with 95 % intervals; all other metrics are in the JSON.
 The same seed gives the same episodes to every policy.""",
     )
@@ -270,7 +270,7 @@ def _add_table(commands: Any) -> None:
   {PROG} table --search 2000
 Intervals are over the means of the network seeds. A checkpoint's row has the name of its run folder.""",
     )
-    parser.add_argument("--scenario", metavar="NAME", default="soc-v1", help="default: soc-v1")
+    parser.add_argument("--scenario", metavar="NAME", default=DEFAULT_SCENARIO, help=f"default: {DEFAULT_SCENARIO}")
     _add_override(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

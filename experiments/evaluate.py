@@ -52,6 +52,7 @@ class Column:
     """One column of `Simulator.episode_metrics`, and how to show it.
 
     `given` names a count without which the metric says nothing: episodes where it is 0 are left out of its mean.
+    `bounds` are what its interval is cut to.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     better: str = ""  # "higher", "lower" or "" for neither
     is_proportion: bool = False
     given: str = ""
+    bounds: tuple[float, float] | None = None
     published: float | None = None  # HMARL-SOC's shown value (source: manuscript Table II, as in REFERENCE_AUDIT)
 
     def format(self, value: float) -> str:
@@ -89,6 +91,7 @@ COLUMNS: dict[str, Column] = {
 }
 HEADLINE = ("reward", "mttd", "mttr", "fpr", "csr")
 """The metrics of the printed table of paper-v0."""
+SHARE = (0.0, 1.0)
 SOC_COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
@@ -99,9 +102,9 @@ SOC_COLUMNS: dict[str, Column] = {
         Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
-        Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower"),
-        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower"),
-        Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns"),
+        Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
+        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
+        Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=SHARE),
     )
 }
 """Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
@@ -217,7 +220,14 @@ class Estimate:
     def of_column(cls, column: Column, episodes: Mapping[str, np.ndarray]) -> Estimate:
         """From the episodes in which the metric says something."""
         values = episodes[column.name]
-        return cls.of(values[episodes[column.given] > 0] if column.given else values, column.is_proportion)
+        found = cls.of(values[episodes[column.given] > 0] if column.given else values, column.is_proportion)
+        return found.within(column.bounds)
+
+    def within(self, bounds: tuple[float, float] | None) -> Estimate:
+        """The same with its interval cut to the bounds."""
+        if bounds is None:
+            return self
+        return dataclasses.replace(self, low=max(self.low, bounds[0]), high=min(self.high, bounds[1]))
 
     def format(self, column: Column) -> str:
         """For example ``10.68 [10.50, 10.85]``."""

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 STRONG, SOFT, GREY, INK, RED = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b3362b"
 
-FLOORS = ("random", "null", "isolate-all")  # rows that may leave a chart, so that the policies worth comparing fill it
+# Rows that may leave a chart, so that the policies worth comparing fill it.
+FLOORS, SOC_FLOORS = ("random", "null"), ("random", "isolate-all")
 STEPS, VALIDATION = "steps", "validation_"  # a column of progress.csv, and a prefix
 TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
 VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
@@ -273,7 +274,8 @@ def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
         column = columns[key]
         published = column.published if is_paper else None
         values = {name: column.scale * result.summary[key].mean for name, result in results.items()}
-        in_focus = [value for name, value in values.items() if name not in FLOORS] or list(values.values())
+        floors = FLOORS if is_paper else SOC_FLOORS
+        in_focus = [value for name, value in values.items() if name not in floors] or list(values.values())
         panel.set_xlim(*bar_limits([*in_focus, *([] if published is None else [published])], list(values.values())))
         for row, name in enumerate(names):
             _draw_bar(panel, row, name, results[name].summary[key], column)

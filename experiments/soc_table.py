@@ -104,7 +104,8 @@ class ClusterResult:
         if len(means) == 0:
             return Estimate(0.0, 0.0, 0.0, 0.0)
         low, high = mean_interval(means)
-        return Estimate(float(means.mean()), float(values[has].std(ddof=1)) if has.sum() > 1 else 0.0, low, high)
+        std = float(values[has].std(ddof=1)) if has.sum() > 1 else 0.0
+        return Estimate(float(means.mean()), std, low, high).within(column.bounds)
 
 
 def network_seeds(scenario: str, num_seeds: int, **overrides: Any) -> list[int]:

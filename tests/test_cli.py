@@ -119,7 +119,7 @@ def test_train_without_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("train") == 0
     assert calls == [
         (
-            "paper-v0",
+            "soc-v1",
             {
                 "seed": 0,
                 "minutes": None,
@@ -187,7 +187,7 @@ def test_faults_of_ours_are_not_hidden(fault: Exception, monkeypatch: pytest.Mon
 
 
 def test_evaluate_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["evaluate", "--policy", "zeros", "--episodes", "20", "--seed", "4"]
+    command = ["evaluate", "--scenario", "paper-v0", "--policy", "zeros", "--episodes", "20", "--seed", "4"]
     assert run(*command) == 0
     table = capsys.readouterr().out
     assert "zeros" in table
@@ -211,7 +211,7 @@ def test_bench_hands_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["table"], ["bench"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out = capsys.readouterr().out
@@ -253,7 +253,8 @@ sys.exit(cli.main({arguments!r}))
 
 
 def test_scripted_policies_need_no_extra() -> None:
-    done = python(BLOCKED.format(arguments=["evaluate", "--policy", "rule-soar", "--episodes", "3"]))
+    arguments = ["evaluate", "--scenario", "paper-v0", "--policy", "rule-soar", "--episodes", "3"]
+    done = python(BLOCKED.format(arguments=arguments))
     assert done.returncode == 0, done.stderr
     assert "rule-soar" in done.stdout
 
@@ -266,7 +267,8 @@ def test_a_checkpoint_without_the_extra_says_what_to_install() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_fault() -> None:
-    code = "import sys; from experiments import cli; sys.exit(cli.main(['evaluate', '--policy', 'null', '--json']))"
+    arguments = ["evaluate", "--scenario", "paper-v0", "--policy", "null", "--json"]
+    code = f"import sys; from experiments import cli; sys.exit(cli.main({arguments}))"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None

@@ -1,5 +1,6 @@
 """The commands on the soc-v1 family: columns, policies, the table of claims, calibration and the constant search."""
 
+import csv
 import io
 import json
 import re
@@ -101,6 +102,16 @@ def test_a_metric_without_its_count_is_left_out() -> None:
     assert Estimate.of_column(column, episodes).mean == 30.0
     assert Estimate.of_column(columns_of("soc-v1")["fpr"], {"fpr": np.array([0.0, 0.3])}).mean == pytest.approx(0.15)
     assert Estimate.of_column(column, {name: 0 * values for name, values in episodes.items()}).mean == 0.0
+
+
+def test_intervals_of_shares_stay_shares() -> None:
+    columns, values = columns_of("soc-v1"), np.array([[1.0, 1.0], [1.0, 0.9], [1.0, 0.2]])
+    flat = {"csr": values.ravel(), "campaigns": np.ones(6)}
+    free = Estimate.of(values.ravel())
+    cut = Estimate.of_column(columns["csr"], flat)
+    assert free.high > 1.0 == cut.high
+    assert (cut.mean, cut.low) == (free.mean, free.low)
+    assert ClusterResult({"csr": values, "campaigns": np.ones((3, 2))}).estimate(columns["csr"]).high == 1.0
 
 
 def test_the_printed_table_has_the_family_s_metrics() -> None:
@@ -373,6 +384,43 @@ def test_the_search_s_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "best of 2,200 constants: loss 70.00 [69.00, 71.00]" in out
     assert '"best-constant": constant(triage=1, hunt=0.5),' in out
+
+
+# --- training
+
+
+def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run leaves behind: its progress, a best checkpoint by mission score, both splits, and the report."""
+    pytest.importorskip("ray")
+    from experiments import train as training
+    from policies.checkpoint import read_manifest
+
+    monkeypatch.setattr(training, "SOC_VALIDATION_EPISODES", 4)
+    monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
+    tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
+    tiny |= {"tiers": {tier: {"hiddens": [8, 8]} for tier in training.DEFAULT_ALGORITHMS}, "replay_capacity": 2000}
+    out = training.train(
+        "soc-v1",
+        steps=800,
+        num_envs=8,
+        out=tmp_path / "run",
+        overrides={"max_steps": 20, "num_networks": 2},
+        config=tiny,
+    )
+    with (out / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"score", "loss", "mttc", "action_fpr", "validation_score", "validation_csr"} <= set(rows[0])
+    assert float(rows[-1]["loss"]) >= 0
+    manifest = read_manifest(out / "checkpoints" / "best")
+    assert manifest["best_validation_score"] == pytest.approx(float(rows[-1]["validation_score"]))
+    tested = json.loads((out / "evaluation.json").read_text())
+    trained_on = json.loads((out / "evaluation-train.json").read_text())
+    assert list(tested) == [*training.SOC_COMPARED, UNTRAINED, TRAINED]
+    assert {"rule-soar", "expert", TRAINED} <= set(trained_on)
+    assert tested[TRAINED]["overrides"]["split"] == "test"
+    assert "split" not in trained_on[TRAINED]["overrides"]
+    assert "Held-out networks and attackers" in (out / "report.html").read_text()
+    assert "greedy score" in capsys.readouterr().out
 
 
 # --- the report
