@@ -55,8 +55,9 @@ _ACTOR_CRITIC = {
     "critic_lr": [[0, 1e-3], [2_000_000, 2e-4]],
     "critic_layer_norm": True,
     "action_bins": 21,
+    "action_groups": [5, 5],  # by segment: intensity and scope, isolation and remediation
     "mean_bound": 1.5,
-    "pre_tanh_l2": 0.02,
+    "pre_tanh_l2": 0.05,
     "noise_steps": 10.0,
     "penalty_scale": 0.05,
 }
@@ -77,6 +78,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "alert_triage": {
                 "gamma": 0.3,
                 "hiddens": [128, 128],
+                "lr": [[0, 3e-4], [150_000, 3e-4], [300_000, 2e-5]],
                 "epsilon": [[0, 1.0], [100_000, 0.05]],
                 "penalty_scale": 0.3,
                 "metric_rewards": {"false_positives": -0.1},
@@ -90,7 +92,13 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "log_std_range": [-4.0, -3.0],
                 "noise_ladder": [1.0, 10.0],
             },
-            "response_orchestrator": {**_ACTOR_CRITIC, "noise_std": 0.05, "noise_ladder": [1.0, 8.0]},
+            "response_orchestrator": {
+                **_ACTOR_CRITIC,
+                "noise_std": 0.05,
+                "noise_ladder": [1.0, 8.0],
+                "penalty_scale": 0.3,  # over-isolation costs little a step, but every step
+                "pre_tanh_l2": 0.01,
+            },
             "strategic_coordinator": {
                 "gamma": 0.99,
                 "hiddens": [128, 128],

@@ -29,7 +29,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
-from policies.modules import MLP, Normalised, RunningNorm, small_linear, soft_bound
+from policies.modules import MLP, Normalised, RunningNorm, action_layer, soft_bound
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
@@ -54,11 +54,11 @@ class CentralCritic(nn.Module):
 class Actor(nn.Module):
     """Deterministic policy; returns the action before the tanh, within +-`bound`: (B, dim)."""
 
-    def __init__(self, obs_dim: int, action_dim: int, hiddens: list[int], bound: float):
+    def __init__(self, obs_dim: int, action_dim: int, hiddens: list[int], bound: float, groups: list[int]):
         super().__init__()
         self.bound = bound
         self.body = MLP(obs_dim, hiddens)
-        self.head = small_linear(self.body.out_dim, action_dim)
+        self.head = action_layer(self.body.out_dim, action_dim, 1, groups)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         return soft_bound(self.head(self.body(obs)), self.bound)
@@ -71,7 +71,8 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
     def setup(self) -> None:
         config = self.model_config
         hiddens, num_actions = config["hiddens"], self.action_space.shape[0]
-        self.actor = Actor(self.observation_space.shape[0], num_actions, hiddens, config["mean_bound"])
+        own = (self.observation_space.shape[0], num_actions)
+        self.actor = Actor(*own, hiddens, config["mean_bound"], config["action_groups"])
         if not self.inference_only:
             joint = (config["joint_obs_dim"], config["other_action_dim"] + num_actions)
             self.critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"], config["action_bins"])
@@ -212,6 +213,7 @@ class MADDPGConfig(AlgorithmConfig):
         self.noise_std: Any = 0.1
         self.pre_tanh_l2, self.mean_bound = 1e-3, 3.0
         self.twin_q, self.critic_layer_norm, self.action_bins = True, False, 0
+        self.action_groups: list[int] = []
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
         self.joint_obs_dim = self.other_action_dim = 0
 
@@ -223,5 +225,6 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ("twin_q", "critic_layer_norm", "action_bins", "noise_std", "mean_bound", "joint_obs_dim", "other_action_dim")
+        names = ("twin_q", "critic_layer_norm", "action_bins", "action_groups", "noise_std", "mean_bound")
+        names += ("joint_obs_dim", "other_action_dim")
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

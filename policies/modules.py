@@ -155,10 +155,17 @@ class BoundedMeanHead(nn.Module):
     +-`bound`, away from the flat ends where gradients and exploration die."""
 
     def __init__(
-        self, in_dim: int, action_dim: int, bound: float, initial_log_std: float, log_std_range: Sequence[float] | None
+        self,
+        in_dim: int,
+        action_dim: int,
+        bound: float,
+        initial_log_std: float,
+        log_std_range: Sequence[float] | None,
+        groups: Sequence[int] = (),
     ):
         super().__init__()
-        self.linear, self.bound, self.log_std_range = small_linear(in_dim, 2 * action_dim), bound, log_std_range
+        self.linear = action_layer(in_dim, action_dim, 2, groups)
+        self.bound, self.log_std_range = bound, log_std_range
         nn.init.constant_(self.linear.bias[action_dim:], initial_log_std)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -181,6 +188,45 @@ def small_linear(in_dim: int, out_dim: int) -> nn.Linear:
     nn.init.orthogonal_(layer.weight, 0.01)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+class GroupedLinear(nn.Module):
+    """Output layer for actions that mean the same in several places: (B, in_dim) -> (B, num_parts * action_dim).
+
+    The first `groups[0]` actions share an output, the next `groups[1]` another, and so on; each adds a deviation of its
+    own at a third of the scale. What is learned where much happens then also holds where little does, instead of
+    drifting there. Actions beyond the groups have only their own output. The bias is not trained.
+    """
+
+    bias: torch.Tensor
+    place: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, in_dim: int, action_dim: int, num_parts: int, groups: Sequence[int]):
+        super().__init__()
+        self.out_features = num_parts * action_dim
+        own = [-1] * (action_dim - sum(groups))
+        group = [k for k, size in enumerate(groups) for _ in range(size)] + own
+        place = [part * (len(groups) + 1) + (k if k >= 0 else len(groups)) for part in range(num_parts) for k in group]
+        self.register_buffer("place", torch.tensor(place), persistent=False)
+        scale = [1.0 if k < 0 else 1.0 / 3.0 for k in group] * num_parts
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.register_buffer("bias", torch.zeros(self.out_features))
+        self.num_parts = num_parts
+        self.own = small_linear(in_dim, self.out_features)
+        self.shared = small_linear(in_dim, num_parts * len(groups))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        shared = self.shared(features).unflatten(-1, (self.num_parts, -1))
+        shared = nn.functional.pad(shared, (0, 1)).flatten(-2)  # a zero for actions without a group
+        return self.scale * self.own(features) + shared[:, self.place] + self.bias
+
+
+def action_layer(in_dim: int, action_dim: int, num_parts: int, groups: Sequence[int]) -> nn.Module:
+    """The output layer of an actor, near zero at the start: `GroupedLinear` where there are groups."""
+    if groups:
+        return GroupedLinear(in_dim, action_dim, num_parts, groups)
+    return small_linear(in_dim, num_parts * action_dim)
 
 
 class Normalised:
@@ -266,7 +312,8 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
             self.pi: nn.Module = small_linear(hiddens[-1], num_actions)
         else:
             bound, log_std = self.model_config["mean_bound"], self.model_config["initial_log_std"]
-            self.pi = BoundedMeanHead(hiddens[-1], num_actions, bound, log_std, self.model_config["log_std_range"])
+            log_std_range, groups = self.model_config["log_std_range"], self.model_config["action_groups"]
+            self.pi = BoundedMeanHead(hiddens[-1], num_actions, bound, log_std, log_std_range, groups)
         if not self.inference_only:
             for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
                 extra_dim, layer_norm = 0 if is_discrete else num_actions, self.model_config["critic_layer_norm"]

@@ -184,6 +184,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "log_std_range": None,  # [lowest, highest] of the Gaussian before the tanh
             "mean_bound": 3.0,  # of the Gaussian's mean before the tanh
             "critic_layer_norm": False,
+            "action_groups": [],  # sizes of leading runs of actions with a shared output, see modules.GroupedLinear
             "action_bins": 0,  # resolution at which critics read actions, see modules.ActionCode; 0: raw
             "pre_tanh_l2": 0.0,
             "tau": 0.01,
@@ -232,7 +233,9 @@ COMMON: dict[str, Any] = {
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
 # Settings that RLlib's config classes do not know.
-MODULE_ONLY = ("initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "action_bins", "pre_tanh_l2")
+MODULE_ONLY = (
+    "initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "action_bins", "action_groups", "pre_tanh_l2",
+)  # fmt: skip
 
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
