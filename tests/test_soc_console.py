@@ -1,6 +1,7 @@
 """The tools as a Python API: the same step as by action vectors, nothing but what the SOC knows, clear errors."""
 
 import copy
+import doctest
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def act_at_random(rng, sim, agent):
         return rng.integers(4)
     size = sim.actions[agent].shape[1]
     return np.where(rng.random(size) < 0.5, rng.choice([-1.0, 1.0], size), rng.uniform(-1, 1, size)).astype(np.float32)
+
+
+def test_the_example_works():
+    from soc_env.soc import console as module
+
+    results = doctest.testmod(module)
+    assert results.attempted >= 7
+    assert results.failed == 0
 
 
 # ---------------------------------------------------------------------- the same step both ways
@@ -196,6 +205,11 @@ def test_response_takes_its_time():
 def test_console_shows_no_truth():
     sim = simulator(5, 60)
     soc = Console(sim)
+    silent = sim._engine[4][0, 0]  # on record for no other reason than that an intruder has it
+    assert not silent["is_isolated"]
+    assert not silent["is_offline"]
+    silent["level"], silent["risk"] = 2, 0.0
+    assert silent["host"] not in [host["host"] for host in soc.siem.hosts()]
     before = copy.deepcopy((soc.siem.cases(), soc.siem.hosts(), soc.status()))
     assert before[0]
     assert before[1]

@@ -955,7 +955,7 @@ def test_set_calls_takes_the_place_of_the_actions_for_one_minute():
 
 
 def test_an_undefended_zone_has_no_sensors_and_takes_no_orders():
-    sim = build(hosts=(intruder(HOST, verdict=2.0),), undefended_zones=(0,), auto_close=0.0)
+    sim = build(hosts=(intruder(HOST, verdict=2.0),), undefended_zones=(0,), auto_close=0.0, sensor_coverage=1.0)
     assert record(sim, HOST)["zone"] == 0
     (_, _, rule, _) = set_plan(sim, ("initial-access", "execution", "execution", "impact"), detection=1.0)
     sim._engine[WORLD_AT]["rules"]["events"][0, rule] = 500.0

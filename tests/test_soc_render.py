@@ -106,6 +106,23 @@ def test_text_of_the_last_minutes_tools():
     assert "perimeter blocked" in env.render()
 
 
+def test_calls_that_wait_are_not_shown():
+    sim = played("null", 30)
+    sim.set_calls([("isolate", 3, 0.0, 0.0)])
+    assert Frame.read(sim).calls == []
+    sim.step()
+    assert Frame.read(sim).calls == [("isolate host 3", "started", "SOAR")]
+
+
+def test_suspects_have_a_risk_above_one_half():
+    sim = played("null", 30)
+    records, tracked = sim._engine[4][0], int(sim._envs["num_tracked"][0])
+    records["risk"][:tracked] = 0.0
+    for risk, count in ((0.5, 0), (0.51, 1)):
+        records["risk"][0] = risk
+        assert Frame.read(sim).zone_counts(int(records["zone"][0]))["suspects"] == count
+
+
 def test_mission_phases_are_shown():
     sim = played("null", 400, scenario="soc-cage4-v0")
     assert "phase 3/3" in as_text(sim)
@@ -225,15 +242,15 @@ def test_picture_of_any_size(picture, num_hosts, num_zones):
                 assert (true == np.array(picture.TRUTHS[level + 1], np.uint8)).all(-1).any()
 
 
-@pytest.mark.parametrize("count", [1, 9, 87, 400, 3000])
 @pytest.mark.parametrize("height", [24, 58, 100, 532])
-def test_all_squares_fit(picture, count, height):
-    shown = min(count, picture._room_for(height))
-    values = picture._worst(np.arange(count), shown)
-    cell, columns = picture.cell_size(len(values), height)
-    assert columns * cell <= picture.GRID
-    assert -(-len(values) // columns) * cell <= height
-    assert values[-1] == count - 1  # the worst of the last group
+def test_all_squares_fit(picture, height):
+    for count in [*range(1, 900), 3000, 50_000]:
+        shown = min(count, picture._room_for(height))
+        values = picture._worst(np.arange(count), shown)
+        cell, columns = picture.cell_size(len(values), height)
+        assert columns * cell <= picture.GRID
+        assert -(-len(values) // columns) * cell <= height
+        assert values[-1] == count - 1  # the worst of the last group
 
 
 def test_worst_host_of_a_group_is_shown(picture):

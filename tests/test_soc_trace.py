@@ -1,6 +1,8 @@
 """Everything is in the trace: outcomes are measured from it, and it plays again to the same bytes."""
 
 import copy
+import doctest
+import hashlib
 import json
 import subprocess
 import sys
@@ -53,6 +55,14 @@ def busy():
             soc.siem.escalate(soc.siem.cases()[0])
         env.step({HUNTER: np.full(16, 0.1), ORCHESTRATOR: np.full(12, np.inf)})
     return env
+
+
+def test_the_example_works():
+    from soc_env.soc import trace as module
+
+    results = doctest.testmod(module)
+    assert results.attempted >= 7
+    assert results.failed == 0
 
 
 # ---------------------------------------------------------------------- outcomes
@@ -287,8 +297,6 @@ def test_digests_are_those_of_the_played_episode():
     trace = env.trace()
     assert trace.header["episode"] == 1
     assert [minute["reward"] for minute in trace.minutes] == rewards
-    import hashlib
-
     for minute, arrays, state in zip(trace.minutes, seen, states, strict=True):
         assert minute["observations"] == hashlib.blake2b(b"".join(arrays), digest_size=8).hexdigest()
         assert minute["state"] == hashlib.blake2b(state, digest_size=8).hexdigest()

@@ -69,7 +69,6 @@ class Frame:
         phases = len(scenario.phase_values)
         labels = sim.cases(index)["is_true"].tolist()
         families = {family.name: family for family in sim.families}
-        weights = scenario.weights if scenario.reward == "dense" else (1.0,) * len(REWARD_TERMS)
         return cls(
             scenario=scenario,
             network=network,
@@ -89,7 +88,7 @@ class Frame:
             reward=float(sim.rewards[index]),
             terms={
                 term.name: float(value * weight) + 0.0  # no -0.0
-                for term, value, weight in zip(REWARD_TERMS, sim.reward_terms[index], weights, strict=True)
+                for term, value, weight in zip(REWARD_TERMS, sim.reward_terms[index], scenario.weights, strict=True)
             },
             losses={name: float(env[f"{name}_now"]) for name in ("damage", "disruption", "effort")},
         )
