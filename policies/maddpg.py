@@ -42,7 +42,9 @@ JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 class CentralCritic(nn.Module):
     """Q(joint observation, every agent's action): (B,)."""
 
-    def __init__(self, joint_obs_dim: int, joint_action_dim: int, hiddens: list[int], layer_norm: bool = False, bins: int = 0):
+    def __init__(
+        self, joint_obs_dim: int, joint_action_dim: int, hiddens: list[int], layer_norm: bool = False, bins: int = 0
+    ):
         super().__init__()
         self.body = MLP(joint_obs_dim, hiddens, joint_action_dim, layer_norm, bins)
         self.head = nn.Linear(self.body.out_dim, 1)
@@ -58,7 +60,7 @@ class Actor(nn.Module):
         super().__init__()
         self.bound = bound
         self.body = MLP(obs_dim, hiddens)
-        self.head = action_layer(self.body.out_dim, action_dim, 1, groups)
+        self.head: Any = action_layer(self.body.out_dim, action_dim, 1, groups)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         return soft_bound(self.head(self.body(obs)), self.bound)
@@ -91,7 +93,7 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         names = ("critic", "twin_critic", "target_critic", "target_twin_critic")
         return [getattr(self, name).head for name in names if hasattr(self, name)]
 
-    def action_heads(self) -> Iterable[tuple[nn.Linear, int]]:
+    def action_heads(self) -> Iterable[tuple[Any, int]]:
         return [(self.actor.head, self.actor.head.out_features)]
 
     # ---- target networks
@@ -225,6 +227,6 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ("twin_q", "critic_layer_norm", "action_bins", "action_groups", "noise_std", "mean_bound")
-        names += ("joint_obs_dim", "other_action_dim")
+        names: tuple[str, ...] = ("twin_q", "critic_layer_norm", "action_bins", "action_groups", "noise_std")
+        names += ("mean_bound", "joint_obs_dim", "other_action_dim")
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

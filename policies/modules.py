@@ -154,6 +154,8 @@ class BoundedMeanHead(nn.Module):
     """Mean and log standard deviation of a tanh-squashed Gaussian: (B, 2 dim). The mean before the tanh stays within
     +-`bound`, away from the flat ends where gradients and exploration die."""
 
+    linear: Any  # action_layer
+
     def __init__(
         self,
         in_dim: int,
@@ -240,7 +242,7 @@ class Normalised:
     def value_heads(self) -> Iterable[nn.Linear]:
         raise NotImplementedError
 
-    def action_heads(self) -> Iterable[tuple[nn.Linear, int]]:
+    def action_heads(self) -> Iterable[tuple[Any, int]]:
         """(output layer of an actor, number of its leading outputs that are actions); none for value-based
         algorithms.
         """
@@ -295,7 +297,7 @@ class PPOModule(Normalised, DefaultPPOTorchRLModule):
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "vf")
 
-    def action_heads(self) -> Iterable[tuple[nn.Linear, int]]:
+    def action_heads(self) -> Iterable[tuple[Any, int]]:
         return [(self.pi.mean, self.pi.mean.out_features)] if isinstance(self.pi, GaussianHead) else []
 
 
@@ -334,7 +336,7 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
 
-    def action_heads(self) -> Iterable[tuple[nn.Linear, int]]:
+    def action_heads(self) -> Iterable[tuple[Any, int]]:
         return [(self.pi.linear, flat_dim(self.action_space))] if isinstance(self.pi, BoundedMeanHead) else []
 
 

@@ -234,7 +234,8 @@ COMMON: dict[str, Any] = {
 }
 # Settings that RLlib's config classes do not know.
 MODULE_ONLY = (
-    "initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "action_bins", "action_groups", "pre_tanh_l2",
+    "initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "action_bins", "action_groups",
+    "pre_tanh_l2",
 )  # fmt: skip
 
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {

@@ -44,8 +44,8 @@ that are no agent's are ignored. An action of the wrong shape, a NaN or a choice
 
 A missing action, or None, means hold. A Box agent repeats its last action. If it has sent none since `reset`, it does
 nothing in `soc-v1` (no hunt, decoy or sweep; containment neutral, no remediation; the neutral directive), while in
-`paper-v0` it sends zeros. Triage enriches: no choice leaves a case alone, and enriching is the one without a verdict. In
-`soc-v1` that costs analyst time, until the first case is both enriched and queried; then it does nothing.
+`paper-v0` it sends zeros. Triage enriches: no choice leaves a case alone, and enriching is the one without a verdict.
+In `soc-v1` that costs analyst time, until the first case is both enriched and queried; then it does nothing.
 
 ## What they observe
 
@@ -77,8 +77,8 @@ truth. No agent observes the directive there; the steps to the coordinator's nex
 
 R = 1.0 detection + 1.5 response - 0.3 cost - 2.0 false_positive, see `env.simulator.reward_table`; the weights are
 overrides (`weight_detection`, ...). Every agent's entry is the whole team reward, not a share of it: libraries that sum
-over agents (RLlib, AgileRL) report four times the value. `env.metrics()` has the mission score of `soc-v1` and all other
-figures of the episode so far.
+over agents (RLlib, AgileRL) report four times the value. `env.metrics()` has the mission score of `soc-v1` and all
+other figures of the episode so far.
 
 ## End of an episode
 

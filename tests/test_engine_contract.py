@@ -14,20 +14,23 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from engine_trace import CASES, digests_of_case, play
+from engine_trace import CASES, SLOW_IN_PLAIN_PYTHON, digests_of_case, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import soc_env
 from soc_env import ActionError, ConfigError, HMARLSOCError, ScenarioError, jit, tables
+from soc_env.soc import tables as soc_tables
+from soc_env.soc.attack import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = soc_env.AGENTS
 BOX_AGENTS = (HUNTER, ORCHESTRATOR, COORDINATOR)
+both_families = pytest.mark.parametrize("scenario", ["paper-v0", "soc-v1"])
 
 
-def started(num_envs=1, seed=0, **options):
-    sim = soc_env.Simulator(num_envs=num_envs, seed=seed, **options)
+def started(num_envs=1, seed=0, scenario="paper-v0", **options):
+    sim = soc_env.Simulator(scenario, num_envs=num_envs, seed=seed, **options)
     sim.reset()
     return sim
 
@@ -63,11 +66,12 @@ def test_in_another_process():
 
 
 def test_plain_python_gives_the_same_bits():
-    plain = in_another_process("-W", "error", "tests/engine_trace.py", NUMBA_DISABLE_JIT="1")
-    assert json.loads(plain) == own_digests()
+    names = [name for name in CASES if name not in SLOW_IN_PLAIN_PYTHON]
+    plain = in_another_process("-W", "error", "tests/engine_trace.py", *names, NUMBA_DISABLE_JIT="1")
+    assert json.loads(plain) == {name: own_digests()[name] for name in names}
 
 
-@pytest.mark.parametrize("name", ["random", "7 hosts", "fixed networks"])
+@pytest.mark.parametrize("name", ["random", "7 hosts", "fixed networks", "soc", "soc order"])
 def test_in_any_batch(name):
     for num_envs in (1, 64):
         digests = digests_of_case(name, num_envs=num_envs)
@@ -77,28 +81,32 @@ def test_in_any_batch(name):
 
 @pytest.mark.parametrize("num_threads", [2, 3, 5])
 def test_on_threads(num_threads):
-    assert digests_of_case("random", num_threads=num_threads) == own_digests()["random"]
-    assert digests_of_case("max", num_threads=num_threads) == own_digests()["max"]
+    for name in ("random", "max", "soc", "soc max"):
+        assert digests_of_case(name, num_threads=num_threads) == own_digests()[name]
 
 
-def test_envs_and_seeds_differ():
-    digests = digests_of_case("random", num_envs=8)
+@pytest.mark.parametrize(("name", "scenario"), [("random", "paper-v0"), ("soc", "soc-v1")])
+def test_envs_and_seeds_differ(name, scenario):
+    digests = digests_of_case(name, num_envs=8)
     assert len(set(digests)) == 8
-    steps, policy, _ = CASES["random"]
-    by_seed = [play(started(seed=seed), steps, policy, [0])[0] for seed in (0, 1, 2, 2**63, 2**64, 2**200)]
+    steps, policy, _ = CASES[name]
+    seeds = (0, 1, 2, 2**63, 2**64, 2**200)
+    by_seed = [play(started(seed=seed, scenario=scenario), steps, policy, [0])[0] for seed in seeds]
     assert len(set(by_seed)) == 6
 
 
-def test_a_seed_per_env_behaves_as_env_0_of_that_seed():
-    sim = started(num_envs=3, seed=[7, 2**70, 7])
+@both_families
+def test_a_seed_per_env_behaves_as_env_0_of_that_seed(scenario):
+    sim = started(scenario=scenario, num_envs=3, seed=[7, 2**70, 7])
     batch = play(sim, 80, "random", [0, 0, 0])
-    alone = [play(started(seed=seed), 80, "random", [0])[0] for seed in (7, 2**70)]
+    alone = [play(started(scenario=scenario, seed=seed), 80, "random", [0])[0] for seed in (7, 2**70)]
     assert batch == [alone[0], alone[1], alone[0]]
-    assert play(started(num_envs=2, seed=np.array([7, 9])), 80, "random", [0, 0])[0] == alone[0]
+    assert play(started(scenario=scenario, num_envs=2, seed=np.array([7, 9])), 80, "random", [0, 0])[0] == alone[0]
 
 
-def test_reset_with_a_seed_starts_over():
-    sim = started(num_envs=2, seed=4)
+@both_families
+def test_reset_with_a_seed_starts_over(scenario):
+    sim = started(scenario=scenario, num_envs=2, seed=4)
     expected = play(sim, 100, "random", range(2))
     for resets in ([4], [4, 4], [9, 4], [None, 4]):
         for seed in resets:
@@ -106,19 +114,22 @@ def test_reset_with_a_seed_starts_over():
         assert play(sim, 100, "random", range(2)) == expected
 
 
-def test_reset_without_a_seed_goes_on():
-    sim = started(seed=4)
+@both_families
+def test_reset_without_a_seed_goes_on(scenario):
+    sim = started(scenario=scenario, seed=4)
     first = {agent: array.copy() for agent, array in sim.observations.items()}
     sim.reset()
     assert not np.array_equal(sim.observations[HUNTER], first[HUNTER])
-    assert sim.campaign(0)["episode"] == 1
-    again = started(seed=4)
+    assert sim.episodes.tolist() == [1]
+    again = started(scenario=scenario, seed=4)
     again.reset()
     np.testing.assert_array_equal(again.observations[HUNTER], sim.observations[HUNTER])
+    assert play(again, 60, "random", [0]) == play(sim, 60, "random", [0])
 
 
-def test_autoreset_plays_the_same_episodes_as_reset():
-    auto, manual = started(seed=8), started(seed=8, autoreset=False)
+@both_families
+def test_autoreset_plays_the_same_episodes_as_reset(scenario):
+    auto, manual = started(scenario=scenario, seed=8), started(scenario=scenario, seed=8, autoreset=False)
     rng = np.random.default_rng(0)
     ends = 0
     while ends < 4:
@@ -142,13 +153,15 @@ def test_autoreset_plays_the_same_episodes_as_reset():
             assert auto.decides[0]
 
 
-def test_without_a_seed_runs_differ():
-    sims = [soc_env.Simulator() for _ in range(2)]
+@both_families
+def test_without_a_seed_runs_differ(scenario):
+    sims = [soc_env.Simulator(scenario) for _ in range(2)]
     for sim in sims:
         sim.reset()
-    assert not np.array_equal(sims[0].observations[HUNTER], sims[1].observations[HUNTER])
-    again = started(seed=sims[0].seed)
+    again = started(scenario=scenario, seed=sims[0].seed)
     np.testing.assert_array_equal(again.observations[HUNTER], sims[0].observations[HUNTER])
+    first, other, repeated = (play(sim, 60, "random", [0]) for sim in (*sims, again))
+    assert first == repeated != other
 
 
 def test_the_dynamics_have_not_changed_unnoticed():
@@ -178,7 +191,7 @@ def test_names_and_sizes():
 
 def test_tables_name_every_entry_once():
     for agent in soc_env.AGENTS:
-        names = soc_env.features(agent)
+        names = soc_env.features(agent, "paper-v0")
         assert len(set(names)) == len(names)
         assert len({action.name for action in soc_env.ACTIONS[agent]}) == len(soc_env.ACTIONS[agent])
     assert len({feature.name for feature in soc_env.STATE}) == len(soc_env.STATE)
@@ -257,8 +270,9 @@ def assert_ledger(sim, weights):
     np.testing.assert_array_equal((sim.reward_terms * np.array(weights)).sum(1), sim.rewards)
 
 
-def test_reward_is_the_weighted_sum_of_its_terms_exactly():
-    sim = started(num_envs=64, seed=3)
+@both_families
+def test_reward_is_the_weighted_sum_of_its_terms_exactly(scenario):
+    sim = started(scenario=scenario, num_envs=64, seed=3)
     rng = np.random.default_rng(3)
     total = np.zeros(64)
     for _ in range(200):
@@ -272,8 +286,12 @@ def test_reward_is_the_weighted_sum_of_its_terms_exactly():
         total[ended] = 0
 
 
-def test_weights_change_the_reward_only():
-    plain, weighted = started(seed=5), started(seed=5, weight_detection=2.0, weight_cost=0.0)
+@both_families
+def test_weights_change_the_reward_only(scenario):
+    plain, weighted = (
+        started(scenario=scenario, seed=5),
+        started(scenario=scenario, seed=5, weight_detection=2.0, weight_cost=0.0),
+    )
     rng = np.random.default_rng(5)
     for _ in range(60):
         randomise(plain, rng)
@@ -287,8 +305,9 @@ def test_weights_change_the_reward_only():
 
 
 # ---------------------------------------------------------------- buffers
-def test_buffers_are_the_same_arrays_all_along():
-    sim = started(num_envs=2)
+@both_families
+def test_buffers_are_the_same_arrays_all_along(scenario):
+    sim = started(scenario=scenario, num_envs=2)
     before = {**sim.observations, **{f"act {agent}": array for agent, array in sim.actions.items()}}
     sim.actions[HUNTER] = np.ones((2, 16))
     sim.step()
@@ -351,10 +370,11 @@ def test_a_finished_env_waits_for_reset():
 
 
 # ---------------------------------------------------------------- copies
+@both_families
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda sim: pickle.loads(pickle.dumps(sim))])
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_copies_go_on_where_the_original_stands(duplicate, num_threads):
-    sim = started(num_envs=4, seed=2, num_threads=num_threads)
+def test_copies_go_on_where_the_original_stands(scenario, duplicate, num_threads):
+    sim = started(scenario=scenario, num_envs=4, seed=2, num_threads=num_threads)
     rng = np.random.default_rng(0)
     for _ in range(17):
         randomise(sim, rng)
@@ -367,10 +387,11 @@ def test_copies_go_on_where_the_original_stands(duplicate, num_threads):
     assert play(twin, 60, "random", range(4)) == expected
 
 
+@both_families
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_threads_after_a_fork():
-    sim = started(num_envs=4, seed=2, num_threads=2)
+def test_threads_after_a_fork(scenario):
+    sim = started(scenario=scenario, num_envs=4, seed=2, num_threads=2)
     sim.step()
     child = os.fork()
     if child == 0:
@@ -492,7 +513,7 @@ def test_a_scenario_keeps_its_name():
 )
 def test_bad_options(options, message):
     with pytest.raises(ConfigError) as error:
-        soc_env.Simulator(**options)
+        soc_env.Simulator("paper-v0", **options)
     assert message in str(error.value)
     if "seed" in options:
         sim = started(num_envs=options.get("num_envs", 1))
@@ -502,9 +523,10 @@ def test_bad_options(options, message):
 
 def test_step_before_reset():
     with pytest.raises(HMARLSOCError, match="reset"):
-        soc_env.Simulator().step()
+        soc_env.Simulator("paper-v0").step()
 
 
+@both_families
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize(
     ("agent", "row", "value", "message"),
@@ -516,8 +538,8 @@ def test_step_before_reset():
         (TRIAGE, 3, -1, "alert_triage_0 in env 3 is -1"),
     ],
 )
-def test_bad_actions_change_nothing(num_threads, agent, row, value, message):
-    sim = started(num_envs=4, seed=6, num_threads=num_threads)
+def test_bad_actions_change_nothing(scenario, num_threads, agent, row, value, message):
+    sim = started(scenario=scenario, num_envs=4, seed=6, num_threads=num_threads)
     rng = np.random.default_rng(0)
     for _ in range(5):
         randomise(sim, rng)
@@ -534,6 +556,7 @@ def test_bad_actions_change_nothing(num_threads, agent, row, value, message):
     sim.step()
 
 
+@both_families
 @pytest.mark.parametrize(
     ("agent", "value"),
     [
@@ -547,8 +570,8 @@ def test_bad_actions_change_nothing(num_threads, agent, row, value, message):
         ("nobody", np.zeros(4)),
     ],
 )
-def test_bad_assignments(agent, value):
-    sim = started(num_envs=4)
+def test_bad_assignments(scenario, agent, value):
+    sim = started(scenario=scenario, num_envs=4)
     with pytest.raises(ActionError):
         sim.actions[agent] = value
 
@@ -559,7 +582,7 @@ def test_scenarios_are_data():
     assert scenario.hash() == soc_env.make_scenario("paper-v0", num_hosts=500).hash()
     assert scenario.hash() != soc_env.make_scenario("paper-v0").hash()
     assert json.loads(json.dumps(scenario.to_dict()))["segments"][3]["name"] == "DataCenter"
-    assert soc_env.Scenario(**json.loads(json.dumps(scenario.to_dict()))) == scenario
+    assert type(scenario)(**json.loads(json.dumps(scenario.to_dict()))) == scenario
     assert soc_env.Simulator(scenario, seed=0).scenario == scenario
     assert soc_env.Simulator(scenario, seed=0, max_steps=7).scenario.max_steps == 7
     with pytest.raises(AttributeError):
@@ -569,7 +592,7 @@ def test_scenarios_are_data():
 
 
 # ---------------------------------------------------------------- the cache of compiled code
-TINY = "import soc_env; s = soc_env.Simulator(seed=0); s.reset(); s.step(); "
+TINY = "import soc_env; s = soc_env.Simulator('paper-v0', seed=0); s.reset(); s.step(); "
 COUNT = (
     "from soc_env.kernels.step import run; "
     "print(sum(run.stats.cache_hits.values()), sum(run.stats.cache_misses.values()))"
@@ -638,9 +661,10 @@ def test_the_cache_follows_the_user(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- the documentation page
-def documented(heading):
-    """Rows of the table under a heading of the package's page, without their header."""
-    section = soc_env.__doc__.split(f"## {heading}\n", 1)[1].split("\n## ")[0]
+def documented(heading, scenario="paper-v0"):
+    """Rows of the table under a heading of a scenario's page, without their header; heading None: before the first."""
+    page = soc_env.__doc__.split(f"# {scenario}: ", 1)[1].split("\n# ")[0]
+    section = page.split("\n## ")[0] if heading is None else page.split(f"## {heading}\n", 1)[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return rows[2:]
 
@@ -665,6 +689,39 @@ def test_the_page_says_what_the_tables_say():
         [term.name, str(getattr(sim.scenario, term.weight)), term.formula] for term in tables.REWARD_TERMS
     ]
     assert documented("Metrics of an episode") == [[m.name, m.unit, m.meaning] for m in tables.METRICS]
+
+
+def test_the_page_of_soc_v1_says_what_its_tables_say():
+    sim = started(scenario="soc-v1")
+    text = " ".join(soc_env.__doc__.split())
+    scenarios = [soc_env.SCENARIOS[name] for name in ("soc-v1", "soc-cage4-v0")]
+    assert documented(None, "soc-v1") == [
+        [s.name, str(s.num_hosts), str(s.num_zones), str(s.max_steps)] for s in scenarios
+    ]
+    assert f"Zones of the default: {', '.join(sim.networks[0].zone_names)}." in text
+    assert documented("Intruders", "soc-v1") == [[family.name, family.split, family.goal] for family in FAMILIES]
+    for row, agent in zip(documented("Agents", "soc-v1"), soc_env.AGENTS, strict=True):
+        assert row[0] == f"`{agent}`"
+        slope, rest = (int(number) for number in row[1].split("Z + "))
+        for num_zones in (1, 5, 16):
+            actions = soc_tables.actions(agent, num_zones)
+            assert slope * num_zones + rest == len(soc_tables.features(agent, num_zones))
+            sizes = {"4": 4, "3Z+1": 3 * num_zones + 1, "2Z+2": 2 * num_zones + 2, "Z+3": num_zones + 3}
+            assert sizes[row[2].split("(")[1].rstrip(")").split(", ")[-1]] == len(actions)
+            assert row[3] == actions[0].tool
+        for action in soc_tables.actions(agent, 1) if agent != TRIAGE else ():
+            name, effect = action.name.replace("_0", "_z"), action.effect.replace("zone 0", "zone z")
+            assert f"* `{name}`: {effect}." in text
+    assert documented("Tools", "soc-v1") == [
+        [t.name, t.platform, t.target, str(t.minutes), f"{t.analyst_minutes:g}", f"{t.failure:g}", t.risk_class]
+        for t in soc_tables.TOOLS
+    ]
+    for tool in soc_tables.TOOLS:
+        needs = "" if tool.precondition == "none" else f" Needs: {tool.precondition}."
+        assert f"* `{tool.name}`: {tool.effect}.{needs}" in text
+    for term in soc_tables.REWARD_TERMS:
+        assert f"* {term.name} ({getattr(sim.scenario, term.weight)}): {term.formula}." in text
+    assert documented("Metrics of an episode", "soc-v1") == [[m.name, m.unit, m.meaning] for m in soc_tables.METRICS]
 
 
 def test_the_example_on_the_page_works():

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -20,27 +21,29 @@ from soc_env.wrappers import CentralGym, Discretize, Homogenize, PyMARLEnv, SOCV
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
 SIZES = {TRIAGE: 4, HUNTER: 16, ORCHESTRATOR: 12, COORDINATOR: 8}
-CHOICES = [4, 10, 11, 8]
+CHOICES = {"paper-v0": [4, 10, 11, 8], "soc-v1": [4, 12, 13, 12]}
+both_families = pytest.mark.parametrize("scenario", list(CHOICES))
 
 
-def joint_choices(count, seed=0):
+def joint_choices(scenario, count, seed=0):
     """Random joint choices of presets."""
-    return np.random.default_rng(seed).integers(0, CHOICES, (count, 4))
+    return np.random.default_rng(seed).integers(0, CHOICES[scenario], (count, 4))
 
 
 # ---------------------------------------------------------------------- Discretize, Homogenize
+@both_families
 @pytest.mark.parametrize("masks", ["none", "obs", "info"])
-def test_wrapped_equals_built_in(masks):
+def test_wrapped_equals_built_in(scenario, masks):
     """Homogenize(Discretize(env)) gives the frames of the constructor options, masks of the environment aside."""
-    wrapped = Homogenize(Discretize(soc_env.parallel_env()), masks=masks)
-    built_in = soc_env.parallel_env(actions="discrete", homogenize=True, masks=masks)
+    wrapped = Homogenize(Discretize(soc_env.parallel_env(scenario)), masks=masks)
+    built_in = soc_env.parallel_env(scenario, actions="discrete", homogenize=True, masks=masks)
     assert list(map(str, wrapped.observation_spaces.values())) == list(map(str, built_in.observation_spaces.values()))
     assert list(map(str, wrapped.action_spaces.values())) == list(map(str, built_in.action_spaces.values()))
     generator = np.random.default_rng(0)
     for seed in range(3):
         frames = [wrapped.reset(seed=seed)], [built_in.reset(seed=seed)]
         while built_in.agents:
-            actions = {agent: int(generator.integers(11)) for agent in AGENTS}
+            actions = {agent: int(generator.integers(max(CHOICES[scenario]))) for agent in AGENTS}
             frames[0].append(wrapped.step(actions))
             frames[1].append(built_in.step(actions))
         for frame, other in zip(*frames, strict=True):
@@ -54,10 +57,11 @@ def test_wrapped_equals_built_in(masks):
         assert wrapped.agents == []
 
 
-def test_masks_of_the_environment_pass_through():
+@both_families
+def test_masks_of_the_environment_pass_through(scenario):
     for masks in ("obs", "info"):
-        wrapped = Homogenize(soc_env.parallel_env(actions="discrete", masks=masks), masks="obs")
-        built_in = soc_env.parallel_env(actions="discrete", homogenize=True, masks="obs")
+        wrapped = Homogenize(soc_env.parallel_env(scenario, actions="discrete", masks=masks), masks="obs")
+        built_in = soc_env.parallel_env(scenario, actions="discrete", homogenize=True, masks="obs")
         frames = wrapped.reset(seed=1)[0], built_in.reset(seed=1)[0]
         for _ in range(8):
             for agent in AGENTS:
@@ -65,11 +69,12 @@ def test_masks_of_the_environment_pass_through():
             frames = wrapped.step({TRIAGE: 3})[0], built_in.step({TRIAGE: 3})[0]
 
 
-def test_wrapped_environments_pass_pettingzoo():
+@both_families
+def test_wrapped_environments_pass_pettingzoo(scenario):
     for env in (
-        Discretize(soc_env.parallel_env()),
-        Homogenize(Discretize(soc_env.parallel_env())),
-        Homogenize(soc_env.parallel_env(actions="continuous")),
+        Discretize(soc_env.parallel_env(scenario)),
+        Homogenize(Discretize(soc_env.parallel_env(scenario))),
+        Homogenize(soc_env.parallel_env(scenario, actions="continuous")),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -77,9 +82,10 @@ def test_wrapped_environments_pass_pettingzoo():
         assert env.observation_space(HUNTER) is env.observation_space(HUNTER)
 
 
-def test_homogenized_boxes_are_cut():
-    wrapped = Homogenize(soc_env.parallel_env(actions="continuous"))
-    plain = soc_env.parallel_env(actions="continuous")
+@both_families
+def test_homogenized_boxes_are_cut(scenario):
+    wrapped = Homogenize(soc_env.parallel_env(scenario, actions="continuous"))
+    plain = soc_env.parallel_env(scenario, actions="continuous")
     assert wrapped.action_space(TRIAGE).shape == (16,)
     wrapped.reset(seed=2)
     plain.reset(seed=2)
@@ -92,10 +98,11 @@ def test_homogenized_boxes_are_cut():
             break
 
 
-def test_discretize_takes_tables():
+@both_families
+def test_discretize_takes_tables(scenario):
     table = np.linspace(-1, 1, 48).reshape(3, 16)
     tables = {HUNTER: table, ORCHESTRATOR: np.zeros((1, 12)), COORDINATOR: np.ones((2, 8))}
-    env = Discretize(soc_env.parallel_env(), tables)
+    env = Discretize(soc_env.parallel_env(scenario), tables)
     assert [int(env.action_space(agent).n) for agent in AGENTS] == [4, 3, 1, 2]
     env.reset(seed=0)
     env.step({HUNTER: 2, ORCHESTRATOR: 0, COORDINATOR: 1, TRIAGE: 0})
@@ -105,34 +112,37 @@ def test_discretize_takes_tables():
     with pytest.raises(ActionError, match="threat_hunter_0: action 3 is out of range"):
         env.step({HUNTER: 3})
     with pytest.raises(ConfigError, match=r"table of threat_hunter_0 has shape \(3, 15\)"):
-        Discretize(soc_env.parallel_env(), {**tables, HUNTER: table[:, :15]})
+        Discretize(soc_env.parallel_env(scenario), {**tables, HUNTER: table[:, :15]})
     with pytest.raises(ConfigError, match="table of response_orchestrator_0 has shape"):
-        Discretize(soc_env.parallel_env(), {HUNTER: table, COORDINATOR: np.ones((2, 8))})
+        Discretize(soc_env.parallel_env(scenario), {HUNTER: table, COORDINATOR: np.ones((2, 8))})
     with pytest.raises(ConfigError, match="needs an environment without masks"):
-        Discretize(soc_env.parallel_env(masks="obs"))
+        Discretize(soc_env.parallel_env(scenario, masks="obs"))
 
 
-def test_homogenize_rejects_what_it_cannot_do():
+@both_families
+def test_homogenize_rejects_what_it_cannot_do(scenario):
     with pytest.raises(ConfigError, match="actions of one kind"):
-        Homogenize(soc_env.parallel_env())
+        Homogenize(soc_env.parallel_env(scenario))
     with pytest.raises(ConfigError, match="masks 'ob' does not exist"):
-        Homogenize(soc_env.parallel_env(actions="discrete"), masks="ob")
+        Homogenize(soc_env.parallel_env(scenario, actions="discrete"), masks="ob")
 
 
 # ---------------------------------------------------------------------- CentralGym
+@both_families
 @pytest.mark.parametrize("observation", ["concat", "state"])
 @pytest.mark.parametrize("options", [{}, {"actions": "continuous"}, {"actions": "discrete", "masks": "obs"}], ids=str)
-def test_central_passes_gymnasiums_checker(observation, options):
-    env = CentralGym(soc_env.parallel_env(**options), observation)
+def test_central_passes_gymnasiums_checker(scenario, observation, options):
+    env = CentralGym(soc_env.parallel_env(scenario, **options), observation)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(render|not within the observation space|normalized).*")
         check_env(env, skip_render_check=True)
 
 
-def test_central_box_plays_the_team_episode():
-    central, team = CentralGym(soc_env.parallel_env()), soc_env.parallel_env()
+@both_families
+def test_central_box_plays_the_team_episode(scenario):
+    central, team = CentralGym(soc_env.parallel_env(scenario)), soc_env.parallel_env(scenario)
     assert central.action_space == Box(-1, 1, (40,), np.float32)
-    assert central.observation_space.shape == (352,)
+    assert central.observation_space.shape == ({"paper-v0": 352, "soc-v1": 876}[scenario],)
     observation, info = central.reset(seed=3)
     observations, _ = team.reset(seed=3)
     generator = np.random.default_rng(0)
@@ -153,16 +163,17 @@ def test_central_box_plays_the_team_episode():
         CentralGym(team, "states")
 
 
-def test_central_masks_are_the_agents():
-    central = CentralGym(soc_env.parallel_env(actions="discrete", masks="obs"))
-    team = soc_env.parallel_env(actions="discrete", masks="obs")
-    unmasked = CentralGym(soc_env.parallel_env(actions="discrete"))
-    assert central.action_space == MultiDiscrete(CHOICES)
+@both_families
+def test_central_masks_are_the_agents(scenario):
+    central = CentralGym(soc_env.parallel_env(scenario, actions="discrete", masks="obs"))
+    team = soc_env.parallel_env(scenario, actions="discrete", masks="obs")
+    unmasked = CentralGym(soc_env.parallel_env(scenario, actions="discrete"))
+    assert central.action_space == MultiDiscrete(CHOICES[scenario])
     observation, _ = central.reset(seed=3)
     observations, _ = team.reset(seed=3)
     unmasked.reset(seed=3)
     masks = set()
-    for choices in joint_choices(40):
+    for choices in joint_choices(scenario, 40):
         expected = np.concatenate([observations[agent]["action_mask"] for agent in AGENTS]).astype(bool)
         mask = central.action_masks()
         assert mask.dtype == bool
@@ -180,7 +191,7 @@ def test_central_masks_are_the_agents():
 
 
 def test_central_state_and_render():
-    central = CentralGym(soc_env.parallel_env(render_mode="ansi"), "state")
+    central = CentralGym(soc_env.parallel_env("paper-v0", render_mode="ansi"), "state")
     observation, _ = central.reset(seed=0)
     assert np.array_equal(observation, central.env.state())
     assert "step 0/200" in central.render()
@@ -188,13 +199,14 @@ def test_central_state_and_render():
 
 
 # ---------------------------------------------------------------------- SOCVectorEnv
+@both_families
 @pytest.mark.parametrize("actions", ["continuous", "discrete"])
-def test_vector_env_plays_single_episodes(actions):
+def test_vector_env_plays_single_episodes(scenario, actions):
     """Env i of the batch is CentralGym with the same seed, over several episodes."""
     seeds = [5, 6, 7]
-    vector = SOCVectorEnv(num_envs=3, actions=actions)
+    vector = SOCVectorEnv(scenario, num_envs=3, actions=actions)
     team = "mixed" if actions == "continuous" else "discrete"
-    singles = [CentralGym(soc_env.parallel_env(actions=team)) for _ in seeds]
+    singles = [CentralGym(soc_env.parallel_env(scenario, actions=team)) for _ in seeds]
     observations, infos = vector.reset(seed=seeds)
     assert infos == {}
     for i, (single, seed) in enumerate(zip(singles, seeds, strict=True)):
@@ -226,8 +238,9 @@ def test_vector_env_plays_single_episodes(actions):
     assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(arrays, 2))
 
 
-def test_vector_env_rejects_bad_input():
-    vector = SOCVectorEnv(num_envs=2, seed=0)
+@both_families
+def test_vector_env_rejects_bad_input(scenario):
+    vector = SOCVectorEnv(scenario, num_envs=2, seed=0)
     vector.reset()
     first = vector.simulator.state()
     cases = [(np.zeros((2, 39)), r"shape \(2, 39\)"), (np.full((2, 40), np.nan), "env 0 have NaN"), ("x", "shape")]
@@ -235,26 +248,27 @@ def test_vector_env_rejects_bad_input():
         with pytest.raises(ActionError, match=message):
             vector.step(actions)
     assert np.array_equal(first, vector.simulator.state())
-    discrete = SOCVectorEnv(num_envs=2, seed=0, actions="discrete")
+    discrete = SOCVectorEnv(scenario, num_envs=2, seed=0, actions="discrete")
     discrete.reset()
-    with pytest.raises(ActionError, match=r"out of range; allowed: 0 to \[3, 9, 10, 7\]"):
-        discrete.step(np.array([[0, 0, 0, 0], [0, 10, 0, 0]]))
+    allowed = re.escape(str([count - 1 for count in CHOICES[scenario]]))
+    with pytest.raises(ActionError, match=f"out of range; allowed: 0 to {allowed}"):
+        discrete.step(np.array([[0, 0, 0, 0], [0, CHOICES[scenario][1], 0, 0]]))
     with pytest.raises(ActionError, match="integers"):
         discrete.step(np.zeros((2, 4)))
     with pytest.raises(ConfigError, match="actions 'mixed' does not exist"):
-        SOCVectorEnv(actions="mixed")
+        SOCVectorEnv(scenario, actions="mixed")
 
 
 # ---------------------------------------------------------------------- PyMARL
 def test_pymarl_interface():
-    env = PyMARLEnv(num_hosts=50, seed=3)
-    twin = soc_env.parallel_env(num_hosts=50, seed=3, actions="discrete", masks="obs", homogenize=True)
+    env = PyMARLEnv("paper-v0", num_hosts=50, seed=3)
+    twin = soc_env.parallel_env("paper-v0", num_hosts=50, seed=3, actions="discrete", masks="obs", homogenize=True)
     sizes = env.get_env_info()
     assert sizes == {"state_shape": 50, "obs_shape": 132, "n_actions": 11, "n_agents": 4, "episode_limit": 200}
     observations, state = env.reset()
     expected, _ = twin.reset()
     is_over = False
-    for choices in joint_choices(200, seed=4):
+    for choices in joint_choices("paper-v0", 200, seed=4):
         assert np.array_equal(state, twin.state())
         for index, agent in enumerate(AGENTS):
             assert np.array_equal(observations[index], expected[agent]["observation"])
@@ -272,8 +286,28 @@ def test_pymarl_interface():
         env.step([0, 0, 0])
 
 
-def test_pymarl_says_when_the_limit_cut_an_episode_off():
-    env = PyMARLEnv(max_steps=4)
+def test_pymarl_plays_soc_v1():
+    env = PyMARLEnv(num_zones=3, num_hosts=50, max_steps=20, seed=3)
+    assert env.env.scenario.name == "soc-v1"
+    sizes = env.get_env_info()
+    state = env.env.state_space.shape[0]
+    assert sizes == {"state_shape": state, "obs_shape": 252, "n_actions": 11, "n_agents": 4, "episode_limit": 20}
+    env.reset()
+    generator = np.random.default_rng(0)
+    is_over = False
+    while not is_over:
+        masks = env.get_avail_actions()
+        choices = [int(generator.choice(np.flatnonzero(mask))) for mask in masks]
+        reward, is_over, info = env.step(choices)
+        assert type(reward) is float
+    assert info["length"] == 20
+    assert info["episode_limit"] is True
+    assert info.keys() >= {"score", "loss", "mttd"}
+
+
+@both_families
+def test_pymarl_says_when_the_limit_cut_an_episode_off(scenario):
+    env = PyMARLEnv(scenario, max_steps=4)
     env.seed(1)
     first = env.reset()
     results = [env.step([3, 0, 0, 0]) for _ in range(4)]
@@ -326,7 +360,7 @@ def rllib_env():
 
 
 def test_rllib_omits_the_coordinator_between_decisions(rllib_env):
-    env, twin = rllib_env({"num_hosts": 50}), soc_env.parallel_env(num_hosts=50)
+    env, twin = rllib_env({"scenario": "paper-v0", "num_hosts": 50}), soc_env.parallel_env("paper-v0", num_hosts=50)
     assert env.possible_agents == list(AGENTS)
     assert env.observation_spaces[HUNTER].shape == (128,)
     for seed in range(4):
@@ -353,11 +387,12 @@ def test_rllib_omits_the_coordinator_between_decisions(rllib_env):
         assert env.metrics() == twin.metrics()
 
 
-def test_rllib_records_truncation_as_truncation(rllib_env):
+@both_families
+def test_rllib_records_truncation_as_truncation(scenario, rllib_env):
     """In RLlib's own episode, every agent is cut off, none is done, and the coordinator has one step per decision."""
     from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
-    env = rllib_env({"max_steps": 12})
+    env = rllib_env({"scenario": scenario, "max_steps": 12})
     episode = MultiAgentEpisode(observation_space=env.observation_spaces, action_space=env.action_spaces)
     observations, infos = env.reset(seed=0)
     episode.add_env_reset(observations=observations, infos=infos)
@@ -378,7 +413,9 @@ def test_rllib_runners_get_seeds_of_their_own(rllib_env):
     from ray.rllib.env.env_context import EnvContext
 
     def first(worker, vector):
-        context = EnvContext({"seed": 1}, worker_index=worker, num_workers=2, vector_index=vector)
+        context = EnvContext(
+            {"scenario": "paper-v0", "seed": 1}, worker_index=worker, num_workers=2, vector_index=vector
+        )
         return rllib_env(context).reset()[0][HUNTER].tobytes()
 
     places = [(1, 0), (1, 1), (2, 0)]
@@ -410,13 +447,15 @@ def test_benchmarl_task_gives_every_env_its_own_seed():
         "strategic_coordinator",
     }
     assert task.action_mask_spec(first) is None
+    assert SOCTask.of("soc-cage4-v0").max_steps(first) == 500
+    assert SOCTask.of(max_steps=30, num_zones=3).max_steps(first) == 30
     with pytest.raises(ConfigError, match="seed is not an option of SOCTask"):
         SOCTask.of("paper-v0", seed=1)
 
 
 def test_presets_hold_the_best_known_constant():
     """`directive_0`, `thorough`, `isolate` score what the best constant action does (about 11.35 in the audit)."""
-    sim = soc_env.Simulator(num_envs=256, seed=0)
+    sim = soc_env.Simulator("paper-v0", num_envs=256, seed=0)
     sim.reset()
     sim.actions[TRIAGE][...] = 3
     for agent, name in ((HUNTER, "thorough"), (ORCHESTRATOR, "isolate"), (COORDINATOR, "directive_0")):
@@ -428,5 +467,5 @@ def test_presets_hold_the_best_known_constant():
         returns += sim.episode_metrics["reward"][over].tolist()
     assert len(returns) > 1500
     assert np.mean(returns) > 11.1
-    assert isinstance(soc_env.parallel_env(actions="discrete").action_space(HUNTER), Discrete)
-    assert isinstance(soc_env.parallel_env(masks="obs").observation_space(TRIAGE), Dict)
+    assert isinstance(soc_env.parallel_env("paper-v0", actions="discrete").action_space(HUNTER), Discrete)
+    assert isinstance(soc_env.parallel_env("paper-v0", masks="obs").observation_space(TRIAGE), Dict)
