@@ -69,7 +69,7 @@ class Column:
     def format(self, value: float) -> str:
         """The value as shown, without the unit."""
         shown = self.scale * value
-        return f"{shown:.{0 if abs(shown) >= 100 else self.decimals}f}"
+        return f"{shown:.{0 if abs(round(shown, self.decimals)) >= 100 else self.decimals}f}"
 
 
 COLUMNS: dict[str, Column] = {

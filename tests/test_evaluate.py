@@ -337,6 +337,7 @@ def test_numbers_are_shown_in_their_unit() -> None:
     assert COLUMNS["fpr"].format(0.0017) == "0.170"
     assert COLUMNS["reward"].format(-300.5) == "-300"
     assert COLUMNS["reward"].format(10.677) == "10.68"
+    assert COLUMNS["reward"].format(99.996) == "100"  # not 100.00
 
 
 # --- files
