@@ -196,7 +196,7 @@ class GroupedLinear(nn.Module):
     """Output layer for actions that mean the same in several places: (B, in_dim) -> (B, num_parts * action_dim).
 
     The first `groups[0]` actions share an output, the next `groups[1]` another, and so on; each adds a deviation of its
-    own at a third of the scale. What is learned where much happens then also holds where little does, instead of
+    own at a tenth of the scale. What is learned where much happens then also holds where little does, instead of
     drifting there. Actions beyond the groups have only their own output. The bias is not trained.
     """
 
@@ -211,7 +211,7 @@ class GroupedLinear(nn.Module):
         group = [k for k, size in enumerate(groups) for _ in range(size)] + own
         place = [part * (len(groups) + 1) + (k if k >= 0 else len(groups)) for part in range(num_parts) for k in group]
         self.register_buffer("place", torch.tensor(place), persistent=False)
-        scale = [1.0 if k < 0 else 1.0 / 3.0 for k in group] * num_parts
+        scale = [1.0 if k < 0 else 0.1 for k in group] * num_parts
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
         self.register_buffer("bias", torch.zeros(self.out_features))
         self.num_parts = num_parts
