@@ -56,8 +56,8 @@ class SOCScenario(Scenario):
     weight_response: float = _setting(1.5, -1e6, 1e6, "beta", "paper, reward definition")
     weight_cost: float = _setting(-0.3, -1e6, 1e6, "delta", "paper, reward definition")
     weight_false_positive: float = _setting(-2.0, -1e6, 1e6, "lambda", "paper, reward definition")
-    null_loss: float = _setting(150.0, 0.0, 1e9, "mean loss of doing nothing on the test split: score 0", "measured")
-    clairvoyant_loss: float = _setting(10.0, 0.0, 1e9, "mean loss of the clairvoyant defender: score 100", "measured")
+    null_loss: float = _setting(113.6, 0.0, 1e9, "mean loss of doing nothing on the test split: score 0", "measured")
+    clairvoyant_loss: float = _setting(2.8, 0.0, 1e9, "mean loss of the clairvoyant defender: score 100", "measured")
     phase_values: tuple[float, ...] = _setting(
         (1.0, 2.0, 2.0), 0.0, 10.0, "factor on the value of the zone that a mission phase stresses, by phase"
     )
@@ -156,6 +156,8 @@ SOC_SCENARIOS: dict[str, Scenario] = {
         max_steps=500,
         phase_values=(1.0, 10.0, 10.0),
         phase_zones=(-1, 1, 3),  # operational A, operational B (CAGE4_NOTES.md, rewards)
+        null_loss=189.5,
+        clairvoyant_loss=23.5,
         undefended_zones=(7,),  # contractor, where the intruders come from
     ),
 }

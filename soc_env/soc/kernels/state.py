@@ -35,7 +35,7 @@ PENDING_SLOTS = 48  # alerts on their way
 CALL_SLOTS = 96  # tool calls of one minute
 LOG_BATCH = 4096
 RULE_DRAWS = 4096  # resolution of the draw of a benign rule
-MAX_TRACKED = 1024
+MAX_TRACKED = 4096  # benign alerts keep about a thousand hosts on record at 100,000 hosts
 NEVER = -1
 
 HOST = np.dtype(  # the one record that steps go through in bulk, hence its short integers
