@@ -121,8 +121,12 @@ def is_cut(record):
 
 
 @kernel
-def count_cut(assets, env, record, change):
-    """Adds a host to (1) or takes it from (-1) what services and users miss."""
+def count_cut(assets, env, record, was_cut):
+    """Adds the host to, or takes it from, what services and users miss, if that has changed."""
+    is_now = is_cut(record)
+    if is_now == was_cut:
+        return
+    change = 1 if is_now else -1
     asset = assets[record["host"]]
     env["users_cut"] += change * asset["users"]
     env["num_cut"] += change
@@ -135,9 +139,7 @@ def set_isolated(assets, env, record, value):
     """Cuts a host off, or puts it back."""
     before = is_cut(record)
     record["is_isolated"] = value
-    after = is_cut(record)
-    if after != before:
-        count_cut(assets, env, record, 1 if after else -1)
+    count_cut(assets, env, record, before)
 
 
 @kernel
@@ -145,9 +147,7 @@ def set_offline(assets, env, record, value):
     """Takes a host down for rebuilding, or up again."""
     before = is_cut(record)
     record["is_offline"] = value
-    after = is_cut(record)
-    if after != before:
-        count_cut(assets, env, record, 1 if after else -1)
+    count_cut(assets, env, record, before)
 
 
 @kernel
@@ -155,9 +155,7 @@ def set_encrypted(assets, env, record, value):
     """An intruder destroys a host, or a rebuild repairs it."""
     before = is_cut(record)
     record["is_encrypted"] = value
-    after = is_cut(record)
-    if after != before:
-        count_cut(assets, env, record, 1 if after else -1)
+    count_cut(assets, env, record, before)
 
 
 @kernel

@@ -17,10 +17,8 @@ from ...kernels.draws import TABLE_SIZE, noise_table
 from ...risk import decay
 from ..attack import (
     FAMILIES,
-    GOALS,
     MAX_CHOICES,
     MAX_PLAN,
-    REACTIONS,
     TECHNIQUES,
     Family,
     family_tables,
@@ -33,7 +31,6 @@ from ..tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS,
 MAX_ZONES, MAX_SEGMENTS, MAX_SERVICES, MAX_ROLES = 16, 32, 16, 4
 PENDING_SLOTS = 48  # alerts on their way
 CALL_SLOTS = 96  # tool calls of one minute
-LOG_BATCH = 4096
 RULE_DRAWS = 4096  # resolution of the draw of a benign rule
 MAX_TRACKED = 4096  # benign alerts keep about a thousand hosts on record at 100,000 hosts
 NEVER = -1
@@ -349,9 +346,6 @@ WORLD = np.dtype(
     ],
     align=True,
 )
-
-BUILT_IN_GOALS = tuple(GOALS.index(name) for name in ("encrypt", "exfiltrate", "abuse"))
-BUILT_IN_REACTIONS = tuple(REACTIONS.index(name) for name in ("hide", "rush", "spread"))
 
 
 def make_world(scenario: SOCScenario, families: tuple[Family, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...jit import entry_point, kernel
 from ...kernels.draws import below, mix, step_key
+from ...kernels.step import NUM_TERMS, clear_outputs, has_bad_action
 from ..tables import MAX_DECOYS
 from .campaign import NONE, advance_campaigns, count_hosts
 from .draws import NETWORK_CHOICE
@@ -18,7 +19,6 @@ from .tools import carry_out, decode_hunter, decode_response, decode_triage, fin
 
 # What `run` does with each env of its slice.
 STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY, DECODE_ONLY, OBSERVE_ONLY = range(7)
-NUM_CHOICES, NUM_TERMS = 4, 4
 
 
 @kernel
@@ -137,17 +137,6 @@ def start_episode(world, networks, env, hosts, slots):
     summarise(world, networks[env["network"]], env, hosts, slots)
 
 
-@kernel
-def has_bad_action(box_actions, choices):
-    """Whether any action of any env is NaN or not a choice."""
-    bad = 0
-    for k in range(box_actions.shape[0]):
-        bad |= np.int64(box_actions[k] != box_actions[k])
-    for i in range(choices.shape[0]):
-        bad |= np.int64(choices[i] < 0) | np.int64(choices[i] >= NUM_CHOICES)
-    return bad != 0
-
-
 @entry_point
 def run(
     worlds, networks, all_assets, envs, all_hosts, all_slots, all_logs, box_actions, choices, observations, finals,
@@ -226,13 +215,3 @@ def run(
         k = env["network"]
         observe(world, networks[k], all_assets[k], env, hosts, slots, observations, i, num_envs)
     return True
-
-
-@kernel
-def clear_outputs(i, num_envs, rewards, terms, flags):
-    """No reward and no end before the first step."""
-    rewards[i] = 0.0
-    for k in range(NUM_TERMS):
-        terms[k] = 0.0
-    flags[i] = False
-    flags[num_envs + i] = False
