@@ -103,7 +103,8 @@ def observe_hunter(world, env, footholds, key, row):
         foothold = footholds[k]
         if foothold["host"] < NUM_SHOWN_HOSTS:
             place = ENDPOINT + foothold["host"]
-            row[place] = np.float64(row[place]) + foothold["stage"] * STAGE_UNIT * world["visible_share"]
+            signal = foothold["stage"] * STAGE_UNIT * world["visible_share"]
+            row[place] = min(1.0, np.float64(row[place]) + signal)  # without stealth it could leave the space
 
 
 @kernel
