@@ -110,6 +110,59 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     }
 }
+# What soc-v1 needs. Tools pay only together: a finding is worth something where response acts on it, and response acts
+# well only on what was found. So hunting and triage first stay as they start (half effort everywhere, random choices),
+# which shows response enough; response learns on that, then they learn beside it. Response's tools start at thresholds,
+# so its actor is improved at the noisy actions that it explores with (actor_noise).
+_ZONES = {"network": "zones", "hiddens": [64, 64], "gamma": 0.98}
+_ZONE_ACTOR = {
+    **_ZONES,
+    "critic_lr": 1e-3,
+    "critic_layer_norm": True,
+    "action_bins": 9,
+    "mean_bound": 1.5,
+    "pre_tanh_l2": 0.03,
+}
+PRESETS["soc-v1"] = {
+    "train_batch_size": 2048,
+    "random_steps": 30_000,
+    "learning_starts": 10_000,
+    "updates_per_iteration": 16,
+    "replay_batch_size": 256,
+    "replay_capacity": 300_000,
+    "replay_alpha": 0.3,
+    "replay_beta": 1.0,
+    "n_step": 10,
+    "average_rate": 0.1,
+    "tiers": {
+        "alert_triage": {**_ZONES, "lr": 5e-4, "epsilon": [[0, 1.0], [100_000, 1.0], [300_000, 0.05]]},
+        "threat_hunter": {
+            **_ZONE_ACTOR,
+            "actor_lr": [[0, 0.0], [150_000, 0.0], [200_000, 3e-4]],
+            "log_std_range": [-1.6, -0.6],
+            "initial_log_std": -1.0,
+            "initial_alpha": 0.001,
+            "alpha_lr": 1e-4,
+            "target_entropy": -20,
+            "noise_steps": 4.0,
+        },
+        "response_orchestrator": {
+            **_ZONE_ACTOR,
+            "actor_lr": [[0, 0.0], [30_000, 0.0], [40_000, 1e-3]],
+            "actor_noise": 0.5,
+            "noise_std": [[0, 0.5], [300_000, 0.4], [600_000, 0.1]],
+            "noise_ladder": [0.3, 3.0],
+            "noise_steps": 2.0,
+        },
+        "strategic_coordinator": {
+            "gamma": 0.98,
+            "hiddens": [64, 64],
+            "train_batch_size": 2048,
+            "entropy_coeff": 0.0,
+            "initial_log_std": -1.5,
+        },
+    },
+}
 PRESET_OF = {"soc-cage4-v0": "soc-v1"}  # scenarios that use another's preset
 DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
 DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported

@@ -4,7 +4,9 @@ Lowe et al. 2017, "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive En
 deterministic actor that reads the tier's own observation, a critic that reads every agent's observation and action.
 Deliberate differences: twin critics (Fujimoto et al. 2018; `twin_q=False` gives the paper's single one), Huber loss
 with importance weights (prioritised replay), an L2 penalty on the actor's output before the tanh (without it the actor
-saturates and its gradient dies).
+saturates and its gradient dies), and optional noise on the action that the actor is improved at (`actor_noise`: the
+policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value Functions"): a tool that starts
+at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
 learn.
@@ -12,7 +14,7 @@ learn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
-from policies.modules import MLP, Normalised, RunningNorm, action_layer, soft_bound
+from policies.modules import Normalised, RunningNorm, action_layer, initial_action, make_body, soft_bound
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
@@ -42,11 +44,10 @@ JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 class CentralCritic(nn.Module):
     """Q(joint observation, every agent's action): (B,)."""
 
-    def __init__(
-        self, joint_obs_dim: int, joint_action_dim: int, hiddens: list[int], layer_norm: bool = False, bins: int = 0
-    ):
+    def __init__(self, config: Mapping[str, Any], action_dim: int):
         super().__init__()
-        self.body = MLP(joint_obs_dim, hiddens, joint_action_dim, layer_norm, bins)
+        dims = (config["other_action_dim"], action_dim)
+        self.body = make_body(config, config["joint_obs_dim"], dims, is_critic=True, is_joint=True)
         self.head = nn.Linear(self.body.out_dim, 1)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -56,30 +57,30 @@ class CentralCritic(nn.Module):
 class Actor(nn.Module):
     """Deterministic policy; returns the action before the tanh, within +-`bound`: (B, dim)."""
 
-    def __init__(self, obs_dim: int, action_dim: int, hiddens: list[int], bound: float, groups: list[int]):
+    initial: torch.Tensor
+
+    def __init__(self, config: Mapping[str, Any], obs_dim: int, action_dim: int):
         super().__init__()
-        self.bound = bound
-        self.body = MLP(obs_dim, hiddens)
-        self.head: Any = action_layer(self.body.out_dim, action_dim, 1, groups)
+        self.bound = config["mean_bound"]
+        self.body = make_body(config, obs_dim, keeps_zones=True)
+        self.head: Any = action_layer(self.body, action_dim, 1, config["action_groups"])
+        self.register_buffer("initial", initial_action(self.body, action_dim, config), persistent=False)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return soft_bound(self.head(self.body(obs)), self.bound)
+        return soft_bound(self.head(self.body(obs)) + self.initial, self.bound)
 
 
 class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: hiddens, twin_q, mean_bound, noise_std (a schedule over env steps), joint_obs_dim,
-    other_action_dim."""
+    """model_config: hiddens, network, twin_q, mean_bound, noise_std (a schedule over env steps), actor_noise,
+    joint_obs_dim, other_action_dim."""
 
     def setup(self) -> None:
         config = self.model_config
-        hiddens, num_actions = config["hiddens"], self.action_space.shape[0]
-        own = (self.observation_space.shape[0], num_actions)
-        self.actor = Actor(*own, hiddens, config["mean_bound"], config["action_groups"])
+        num_actions = self.action_space.shape[0]
+        self.actor = Actor(config, self.observation_space.shape[0], num_actions)
         if not self.inference_only:
-            joint = (config["joint_obs_dim"], config["other_action_dim"] + num_actions)
-            self.critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"], config["action_bins"])
-            if config["twin_q"]:
-                self.twin_critic = CentralCritic(*joint, hiddens, config["critic_layer_norm"], config["action_bins"])
+            for name in self.critics():
+                setattr(self, name, CentralCritic(config, num_actions))
         self.noise_std = Scheduler(fixed_value_or_schedule=config["noise_std"], framework="torch")
         self.init_statistics()
 
@@ -143,7 +144,10 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         out["pre_tanh"] = self.actor(batch[Columns.OBS])
         # The actor's gradient flows through the critic's input, not into its weights.
         self.critic.requires_grad_(False)
-        out["actor_value"] = self.critic(joint_obs, others, torch.tanh(out["pre_tanh"]))
+        own, spread = torch.tanh(out["pre_tanh"]), self.model_config["actor_noise"]
+        if spread:
+            own = (own + spread * torch.randn_like(own)).clamp(-1, 1)
+        out["actor_value"] = self.critic(joint_obs, others, own)
         self.critic.requires_grad_(True)
         return out
 
@@ -177,7 +181,8 @@ class MADDPGTorchLearner(DQNTorchLearner):
         target = batch[Columns.REWARDS] + discount * fwd_out["next_value"]
         values = [fwd_out[name] for name in self.module[module_id].unwrapped().critics()]
         critic_loss = sum((batch["weights"] * F.huber_loss(q, target, reduction="none")).mean() for q in values)
-        saturation = config.pre_tanh_l2 * fwd_out["pre_tanh"].pow(2).mean()
+        initial = self.module[module_id].unwrapped().actor.initial
+        saturation = config.pre_tanh_l2 * (fwd_out["pre_tanh"] - initial).pow(2).mean()
         actor_loss = -fwd_out["actor_value"].mean() + saturation
         td_error = torch.stack([(q - target).abs() for q in values]).mean(0).detach()
         self.metrics.log_value((module_id, TD_ERROR_KEY), td_error, reduce="item_series")
@@ -216,6 +221,8 @@ class MADDPGConfig(AlgorithmConfig):
         self.pre_tanh_l2, self.mean_bound = 1e-3, 3.0
         self.twin_q, self.critic_layer_norm, self.action_bins = True, False, 0
         self.action_groups: list[int] = []
+        self.initial_action: list[float] = []
+        self.actor_noise = 0.0
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
         self.joint_obs_dim = self.other_action_dim = 0
 
@@ -227,6 +234,6 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names: tuple[str, ...] = ("twin_q", "critic_layer_norm", "action_bins", "action_groups", "noise_std")
-        names += ("mean_bound", "joint_obs_dim", "other_action_dim")
+        names = ["twin_q", "critic_layer_norm", "action_bins", "action_groups", "initial_action", "noise_std"]
+        names += ["actor_noise", "mean_bound", "joint_obs_dim", "other_action_dim"]
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

@@ -13,7 +13,7 @@ value heads so that the values they stand for stay the same (Pop-Art without the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -26,6 +26,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ACTOR, CRITIC, ENCODER_OUT
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
+
+from soc_env.errors import ConfigError
 
 OBSERVATION_CLIP = 10.0  # [standard deviations]
 VARIANCE_FLOOR = 1e-6  # features that hardly move are not blown up to noise of unit size
@@ -92,6 +94,7 @@ class MLP(nn.Module):
         self.code = ActionCode(action_bins) if action_bins else None
         extra_dim *= max(1, action_bins)
         self.norm = RunningNorm(obs_dim)
+        self.reads_actions = extra_dim > 0
         layers: list[nn.Module] = []
         dim = obs_dim + extra_dim
         for hidden in hiddens:
@@ -106,27 +109,61 @@ class MLP(nn.Module):
         return self.layers(torch.cat([self.norm(observation), *extra], -1))
 
 
-class Encoder(MLP):
-    """`MLP` in RLlib's encoder interface; reads the actions too if `extra_dim` says so."""
+class ReadsBatch:
+    """A body in RLlib's encoder interface; reads the actions too if `reads_actions`."""
 
-    def __init__(
-        self, obs_dim: int, hiddens: Sequence[int], extra_dim: int = 0, layer_norm: bool = False, action_bins: int = 0
-    ):
-        super().__init__(obs_dim, hiddens, extra_dim, layer_norm, action_bins)
-        self._reads_actions = extra_dim > 0
+    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        extra = (batch[Columns.ACTIONS],) if self.reads_actions else ()  # type: ignore[attr-defined]
+        return {ENCODER_OUT: super().forward(batch[Columns.OBS], *extra)}  # type: ignore[misc]
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
-        extra = (batch[Columns.ACTIONS],) if self._reads_actions else ()
-        return {ENCODER_OUT: super().forward(batch[Columns.OBS], *extra)}
+
+class Encoder(ReadsBatch, MLP):
+    """`MLP` in RLlib's encoder interface."""
+
+
+def make_body(
+    config: Mapping[str, Any],
+    obs_dim: int,
+    action_dims: Sequence[int] = (),
+    *,
+    is_critic: bool = False,
+    is_joint: bool = False,
+    is_encoder: bool = False,
+    keeps_zones: bool = False,
+) -> Any:
+    """The hidden part of a network, as the tier's setting `network` names it.
+
+    Args:
+        config: the module's: hiddens, network, and of critics critic_layer_norm, action_bins.
+        obs_dim: size of what it observes.
+        action_dims: sizes of the actions that it reads too: all other agents' together first if it reads the joint
+            observation, then the own.
+        is_critic: whether the settings for critics hold.
+        is_joint: whether it reads the observations of all agents.
+        is_encoder: whether it takes RLlib's batches.
+        keeps_zones: whether actions follow, which may want features of every zone.
+    """
+    layer_norm = is_critic and config.get("critic_layer_norm", False)
+    bins = config.get("action_bins", 0) if action_dims else 0
+    if config.get("network", "mlp") == "zones":
+        from policies import zones
+
+        shape = (zones.joint_layout if is_joint else zones.own_layout)(obs_dim)
+        if is_joint:
+            action_dims = zones.joint_action_dims(shape.num_zones, action_dims[-1])
+        zone_body = zones.ZoneEncoder if is_encoder else zones.ZoneMLP
+        return zone_body(shape, config["hiddens"], action_dims, layer_norm, bins, keeps_zones)
+    body = Encoder if is_encoder else MLP
+    return body(obs_dim, config["hiddens"], sum(action_dims), layer_norm, bins)
 
 
 class ActorCriticEncoder(nn.Module):
     """Separate encoders for PPO's policy and value function."""
 
-    def __init__(self, obs_dim: int, hiddens: Sequence[int]):
+    def __init__(self, config: Mapping[str, Any], obs_dim: int, keeps_zones: bool = False):
         super().__init__()
-        self.actor_encoder = Encoder(obs_dim, hiddens)
-        self.critic_encoder = Encoder(obs_dim, hiddens)
+        self.actor_encoder = make_body(config, obs_dim, is_encoder=True, keeps_zones=keeps_zones)
+        self.critic_encoder = make_body(config, obs_dim, is_encoder=True)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         out = {ACTOR: self.actor_encoder(batch)[ENCODER_OUT]}
@@ -137,12 +174,11 @@ class ActorCriticEncoder(nn.Module):
 
 class GaussianHead(nn.Module):
     """Mean by a small linear layer and a tanh (a mean beyond the clipping range would get no gradient from clipped
-    actions), and a log
-    standard deviation that does not depend on the state: (B, 2 dim)."""
+    actions), and a log standard deviation that does not depend on the state: (B, 2 dim)."""
 
-    def __init__(self, in_dim: int, action_dim: int, initial_log_std: float):
+    def __init__(self, body: Any, action_dim: int, initial_log_std: float):
         super().__init__()
-        self.mean = small_linear(in_dim, action_dim)
+        self.mean: Any = action_layer(body, action_dim, 1)
         self.log_std = nn.Parameter(torch.full((action_dim,), float(initial_log_std)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -154,24 +190,18 @@ class BoundedMeanHead(nn.Module):
     """Mean and log standard deviation of a tanh-squashed Gaussian: (B, 2 dim). The mean before the tanh stays within
     +-`bound`, away from the flat ends where gradients and exploration die."""
 
-    linear: Any  # action_layer
+    initial: torch.Tensor
 
-    def __init__(
-        self,
-        in_dim: int,
-        action_dim: int,
-        bound: float,
-        initial_log_std: float,
-        log_std_range: Sequence[float] | None,
-        groups: Sequence[int] = (),
-    ):
+    def __init__(self, body: Any, action_dim: int, config: Mapping[str, Any]):
         super().__init__()
-        self.linear = action_layer(in_dim, action_dim, 2, groups)
-        self.bound, self.log_std_range = bound, log_std_range
-        nn.init.constant_(self.linear.bias[action_dim:], initial_log_std)
+        self.linear: Any = action_layer(body, action_dim, 2, config["action_groups"])
+        self.register_buffer("initial", initial_action(body, action_dim, config), persistent=False)
+        self.bound, self.log_std_range = config["mean_bound"], config["log_std_range"]
+        nn.init.constant_(self.linear.bias[action_dim:], config["initial_log_std"])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         mean, log_std = self.linear(features).chunk(2, -1)
+        mean = mean + self.initial
         if self.log_std_range is not None:
             low, high = self.log_std_range
             middle, half = (low + high) / 2, (high - low) / 2
@@ -224,11 +254,30 @@ class GroupedLinear(nn.Module):
         return self.scale * self.own(features) + shared[:, self.place] + self.bias
 
 
-def action_layer(in_dim: int, action_dim: int, num_parts: int, groups: Sequence[int]) -> nn.Module:
-    """The output layer of an actor, near zero at the start: `GroupedLinear` where there are groups."""
+def action_layer(body: Any, action_dim: int, num_parts: int, groups: Sequence[int] = ()) -> nn.Module:
+    """The output layer of an actor on `body`, near zero at the start, `num_parts` numbers an action: by zones where the
+    body keeps them, `GroupedLinear` where there are groups."""
+    if hasattr(body, "action_layer"):
+        return body.action_layer(num_parts, action_dim)
     if groups:
-        return GroupedLinear(in_dim, action_dim, num_parts, groups)
-    return small_linear(in_dim, num_parts * action_dim)
+        return GroupedLinear(body.out_dim, action_dim, num_parts, groups)
+    return small_linear(body.out_dim, num_parts * action_dim)
+
+
+def initial_action(body: Any, action_dim: int, config: Mapping[str, Any]) -> torch.Tensor:
+    """The setting `initial_action` before the tanh, spread over the entries of the action: (action_dim,).
+
+    Raises:
+        ConfigError: not one value for each group and each entry beside, or not within -1 and 1.
+    """
+    values = torch.tensor([float(value) for value in config["initial_action"]])
+    if not len(values):
+        return torch.zeros(action_dim)
+    groups = body.group_sizes(action_dim) if hasattr(body, "group_sizes") else config["action_groups"]
+    sizes = torch.tensor([*groups, *[1] * (action_dim - sum(groups))])
+    if len(values) != len(sizes) or bool((values.abs() >= 1).any()):
+        raise ConfigError(f"initial_action is {config['initial_action']!r}, allowed: {len(sizes)} numbers between -1 and 1")
+    return torch.atanh(values).repeat_interleave(sizes)
 
 
 class Normalised:
@@ -286,11 +335,14 @@ class PPOModule(Normalised, DefaultPPOTorchRLModule):
 
     def setup(self) -> None:
         hiddens = self.model_config["hiddens"]
-        self.encoder = ActorCriticEncoder(self.observation_space.shape[0], hiddens)
-        if isinstance(self.action_space, gym.spaces.Discrete):
+        is_discrete = isinstance(self.action_space, gym.spaces.Discrete)
+        obs_dim = self.observation_space.shape[0]
+        self.encoder = ActorCriticEncoder(self.model_config, obs_dim, keeps_zones=not is_discrete)
+        if is_discrete:
             self.pi: nn.Module = small_linear(hiddens[-1], int(self.action_space.n))
         else:
-            self.pi = GaussianHead(hiddens[-1], self.action_space.shape[0], self.model_config["initial_log_std"])
+            num_actions, log_std = self.action_space.shape[0], self.model_config["initial_log_std"]
+            self.pi = GaussianHead(self.encoder.actor_encoder, num_actions, log_std)
         self.vf = nn.Linear(hiddens[-1], 1)
         self.init_statistics()
 
@@ -309,18 +361,16 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
         obs_dim = self.observation_space.shape[0]
         is_discrete = isinstance(self.action_space, gym.spaces.Discrete)
         num_actions = flat_dim(self.action_space)
-        self.pi_encoder = Encoder(obs_dim, hiddens)
+        self.pi_encoder = make_body(self.model_config, obs_dim, is_encoder=True, keeps_zones=not is_discrete)
         if is_discrete:
             self.pi: nn.Module = small_linear(hiddens[-1], num_actions)
         else:
-            bound, log_std = self.model_config["mean_bound"], self.model_config["initial_log_std"]
-            log_std_range, groups = self.model_config["log_std_range"], self.model_config["action_groups"]
-            self.pi = BoundedMeanHead(hiddens[-1], num_actions, bound, log_std, log_std_range, groups)
+            self.pi = BoundedMeanHead(self.pi_encoder, num_actions, self.model_config)
         if not self.inference_only:
             for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
-                extra_dim, layer_norm = 0 if is_discrete else num_actions, self.model_config["critic_layer_norm"]
-                bins = 0 if is_discrete else self.model_config["action_bins"]
-                setattr(self, f"{critic}_encoder", Encoder(obs_dim, hiddens, extra_dim, layer_norm, bins))
+                acted = () if is_discrete else (num_actions,)
+                encoder = make_body(self.model_config, obs_dim, acted, is_critic=True, is_encoder=True)
+                setattr(self, f"{critic}_encoder", encoder)
                 setattr(self, critic, nn.Linear(hiddens[-1], num_actions if is_discrete else 1))
         self.init_statistics()
 
@@ -348,7 +398,7 @@ class DQNModule(Normalised, DefaultDQNTorchRLModule):
         self.uses_dueling, self.uses_double_q = config["dueling"], config["double_q"]
         self.num_atoms = config["num_atoms"]
         self.epsilon_schedule = Scheduler(fixed_value_or_schedule=config["epsilon"], framework=self.framework)
-        self.encoder = Encoder(self.observation_space.shape[0], config["hiddens"])
+        self.encoder = make_body(config, self.observation_space.shape[0], is_encoder=True)
         self.af = nn.Linear(self.encoder.out_dim, int(self.action_space.n))
         if self.uses_dueling:
             self.vf = nn.Linear(self.encoder.out_dim, 1)

@@ -109,7 +109,7 @@ class PPOLearner(CompleteState, PPOTorchLearner):
 
 
 class SACLearner(ManySteps, SACTorchLearner):
-    """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean to the middle.
+    """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean to its start.
 
     The pull (`pre_tanh_l2`, 0 for none) decides where the critic has nothing to say: an action that matters in one
     episode of three otherwise drifts to an end of its range, where it is never tried again.
@@ -119,7 +119,8 @@ class SACLearner(ManySteps, SACTorchLearner):
         total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         weight = self.module[module_id].unwrapped().model_config["pre_tanh_l2"]
         if weight and Columns.ACTION_DIST_INPUTS in fwd_out:
-            pull = weight * fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0].pow(2).mean()
+            initial = self.module[module_id].unwrapped().pi.initial
+            pull = weight * (fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0] - initial).pow(2).mean()
             self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
             total = total + pull
         return total
@@ -185,6 +186,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "mean_bound": 3.0,  # of the Gaussian's mean before the tanh
             "critic_layer_norm": False,
             "action_groups": [],  # sizes of leading runs of actions with a shared output, see modules.GroupedLinear
+            "initial_action": [],  # that the actor starts at, one value a group or entry; [] for the middle
             "action_bins": 0,  # resolution at which critics read actions, see modules.ActionCode; 0: raw
             "pre_tanh_l2": 0.0,
             "tau": 0.01,
@@ -226,6 +228,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
 COMMON: dict[str, Any] = {
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
+    "network": "mlp",  # or "zones": reads soc-v1 zone by zone with shared weights, see `policies.zones`
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
     "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held
     "noise_ladder": [1.0, 1.0],  # scale of that noise in the first and in the last environment
@@ -235,9 +238,10 @@ COMMON: dict[str, Any] = {
 # Settings that RLlib's config classes do not know.
 MODULE_ONLY = (
     "initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "action_bins", "action_groups",
-    "pre_tanh_l2",
+    "initial_action", "pre_tanh_l2",
 )  # fmt: skip
 
+NETWORKS = ("mlp", "zones")
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
     "threat_hunter": {"algorithm": "SAC"},
@@ -278,6 +282,8 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"tier {tier!r}: {algorithm} has no setting {name!r}{hint}")
     merged = {**copy.deepcopy(COMMON), **copy.deepcopy(dict(entry.defaults)), **copy.deepcopy(dict(settings))}
+    if merged["network"] not in NETWORKS:
+        raise unknown(f"tier {tier!r}: network", merged["network"], NETWORKS)
     if not 0.0 <= merged["gamma"] <= 1.0:
         raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
@@ -304,7 +310,7 @@ def build_config(
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
     for name in ("metric_rewards", "noise_steps", "noise_ladder", "penalty_scale"):
         del settings[name]
-    model = {"hiddens": list(hiddens)}
+    model = {"hiddens": list(hiddens), "network": settings.pop("network")}
     if algorithm != "MADDPG":  # its configuration class is ours and knows them
         model |= {name: settings.pop(name) for name in MODULE_ONLY if name in settings}
     config = entry.config()

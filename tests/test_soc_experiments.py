@@ -423,6 +423,13 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "greedy score" in capsys.readouterr().out
 
 
+def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
+    pytest.importorskip("ray")
+    from experiments.train import PRESETS, _with_preset
+
+    assert _with_preset("soc-cage4-v0", {}) == _with_preset("soc-v1", {}) == PRESETS["soc-v1"]
+
+
 # --- the report
 
 
