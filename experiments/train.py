@@ -113,32 +113,34 @@ PRESETS: dict[str, dict[str, Any]] = {
 # What soc-v1 needs. Tools pay only together: a finding is worth something where response acts on it, and response acts
 # well only on what was found. So hunting and triage first stay as they start (half effort everywhere, random choices),
 # which shows response enough; response learns on that, then they learn beside it. Response's tools start at thresholds,
-# so its actor is improved at the noisy actions that it explores with (actor_noise).
-_ZONES = {"network": "zones", "hiddens": [64, 64], "gamma": 0.98}
+# so its actor is improved at the noisy actions that it explores with (actor_noise), and begins at doing nothing.
+_ZONES = {"network": "zones", "hiddens": [64, 64]}
 _ZONE_ACTOR = {
     **_ZONES,
-    "critic_lr": 1e-3,
+    "gamma": 0.97,
+    "critic_lr": 2e-3,
+    "critic": "additive",
     "critic_layer_norm": True,
     "action_bins": 9,
     "mean_bound": 1.5,
-    "pre_tanh_l2": 0.03,
+    "pre_tanh_l2": 0.01,
 }
 PRESETS["soc-v1"] = {
     "train_batch_size": 2048,
-    "random_steps": 30_000,
+    "random_steps": 0,
     "learning_starts": 10_000,
-    "updates_per_iteration": 16,
+    "updates_per_iteration": 12,
     "replay_batch_size": 256,
     "replay_capacity": 300_000,
     "replay_alpha": 0.3,
     "replay_beta": 1.0,
-    "n_step": 10,
+    "n_step": 12,
     "average_rate": 0.1,
     "tiers": {
-        "alert_triage": {**_ZONES, "lr": 5e-4, "epsilon": [[0, 1.0], [100_000, 1.0], [300_000, 0.05]]},
+        "alert_triage": {**_ZONES, "gamma": 0.9, "lr": 5e-4, "epsilon": [[0, 1.0], [50_000, 1.0], [200_000, 0.05]]},
         "threat_hunter": {
             **_ZONE_ACTOR,
-            "actor_lr": [[0, 0.0], [150_000, 0.0], [200_000, 3e-4]],
+            "actor_lr": [[0, 0.0], [100_000, 0.0], [150_000, 3e-4]],
             "log_std_range": [-1.6, -0.6],
             "initial_log_std": -1.0,
             "initial_alpha": 0.001,
@@ -148,11 +150,12 @@ PRESETS["soc-v1"] = {
         },
         "response_orchestrator": {
             **_ZONE_ACTOR,
-            "actor_lr": [[0, 0.0], [30_000, 0.0], [40_000, 1e-3]],
-            "actor_noise": 0.5,
-            "noise_std": [[0, 0.5], [300_000, 0.4], [600_000, 0.1]],
+            "initial_action": [0.0, 0.0, -0.6, -0.6],
+            "actor_lr": [[0, 0.0], [30_000, 0.0], [40_000, 5e-4]],
+            "actor_noise": [0.15, 1.0],
+            "noise_std": [[0, 0.35], [400_000, 0.3], [1_000_000, 0.1]],
             "noise_ladder": [0.3, 3.0],
-            "noise_steps": 2.0,
+            "noise_by_draw": True,
         },
         "strategic_coordinator": {
             "gamma": 0.98,
@@ -348,7 +351,8 @@ class _Run:
         now = self.algo.num_env_steps
         row = {"iteration": result["training_iteration"], "steps": now, "seconds": round(self.seconds + seconds, 2)}
         row["steps_per_second"] = round((now - steps_before) / seconds, 1)
-        return row | {name: episodes.get(name) for name in self.metrics}
+        # RLlib says NaN for an iteration in which no episode ended; a gap says it better.
+        return row | {name: episodes[name] for name in self.metrics if math.isfinite(episodes.get(name, math.nan))}
 
     def _validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""

@@ -127,6 +127,45 @@ def _executed(space: Any, raw: np.ndarray) -> np.ndarray:
     return raw if isinstance(space, gym.spaces.Discrete) else np.clip(raw, space.low, space.high)
 
 
+class HeldNoise:
+    """Gaussian exploration noise that lasts for some steps and differs in scale.
+
+    Args:
+        shape: (environments, action dim).
+        steps: mean number of steps for which it lasts.
+        ladder: lowest and highest scale, log-uniform between them.
+        by_draw: False: every environment has a scale of its own for good and renews all entries at once, so that some
+            stay near the greedy policy and others far from it (the epsilons of Ape-X). True: every entry has a scale of
+            its own and renews it with its noise. Then an unusual action does not tell how noisy the next steps will be,
+            for which returns over several steps would blame it.
+        seed: of the environments' scales.
+    """
+
+    def __init__(self, shape: tuple[int, ...], steps: float, ladder: Sequence[float], by_draw: bool, seed: int = 0):
+        self.rate, self.by_draw = 1.0 / steps, by_draw
+        self.low, self.high = math.log(ladder[0]), math.log(ladder[1])
+        self.unit = torch.randn(shape)
+        if by_draw:
+            self.scale = self._scales()
+        else:
+            rungs = torch.exp(torch.linspace(self.low, self.high, shape[0]))
+            order = np.random.default_rng(seed).permutation(shape[0])  # wide noise of two agents does not always meet
+            self.scale = rungs[torch.from_numpy(order)].unsqueeze(1)
+
+    def renew(self) -> None:
+        """Draws anew where the time is over."""
+        is_over = torch.rand(self.unit.shape if self.by_draw else self.scale.shape) < self.rate
+        self.unit = torch.where(is_over, torch.randn(self.unit.shape), self.unit)
+        if self.by_draw:
+            self.scale = torch.where(is_over, self._scales(), self.scale)
+
+    def scaled(self) -> torch.Tensor:
+        return self.unit * self.scale
+
+    def _scales(self) -> torch.Tensor:
+        return torch.exp(self.low + (self.high - self.low) * torch.rand(self.unit.shape))
+
+
 @dataclass
 class OpenDecisions:
     """Decisions whose consequence is not known yet, one slot per environment, and the rows of those that closed."""
@@ -300,30 +339,26 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             if self._is_on_policy(tier_of(a)) or a in self._slow
         }
         self._return = {tier: np.zeros(self.num_envs) for tier in settings}
-        self._noise = {a: torch.randn(self.num_envs, *env.action_spaces[a].shape) for a in self._held_noise()}
-        ladders = {a: settings[tier_of(a)]["noise_ladder"] for a in self._agents}
-        self._noise_scale = {a: self._ladder(i, ends) for i, (a, ends) in enumerate(ladders.items())}
+        self._noise = {
+            a: HeldNoise((self.num_envs, *env.action_spaces[a].shape), **self._noise_settings(a), seed=i)
+            for i, a in enumerate(self._agents)
+            if self._has_held_noise(a)
+        }
         self._latest: list[Columnar] = []  # steps whose n-step return is not complete
         self._metrics_before: Any = None
 
-    def _ladder(self, number: int, ends: Sequence[float]) -> torch.Tensor:
-        """Scale of agent `number`'s noise in each environment (num_envs, 1): geometric steps, dealt out anew for each
-        agent so that one's wide noise does not always meet another's.
-        """
-        rungs = torch.logspace(math.log10(ends[0]), math.log10(ends[1]), self.num_envs)
-        order = np.random.default_rng(number).permutation(self.num_envs)
-        return rungs[torch.from_numpy(order)].unsqueeze(1)
+    def _noise_settings(self, agent: str) -> dict[str, Any]:
+        settings = self.config.tier_settings[tier_of(agent)]
+        return {name: settings[f"noise_{name}"] for name in ("steps", "ladder", "by_draw")}
 
-    def _held_noise(self) -> list[str]:
-        """Agents whose exploration noise lasts for several steps."""
-        settings = self.config.tier_settings
-        return [
-            a
-            for a in self._agents
-            if settings[tier_of(a)]["noise_steps"] > 1
-            and not self._is_on_policy(tier_of(a))
-            and isinstance(self.env.action_spaces[a], gym.spaces.Box)
-        ]
+    def _has_held_noise(self, agent: str) -> bool:
+        """Whether the agent's exploration noise is other than fresh draws of one scale, which modules make alone."""
+        is_other = self._noise_settings(agent) != {"steps": 1.0, "ladder": [1.0, 1.0]}
+        return (
+            is_other
+            and not self._is_on_policy(tier_of(agent))
+            and isinstance(self.env.action_spaces[agent], gym.spaces.Box)
+        )
 
     @torch.no_grad()
     def sample(
@@ -462,11 +497,14 @@ class _Fragment:
             if len(envs):
                 own = observation[agent][envs]
                 on_policy = runner._is_on_policy(tier)
-                noise = self._renew_noise(agent, envs) if agent in runner._noise else None
-                scaled = None if noise is None else noise * runner._noise_scale[agent][envs]
+                held = runner._noise.get(agent)
+                if held is not None:
+                    held.renew()
+                scaled = None if held is None else held.scaled()[envs]
                 choice = act(runner.module[tier], own, explore=explore, t=t, with_value=on_policy, noise=scaled)
                 if random_actions and not on_policy:
-                    choice.executed = uniform(env.action_spaces[agent], len(envs), noise)
+                    unit = None if held is None else held.unit[envs]
+                    choice.executed = uniform(env.action_spaces[agent], len(envs), unit)
                 self.num_agent_steps += len(envs)
                 if is_slow:
                     runner._held[agent][envs] = choice.executed
@@ -482,13 +520,6 @@ class _Fragment:
                         name, np.zeros((runner.num_envs, *value.shape[1:]), value.dtype)
                     )
                     slot[envs] = value
-
-    def _renew_noise(self, agent: str, envs: np.ndarray) -> torch.Tensor:
-        """The agent's noise in `envs`, renewed where its time is over: (len(envs), action dim)."""
-        noise = self.runner._noise[agent]
-        is_over = torch.rand(len(noise)) < 1 / self.settings[tier_of(agent)]["noise_steps"]
-        noise[is_over] = torch.randn(int(is_over.sum()), noise.shape[1])
-        return noise[envs]
 
     def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: Action) -> None:
         """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""

@@ -14,6 +14,7 @@ learn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
-from policies.modules import Normalised, RunningNorm, action_layer, initial_action, make_body, soft_bound
+from policies.modules import Normalised, RunningNorm, action_layer, initial_action, make_body, soft_bound, value_layer
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
@@ -48,7 +49,7 @@ class CentralCritic(nn.Module):
         super().__init__()
         dims = (config["other_action_dim"], action_dim)
         self.body = make_body(config, config["joint_obs_dim"], dims, is_critic=True, is_joint=True)
-        self.head = nn.Linear(self.body.out_dim, 1)
+        self.head = value_layer(self.body)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(joint_obs, others, own)).squeeze(-1)
@@ -63,7 +64,8 @@ class Actor(nn.Module):
         super().__init__()
         self.bound = config["mean_bound"]
         self.body = make_body(config, obs_dim, keeps_zones=True)
-        self.head: Any = action_layer(self.body, action_dim, 1, config["action_groups"])
+        groups = (config["action_groups"], config.get("group_deviation", 0.1))
+        self.head: Any = action_layer(self.body, action_dim, 1, *groups)
         self.register_buffer("initial", initial_action(self.body, action_dim, config), persistent=False)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
@@ -144,9 +146,11 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         out["pre_tanh"] = self.actor(batch[Columns.OBS])
         # The actor's gradient flows through the critic's input, not into its weights.
         self.critic.requires_grad_(False)
-        own, spread = torch.tanh(out["pre_tanh"]), self.model_config["actor_noise"]
-        if spread:
-            own = (own + spread * torch.randn_like(own)).clamp(-1, 1)
+        own = torch.tanh(out["pre_tanh"])
+        if self.model_config["actor_noise"]:
+            low, high = (math.log(scale) for scale in self.model_config["actor_noise"])
+            scale = torch.exp(low + (high - low) * torch.rand(len(own), 1))
+            own = (own + scale * torch.randn_like(own)).clamp(-1, 1)
         out["actor_value"] = self.critic(joint_obs, others, own)
         self.critic.requires_grad_(True)
         return out
@@ -221,8 +225,9 @@ class MADDPGConfig(AlgorithmConfig):
         self.pre_tanh_l2, self.mean_bound = 1e-3, 3.0
         self.twin_q, self.critic_layer_norm, self.action_bins = True, False, 0
         self.action_groups: list[int] = []
+        self.group_deviation, self.critic = 0.1, "joint"
         self.initial_action: list[float] = []
-        self.actor_noise = 0.0
+        self.actor_noise: list[float] = []  # [lowest, highest] standard deviation, drawn anew for each row
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
         self.joint_obs_dim = self.other_action_dim = 0
 
@@ -234,6 +239,6 @@ class MADDPGConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ["twin_q", "critic_layer_norm", "action_bins", "action_groups", "initial_action", "noise_std"]
-        names += ["actor_noise", "mean_bound", "joint_obs_dim", "other_action_dim"]
+        names = ["twin_q", "critic", "critic_layer_norm", "action_bins", "action_groups", "group_deviation"]
+        names += ["initial_action", "noise_std", "actor_noise", "mean_bound", "joint_obs_dim", "other_action_dim"]
         return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}

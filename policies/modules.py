@@ -143,6 +143,10 @@ def make_body(
         is_encoder: whether it takes RLlib's batches.
         keeps_zones: whether actions follow, which may want features of every zone.
     """
+    if action_dims and config.get("critic", "joint") == "additive":
+        rest = ({**config, "critic": "joint"}, obs_dim, action_dims[:-1])
+        inner = make_body(*rest, is_critic=True, is_joint=is_joint, keeps_zones=True)
+        return (ActionValuesEncoder if is_encoder else ActionValues)(inner, action_dims[-1], config["action_bins"])
     layer_norm = is_critic and config.get("critic_layer_norm", False)
     bins = config.get("action_bins", 0) if action_dims else 0
     if config.get("network", "mlp") == "zones":
@@ -150,11 +154,49 @@ def make_body(
 
         shape = (zones.joint_layout if is_joint else zones.own_layout)(obs_dim)
         if is_joint:
-            action_dims = zones.joint_action_dims(shape.num_zones, action_dims[-1])
+            action_dims = zones.joint_action_dims(shape.num_zones, *action_dims)
         zone_body = zones.ZoneEncoder if is_encoder else zones.ZoneMLP
         return zone_body(shape, config["hiddens"], action_dims, layer_norm, bins, keeps_zones)
     body = Encoder if is_encoder else MLP
     return body(obs_dim, config["hiddens"], sum(action_dims), layer_norm, bins)
+
+
+class ActionValues(nn.Module):
+    """A critic's body that is additive in its own action: features, and after them the action's value, (B, width + 1).
+
+    Every entry of the action has a piecewise linear value (`ActionCode`) whose values at the points come from the
+    features, minus their mean. What an action is worth in which state is then linear in the features, where a critic
+    that reads both in its first layer has to find the product of the two: effects of actions that are small beside the
+    value of the state are learned from a tenth of the updates. `body` reads the observation and the other actions.
+    """
+
+    reads_actions = True
+
+    def __init__(self, body: Any, action_dim: int, num_bins: int):
+        super().__init__()
+        self.body, self.code, self.action_dim = body, ActionCode(num_bins), action_dim
+        self.values = action_layer(body, action_dim, num_bins)
+        self.width = getattr(body, "width", body.out_dim)
+        self.out_dim = self.width + 1
+
+    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
+        features = self.body(observation, *actions[:-1])
+        values = self.values(features).unflatten(-1, (-1, self.action_dim))  # (B, points, entries)
+        weights = self.code(actions[-1]).unflatten(-1, (self.action_dim, -1)).transpose(1, 2)
+        value = ((values - values.mean(1, keepdim=True)) * weights).sum((1, 2))
+        return torch.cat([features[:, -self.width :], value.unsqueeze(-1)], -1)
+
+
+class ActionValuesEncoder(ReadsBatch, ActionValues):
+    """`ActionValues` in RLlib's encoder interface."""
+
+
+def value_layer(body: Any, num_values: int = 1) -> nn.Linear:
+    """The output layer of a critic on `body`; takes the action's value as it is where the body has one."""
+    layer = nn.Linear(body.out_dim, num_values)
+    if isinstance(body, ActionValues):
+        nn.init.ones_(layer.weight[:, -1:])
+    return layer
 
 
 class ActorCriticEncoder(nn.Module):
@@ -194,7 +236,8 @@ class BoundedMeanHead(nn.Module):
 
     def __init__(self, body: Any, action_dim: int, config: Mapping[str, Any]):
         super().__init__()
-        self.linear: Any = action_layer(body, action_dim, 2, config["action_groups"])
+        groups = (config["action_groups"], config.get("group_deviation", 0.1))
+        self.linear: Any = action_layer(body, action_dim, 2, *groups)
         self.register_buffer("initial", initial_action(body, action_dim, config), persistent=False)
         self.bound, self.log_std_range = config["mean_bound"], config["log_std_range"]
         nn.init.constant_(self.linear.bias[action_dim:], config["initial_log_std"])
@@ -225,8 +268,8 @@ def small_linear(in_dim: int, out_dim: int) -> nn.Linear:
 class GroupedLinear(nn.Module):
     """Output layer for actions that mean the same in several places: (B, in_dim) -> (B, num_parts * action_dim).
 
-    The first `groups[0]` actions share an output, the next `groups[1]` another, and so on; each adds a deviation of its
-    own at a tenth of the scale. What is learned where much happens then also holds where little does, instead of
+    The first `groups[0]` actions share an output, the next `groups[1]` another, and so on; each adds an output of its
+    own at the scale `deviation`. What is learned where much happens then also holds where little does, instead of
     drifting there. Actions beyond the groups have only their own output. The bias is not trained.
     """
 
@@ -234,14 +277,14 @@ class GroupedLinear(nn.Module):
     place: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, in_dim: int, action_dim: int, num_parts: int, groups: Sequence[int]):
+    def __init__(self, in_dim: int, action_dim: int, num_parts: int, groups: Sequence[int], deviation: float):
         super().__init__()
         self.out_features = num_parts * action_dim
         own = [-1] * (action_dim - sum(groups))
         group = [k for k, size in enumerate(groups) for _ in range(size)] + own
         place = [part * (len(groups) + 1) + (k if k >= 0 else len(groups)) for part in range(num_parts) for k in group]
         self.register_buffer("place", torch.tensor(place), persistent=False)
-        scale = [1.0 if k < 0 else 0.1 for k in group] * num_parts
+        scale = [1.0 if k < 0 else deviation for k in group] * num_parts
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
         self.register_buffer("bias", torch.zeros(self.out_features))
         self.num_parts = num_parts
@@ -254,13 +297,15 @@ class GroupedLinear(nn.Module):
         return self.scale * self.own(features) + shared[:, self.place] + self.bias
 
 
-def action_layer(body: Any, action_dim: int, num_parts: int, groups: Sequence[int] = ()) -> nn.Module:
+def action_layer(
+    body: Any, action_dim: int, num_parts: int, groups: Sequence[int] = (), deviation: float = 0.0
+) -> nn.Module:
     """The output layer of an actor on `body`, near zero at the start, `num_parts` numbers an action: by zones where the
     body keeps them, `GroupedLinear` where there are groups."""
     if hasattr(body, "action_layer"):
         return body.action_layer(num_parts, action_dim)
     if groups:
-        return GroupedLinear(body.out_dim, action_dim, num_parts, groups)
+        return GroupedLinear(body.out_dim, action_dim, num_parts, groups, deviation)
     return small_linear(body.out_dim, num_parts * action_dim)
 
 
@@ -276,7 +321,9 @@ def initial_action(body: Any, action_dim: int, config: Mapping[str, Any]) -> tor
     groups = body.group_sizes(action_dim) if hasattr(body, "group_sizes") else config["action_groups"]
     sizes = torch.tensor([*groups, *[1] * (action_dim - sum(groups))])
     if len(values) != len(sizes) or bool((values.abs() >= 1).any()):
-        raise ConfigError(f"initial_action is {config['initial_action']!r}, allowed: {len(sizes)} numbers between -1 and 1")
+        raise ConfigError(
+            f"initial_action is {config['initial_action']!r}, allowed: {len(sizes)} numbers between -1 and 1"
+        )
     return torch.atanh(values).repeat_interleave(sizes)
 
 
@@ -371,7 +418,7 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
                 acted = () if is_discrete else (num_actions,)
                 encoder = make_body(self.model_config, obs_dim, acted, is_critic=True, is_encoder=True)
                 setattr(self, f"{critic}_encoder", encoder)
-                setattr(self, critic, nn.Linear(hiddens[-1], num_actions if is_discrete else 1))
+                setattr(self, critic, value_layer(encoder, num_actions if is_discrete else 1))
         self.init_statistics()
 
     def _forward_exploration(

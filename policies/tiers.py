@@ -184,8 +184,10 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "initial_log_std": -2.0,
             "log_std_range": None,  # [lowest, highest] of the Gaussian before the tanh
             "mean_bound": 3.0,  # of the Gaussian's mean before the tanh
+            "critic": "joint",  # or "additive": see modules.ActionValues
             "critic_layer_norm": False,
             "action_groups": [],  # sizes of leading runs of actions with a shared output, see modules.GroupedLinear
+            "group_deviation": 0.1,  # scale of each action's own output beside the shared one; 0 for none
             "initial_action": [],  # that the actor starts at, one value a group or entry; [] for the middle
             "action_bins": 0,  # resolution at which critics read actions, see modules.ActionCode; 0: raw
             "pre_tanh_l2": 0.0,
@@ -231,14 +233,15 @@ COMMON: dict[str, Any] = {
     "network": "mlp",  # or "zones": reads soc-v1 zone by zone with shared weights, see `policies.zones`
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
     "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held
-    "noise_ladder": [1.0, 1.0],  # scale of that noise in the first and in the last environment
+    "noise_ladder": [1.0, 1.0],  # lowest and highest scale of that noise: of environments, or of draws if
+    "noise_by_draw": False,  # this is True; see env_runner.HeldNoise
     "penalty_scale": 1.0,  # the tier learns from negative rewards times this (gains stay as they are)
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
 # Settings that RLlib's config classes do not know.
 MODULE_ONLY = (
-    "initial_log_std", "log_std_range", "mean_bound", "critic_layer_norm", "action_bins", "action_groups",
-    "initial_action", "pre_tanh_l2",
+    "initial_log_std", "log_std_range", "mean_bound", "critic", "critic_layer_norm", "action_bins", "action_groups",
+    "group_deviation", "initial_action", "pre_tanh_l2",
 )  # fmt: skip
 
 NETWORKS = ("mlp", "zones")
@@ -308,7 +311,7 @@ def build_config(
         allowed = " or ".join(space.__name__ for space in entry.action_spaces)
         raise ConfigError(f"tier {tier!r}: {algorithm} needs a {allowed} action space, got {spaces[1]}")
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
-    for name in ("metric_rewards", "noise_steps", "noise_ladder", "penalty_scale"):
+    for name in ("metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw", "penalty_scale"):
         del settings[name]
     model = {"hiddens": list(hiddens), "network": settings.pop("network")}
     if algorithm != "MADDPG":  # its configuration class is ours and knows them

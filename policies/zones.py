@@ -86,7 +86,9 @@ class ZoneMLP(nn.Module):
         action_dims: sizes of the actions that are read too, in their order.
         layer_norm: whether layers are normalised.
         action_bins: resolution at which actions are read, see `modules.ActionCode`; 0 for raw.
-        keeps_zones: features of every zone and their mean, (B, (zones + 1) * hiddens[-1]); else the mean alone.
+        keeps_zones: features of every zone, with what is observed of it itself beside what the layers make of it (the
+            risk score of a zone says most about what to do there), and their mean, (B, (zones + 1) * width); else the
+            mean of what the layers make, (B, hiddens[-1]).
     """
 
     def __init__(
@@ -99,7 +101,8 @@ class ZoneMLP(nn.Module):
         keeps_zones: bool = False,
     ):
         super().__init__()
-        self.shape, self.keeps_zones, self.width = shape, keeps_zones, hiddens[-1]
+        self.shape, self.keeps_zones = shape, keeps_zones
+        self.width = hiddens[-1] + len(ZONE_FEATURES) * keeps_zones
         self.norm = ZoneNorm(shape)
         self.code = ActionCode(action_bins) if action_bins else nn.Identity()
         coded = max(1, action_bins)
@@ -126,8 +129,10 @@ class ZoneMLP(nn.Module):
         hidden = torch.relu(self.norms[0](self.zone(zone) + self.context(context).unsqueeze(1)))  # (B, Z, h)
         for layer, mix, norm in zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True):
             hidden = torch.relu(norm(layer(hidden) + mix(hidden.mean(1, keepdim=True))))
-        mean = hidden.mean(1)
-        return torch.cat([hidden.flatten(1), mean], -1) if self.keeps_zones else mean
+        if not self.keeps_zones:
+            return hidden.mean(1)
+        hidden = torch.cat([hidden, zone[..., : len(ZONE_FEATURES)]], -1)
+        return torch.cat([hidden, hidden.mean(1, keepdim=True)], 1).flatten(1)
 
     def _tokens(self, x: torch.Tensor, acted: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, Z, features of a zone) and (B, features of the context)."""
@@ -184,8 +189,9 @@ class ZoneEncoder(ReadsBatch, ZoneMLP):
     """`ZoneMLP` in RLlib's encoder interface."""
 
 
-def joint_action_dims(num_zones: int, own_dim: int) -> list[int]:
-    """Sizes of the actions that MADDPG's critic reads: the others', then the own."""
+def joint_action_dims(num_zones: int, other_dim: int, own_dim: int = 0) -> list[int]:
+    """Sizes of the other agents' actions in the joint order, and of the own one if it is read: what `other_dim` and
+    `own_dim` together consist of."""
     dims = [len(actions(agent, num_zones)) for agent in AGENTS]
-    dims.remove(own_dim)
-    return [*dims, own_dim]
+    dims.remove(sum(dims) - other_dim)
+    return [*dims, own_dim] if own_dim else dims
