@@ -117,7 +117,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 _ZONES = {"network": "zones", "hiddens": [64, 64]}
 _ZONE_ACTOR = {
     **_ZONES,
-    "gamma": 0.97,
+    "gamma": 0.95,
+    "metric_rewards": {"compromised": -5.0},
     "critic_lr": 2e-3,
     "critic": "additive",
     "critic_layer_norm": True,
@@ -352,7 +353,8 @@ class _Run:
         row = {"iteration": result["training_iteration"], "steps": now, "seconds": round(self.seconds + seconds, 2)}
         row["steps_per_second"] = round((now - steps_before) / seconds, 1)
         # RLlib says NaN for an iteration in which no episode ended; a gap says it better.
-        return row | {name: episodes[name] for name in self.metrics if math.isfinite(episodes.get(name, math.nan))}
+        known = {name: episodes.get(name) for name in self.metrics}
+        return row | {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
 
     def _validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""

@@ -223,6 +223,8 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "noise_std": 0.15,
             "mean_bound": 3.0,
             "pre_tanh_l2": 1e-2,
+            "critic": "joint",
+            "action_bins": 0,
         },
     ),
 }
@@ -244,7 +246,7 @@ MODULE_ONLY = (
     "group_deviation", "initial_action", "pre_tanh_l2",
 )  # fmt: skip
 
-NETWORKS = ("mlp", "zones")
+NETWORKS, CRITICS = ("mlp", "zones"), ("joint", "additive")
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
     "threat_hunter": {"algorithm": "SAC"},
@@ -285,8 +287,13 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"tier {tier!r}: {algorithm} has no setting {name!r}{hint}")
     merged = {**copy.deepcopy(COMMON), **copy.deepcopy(dict(entry.defaults)), **copy.deepcopy(dict(settings))}
-    if merged["network"] not in NETWORKS:
-        raise unknown(f"tier {tier!r}: network", merged["network"], NETWORKS)
+    for name, kinds in (("network", NETWORKS), ("critic", CRITICS)):
+        if name in merged and merged[name] not in kinds:
+            raise unknown(f"tier {tier!r}: {name}", merged[name], kinds)
+    if merged.get("critic") == "additive" and merged["action_bins"] < 2:
+        raise ConfigError(
+            f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
+        )
     if not 0.0 <= merged["gamma"] <= 1.0:
         raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):

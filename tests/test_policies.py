@@ -21,7 +21,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies import load_policy, save_checkpoint
-from policies.env_runner import OpenDecisions, act, advantages, n_step_rows
+from policies.env_runner import HeldNoise, OpenDecisions, act, advantages, n_step_rows
 from policies.hmarl import HMARLConfig, Moments
 from policies.maddpg import MADDPGTorchLearner
 from policies.tiers import tier_of
@@ -368,8 +368,26 @@ def test_held_noise_lasts_and_grows_along_the_ladder(build, algorithm):
     is_same = np.isclose(noise[1:], noise[:-1], rtol=0.05, atol=1e-3).all(-1)  # the spread varies with the state
     assert is_same.mean() == pytest.approx(0.75, abs=0.03)
     spread = noise.std((0, 2))
-    scale = runner._noise_scale["threat_hunter_0"][:, 0].numpy()
+    scale = runner._noise["threat_hunter_0"].scale[:, 0].numpy()
+    assert sorted(scale) == pytest.approx(np.geomspace(0.5, 8.0, 16))
     assert spread / scale == pytest.approx(np.full(16, 0.05), rel=0.25)
+
+
+def test_noise_by_draw_does_not_tell_how_noisy_the_next_steps_are():
+    torch.manual_seed(0)
+    shape, drawn = (16, 3), []
+    noise = HeldNoise(shape, steps=4.0, ladder=[0.5, 8.0], by_draw=True)
+    for _ in range(4_000):
+        noise.renew()
+        drawn.append(noise.scaled().clone())
+    values = torch.stack(drawn).numpy()  # (steps, envs, entries)
+    is_same = values[1:] == values[:-1]
+    assert is_same.mean() == pytest.approx(0.75, abs=0.01)
+    assert is_same.all(-1).mean() == pytest.approx(0.75**3, abs=0.01)  # entries renew by themselves
+    assert values.std((0, 2)) == pytest.approx(np.full(16, values.std()), rel=0.1)  # no environment is noisier
+    later = [np.corrcoef(np.abs(values[:-lag]).ravel(), np.abs(values[lag:]).ravel())[0, 1] for lag in (4, 20)]
+    assert later[0] == pytest.approx(0.75**4, abs=0.04)  # as long as it is held, no longer
+    assert later[1] == pytest.approx(0.0, abs=0.02)
 
 
 def test_penalties_are_scaled_for_the_tier_that_says_so(build):
