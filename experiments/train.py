@@ -110,10 +110,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     }
 }
-# What soc-v1 needs. Tools pay only together: a finding is worth something where response acts on it, and response acts
-# well only on what was found. So hunting and triage first stay as they start (half effort everywhere, random choices),
-# which shows response enough; response learns on that, then they learn beside it. Response's tools start at thresholds,
-# so its actor is improved at the noisy actions that it explores with (actor_noise), and begins at doing nothing.
+# What soc-v1 needs. The effect of one tool call is small against the noise of returns and comes late (a rebuilt host
+# pays over the rest of the shift), so hunting and response also earn the fall in compromised hosts at once: a potential,
+# which moves rewards in time without changing much which policy is best; triage earns its verdicts. Both weights are part
+# of learning only. Nothing is explored uniformly, and scales of noise belong to single draws: returns over several steps
+# would blame an unusual action for the unusual ones that follow it. Response learns first, by the noise that it explores
+# with (actor_noise: a tool has no gradient below its threshold), then hunting; networks are shared between zones.
 _ZONES = {"network": "zones", "hiddens": [64, 64]}
 _ZONE_ACTOR = {
     **_ZONES,
@@ -138,7 +140,13 @@ PRESETS["soc-v1"] = {
     "n_step": 12,
     "average_rate": 0.1,
     "tiers": {
-        "alert_triage": {**_ZONES, "gamma": 0.9, "lr": 5e-4, "epsilon": [[0, 1.0], [50_000, 1.0], [200_000, 0.05]]},
+        "alert_triage": {
+            **_ZONES,
+            "gamma": 0.7,
+            "lr": [[0, 5e-4], [400_000, 5e-4], [1_000_000, 1e-4]],
+            "epsilon": [[0, 1.0], [50_000, 1.0], [300_000, 0.05]],
+            "metric_rewards": {"true_positives": 2.0, "false_positives": -0.3, "missed_cases": -1.0},
+        },
         "threat_hunter": {
             **_ZONE_ACTOR,
             "actor_lr": [[0, 0.0], [100_000, 0.0], [150_000, 3e-4]],

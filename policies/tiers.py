@@ -29,7 +29,7 @@ from ray.rllib.core.learner.learner import POLICY_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
-from policies.modules import DQNModule, PPOModule, SACModule
+from policies.modules import BoundedMeanHead, DQNModule, PPOModule, SACModule
 from soc_env.errors import ConfigError
 
 Spaces = tuple[gym.Space, gym.Space]
@@ -117,10 +117,11 @@ class SACLearner(ManySteps, SACTorchLearner):
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
         total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        weight = self.module[module_id].unwrapped().model_config["pre_tanh_l2"]
-        if weight and Columns.ACTION_DIST_INPUTS in fwd_out:
-            initial = self.module[module_id].unwrapped().pi.initial
-            pull = weight * (fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0] - initial).pow(2).mean()
+        module = self.module[module_id].unwrapped()
+        weight = module.model_config["pre_tanh_l2"]
+        if weight and isinstance(module.pi, BoundedMeanHead):
+            mean = fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0]
+            pull = weight * (mean - module.pi.initial).pow(2).mean()
             self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
             total = total + pull
         return total
