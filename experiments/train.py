@@ -111,11 +111,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
 }
 # What soc-v1 needs. The effect of one tool call is small against the noise of returns and comes late (a rebuilt host
-# pays over the rest of the shift), so hunting and response also earn the fall in compromised hosts at once: a potential,
-# which moves rewards in time without changing much which policy is best; triage earns its verdicts. Both weights are part
-# of learning only. Nothing is explored uniformly, and scales of noise belong to single draws: returns over several steps
-# would blame an unusual action for the unusual ones that follow it. Response learns first, by the noise that it explores
-# with (actor_noise: a tool has no gradient below its threshold), then hunting; networks are shared between zones.
+# pays over the rest of the shift), so hunting and response also earn the fall in compromised hosts at once: a
+# potential, which moves rewards in time and hardly changes which policy is best; triage earns its verdicts. These are
+# parts of learning alone. Nothing is explored uniformly, and scales of noise belong to single draws: returns over
+# several steps would blame an unusual action for the unusual ones that follow it. Response learns first, by the noise
+# that it explores with (actor_noise: a tool has no gradient below its threshold), then hunting; networks are shared
+# between zones.
 _ZONES = {"network": "zones", "hiddens": [64, 64]}
 _ZONE_ACTOR = {
     **_ZONES,

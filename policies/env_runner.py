@@ -353,12 +353,10 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def _has_held_noise(self, agent: str) -> bool:
         """Whether the agent's exploration noise is other than fresh draws of one scale, which modules make alone."""
-        is_other = self._noise_settings(agent) != {"steps": 1.0, "ladder": [1.0, 1.0]}
-        return (
-            is_other
-            and not self._is_on_policy(tier_of(agent))
-            and isinstance(self.env.action_spaces[agent], gym.spaces.Box)
-        )
+        if self._is_on_policy(tier_of(agent)) or not isinstance(self.env.action_spaces[agent], gym.spaces.Box):
+            return False
+        settings = self._noise_settings(agent)
+        return settings["steps"] > 1 or list(settings["ladder"]) != [1.0, 1.0]
 
     @torch.no_grad()
     def sample(

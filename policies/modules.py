@@ -166,8 +166,8 @@ class ActionValues(nn.Module):
 
     Every entry of the action has a piecewise linear value (`ActionCode`) whose values at the points come from the
     features, minus their mean. What an action is worth in which state is then linear in the features, where a critic
-    that reads both in its first layer has to find the product of the two: effects of actions that are small beside the
-    value of the state are learned from a tenth of the updates. `body` reads the observation and the other actions.
+    that reads both in its first layer has to find the product of the two, which takes long where the effects of actions
+    are small beside the value of the state. `body` reads the observation and the other actions.
     """
 
     reads_actions = True
