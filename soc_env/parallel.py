@@ -243,7 +243,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._owed = 0.0  # rewards of an absent coordinator since its last decision
         self._canvas: Any = None
         self._console: Console | None = None
-        self._before: list[list[bytes]] = []  # for each minute of the episode, the actions of the one before it
+        self._before: list[bytes] = []  # for each minute of the episode, the actions of the one before it
         self._called: dict[int, list[tuple[str, int, float, float]]] = {}  # minute -> calls of the console
         self._bind()
 
@@ -320,7 +320,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
 
     def _act(self, actions: Mapping[str, Any]) -> None:
         """Steps the simulator, or raises ActionError with everything as it was."""
-        held = [remember() for remember in self._remember]
+        held = self._remember()
         self._choice[0] = self._enrich
         try:
             for agent, read in self._readers if self._decides(0) else self._readers_between_decisions:
@@ -332,8 +332,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             self.simulator.step()
         except ActionError:
             nans = [agent for agent, array in self._held.items() if np.isnan(array).any()]
-            for array, old in zip(self._held.values(), held, strict=True):
-                array[:] = np.frombuffer(old, array.dtype)
+            self.simulator.raw_actions[:] = np.frombuffer(held, np.float32)
             if nans:
                 raise ActionError(f"{nans[0]}: the action has NaN; allowed: numbers, clipped to [-1, 1]") from None
             raise
@@ -391,13 +390,10 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         """
         self._check_started("trace")
         sim = self._soc_simulator("trace")
-        rows = [*self._before[1:], [remember() for remember in self._remember]][: len(self._before)]
+        rows = [*self._before[1:], self._remember()][: len(self._before)]
         script = [
             Played(
-                {
-                    agent: np.frombuffer(data, array.dtype).reshape(array.shape if agent != TRIAGE else ())
-                    for (agent, array), data in zip(self._held.items(), row, strict=True)
-                },
+                {agent: rows_[0] for agent, rows_ in sim.split_actions(np.frombuffer(row, np.float32)).items()},
                 self._called.get(minute),
             )
             for minute, row in enumerate(rows, 1)
@@ -487,7 +483,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._choice = self._held[TRIAGE]
         self._enrich = [action.name for action in sim.action_tables[TRIAGE]].index("enrich")
         self._idle = {TRIAGE: self._enrich, **idle_actions(sim.scenario)}
-        self._remember = [array.tobytes for array in self._held.values()]
+        self._remember = sim.raw_actions.tobytes
         self._readers = [(agent, layout.reader(agent, self._held[agent])) for agent in AGENTS]
         self._readers_between_decisions = [pair for pair in self._readers if pair[0] != COORDINATOR]
         own_masks = {TRIAGE: sim.mask_reader(), COORDINATOR: self._coordinator_reader()}

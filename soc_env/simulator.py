@@ -112,8 +112,7 @@ class Simulator:
         self._build_spaces()
         n = self.num_envs
         boxes, seen = self._box_sizes(), self._observation_sizes()
-        self._box_actions = np.zeros(n * sum(boxes.values()), np.float32)
-        self._choices = np.zeros(n, np.int32)
+        self.raw_actions = np.zeros(n * (1 + sum(boxes.values())), np.float32)
         self._observations = np.zeros(n * sum(seen.values()), np.float32)
         self._finals = np.zeros_like(self._observations)
         self._rewards = np.zeros(n * (1 + NUM_TERMS))
@@ -182,20 +181,26 @@ class Simulator:
         """Names of the entries of an agent's observation, by index."""
         return [feature.name for feature in self.feature_tables[agent]]
 
+    def split_actions(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """Views of `raw_actions`, or of a copy of it, by agent: triage's choices (num_envs,) int32, which come first,
+        and (num_envs, size) float32."""
+        n = self.num_envs
+        blocks = _blocks(raw[n:], self._box_sizes(), n) | {TRIAGE: raw[:n].view(np.int32)}
+        return {agent: blocks[agent] for agent in AGENTS}
+
     def _bind(self) -> None:
         """Makes the public views of the flat buffers."""
         n = self.num_envs
-        blocks = _blocks(self._box_actions, self._box_sizes(), n) | {TRIAGE: self._choices}
         self.num_choices = len(self.action_tables[TRIAGE])
-        self.actions = ActionBuffers({agent: blocks[agent] for agent in AGENTS}, self.num_choices)
+        self.actions = ActionBuffers(self.split_actions(self.raw_actions), self.num_choices)
         self.observations = _blocks(self._observations, self._observation_sizes(), n)
         self.final_observations = _blocks(self._finals, self._observation_sizes(), n)
         self.rewards = self._rewards[:n]
         self.reward_terms = self._rewards[n:].reshape(n, NUM_TERMS)
         self.terminated, self.truncated, self.decides = self._flags.reshape(3, n)
         self._arguments: tuple[Any, ...] = (
-            *self._engine, self._box_actions, self._choices, self._observations, self._finals, self._rewards,
-            self._flags, self._metric_rows(self.episode_metrics),
+            *self._engine, self.raw_actions[n:], self.raw_actions[:n].view(np.int32), self._observations, self._finals,
+            self._rewards, self._flags, self._metric_rows(self.episode_metrics),
         )  # fmt: skip
         cuts = [n * t // self._num_threads for t in range(self._num_threads + 1)]
         self._slices = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
