@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_table(commands)
+    _add_seeds(commands)
     _add_bench(commands)
     return parser
 
@@ -311,6 +312,42 @@ def _table(args: argparse.Namespace) -> int:
         markdown_path=args.markdown,
         overrides=_parse_overrides(args.override),
     )
+    return 0
+
+
+# --- seeds
+
+
+def _add_seeds(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "seeds",
+        "put runs of one setting with several seeds together; never trains",
+        f"""examples:
+  {PROG} seeds runs/soc-v1-seed0 runs/soc-v1-seed1 runs/soc-v1-seed2 --json seeds.json --plot seeds.png
+Every policy's means over the runs with 95 % intervals over runs; the JSON also holds every run's greedy curve.""",
+    )
+    parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run folder with an evaluation")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything to FILE")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw the curves into FILE (PNG)")
+    parser.set_defaults(run=_seeds)
+
+
+def _seeds(args: argparse.Namespace) -> int:
+    from experiments.evaluate import to_json, write_atomically
+    from experiments.report import draw_seeds, print_seeds, summarise_seeds
+    from soc_env.errors import ConfigError
+
+    data = summarise_seeds(args.runs)
+    print_seeds(data)
+    try:
+        if args.json is not None:
+            print(f"wrote {write_atomically(args.json, to_json(data))}")
+        if args.plot is not None:
+            draw_seeds(data).savefig(args.plot, dpi=130, format="png")
+            print(f"wrote {args.plot}")
+    except OSError as error:
+        raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
     return 0
 
 

@@ -575,6 +575,11 @@ def print_table(results: Mapping[str, EvaluationResult], file: TextIO | None = N
         f" ({settings['scenario_hash']}), seed {settings['seed']}"
         + "".join(f", {key}={value}" for key, value in settings["overrides"].items())
     )
+    print_rows(header, rows, caption, file)
+
+
+def print_rows(header: list[str], rows: list[list[str]], caption: str, file: TextIO) -> None:
+    """Print a table of means with intervals; the first column are names."""
     try:
         import rich.box
         import rich.console

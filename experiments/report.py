@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import html
 import io
 import json
@@ -14,8 +15,9 @@ import math
 import os
 import pathlib
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -32,11 +34,12 @@ from experiments.evaluate import (
     headline_of,
     is_soc,
     paired_gain,
+    print_rows,
     scenario_of,
     table_rows,
     write_atomically,
 )
-from soc_env.errors import CheckpointError
+from soc_env.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +49,7 @@ STRONG, SOFT, GREY, INK, RED = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b33
 
 # Rows that may leave a chart, so that the policies worth comparing fill it.
 FLOORS, SOC_FLOORS = ("random", "null"), ("random", "isolate-all")
+YARDSTICKS = ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c"), ("expert", "#5b8c3a"))  # in curves, with their colours
 STEPS, VALIDATION = "steps", "validation_"  # a column of progress.csv, and a prefix
 TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
 VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
@@ -157,6 +161,107 @@ def gap_rows(
             row += [estimate.format(columns[key]) for estimate in (before, after, gap)]
         rows.append(row)
     return header, rows
+
+
+# --- several runs
+
+
+def summarise_seeds(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
+    """What runs of one setting with several seeds came to.
+
+    Args:
+        folders: run folders, each with its ``evaluation.json``, ``config.json`` and ``progress.csv``.
+
+    Returns:
+        Plain data: scenario, scenario_hash, overrides, num_episodes; `runs`, each with seed, steps, minutes, git,
+        means (policy -> metric -> mean) and curve (steps and greedy means of the curves' metrics); `summary` (policy ->
+        metric -> mean, std, low, high), 95 % intervals over the means of the runs.
+
+    Raises:
+        CheckpointError: a folder without an evaluation.
+        ConfigError: fewer than two runs, the same seed twice, or runs of different scenarios.
+    """
+    runs, about = [], {}
+    for folder in map(pathlib.Path, folders):
+        results = _read_results(folder / "evaluation.json")
+        settings = results[TRAINED].settings
+        here = {name: settings[name] for name in ("scenario", "scenario_hash", "overrides", "num_episodes")}
+        if about and here != about:
+            raise ConfigError(f"runs: {str(folder)!r} is of {here}, the first one of {about}; allowed: one setting")
+        about = here
+        config = _read_json(folder / "config.json")
+        curve = read_progress(folder / "progress.csv", ("seconds", *curves_of(here["scenario"]))) or {}
+        is_known = np.isfinite(curve[VALIDATION + goal_of(here["scenario"])])
+        greedy = {name: column[is_known].tolist() for name, column in curve.items() if name.startswith(VALIDATION)}
+        greedy.pop(VALIDATION + "seconds")
+        runs.append(
+            {
+                "seed": config["seed"],
+                "steps": int(curve[STEPS][-1]),
+                "minutes": round(float(curve["seconds"][-1]) / 60, 2),
+                "git": config["git"],
+                "means": {name: {k: e.mean for k, e in result.summary.items()} for name, result in results.items()},
+                "curve": {STEPS: curve[STEPS][is_known].tolist(), **greedy},
+            }
+        )
+    seeds = [run["seed"] for run in runs]
+    if len(runs) < 2 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"runs: their seeds are {seeds}; allowed: two or more runs with different seeds")
+    policies = [name for name in runs[0]["means"] if all(name in run["means"] for run in runs)]
+    summary = {
+        name: {
+            metric: dataclasses.asdict(Estimate.of(np.array([run["means"][name][metric] for run in runs])))
+            for metric in runs[0]["means"][name]
+        }
+        for name in policies
+    }
+    return {**about, "runs": runs, "summary": summary}
+
+
+def print_seeds(data: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Prints `summarise_seeds`: every run's greedy HMARL, then every policy over the runs."""
+    columns = [columns_of(data["scenario"])[name] for name in headline_of(data["scenario"])]
+    header = ["policy"] + [f"{c.label} [{c.unit}]" if c.unit else c.label for c in columns]
+    rows = [
+        [f"{TRAINED}, seed {run['seed']}"] + [c.format(run["means"][TRAINED][c.name]) for c in columns]
+        for run in data["runs"]
+    ]
+    for name, estimates in data["summary"].items():
+        rows.append([name] + [Estimate(**estimates[c.name]).within(c.bounds).format(c) for c in columns])
+    caption = (
+        f"means of {data['num_episodes']} episodes of {data['scenario']} ({data['scenario_hash']}) a run;"
+        f" below, mean [95 % interval] over {len(data['runs'])} runs"
+    )
+    print_rows(header, rows, caption, file or sys.stdout)
+
+
+def draw_seeds(data: Mapping[str, Any]) -> Figure:
+    """Greedy validation of every run over environment steps, their mean, and the yardsticks of the final evaluation."""
+    columns, names = columns_of(data["scenario"]), curves_of(data["scenario"])
+    figure, axes = panels(1, len(names), width=13.0, height=2.9)
+    end = max(run["curve"][STEPS][-1] for run in data["runs"])
+    grid = np.linspace(0, end, 60)[1:]
+    for panel, name in zip(axes[0], names, strict=True):
+        column, lines = columns[name], []
+        for k, run in enumerate(data["runs"]):
+            steps, values = run["curve"][STEPS], column.scale * np.array(run["curve"][VALIDATION + name])
+            panel.plot(steps, values, color=SOFT, linewidth=1.0, label=None if k else "a seed, greedy")
+            lines.append(np.interp(grid, steps, values, left=np.nan, right=np.nan))
+        is_seen = np.isfinite(lines).all(0)
+        mean = np.mean(lines, 0)
+        panel.plot(grid[is_seen], mean[is_seen], color=STRONG, linewidth=2.0, zorder=4, label="their mean")
+        for yardstick, color in YARDSTICKS:
+            if yardstick in data["summary"]:
+                level = column.scale * data["summary"][yardstick][name]["mean"]
+                panel.axhline(level, color=color, linestyle=(0, (4, 3)), linewidth=1.2, label=yardstick)
+        lowest, highest = np.nanquantile(lines, [0.1, 1.0])
+        if name == goal_of(data["scenario"]) and np.nanmin(lines) < lowest - 2 * (highest - lowest):
+            panel.set_ylim(bottom=lowest - (highest - lowest))
+        _finish_curve(panel, column)
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
+    )
+    return figure
 
 
 def _read_results(path: pathlib.Path) -> dict[str, EvaluationResult]:
@@ -322,14 +427,13 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
     """Training as it went, one panel per headline metric over environment steps; the yardsticks as lines beside it."""
     scenario = scenario_of(results)
     keys, columns, is_paper = curves_of(scenario), columns_of(scenario), scenario == "paper-v0"
-    yardsticks = ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c"), *([] if is_paper else [("expert", "#5b8c3a")]))
     figure, axes = panels(1, len(keys), width=13.0, height=2.9)
     for panel, key in zip(axes[0], keys, strict=True):
         column = columns[key]
         for name, style in ((key, TRAINING_STYLE), (VALIDATION + key, VALIDATION_STYLE)):
             is_known = np.isfinite(curve[name])  # iterations without a finished or a validation episode have no mean
             panel.plot(curve[STEPS][is_known], column.scale * curve[name][is_known], **style)
-        for name, color in yardsticks:
+        for name, color in YARDSTICKS:
             if name in results:
                 level = column.scale * results[name].mean(key)
                 panel.axhline(level, color=color, linestyle=(0, (4, 3)), linewidth=1.2, label=name)
@@ -337,14 +441,18 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
             panel.axhline(column.published, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="published")
         if is_paper and np.nanmin([*curve[key], 0.0]) < -50:  # an adverse start: from thousands below zero
             panel.set_yscale("symlog", linthresh=10)
-        panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left")
-        panel.xaxis.set_major_formatter(_short_number)
-        panel.locator_params(axis="x", nbins=4)
-        panel.set_xlabel("environment steps", fontsize=8.5)
+        _finish_curve(panel, column)
     figure.legend(
         *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
     )
     return figure
+
+
+def _finish_curve(panel: Axes, column: Column) -> None:
+    panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left")
+    panel.xaxis.set_major_formatter(_short_number)
+    panel.locator_params(axis="x", nbins=4)
+    panel.set_xlabel("environment steps", fontsize=8.5)
 
 
 def read_progress(path: str | os.PathLike[str], keys: Sequence[str] = HEADLINE) -> dict[str, np.ndarray] | None:

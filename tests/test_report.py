@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from experiments import report
+from experiments.cli import main
 from experiments.evaluate import COLUMNS, HEADLINE, TRAINED, UNTRAINED, EvaluationResult, compare
-from soc_env.errors import CheckpointError
+from soc_env.errors import CheckpointError, ConfigError
 
 POLICIES = {
     "random": "random",
@@ -131,3 +132,69 @@ def test_bars_keep_the_policies_worth_comparing_readable() -> None:
     assert 11 < high < 20
     assert report.bar_limits([0.0], [0.0]) == (0.0, 0.42)
     assert report.bar_limits([2.0, -1.0], [2.0, -1.0])[0] < -1  # what is in focus is never cut
+
+
+# --- several runs
+
+
+@pytest.fixture
+def run_folders(tmp_path: Path, results: dict[str, EvaluationResult]) -> list[Path]:
+    """Three runs whose trained policies got 0, 1 and 2 more."""
+    folders = []
+    for seed in range(3):
+        folders.append(tmp_path / f"run{seed}")
+        folders[-1].mkdir()
+        plain = {name: result.to_dict() for name, result in results.items()}
+        for name in plain:
+            plain[name]["summary"]["reward"]["mean"] += seed * (name == TRAINED)
+        (folders[-1] / "evaluation.json").write_text(json.dumps(plain))
+        (folders[-1] / "config.json").write_text(json.dumps({"seed": seed, "git": "abc", "config": {}}))
+        with open(folders[-1] / "progress.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["iteration", "steps", "seconds", *HEADLINE, *(f"validation_{key}" for key in HEADLINE)])
+            for k in range(1, 9):
+                greedy = [11 + seed, 8, 20, 0, 0.99] if k % 2 == 0 else [""] * 5
+                writer.writerow([k, 1024 * k, 60 * k, k, 9, 30, 0.001, 0.9, *greedy])
+    return folders
+
+
+def test_seeds_are_summed_up_over_runs(run_folders: list[Path], results: dict[str, EvaluationResult]) -> None:
+    data = report.summarise_seeds(run_folders)
+    assert [run["seed"] for run in data["runs"]] == [0, 1, 2]
+    assert [run["minutes"] for run in data["runs"]] == [8.0] * 3
+    assert data["runs"][2]["curve"] == {
+        "steps": [2048.0, 4096.0, 6144.0, 8192.0],
+        **{f"validation_{key}": [value] * 4 for key, value in zip(HEADLINE, (13, 8, 20, 0, 0.99), strict=True)},
+    }
+    found = data["summary"][TRAINED]["reward"]
+    mean = results[TRAINED].mean("reward") + 1
+    half = 4.302653 / np.sqrt(3)  # Student's t, 2 degrees of freedom, standard deviation 1
+    assert [found[k] for k in ("mean", "std", "low", "high")] == pytest.approx([mean, 1, mean - half, mean + half])
+    assert data["summary"]["null"]["reward"]["std"] == pytest.approx(0)
+
+
+def test_the_command_prints_writes_and_draws(
+    run_folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = ["--json", str(tmp_path / "all.json"), "--plot", str(tmp_path / "all.png")]
+    assert main(["seeds", *map(str, run_folders), *outputs]) == 0
+    printed = capsys.readouterr().out
+    assert f"{TRAINED}, seed 2" in printed
+    assert "over 3 runs" in printed
+    assert json.loads((tmp_path / "all.json").read_text()) == report.summarise_seeds(run_folders)
+    assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_runs_that_do_not_belong_together(run_folders: list[Path], tmp_path: Path) -> None:
+    first, second, _ = run_folders
+    with pytest.raises(ConfigError, match=r"seeds are \[0\]"):
+        report.summarise_seeds([first])
+    with pytest.raises(ConfigError, match=r"seeds are \[0, 0\]"):
+        report.summarise_seeds([first, first])
+    plain = json.loads((second / "evaluation.json").read_text())
+    plain[TRAINED]["scenario_hash"] = "another"
+    (second / "evaluation.json").write_text(json.dumps(plain))
+    with pytest.raises(ConfigError, match="another"):
+        report.summarise_seeds([first, second])
+    with pytest.raises(CheckpointError, match=r"evaluation\.json"):
+        report.summarise_seeds([first, tmp_path])
