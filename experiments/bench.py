@@ -4,13 +4,16 @@ Rates are units per CPU-second of this process (`time.process_time`), so that a 
 wall time would. The cases of a part take turns, repeat after repeat, so that a slow spell of the machine hits all of
 them; what is shown is the median over repeats, with the lowest and highest. Torch runs on one thread.
 
-Parts:
+Parts, the first four of both scenarios of `SCENARIOS`, the others of `TRAINING_SCENARIO`:
     pettingzoo  one environment through PettingZoo's dicts
     batched     the array API at 200 hosts, 1 to 4,096 environments, random and zero actions
     hosts       64 environments, 50 to 100,000 hosts
     memory      bytes an environment takes
     runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
     learners    gradient steps of each tier's learner (needs the [train] extra)
+
+A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
+other, so a batch is always measured over whole episodes' lengths.
 
 The results of version 0.1.0 (``experiments/results/bench-0.1.0.json`` and ``.png``) were made by
 ``hmarl-soc bench --json experiments/results/bench-0.1.0.json --plot experiments/results/bench-0.1.0.png``.
@@ -32,6 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
+from gymnasium.vector.utils import batch_space
 
 import soc_env
 from experiments.evaluate import provenance, to_json, write_atomically
@@ -40,16 +44,40 @@ from soc_env.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCENARIO = "paper-v0"
 NUM_HOSTS = 200
-BATCHES = (1, 16, 64, 256, 1024, 4096)
+BATCHES = (1, 16, 64, 256, 1024, 4096)  # both kinds of actions of soc-v1 together: 0.5 GB
 HOSTS = (50, 200, 500, 2_000, 10_000, 100_000)
 HOST_ENVS = 64  # environments of the hosts part
+KINDS = ("zeros", "random")  # of actions
 STOCK_ENVS = 16
 COLUMNAR_ENVS = (16, 64, 256)
 LEARNER_ROWS = 256  # batch size of a gradient step
-WARM_UP_STEPS = 200  # until the episodes of a batch are out of step with each other
+CALL_STEPS = 4096  # environment steps, at least, between two looks at the clock
 ACTION_SETS = 8  # random actions drawn beforehand and used in turn
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """How fast this version promises a scenario's simulator to be, and how its growth with hosts is measured.
+
+    Attributes:
+        single_goal: env-steps per CPU-second, at least, of one environment through PettingZoo.
+        batched_goal: env-steps per CPU-second, at least, of the best batch at `NUM_HOSTS` hosts.
+        growth_goal: times, at most, that a step at the most hosts costs one at `NUM_HOSTS`.
+        size_overrides: fields of the scenario in the parts that vary the number of hosts.
+    """
+
+    single_goal: int
+    batched_goal: int
+    growth_goal: int
+    size_overrides: dict[str, Any]
+
+
+SCENARIOS: dict[str, Subject] = {
+    "paper-v0": Subject(100_000, 700_000, 25, {}),
+    "soc-v1": Subject(50_000, 250_000, 40, {"num_networks": 1}),  # of each size one to make and to hold
+}
+TRAINING_SCENARIO = "paper-v0"  # of the runners and learners
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +127,7 @@ QUICK = Effort(num_repeats=3, seconds=0.15, is_quick=True)
 
 def bench(
     only: Sequence[str] | None = None,
+    scenarios: Sequence[str] | None = None,
     quick: bool = False,
     json_path: str | os.PathLike[str] | None = None,
     plot_path: str | os.PathLike[str] | None = None,
@@ -108,6 +137,7 @@ def bench(
 
     Args:
         only: names of `PARTS`; all by default, without those whose extra is not installed.
+        scenarios: names of `SCENARIOS`; all by default.
         quick: fewer sizes and shorter repeats.
         json_path: JSON file to write.
         plot_path: PNG file to draw.
@@ -117,16 +147,18 @@ def bench(
         ``{"version": ..., "machine": ..., "effort": ..., "measurements": [...], "goals": [...]}``.
 
     Raises:
-        ConfigError: an unknown part, or a file that cannot be written.
+        ConfigError: an unknown part or scenario, a part that does not measure the scenarios, or a file that cannot be
+            written.
         ModuleNotFoundError: a part was asked for by name whose extra is not installed.
     """
     file = file or sys.stdout
     effort = QUICK if quick else Effort()
     load_before = os.getloadavg()
     measurements: list[Measurement] = []
-    for name in _chosen(only, file):
+    chosen = _chosen_scenarios(scenarios)
+    for name in _chosen_parts(only, chosen, file):
         with _Progress(name) as progress:
-            measurements += PARTS[name](effort, progress)
+            measurements += PARTS[name](chosen, effort, progress)
     goals = check_goals(measurements)
     result = {
         **provenance(),
@@ -150,20 +182,37 @@ def bench(
     return result
 
 
-def _chosen(only: Sequence[str] | None, file: TextIO) -> list[str]:
+def _chosen_scenarios(names: Sequence[str] | None) -> list[str]:
+    for name in names or ():
+        if name not in SCENARIOS:
+            raise ConfigError(unknown_name("scenario of the benchmark", name, SCENARIOS))
+    return [name for name in SCENARIOS if not names or name in names]
+
+
+def _chosen_parts(only: Sequence[str] | None, scenarios: Sequence[str], file: TextIO) -> list[str]:
+    is_trained = TRAINING_SCENARIO in scenarios
     if only is not None:
         for name in only:
             if name not in PARTS:
                 raise ConfigError(unknown_name("part of the benchmark", name, PARTS))
+            if name in TRAINING_PARTS and not is_trained:
+                raise ConfigError(
+                    f"part of the benchmark {name!r} measures {TRAINING_SCENARIO} only, "
+                    f"which is not among the scenarios given: {', '.join(scenarios)}"
+                )
         return [name for name in PARTS if name in only]
+    without = f"without {' and '.join(TRAINING_PARTS)}: they"
+    if not is_trained:
+        print(f"{without} measure {TRAINING_SCENARIO} only", file=file)
+        return [name for name in PARTS if name not in TRAINING_PARTS]
     try:
         import ray
         import torch
 
         del ray, torch
     except ModuleNotFoundError:
-        print(f'without {" and ".join(NEED_EXTRA)}: they need pip install "hmarl-soc[train]"', file=file)
-        return [name for name in PARTS if name not in NEED_EXTRA]
+        print(f'{without} need pip install "hmarl-soc[train]"', file=file)
+        return [name for name in PARTS if name not in TRAINING_PARTS]
     return list(PARTS)
 
 
@@ -243,26 +292,22 @@ def _action_sets(simulator: soc_env.Simulator, kind: str) -> list[dict[str, np.n
         return [
             {a: np.full_like(buffer, 3) if buffer.ndim == 1 else np.zeros_like(buffer) for a, buffer in shapes.items()}
         ]
-    generator = np.random.default_rng(0)
-    sets = []
-    for _ in range(ACTION_SETS):
-        actions = {}
-        for agent in simulator.agents:
-            buffer = simulator.actions[agent]
-            draw = (
-                generator.integers(0, 4, buffer.shape) if buffer.ndim == 1 else generator.uniform(-1, 1, buffer.shape)
-            )
-            actions[agent] = draw.astype(buffer.dtype)
-        sets.append(actions)
-    return sets
+    spaces = {agent: batch_space(simulator.action_spaces[agent], simulator.num_envs) for agent in simulator.agents}
+    for index, space in enumerate(spaces.values()):
+        space.seed(index)
+    return [
+        {agent: space.sample().astype(simulator.actions[agent].dtype) for agent, space in spaces.items()}
+        for _ in range(ACTION_SETS)
+    ]
 
 
-def simulator_case(num_envs: int, num_hosts: int, kind: str) -> Case:
+def simulator_case(scenario: str, num_envs: int, num_hosts: int, kind: str, **overrides: Any) -> Case:
     """Environment steps through the array API with auto-reset, writing the actions included."""
-    simulator = soc_env.Simulator(SCENARIO, num_envs=num_envs, seed=0, num_hosts=num_hosts)
+    simulator = soc_env.Simulator(scenario, num_envs=num_envs, seed=0, num_hosts=num_hosts, **overrides)
     simulator.reset()
     pairs = [[(simulator.actions[a], action) for a, action in s.items()] for s in _action_sets(simulator, kind)]
-    steps_per_call = max(len(pairs), 4096 // num_envs)
+    episode_steps = simulator.scenario.max_steps
+    steps_per_call = episode_steps * -(-CALL_STEPS // (num_envs * episode_steps))
     clock = 0
 
     def work() -> int:
@@ -274,19 +319,18 @@ def simulator_case(num_envs: int, num_hosts: int, kind: str) -> Case:
             clock += 1
         return steps_per_call * num_envs
 
-    while clock < WARM_UP_STEPS:
-        work()
-    parameters = {"num_envs": num_envs, "num_hosts": num_hosts, "actions": kind}
+    parameters = {"scenario": scenario, "num_envs": num_envs, "num_hosts": num_hosts, "actions": kind, **overrides}
     envs = "1 env" if num_envs == 1 else f"{num_envs:,} envs"
-    return Case(f"{envs}, {num_hosts:,} hosts, {kind}", "env-steps/CPU-s", work, parameters)
+    return Case(f"{scenario}, {envs}, {num_hosts:,} hosts, {kind}", "env-steps/CPU-s", work, parameters)
 
 
-def pettingzoo_case(kind: str) -> Case:
+def pettingzoo_case(scenario: str, kind: str) -> Case:
     """Steps of one environment through PettingZoo's dicts, resets included."""
-    environment = soc_env.parallel_env(SCENARIO)
+    environment = soc_env.parallel_env(scenario, num_hosts=NUM_HOSTS)
     environment.reset(seed=0)
-    single = soc_env.Simulator(SCENARIO)
-    sets = [{a: v[0] if v.ndim > 1 else int(v[0]) for a, v in s.items()} for s in _action_sets(single, kind)]
+    sets = [
+        {a: v[0] if v.ndim > 1 else int(v[0]) for a, v in s.items()} for s in _action_sets(environment.simulator, kind)
+    ]
 
     def work() -> int:
         for actions in sets * (512 // len(sets)):
@@ -295,50 +339,61 @@ def pettingzoo_case(kind: str) -> Case:
                 environment.reset()
         return 512
 
-    return Case(f"1 env, {NUM_HOSTS} hosts, {kind}", "env-steps/CPU-s", work, {"actions": kind})
+    parameters = {"scenario": scenario, "num_hosts": NUM_HOSTS, "actions": kind}
+    return Case(f"{scenario}, 1 env, {NUM_HOSTS} hosts, {kind}", "env-steps/CPU-s", work, parameters)
 
 
-def _bench_pettingzoo(effort: Effort, progress: _Progress) -> list[Measurement]:
-    return measure("pettingzoo", [pettingzoo_case(kind) for kind in ("zeros", "random")], effort, progress)
+def _bench_pettingzoo(scenarios: Sequence[str], effort: Effort, progress: _Progress) -> list[Measurement]:
+    return measure("pettingzoo", [pettingzoo_case(s, kind) for s in scenarios for kind in KINDS], effort, progress)
 
 
-def _bench_batched(effort: Effort, progress: _Progress) -> list[Measurement]:
+def _bench_batched(scenarios: Sequence[str], effort: Effort, progress: _Progress) -> list[Measurement]:
     batches = (1, 64, 256) if effort.is_quick else BATCHES
-    cases = [simulator_case(n, NUM_HOSTS, kind) for n in batches for kind in ("zeros", "random")]
+    cases = [simulator_case(s, n, NUM_HOSTS, kind) for s in scenarios for n in batches for kind in KINDS]
     return measure("batched", cases, effort, progress)
 
 
-def _bench_hosts(effort: Effort, progress: _Progress) -> list[Measurement]:
+def _bench_hosts(scenarios: Sequence[str], effort: Effort, progress: _Progress) -> list[Measurement]:
     sizes = (200, 2_000, 100_000) if effort.is_quick else HOSTS
-    cases = [simulator_case(HOST_ENVS, n, kind) for n in sizes for kind in ("zeros", "random")]
+    cases = [
+        simulator_case(s, HOST_ENVS, n, kind, **SCENARIOS[s].size_overrides)
+        for s in scenarios
+        for n in sizes
+        for kind in KINDS
+    ]
     return measure("hosts", cases, effort, progress)
 
 
-def _bench_memory(effort: Effort, progress: _Progress) -> list[Measurement]:
+def _bench_memory(scenarios: Sequence[str], effort: Effort, progress: _Progress) -> list[Measurement]:
     """State of an environment, and what a process of its own grows by, divided by the environments it steps."""
     sizes = (200, 100_000) if effort.is_quick else HOSTS
+    subjects = [(scenario, num_hosts) for scenario in scenarios for num_hosts in sizes]
     rows = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # nothing freed to be used again
-        for index, num_hosts in enumerate(sizes):
-            num_envs, state, resident = pool.apply(_memory_of, (num_hosts,))
+        for index, (scenario, num_hosts) in enumerate(subjects):
+            num_envs, state, resident = pool.apply(_memory_of, (scenario, num_hosts))
+            overrides = SCENARIOS[scenario].size_overrides
             for kind, value in (("state and buffers", float(state)), ("resident", resident)):
-                parameters = {"num_hosts": num_hosts, "num_envs": num_envs, "kind": kind}
-                name = f"{num_hosts:,} hosts, {kind}"
-                rows.append(Measurement("memory", name, "bytes/env", value, value, value, 1, parameters))
-            progress.show((index + 1) / len(sizes))
+                parameters = {"scenario": scenario, "num_hosts": num_hosts, "num_envs": num_envs, "kind": kind}
+                name = f"{scenario}, {num_hosts:,} hosts, {kind}"
+                rows.append(
+                    Measurement("memory", name, "bytes/env", value, value, value, 1, {**parameters, **overrides})
+                )
+            progress.show((index + 1) / len(subjects))
     return rows
 
 
-def _memory_of(num_hosts: int) -> tuple[int, int, float]:
-    """(environments, bytes of state and buffers of one, bytes by which this process grew for one)."""
-    warm_up = soc_env.Simulator(SCENARIO, num_envs=64, seed=0, num_hosts=num_hosts)  # code, world and caches
+def _memory_of(scenario: str, num_hosts: int) -> tuple[int, int, float]:
+    """(environments, bytes of state and buffers of one, bytes by which this process grew for one in an episode)."""
+    settings = {"num_hosts": num_hosts, **SCENARIOS[scenario].size_overrides}
+    warm_up = soc_env.Simulator(scenario, num_envs=64, seed=0, **settings)  # code, world, networks and caches
     warm_up.reset()
     warm_up.step()
     num_envs = min(8192, max(64, 64 * 2**20 // warm_up.nbytes()))  # enough to stand out from the allocator's own
     before = resident_bytes()
-    simulator = soc_env.Simulator(SCENARIO, num_envs=num_envs, seed=0, num_hosts=num_hosts)
+    simulator = soc_env.Simulator(scenario, num_envs=num_envs, seed=0, **settings)
     simulator.reset()
-    for _ in range(50):
+    for _ in range(simulator.scenario.max_steps):
         simulator.step()
     return num_envs, simulator.nbytes(), max(0, resident_bytes() - before) / num_envs
 
@@ -370,7 +425,7 @@ class _OneTorchThread:
         torch.set_num_threads(self.before)
 
 
-def _bench_runners(effort: Effort, progress: _Progress) -> list[Measurement]:
+def _bench_runners(_scenarios: Sequence[str], effort: Effort, progress: _Progress) -> list[Measurement]:
     """The same networks acting in both runners; the coordinator acts on its decision steps only, in both."""
     _quiet_loggers()
     with _OneTorchThread():
@@ -397,7 +452,7 @@ def _stock_case(num_envs: int) -> Case:
             self.module = spec.build()
 
     name = "hmarl-soc-bench"
-    register_env(name, lambda _: ParallelPettingZooEnv(soc_env.parallel_env(SCENARIO, coordinator="absent")))
+    register_env(name, lambda _: ParallelPettingZooEnv(soc_env.parallel_env(TRAINING_SCENARIO, coordinator="absent")))
     runner = StockRunner(config=_runner_config(name, num_envs))
 
     def work() -> int:
@@ -405,21 +460,21 @@ def _stock_case(num_envs: int) -> Case:
         return sum(episode.env_steps() for episode in episodes)
 
     work()
-    parameters = {"runner": "stock", "num_envs": num_envs}
-    return Case(f"RLlib's stock runner, {num_envs} envs", "env-steps/CPU-s", work, parameters)
+    parameters = {"scenario": TRAINING_SCENARIO, "runner": "stock", "num_envs": num_envs}
+    return Case(f"{TRAINING_SCENARIO}, RLlib's stock runner, {num_envs} envs", "env-steps/CPU-s", work, parameters)
 
 
 def _columnar_case(num_envs: int) -> Case:
     from policies.env_runner import ColumnarEnvRunner
 
-    runner = ColumnarEnvRunner(config=_runner_config(SCENARIO, num_envs))
+    runner = ColumnarEnvRunner(config=_runner_config(TRAINING_SCENARIO, num_envs))
 
     def work() -> int:
         return sum(rollout.env_steps() for rollout in runner.sample(num_timesteps=20 * num_envs))
 
     work()
-    parameters = {"runner": "columnar", "num_envs": num_envs}
-    return Case(f"columnar runner, {num_envs} envs", "env-steps/CPU-s", work, parameters)
+    parameters = {"scenario": TRAINING_SCENARIO, "runner": "columnar", "num_envs": num_envs}
+    return Case(f"{TRAINING_SCENARIO}, columnar runner, {num_envs} envs", "env-steps/CPU-s", work, parameters)
 
 
 def _runner_config(env: str, num_envs: int) -> Any:
@@ -429,7 +484,7 @@ def _runner_config(env: str, num_envs: int) -> Any:
     return config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs)
 
 
-def _bench_learners(effort: Effort, progress: _Progress) -> list[Measurement]:
+def _bench_learners(_scenarios: Sequence[str], effort: Effort, progress: _Progress) -> list[Measurement]:
     """Gradient steps on `LEARNER_ROWS` real rows, each tier's learner alone; replay and sampling are not in it.
 
     As in training, an off-policy learner makes all gradient steps of an iteration in one call.
@@ -437,7 +492,7 @@ def _bench_learners(effort: Effort, progress: _Progress) -> list[Measurement]:
     from experiments.train import _quiet_ray
 
     with _OneTorchThread(), _quiet_ray():
-        config = _runner_config(SCENARIO, 64).training(learning_starts=0, updates_per_iteration=1)
+        config = _runner_config(TRAINING_SCENARIO, 64).training(learning_starts=0, updates_per_iteration=1)
         algorithm = config.build_algo()
         try:
             for _ in range(4):  # fills the replay and sets the statistics
@@ -466,7 +521,7 @@ def _on_policy_case(algorithm: Any, tier: str) -> Case:
     columns = {name: column[:LEARNER_ROWS] for name, column in rollout.on_policy[tier].items()}
     batch = MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=LEARNER_ROWS)
     settings = algorithm.config.tier_settings[tier]
-    period = soc_env.make_scenario(SCENARIO).coordinator_period
+    period = soc_env.make_scenario(TRAINING_SCENARIO).coordinator_period
     per_step = settings["num_epochs"] / settings["minibatch_size"] / period  # a decision every `period` steps
     return _learner_case(algorithm, tier, batch, per_step, 1, num_epochs=1, minibatch_size=LEARNER_ROWS)
 
@@ -484,11 +539,17 @@ def _learner_case(algorithm: Any, tier: str, batch: Any, per_step: float, num_st
         return num_steps
 
     work()
-    parameters = {"tier": tier, "algorithm": name, "rows": LEARNER_ROWS, "updates_per_env_step": per_step}
-    return Case(f"{tier} ({name}), {LEARNER_ROWS} rows", "updates/CPU-s", work, parameters)
+    parameters = {
+        "scenario": TRAINING_SCENARIO,
+        "tier": tier,
+        "algorithm": name,
+        "rows": LEARNER_ROWS,
+        "updates_per_env_step": per_step,
+    }
+    return Case(f"{TRAINING_SCENARIO}, {tier} ({name}), {LEARNER_ROWS} rows", "updates/CPU-s", work, parameters)
 
 
-PARTS: dict[str, Callable[[Effort, _Progress], list[Measurement]]] = {
+PARTS: dict[str, Callable[[Sequence[str], Effort, _Progress], list[Measurement]]] = {
     "pettingzoo": _bench_pettingzoo,
     "batched": _bench_batched,
     "hosts": _bench_hosts,
@@ -496,7 +557,7 @@ PARTS: dict[str, Callable[[Effort, _Progress], list[Measurement]]] = {
     "runners": _bench_runners,
     "learners": _bench_learners,
 }
-NEED_EXTRA = ("runners", "learners")
+TRAINING_PARTS = ("runners", "learners")  # need the [train] extra
 
 
 # --- goals
@@ -504,32 +565,48 @@ NEED_EXTRA = ("runners", "learners")
 
 def check_goals(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
     """The speed this version promises, beside what was measured; goals whose parts were not measured are left out."""
-    goals = []
+    goals = [goal for scenario in SCENARIOS for goal in _simulator_goals(scenario, measurements)]
+    return goals + _training_goals(measurements)
 
-    def add(name: str, value: float | None, unit: str, least: float | None = None, most: float | None = None) -> None:
-        if value is not None:
-            is_met = value >= least if least is not None else value <= (most or 0.0)
-            bound = {"at_least": least} if least is not None else {"at_most": most}
-            goals.append({"name": name, "value": value, "unit": unit, **bound, "is_met": is_met})
 
-    singles = _values(measurements, "pettingzoo")
-    add("one env through PettingZoo, slower actions", min(singles, default=None), "env-steps/CPU-s", least=100_000)
-    for kind in ("zeros", "random"):
-        best = max(_values(measurements, "batched", actions=kind), default=None)
-        add(f"batched, {NUM_HOSTS} hosts, {kind}, best batch", best, "env-steps/CPU-s", least=700_000)
-    for kind in ("zeros", "random"):
-        small = _values(measurements, "hosts", actions=kind, num_hosts=NUM_HOSTS)
-        large = _values(measurements, "hosts", actions=kind, num_hosts=100_000)
+def _simulator_goals(scenario: str, measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    subject, rate = SCENARIOS[scenario], "env-steps/CPU-s"
+    own = [m for m in measurements if m.parameters["scenario"] == scenario]
+    slower = min(_values(own, "pettingzoo"), default=None)
+    name = "one env through PettingZoo, slower actions"
+    goals = _goal(scenario, name, slower, rate, at_least=subject.single_goal)
+    for kind in KINDS:
+        best = max(_values(own, "batched", actions=kind), default=None)
+        name = f"batched, {NUM_HOSTS} hosts, {kind}, best batch"
+        goals += _goal(scenario, name, best, rate, at_least=subject.batched_goal)
+    for kind in KINDS:
+        small = _values(own, "hosts", actions=kind, num_hosts=NUM_HOSTS)
+        large = _values(own, "hosts", actions=kind, num_hosts=HOSTS[-1])
         ratio = small[0] / large[0] if small and large else None
-        add(f"cost of a step at 100,000 hosts over that at {NUM_HOSTS}, {kind}", ratio, "times", most=25)
+        name = f"cost of a step at {HOSTS[-1]:,} hosts over that at {NUM_HOSTS}, {kind}"
+        goals += _goal(scenario, name, ratio, "times", at_most=subject.growth_goal)
+    return goals
+
+
+def _training_goals(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
     stock = _values(measurements, "runners", runner="stock")
     columnar = _values(measurements, "runners", runner="columnar", num_envs=64)
     ratio = columnar[0] / stock[0] if stock and columnar else None
-    add(f"columnar runner, 64 envs, over the stock runner, {STOCK_ENVS} envs", ratio, "times", least=8)
+    name = f"columnar runner, 64 envs, over the stock runner, {STOCK_ENVS} envs"
+    goals = _goal(TRAINING_SCENARIO, name, ratio, "times", at_least=8)
     learning = sum(m.parameters["updates_per_env_step"] / m.value for m in measurements if m.part == "learners")
     share = 1 / (1 + learning * columnar[0]) if learning and columnar else None
-    add("share of sampling in the CPU time of training, from the rates above", share, "share", most=0.5)
-    return goals
+    name = "share of sampling in the CPU time of training, from the rates above"
+    return goals + _goal(TRAINING_SCENARIO, name, share, "share", at_most=0.5)
+
+
+def _goal(scenario: str, name: str, value: float | None, unit: str, **bound: float) -> list[dict[str, Any]]:
+    """No goal where nothing was measured; `bound` is either `at_least` or `at_most`."""
+    if value is None:
+        return []
+    is_met = bound.get("at_least", value) <= value <= bound.get("at_most", value)
+    row = {"name": f"{scenario}, {name}", "scenario": scenario, "value": value, "unit": unit, **bound, "is_met": is_met}
+    return [row]
 
 
 def _values(measurements: Sequence[Measurement], part: str, **parameters: Any) -> list[float]:
@@ -591,24 +668,29 @@ def draw(measurements: Sequence[Measurement], about: str = "") -> Figure:
     return figure
 
 
+LEGEND = {"fontsize": 8, "handlelength": 3.5, "framealpha": 0.85, "edgecolor": "none"}  # long enough to show dashes
 BLUE, ORANGE, GREY, RED = "#0b6e8a", "#d08a2e", "#8a9099", "#b3362b"
-COLORS = {"zeros": BLUE, "random": ORANGE, "state and buffers": BLUE, "resident": ORANGE}
+COLORS = dict(zip(SCENARIOS, (BLUE, ORANGE), strict=True))
+STYLES = {"zeros": "-", "random": "--", "state and buffers": "-", "resident": "--"}
 
 
 def _draw_lines(
     panel: Any, measurements: Sequence[Measurement], x: str, group: str, value: Callable[[Measurement], float]
 ) -> None:
-    """Logarithmic lines over parameter `x`, one for each value of parameter `group`, with the spread of the repeats."""
-    for name in dict.fromkeys(m.parameters[group] for m in measurements):
-        own = [m for m in measurements if m.parameters[group] == name]
+    """Logarithmic lines over parameter `x` with the spread of the repeats.
+
+    One line for each scenario (colour) and value of parameter `group` (style).
+    """
+    for scenario, name in dict.fromkeys((m.parameters["scenario"], m.parameters[group]) for m in measurements):
+        own = [m for m in measurements if (m.parameters["scenario"], m.parameters[group]) == (scenario, name)]
         xs, ys = [m.parameters[x] for m in own], [value(m) for m in own]
         ends = [sorted(value(dataclasses.replace(m, value=end)) for end in (m.low, m.high)) for m in own]
-        panel.fill_between(xs, *zip(*ends, strict=True), color=COLORS[name], alpha=0.15, linewidth=0)
-        style = "--" if name == "resident" else "-"  # lies on the other line where all is well
-        panel.plot(xs, ys, style, color=COLORS[name], marker="o", markersize=4, linewidth=1.6, label=name)
+        color, label = COLORS[scenario], f"{scenario}, {name}"
+        panel.fill_between(xs, *zip(*ends, strict=True), color=color, alpha=0.15, linewidth=0)
+        panel.plot(xs, ys, STYLES[name], color=color, marker="o", markersize=4, linewidth=1.6, label=label)
     _log_axis(panel.set_xscale, panel.xaxis, sorted({m.parameters[x] for m in measurements}))
     _log_axis(panel.set_yscale, panel.yaxis, None)
-    panel.legend(frameon=False, fontsize=9)
+    panel.legend(**LEGEND)
 
 
 def _log_axis(set_scale: Callable[[str], None], axis: Any, ticks: Sequence[float] | None) -> None:
@@ -623,7 +705,10 @@ def _log_axis(set_scale: Callable[[str], None], axis: Any, ticks: Sequence[float
 
 def _draw_batched(panel: Any, measurements: Sequence[Measurement]) -> None:
     _draw_lines(panel, measurements, "num_envs", "actions", lambda m: m.value)
-    _goal_line(panel, 700_000)
+    for scenario in _scenarios_of(measurements):
+        goal = SCENARIOS[scenario].batched_goal
+        panel.axhline(goal, color=COLORS[scenario], linestyle=":", linewidth=1.4, label=f"{scenario}, goal")
+    panel.legend(**LEGEND)
     _title(panel, f"Batched, {NUM_HOSTS} hosts", "environments", "env-steps per CPU-second")
 
 
@@ -641,7 +726,7 @@ def _draw_memory(panel: Any, measurements: Sequence[Measurement]) -> None:
 def _draw_bars(panel: Any, measurements: Sequence[Measurement], labels: Sequence[str]) -> None:
     """Horizontal bars with the spread of the repeats and the number."""
     for row, m in enumerate(measurements):
-        panel.barh(row, m.value, color=GREY if "stock" in m.label else BLUE, height=0.6, zorder=2)
+        panel.barh(row, m.value, color=_bar_color(m), height=0.6, zorder=2)
         panel.errorbar(m.value, row, xerr=[[m.value - m.low], [m.high - m.value]], color="#20262d", capsize=3, zorder=3)
         text = (max(m.value, m.high), row)
         panel.annotate(_shown(m.value), text, xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
@@ -652,10 +737,19 @@ def _draw_bars(panel: Any, measurements: Sequence[Measurement], labels: Sequence
     panel.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
 
 
+def _bar_color(measurement: Measurement) -> str:
+    return GREY if measurement.parameters.get("runner") == "stock" else COLORS[measurement.parameters["scenario"]]
+
+
 def _draw_pettingzoo(panel: Any, measurements: Sequence[Measurement]) -> None:
     _draw_bars(panel, measurements, [m.parameters["actions"] for m in measurements])
-    panel.axvline(100_000, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="goal")
-    panel.legend(frameon=False, fontsize=9, loc="lower right")
+    for scenario in _scenarios_of(measurements):
+        panel.plot([], [], color=COLORS[scenario], linewidth=6, label=scenario)  # for the legend
+    rows = range(len(measurements))
+    goals = [SCENARIOS[m.parameters["scenario"]].single_goal for m in measurements]
+    ends = [row - 0.4 for row in rows], [row + 0.4 for row in rows]
+    panel.vlines(goals, *ends, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="goal", zorder=4)
+    panel.legend(loc="lower right", **LEGEND)
     _title(panel, f"One env through PettingZoo, {NUM_HOSTS} hosts", "env-steps per CPU-second", "")
 
 
@@ -663,18 +757,17 @@ def _draw_runners(panel: Any, measurements: Sequence[Measurement]) -> None:
     _draw_bars(
         panel, measurements, [f"{m.parameters['runner']}\n{m.parameters['num_envs']} envs" for m in measurements]
     )
-    _title(panel, "Env runners, same networks", "env-steps per CPU-second", "")
+    _title(panel, f"Env runners, same networks, {TRAINING_SCENARIO}", "env-steps per CPU-second", "")
 
 
 def _draw_learners(panel: Any, measurements: Sequence[Measurement]) -> None:
     labels = [f"{m.parameters['tier'].replace('_', ' ')}\n{m.parameters['algorithm']}" for m in measurements]
     _draw_bars(panel, measurements, labels)
-    _title(panel, f"Learners, {LEARNER_ROWS} rows a step", "gradient steps per CPU-second", "")
+    _title(panel, f"Learners, {LEARNER_ROWS} rows a step, {TRAINING_SCENARIO}", "gradient steps per CPU-second", "")
 
 
-def _goal_line(panel: Any, value: float) -> None:
-    panel.axhline(value, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="goal")
-    panel.legend(frameon=False, fontsize=9)
+def _scenarios_of(measurements: Sequence[Measurement]) -> list[str]:
+    return list(dict.fromkeys(m.parameters["scenario"] for m in measurements))
 
 
 def _title(panel: Any, title: str, x: str, y: str) -> None:

@@ -362,10 +362,17 @@ def _add_bench(commands: Any) -> None:
         f"""examples:
   {PROG} bench --quick
   {PROG} bench --only batched hosts --json bench.json --plot bench.png
+  {PROG} bench --scenario soc-v1
 Rates are per CPU-second, so a busy machine disturbs them less.""",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats: about a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats: a minute or two")
     parser.add_argument("--only", nargs="+", metavar="PART", help="only these parts; an unknown one lists them")
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        metavar="NAME",
+        help="only this scenario, can be given several times; default: paper-v0 and soc-v1",
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the measurements to FILE")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw them into FILE (PNG)")
     parser.set_defaults(run=_bench)
@@ -374,7 +381,7 @@ Rates are per CPU-second, so a busy machine disturbs them less.""",
 def _bench(args: argparse.Namespace) -> int:
     from experiments.bench import bench
 
-    bench(only=args.only, quick=args.quick, json_path=args.json, plot_path=args.plot)
+    bench(only=args.only, scenarios=args.scenario, quick=args.quick, json_path=args.json, plot_path=args.plot)
     return 0
 
 

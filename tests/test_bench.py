@@ -1,14 +1,28 @@
-"""The benchmark: rates against a clock under our control, turns, goals by hand, and a real run of its cheapest part."""
+"""The benchmark: rates against a clock under our control, turns, goals by hand, a real run of the cheapest parts."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments import bench as benchmark
-from experiments.bench import PARTS, Case, Effort, Measurement, bench, check_goals, draw, measure, simulator_case
+from experiments.bench import (
+    PARTS,
+    SCENARIOS,
+    Case,
+    Effort,
+    Measurement,
+    bench,
+    check_goals,
+    draw,
+    measure,
+    pettingzoo_case,
+    simulator_case,
+)
 from soc_env.errors import ConfigError
 
 TINY = Effort(num_repeats=2, seconds=0.01, is_quick=True)
@@ -49,7 +63,8 @@ def test_rates_and_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zeros", "random"])
-def test_a_unit_is_a_step_of_one_environment(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_unit_is_a_step_of_one_environment(scenario: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     num_steps = 0
     step = benchmark.soc_env.Simulator.step
 
@@ -59,22 +74,35 @@ def test_a_unit_is_a_step_of_one_environment(kind: str, monkeypatch: pytest.Monk
         step(simulator)
 
     monkeypatch.setattr(benchmark.soc_env.Simulator, "step", counted)
-    case = simulator_case(16, 50, kind)
+    case = simulator_case(scenario, 30, 50, kind)
     num_steps = 0
-    assert case.work() == num_steps > 0
+    assert case.work() == num_steps == 200 * 30  # whole episodes' lengths, at least CALL_STEPS in all
 
 
-def test_random_actions_change_from_step_to_step() -> None:
-    simulator = benchmark.soc_env.Simulator("paper-v0", num_envs=3)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_case_says_what_it_measures(scenario: str) -> None:
+    overrides = SCENARIOS[scenario].size_overrides
+    case = simulator_case(scenario, 2, 50, "zeros", **overrides)
+    assert case.parameters == {"scenario": scenario, "num_envs": 2, "num_hosts": 50, "actions": "zeros", **overrides}
+    assert pettingzoo_case(scenario, "random").parameters["scenario"] == scenario
+    assert case.label.startswith(scenario)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_random_actions_fill_the_spaces_and_change_from_step_to_step(scenario: str) -> None:
+    simulator = benchmark.soc_env.Simulator(scenario, num_envs=100)
     first, second, *_ = benchmark._action_sets(simulator, "random")
-    assert (first["threat_hunter_0"] != second["threat_hunter_0"]).any()
-    assert {agent: action.dtype for agent, action in first.items()} == {
-        agent: simulator.actions[agent].dtype for agent in simulator.agents
-    }
+    for agent, action in first.items():
+        buffer = simulator.actions[agent]
+        assert (action.shape, action.dtype) == (buffer.shape, buffer.dtype)
+        assert (action != second[agent]).any()
+        assert all(row in simulator.action_spaces[agent] for row in action)
+        assert len(np.unique(action)) >= 4
 
 
-def row(part: str, value: float, **parameters: Any) -> Measurement:
-    return Measurement(part, f"{part} {parameters}", "unit", value, 0.9 * value, 1.1 * value, 3, parameters)
+def row(part: str, value: float, scenario: str = "paper-v0", **parameters: Any) -> Measurement:
+    label = f"{scenario} {parameters}"
+    return Measurement(part, label, "unit", value, 0.9 * value, 1.1 * value, 3, {"scenario": scenario, **parameters})
 
 
 ROWS = [
@@ -88,6 +116,12 @@ ROWS = [
     row("hosts", 800_000, actions="random", num_hosts=200),
     row("hosts", 20_000, actions="random", num_hosts=100_000),
     row("memory", 8_000, num_hosts=200, kind="resident"),
+    row("pettingzoo", 60_000, "soc-v1", actions="zeros"),
+    row("batched", 240_000, "soc-v1", actions="zeros", num_envs=64),
+    row("batched", 260_000, "soc-v1", actions="random", num_envs=64),
+    row("hosts", 200_000, "soc-v1", actions="random", num_hosts=200),
+    row("hosts", 6_250, "soc-v1", actions="random", num_hosts=100_000),
+    row("memory", 46_000, "soc-v1", num_hosts=200, kind="resident"),
     row("runners", 2_000, runner="stock", num_envs=16),
     row("runners", 30_000, runner="columnar", num_envs=256),
     row("runners", 20_000, runner="columnar", num_envs=64),
@@ -104,6 +138,10 @@ def test_goals_by_hand() -> None:
         (600_000, False),
         (20.0, True),
         (40.0, False),
+        (60_000, True),  # from here on soc-v1
+        (240_000, False),
+        (260_000, True),
+        (32.0, True),
         (10.0, True),  # 64 envs, not the faster 256
     ]
     # An env-step costs 1 / 20,000 s of sampling and 0.01 / 100 + 0.005 / 50 s of learning.
@@ -114,7 +152,75 @@ def test_goals_by_hand() -> None:
 def test_goals_of_parts_not_measured_are_left_out() -> None:
     assert check_goals([]) == []
     names = [goal["name"] for goal in check_goals([m for m in ROWS if m.part == "batched"])]
-    assert names == ["batched, 200 hosts, zeros, best batch", "batched, 200 hosts, random, best batch"]
+    assert names == [
+        "paper-v0, batched, 200 hosts, zeros, best batch",
+        "paper-v0, batched, 200 hosts, random, best batch",
+        "soc-v1, batched, 200 hosts, zeros, best batch",
+        "soc-v1, batched, 200 hosts, random, best batch",
+    ]
+
+
+def rows_at_the_goals() -> list[Measurement]:
+    """Of every scenario what just meets its goals."""
+    rows = []
+    for name, subject in SCENARIOS.items():
+        for kind in ("zeros", "random"):
+            rows.append(row("pettingzoo", subject.single_goal, name, actions=kind))
+            rows.append(row("batched", subject.batched_goal, name, actions=kind, num_envs=64))
+            rows.append(row("hosts", 1_000 * subject.growth_goal, name, actions=kind, num_hosts=200))
+            rows.append(row("hosts", 1_000, name, actions=kind, num_hosts=100_000))
+    return rows
+
+
+@pytest.mark.parametrize("actions", ["zeros", "random"])
+@pytest.mark.parametrize(
+    ("part", "num_hosts"), [("pettingzoo", None), ("batched", None), ("hosts", 100_000)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_each_simulator_goal_is_checked_and_can_fail(
+    scenario: str, part: str, num_hosts: int | None, actions: str
+) -> None:
+    rows = rows_at_the_goals()
+    assert len(check_goals(rows)) == 5 * len(SCENARIOS)
+    assert all(
+        goal["is_met"] and goal["value"] == goal.get("at_least", goal.get("at_most")) for goal in check_goals(rows)
+    )
+
+    def is_slow(m: Measurement) -> bool:
+        has = m.parameters
+        return (m.part, has["scenario"], has["actions"]) == (part, scenario, actions) and (
+            num_hosts is None or has["num_hosts"] == num_hosts
+        )
+
+    slower = [dataclasses.replace(m, value=0.99 * m.value) if is_slow(m) else m for m in rows]
+    (missed,) = [goal for goal in check_goals(slower) if not goal["is_met"]]
+    assert missed["scenario"] == scenario
+    assert missed["name"].startswith(scenario)
+    assert actions in missed["name"] or part == "pettingzoo"  # there the slower of both counts
+
+
+@pytest.mark.parametrize(("field", "num_goals"), [("single_goal", 1), ("batched_goal", 2), ("growth_goal", 2)])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_goals_come_from_the_table(scenario: str, field: str, num_goals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_at_the_goals()
+    stricter = getattr(SCENARIOS[scenario], field) + (-1 if field == "growth_goal" else 1)
+    monkeypatch.setitem(SCENARIOS, scenario, dataclasses.replace(SCENARIOS[scenario], **{field: stricter}))
+    missed = [goal for goal in check_goals(rows) if not goal["is_met"]]
+    assert [goal["scenario"] for goal in missed] == [scenario] * num_goals
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"), [("runners", "columnar runner", 15_999), ("learners", "share of sampling", 1e9)]
+)
+def test_each_training_goal_is_checked_and_can_fail(part: str, name: str, value: float) -> None:
+    def changed(m: Measurement) -> Measurement:
+        is_it = m.part == part and (part == "learners" or m.parameters.get("runner") == "columnar")
+        return dataclasses.replace(m, value=value) if is_it else m
+
+    rows = [m for m in ROWS if m.part in ("runners", "learners")]
+    assert all(goal["is_met"] for goal in check_goals(rows))
+    (missed,) = [goal for goal in check_goals([changed(m) for m in rows]) if not goal["is_met"]]
+    assert missed["name"].startswith(f"paper-v0, {name}")
 
 
 def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,13 +235,29 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file=file,
     )
     measured = result["measurements"]
-    assert {m["part"] for m in measured.values()} == {"pettingzoo", "memory"}
+    assert {(m["part"], m["parameters"]["scenario"]) for m in measured.values()} == {
+        (part, scenario) for part in ("pettingzoo", "memory") for scenario in SCENARIOS
+    }
     assert all(m["value"] > 0 for name, m in measured.items() if "resident" not in name)
-    state = {m["parameters"]["num_hosts"]: m["value"] for name, m in measured.items() if "state" in name}
-    assert state[100_000] > 20 * state[200]
+    state = {
+        (m["parameters"]["scenario"], m["parameters"]["num_hosts"]): m["value"]
+        for name, m in measured.items()
+        if "state" in name
+    }
+    assert state["paper-v0", 100_000] > 20 * state["paper-v0", 200]
+    assert state["soc-v1", 100_000] > 10 * state["soc-v1", 200]  # records of hosts are kept only of those in play
     assert json.loads((tmp_path / "b.json").read_text())["measurements"] == measured
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-    for text in ("pettingzoo", "memory", "goals", "load average", "b.json", "b.png"):
+    for text in (
+        "pettingzoo",
+        "memory",
+        "paper-v0, 1 env",
+        "soc-v1, 1 env",
+        "goals",
+        "load average",
+        "b.json",
+        "b.png",
+    ):
         assert text in file.getvalue()
 
 
@@ -147,15 +269,46 @@ def test_the_plot_has_a_panel_for_each_part_measured() -> None:
     assert len(draw([m for m in ROWS if m.part == "hosts"]).axes) == 1
 
 
+@pytest.mark.parametrize("part", ["pettingzoo", "batched", "hosts", "memory"])
+def test_the_plot_shows_both_scenarios_in_two_colours(part: str) -> None:
+    pytest.importorskip("matplotlib")
+    (panel,) = draw([m for m in ROWS if m.part == part]).axes
+    handles, labels = panel.get_legend_handles_labels()
+    colors = {
+        scenario: {h.get_color() for h, label in zip(handles, labels, strict=True) if label.startswith(scenario)}
+        for scenario in SCENARIOS
+    }
+    assert [len(own) for own in colors.values()] == [1, 1]
+    assert colors["paper-v0"] != colors["soc-v1"]
+    (only,) = draw([m for m in ROWS if m.part == part and m.parameters["scenario"] == "soc-v1"]).axes
+    assert not any(label.startswith("paper-v0") for label in only.get_legend_handles_labels()[1])
+
+
 def test_an_unknown_part_is_named_with_a_hint() -> None:
     with pytest.raises(ConfigError, match="'batched'"):
         bench(only=["bached"])
 
 
+def test_scenarios_can_be_restricted() -> None:
+    assert benchmark._chosen_scenarios(None) == ["paper-v0", "soc-v1"]
+    assert benchmark._chosen_scenarios(["soc-v1", "paper-v0", "soc-v1"]) == ["paper-v0", "soc-v1"]
+    assert benchmark._chosen_scenarios(["soc-v1"]) == ["soc-v1"]
+    with pytest.raises(ConfigError, match="'soc-cage4-v0' does not exist.* allowed: paper-v0, soc-v1"):
+        bench(scenarios=["soc-v1", "soc-cage4-v0"])
+
+
+def test_runners_and_learners_are_of_paper_v0() -> None:
+    file = io.StringIO()
+    assert benchmark._chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory"]
+    assert "without runners and learners: they measure paper-v0 only" in file.getvalue()
+    with pytest.raises(ConfigError, match="'runners' measures paper-v0 only.* given: soc-v1"):
+        bench(only=["batched", "runners"], scenarios=["soc-v1"])
+
+
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(benchmark.sys.modules, "ray", None)
     file = io.StringIO()
-    assert benchmark._chosen(None, file) == ["pettingzoo", "batched", "hosts", "memory"]
+    assert benchmark._chosen_parts(None, list(SCENARIOS), file) == ["pettingzoo", "batched", "hosts", "memory"]
     assert 'pip install "hmarl-soc[train]"' in file.getvalue()
 
 

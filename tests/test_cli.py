@@ -206,9 +206,23 @@ def test_bench_hands_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
     module.bench = lambda **arguments: calls.append(arguments)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "experiments.bench", module)
     assert run("bench", "--quick", "--only", "batched", "hosts", "--json", "b.json", "--plot", "b.png") == 0
+    assert run("bench", "--scenario", "soc-v1", "--scenario", "paper-v0") == 0
+    nothing = {"only": None, "scenarios": None, "quick": False, "json_path": None, "plot_path": None}
+    files = {"json_path": Path("b.json"), "plot_path": Path("b.png")}
     assert calls == [
-        {"only": ["batched", "hosts"], "quick": True, "json_path": Path("b.json"), "plot_path": Path("b.png")}
+        nothing | {"only": ["batched", "hosts"], "quick": True} | files,
+        nothing | {"scenarios": ["soc-v1", "paper-v0"]},
     ]
+
+
+def test_bench_of_an_unknown_scenario_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "--scenario", "soc-v2") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "hmarl-soc: error: scenario of the benchmark 'soc-v2' does not exist; "
+        "did you mean 'soc-v1'? allowed: paper-v0, soc-v1\n"
+    )
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["table"], ["bench"]])
