@@ -181,7 +181,8 @@ def summarise_seeds(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]
         CheckpointError: a folder without an evaluation.
         ConfigError: fewer than two runs, the same seed twice, or runs of different scenarios.
     """
-    runs, about = [], {}
+    runs: list[dict[str, Any]] = []
+    about: dict[str, Any] = {}
     for folder in map(pathlib.Path, folders):
         results = _read_results(folder / "evaluation.json")
         settings = results[TRAINED].settings
@@ -469,7 +470,7 @@ def read_progress(path: str | os.PathLike[str], keys: Sequence[str] = HEADLINE) 
     return columns if len(rows) > 1 else None
 
 
-def _short_number(value: float, _: int) -> str:
+def _short_number(value: float, _: float) -> str:
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"

@@ -117,7 +117,7 @@ class ReadsBatch:
         return {ENCODER_OUT: super().forward(batch[Columns.OBS], *extra)}  # type: ignore[misc]
 
 
-class Encoder(ReadsBatch, MLP):
+class Encoder(ReadsBatch, MLP):  # type: ignore[misc]
     """`MLP` in RLlib's encoder interface."""
 
 
@@ -187,7 +187,7 @@ class ActionValues(nn.Module):
         return torch.cat([features[:, -self.width :], value.unsqueeze(-1)], -1)
 
 
-class ActionValuesEncoder(ReadsBatch, ActionValues):
+class ActionValuesEncoder(ReadsBatch, ActionValues):  # type: ignore[misc]
     """`ActionValues` in RLlib's encoder interface."""
 
 
@@ -232,12 +232,13 @@ class BoundedMeanHead(nn.Module):
     """Mean and log standard deviation of a tanh-squashed Gaussian: (B, 2 dim). The mean before the tanh stays within
     +-`bound`, away from the flat ends where gradients and exploration die."""
 
+    linear: Any
     initial: torch.Tensor
 
     def __init__(self, body: Any, action_dim: int, config: Mapping[str, Any]):
         super().__init__()
         groups = (config["action_groups"], config.get("group_deviation", 0.1))
-        self.linear: Any = action_layer(body, action_dim, 2, *groups)
+        self.linear = action_layer(body, action_dim, 2, *groups)
         self.register_buffer("initial", initial_action(body, action_dim, config), persistent=False)
         self.bound, self.log_std_range = config["mean_bound"], config["log_std_range"]
         nn.init.constant_(self.linear.bias[action_dim:], config["initial_log_std"])

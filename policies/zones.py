@@ -185,7 +185,7 @@ class ZoneLinear(nn.Module):
         return torch.cat([zone, whole], -1).flatten(1) + self.bias
 
 
-class ZoneEncoder(ReadsBatch, ZoneMLP):
+class ZoneEncoder(ReadsBatch, ZoneMLP):  # type: ignore[misc]
     """`ZoneMLP` in RLlib's encoder interface."""
 
 
