@@ -357,3 +357,12 @@ def test_adverse_start_is_overcome(tmp_path):
     assert start.mean("reward") < -1500
     best = evaluate_checkpoint(out / "checkpoints" / "best", num_episodes=1000, seed=77)
     assert best.mean("reward") > 10
+
+
+@pytest.mark.slow
+def test_soc_v1_is_learned(tmp_path):
+    """Better than the rule-soar playbook on the mission score, on networks and attackers that training never met."""
+    out = train("soc-v1", steps=700_000, seed=0, out=tmp_path / "run", evaluation=False)
+    learned = evaluate_checkpoint(out / "checkpoints" / "best", num_episodes=512, seed=77, split="test")
+    rule = evaluate("rule-soar", "soc-v1", 512, 77, split="test")
+    assert learned.summary["score"].low > rule.summary["score"].high
