@@ -708,8 +708,8 @@ def _draw_batched(panel: Any, measurements: Sequence[Measurement]) -> None:
     for scenario in _scenarios_of(measurements):
         goal = SCENARIOS[scenario].batched_goal
         panel.axhline(goal, color=COLORS[scenario], linestyle=":", linewidth=1.4, label=f"{scenario}, goal")
-    panel.set_ylim(top=3.0 * panel.get_ylim()[1])  # room for the legend above the lines
-    panel.legend(loc="upper left", ncols=3, **LEGEND)
+    panel.set_ylim(top=6.0 * panel.get_ylim()[1])  # room for the legend above the lines
+    panel.legend(loc="upper left", ncols=2, **LEGEND)
     _title(panel, f"Batched, {NUM_HOSTS} hosts", "environments", "env-steps per CPU-second")
 
 
