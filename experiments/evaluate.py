@@ -66,6 +66,11 @@ class Column:
     bounds: tuple[float, float] | None = None
     published: float | None = None  # HMARL-SOC's shown value (source: manuscript Table II, as in REFERENCE_AUDIT)
 
+    @property
+    def title(self) -> str:
+        """Label and unit, as over a column of a table."""
+        return f"{self.label} [{self.unit}]" if self.unit else self.label
+
     def format(self, value: float) -> str:
         """The value as shown, without the unit."""
         shown = self.scale * value
@@ -558,7 +563,7 @@ def table_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list
     """Header and rows of the table of headline metrics, as shown; paper-v0's ends with the published figures."""
     scenario = scenario_of(results)
     columns = [columns_of(scenario)[name] for name in headline_of(scenario)]
-    header = ["policy"] + [f"{c.label} [{c.unit}]" if c.unit else c.label for c in columns]
+    header = ["policy"] + [c.title for c in columns]
     rows = [[name] + [result.summary[c.name].format(c) for c in columns] for name, result in results.items()]
     if all(result.settings["scenario"] == "paper-v0" for result in results.values()):
         rows.append([PUBLISHED] + ["" if c.published is None else f"{c.published:g}" for c in columns])

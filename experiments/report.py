@@ -50,6 +50,7 @@ STRONG, SOFT, GREY, INK, RED = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b33
 # Rows that may leave a chart, so that the policies worth comparing fill it.
 FLOORS, SOC_FLOORS = ("random", "null"), ("random", "isolate-all")
 YARDSTICKS = ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c"), ("expert", "#5b8c3a"))  # in curves, with their colours
+YARDSTICK_STYLE: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
 STEPS, VALIDATION = "steps", "validation_"  # a column of progress.csv, and a prefix
 TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
 VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
@@ -222,7 +223,7 @@ def summarise_seeds(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]
 def print_seeds(data: Mapping[str, Any], file: TextIO | None = None) -> None:
     """Prints `summarise_seeds`: every run's greedy HMARL, then every policy over the runs."""
     columns = [columns_of(data["scenario"])[name] for name in headline_of(data["scenario"])]
-    header = ["policy"] + [f"{c.label} [{c.unit}]" if c.unit else c.label for c in columns]
+    header = ["policy"] + [c.title for c in columns]
     rows = [
         [f"{TRAINED}, seed {run['seed']}"] + [c.format(run["means"][TRAINED][c.name]) for c in columns]
         for run in data["runs"]
@@ -251,17 +252,12 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
         is_seen = np.isfinite(lines).all(0)
         mean = np.mean(lines, 0)
         panel.plot(grid[is_seen], mean[is_seen], color=STRONG, linewidth=2.0, zorder=4, label="their mean")
-        for yardstick, color in YARDSTICKS:
-            if yardstick in data["summary"]:
-                level = column.scale * data["summary"][yardstick][name]["mean"]
-                panel.axhline(level, color=color, linestyle=(0, (4, 3)), linewidth=1.2, label=yardstick)
+        _draw_yardsticks(panel, column, {policy: found[name]["mean"] for policy, found in data["summary"].items()})
         lowest, highest = np.nanquantile(lines, [0.1, 1.0])
         if name == goal_of(data["scenario"]) and np.nanmin(lines) < lowest - 2 * (highest - lowest):
             panel.set_ylim(bottom=lowest - (highest - lowest))
         _finish_curve(panel, column)
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
-    )
+    _legend_below(figure, axes)
     return figure
 
 
@@ -434,19 +430,26 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
         for name, style in ((key, TRAINING_STYLE), (VALIDATION + key, VALIDATION_STYLE)):
             is_known = np.isfinite(curve[name])  # iterations without a finished or a validation episode have no mean
             panel.plot(curve[STEPS][is_known], column.scale * curve[name][is_known], **style)
-        for name, color in YARDSTICKS:
-            if name in results:
-                level = column.scale * results[name].mean(key)
-                panel.axhline(level, color=color, linestyle=(0, (4, 3)), linewidth=1.2, label=name)
+        _draw_yardsticks(panel, column, {name: result.mean(key) for name, result in results.items()})
         if is_paper and column.published is not None:
-            panel.axhline(column.published, color=RED, linestyle=(0, (4, 3)), linewidth=1.2, label="published")
+            panel.axhline(column.published, color=RED, label="published", **YARDSTICK_STYLE)
         if is_paper and np.nanmin([*curve[key], 0.0]) < -50:  # an adverse start: from thousands below zero
             panel.set_yscale("symlog", linthresh=10)
         _finish_curve(panel, column)
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
-    )
+    _legend_below(figure, axes)
     return figure
+
+
+def _draw_yardsticks(panel: Axes, column: Column, means: Mapping[str, float]) -> None:
+    """A line at the mean, by policy, of every yardstick that was measured."""
+    for name, color in YARDSTICKS:
+        if name in means:
+            panel.axhline(column.scale * means[name], color=color, label=name, **YARDSTICK_STYLE)
+
+
+def _legend_below(figure: Figure, axes: np.ndarray) -> None:
+    labelled = axes[0][0].get_legend_handles_labels()
+    figure.legend(*labelled, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
 
 
 def _finish_curve(panel: Axes, column: Column) -> None:
@@ -478,8 +481,7 @@ def _short_number(value: float, _: float) -> str:
 
 
 def _panel_title(column: Column) -> str:
-    unit = f" [{column.unit}]" if column.unit else ""
-    return f"{column.label}{unit}, {column.better} is better"
+    return f"{column.title}, {column.better} is better"
 
 
 def panels(rows: int, columns: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:

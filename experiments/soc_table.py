@@ -324,7 +324,7 @@ def _markdown_rows(
     rows: Mapping[str, Mapping[str, Estimate]], columns: Mapping[str, Column], shown: Iterable[str]
 ) -> str:
     shown = list(shown)
-    heads = [f"{columns[k].label} [{columns[k].unit}]" if columns[k].unit else columns[k].label for k in shown]
+    heads = [columns[k].title for k in shown]
     lines = ["| policy | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(shown)]
     for name, row in rows.items():
         lines.append(f"| {name} | " + " | ".join(row[key].format(columns[key]) for key in shown) + " |")

@@ -32,7 +32,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
-from policies.modules import Normalised, RunningNorm, action_layer, initial_action, make_body, soft_bound, value_layer
+from policies.modules import Normalised, RunningNorm, actor_layer, initial_action, make_body, soft_bound, value_layer
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
@@ -64,8 +64,7 @@ class Actor(nn.Module):
         super().__init__()
         self.bound = config["mean_bound"]
         self.body = make_body(config, obs_dim, keeps_zones=True)
-        groups = (config["action_groups"], config.get("group_deviation", 0.1))
-        self.head: Any = action_layer(self.body, action_dim, 1, *groups)
+        self.head: Any = actor_layer(self.body, action_dim, 1, config)
         self.register_buffer("initial", initial_action(self.body, action_dim, config), persistent=False)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:

@@ -237,8 +237,7 @@ class BoundedMeanHead(nn.Module):
 
     def __init__(self, body: Any, action_dim: int, config: Mapping[str, Any]):
         super().__init__()
-        groups = (config["action_groups"], config.get("group_deviation", 0.1))
-        self.linear = action_layer(body, action_dim, 2, *groups)
+        self.linear = actor_layer(body, action_dim, 2, config)
         self.register_buffer("initial", initial_action(body, action_dim, config), persistent=False)
         self.bound, self.log_std_range = config["mean_bound"], config["log_std_range"]
         nn.init.constant_(self.linear.bias[action_dim:], config["initial_log_std"])
@@ -308,6 +307,12 @@ def action_layer(
     if groups:
         return GroupedLinear(body.out_dim, action_dim, num_parts, groups, deviation)
     return small_linear(body.out_dim, num_parts * action_dim)
+
+
+def actor_layer(body: Any, action_dim: int, num_parts: int, config: Mapping[str, Any]) -> Any:
+    """`action_layer` with the tier's settings."""
+    groups, deviation = config["action_groups"], config.get("group_deviation", 0.1)
+    return action_layer(body, action_dim, num_parts, groups, deviation)
 
 
 def initial_action(body: Any, action_dim: int, config: Mapping[str, Any]) -> torch.Tensor:

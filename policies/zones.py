@@ -19,13 +19,21 @@ from torch import nn
 
 from policies.modules import ActionCode, ReadsBatch, RunningNorm, small_linear
 from soc_env.errors import ConfigError
+from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES, Layout, actions, layout
 from soc_env.tables import AGENTS, COORDINATOR, TRIAGE
 
-MAX_ZONES = 16
-NUM_POSTURES = 3
 NUM_CHOICES = len(actions(TRIAGE, 1))
-GROUPS = ((3, 1), (2, 2), (1, NUM_POSTURES))  # (per zone, beside) of hunter, response, coordinator
+
+
+def _entries(agent: str) -> tuple[int, int]:
+    """(entries per zone, entries for the whole network) of an agent's action."""
+    one, two = (len(actions(agent, num_zones)) for num_zones in (1, 2))
+    return two - one, 2 * one - two
+
+
+GROUPS = tuple(_entries(agent) for agent in AGENTS if agent != TRIAGE)
+NUM_POSTURES = _entries(COORDINATOR)[1]
 
 
 def own_layout(obs_dim: int) -> Layout:

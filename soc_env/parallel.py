@@ -393,7 +393,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         rows = [*self._before[1:], self._remember()][: len(self._before)]
         script = [
             Played(
-                {agent: rows_[0] for agent, rows_ in sim.split_actions(np.frombuffer(row, np.float32)).items()},
+                {agent: action[0] for agent, action in sim.split_actions(np.frombuffer(row, np.float32)).items()},
                 self._called.get(minute),
             )
             for minute, row in enumerate(rows, 1)
