@@ -69,6 +69,7 @@ class Zone:
         subnets: the guarded subnets, in the order of the observation's blocks.
         hosts: subnet -> its 16 host slots (6 servers, 10 users), in the order of the flags in its block. Which of them
             exist in an episode is in the action mask.
+        subnet_of: host slot -> its subnet.
         orders: what each action index does.
         index: the inverse of `orders`.
         all_subnets: the network's nine subnets, in the order of the three one-hot or flag fields of a block.
@@ -80,6 +81,7 @@ class Zone:
 
     subnets: tuple[str, ...]
     hosts: dict[str, tuple[str, ...]]
+    subnet_of: dict[str, str]
     orders: tuple[Order, ...]
     index: dict[Order, int]
     all_subnets: tuple[str, ...]
@@ -114,12 +116,17 @@ class Zone:
         return cls(
             subnets=tuple(hosts),
             hosts=hosts,
+            subnet_of={host: subnet for subnet, slots in hosts.items() for host in slots},
             orders=orders,
             index={order: index for index, order in enumerate(orders)},
             all_subnets=all_subnets,
             fields=fields,
             messages=slice(end, end + NUM_MESSAGES * MESSAGE_BITS),
         )
+
+    def on_host(self, verb: str, host: str) -> Order:
+        """The order that does that to that host."""
+        return Order(verb, host, self.subnet_of[host])
 
     @property
     def sleep(self) -> int:
