@@ -19,7 +19,7 @@ BLOCK_SIZE = sum(FIELDS.values())
 NUM_MESSAGES, MESSAGE_BITS = 4, 8
 
 ABSENT = "[Invalid] "  # in front of a label whose host does not exist in the episode
-HOST_SLOT = re.compile(r"(?P<subnet>\w+)_(?:server|user)_host_\d+")
+ON_HOST = re.compile(r"(?P<verb>\w+) (?P<host>(?P<subnet>\w+)_(?:server|user)_host_\d+)")
 TRAFFIC = re.compile(r"(?P<verb>\w+) (?P<subnet>\w+) \(\S+\) <- (?P<source>\w+) \(\S+\)")
 
 
@@ -52,13 +52,11 @@ def parse_label(label: str) -> Order:
     text = label.removeprefix(ABSENT)
     if traffic := TRAFFIC.fullmatch(text):
         return Order(traffic["verb"], subnet=traffic["subnet"], source=traffic["source"])
-    verb, *targets = text.split(" ")
-    if not targets:
-        return Order(verb)
-    slot = HOST_SLOT.fullmatch(targets[0])
-    if slot is None or len(targets) > 1:
-        raise LabelError(f"action label {label!r} cannot be read; allowed: those of CybORG 4's BlueFlatWrapper")
-    return Order(verb, host=targets[0], subnet=slot["subnet"])
+    if on_host := ON_HOST.fullmatch(text):
+        return Order(on_host["verb"], on_host["host"], on_host["subnet"])
+    if re.fullmatch(r"\w+", text):
+        return Order(text)
+    raise LabelError(f"action label {label!r} cannot be read; allowed: those of CybORG 4's BlueFlatWrapper")
 
 
 @dataclasses.dataclass(frozen=True)
