@@ -392,7 +392,7 @@ transfer.png; episodes that it holds already are not played again.""",
 
 
 def _transfer(args: argparse.Namespace) -> int:
-    from experiments.transfer import control_entries, print_table, transfer
+    from experiments.transfer import PICTURE, RESULTS, control_entries, print_table, transfer
 
     data = transfer(
         control_entries(args.controls),
@@ -404,7 +404,7 @@ def _transfer(args: argparse.Namespace) -> int:
         patch=args.patch,
     )
     print_table(data)
-    print(f"wrote {args.out}")
+    print(f"wrote {args.out / RESULTS} and {args.out / PICTURE}")
     return 0
 
 

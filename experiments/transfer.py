@@ -170,7 +170,7 @@ def transfer(
         level, scores by episode seed, the git commits they were played at, and n, mean, std, low, high.
 
     Raises:
-        ConfigError: a number out of range, or the folder holds results of another protocol.
+        ConfigError: a number out of range, a folder that cannot be written or holds results of another protocol.
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `cyborg_bridge.import_cyborg`.
     """
     for field, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers, 1)):
@@ -189,6 +189,10 @@ def transfer(
                 f"out={str(out)!r}: {name!r} is there with observation={record['observation']!r}, not"
                 f" {entry.observation!r}; choose another folder or name"
             )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={str(out)!r}: cannot be written ({error.strerror})") from error
     seeds = episode_seeds(seed, episodes).tolist()
     tasks = [
         Task(name, entry, episode, _policy_seed(seed, episode), str(root), patch)
