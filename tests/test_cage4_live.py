@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -338,6 +339,13 @@ def test_text_says_who_does_what(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("mission phase 0") == 2
 
 
+def test_readme_example_runs() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (example,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "cyborg_bridge" in block)
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert re.fullmatch(r"-\d+\.0 \('admin_network_subnet', .*\)\n", done.stdout), done.stderr
+
+
 # --- the official evaluation
 
 SUBMISSION = '''
@@ -421,7 +429,7 @@ def test_the_official_evaluation_gives_the_same_scores(control: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_controls_score_in_their_order(env: Cage4Env) -> None:
+def test_controls_score_in_their_order() -> None:
     """Means of three episodes; the gaps are many standard deviations of an episode, see the README's table."""
     full = cage4_parallel_env(patch=True, observation="raw")
     means = {
