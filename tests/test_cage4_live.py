@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cage4_trace import Replay, load, record
+from cage4_trace import Replay, load, needs_cyborg, record
 from frames import digest, same
 from pettingzoo.test import parallel_api_test
 
@@ -21,10 +21,7 @@ from soc_env.errors import ActionError, ConfigError
 from soc_env.parallel import ResetNeeded
 
 ROOT = Path(__file__).parent.parent
-CYBORG_HOME = os.environ.get("CYBORG_HOME")
-pytestmark = pytest.mark.skipif(
-    not CYBORG_HOME, reason="CYBORG_HOME names no CybORG checkout: NOT tested against the real one"
-)
+pytestmark = needs_cyborg
 AGENTS = [f"blue_agent_{number}" for number in range(5)]
 
 
@@ -114,6 +111,9 @@ def test_spaces_are_those_of_the_challenge(env: Cage4Env) -> None:
     sizes = {agent: (env.observation_space(agent).shape[0], int(env.action_space(agent).n)) for agent in AGENTS}
     assert sizes == {**dict.fromkeys(AGENTS, (92, 82)), AGENTS[4]: (210, 242)}
     for agent in AGENTS:
+        cyborgs = env.wrapper.observation_space(agent)
+        assert sorted(cyborgs.nvec.tolist()) == sorted(env.observation_space(agent).nvec.tolist())
+        assert env.action_space(agent) == env.wrapper.action_space(agent)
         assert env.observation_space(agent) is env.observation_space(agent)
         assert env.action_space(agent) is env.action_space(agent)
     assert env.state_space.shape == (578,)
