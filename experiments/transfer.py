@@ -131,7 +131,7 @@ def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, float
             yield task, play(task)
         return
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_the_parent)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_end_quietly_on_an_interrupt)
     try:
         task_of = {pool.submit(play, task): task for task in tasks}
         for future in concurrent.futures.as_completed(task_of):
@@ -140,8 +140,9 @@ def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, float
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_quietly_on_an_interrupt() -> None:
+    """Ctrl-C reaches every process: the others die at once, the parent says what happened."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def transfer(

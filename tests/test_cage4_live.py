@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cage4_trace import Replay, load, needs_cyborg, record
 from frames import digest, same
-from pettingzoo.test import parallel_api_test
+from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from cyborg_bridge import Cage4Env, cage4_parallel_env, find_cyborg
 from cyborg_bridge.controls import CONTROLS, make_control
@@ -91,6 +91,7 @@ def test_every_frame_keeps_the_contract(env: Cage4Env) -> None:
 
 def test_pettingzoo_accepts_it(env: Cage4Env) -> None:
     parallel_api_test(env, num_cycles=90)
+    parallel_seed_test(lambda: cage4_parallel_env(steps=10, patch=True), num_cycles=10)
 
 
 def test_what_is_returned_is_not_the_environments_own(env: Cage4Env) -> None:
