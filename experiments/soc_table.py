@@ -29,6 +29,7 @@ from experiments.evaluate import (
     Column,
     Estimate,
     checkpoint_folder,
+    fitted,
     columns_of,
     is_soc,
     mean_interval,
@@ -132,7 +133,7 @@ def play(
     rows = []
     for k, network_seed in enumerate(network_seeds(scenario, num_seeds, **overrides)):
         configured = soc_env.make_scenario(scenario, **{**overrides, "network_seed": network_seed})
-        player: Any = policy
+        player: Any = fitted(policy, configured)
         if policy == CLAIRVOYANT:
             player = Clairvoyant()
         elif isinstance(policy, str):

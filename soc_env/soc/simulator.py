@@ -237,5 +237,3 @@ def _plain_call(call: np.void) -> dict[str, Any]:
         "depth": call["depth"].item(),
         "outcome": OUTCOMES[call["outcome"]],
     }
-
-
