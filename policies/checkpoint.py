@@ -241,8 +241,8 @@ def _for_zones(tier: str, module: Any, num_zones: int) -> Any:
         return module
     if network not in MIXINGS:
         raise ConfigError(
-            f"tier {tier!r}: network {network!r} is made for one number of zones, it cannot act on {num_zones}; allowed "
-            f"there: {' or '.join(map(repr, MIXINGS))}"
+            f"tier {tier!r}: network {network!r} is made for one number of zones, it cannot act on {num_zones}; "
+            f"allowed there: {' or '.join(map(repr, MIXINGS))}"
         )
     spaces = {"observation_space": gym.spaces.Box(-1.0, 1.0, sizes[:1])}
     if isinstance(module.action_space, gym.spaces.Box):

@@ -162,7 +162,7 @@ def make_body(
             config["hiddens"],
             acting,
             mixing=zones.MIXINGS[config["network"]],
-            attention=config.get("attention", ()),
+            heads=config.get("attention_heads", 4),
             layer_norm=layer_norm,
             action_bins=bins,
             keeps_zones=keeps_zones,

@@ -234,8 +234,7 @@ COMMON: dict[str, Any] = {
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
     "network": "mlp",  # or "zones" or "attention": read soc-v1 by tokens with shared weights, see `policies.zones`
-    "attention_heads": 4,
-    "attention_key_dim": 64,  # size of queries, keys and values of a head
+    "attention_heads": 4,  # of network "attention"; d_k is the size of a layer
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
     "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held
     "noise_ladder": [1.0, 1.0],  # lowest and highest scale of that noise: of environments, or of draws if
@@ -303,12 +302,12 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more"
         )
-    for name in ("attention_heads", "attention_key_dim"):
-        if not isinstance(merged[name], int) or isinstance(merged[name], bool) or merged[name] < 1:
-            raise ConfigError(f"tier {tier!r}: {name} is {merged[name]!r}, allowed: a whole number of 1 or more")
+    heads = merged["attention_heads"]
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+        raise ConfigError(f"tier {tier!r}: attention_heads is {heads!r}, allowed: a whole number of 1 or more")
     if merged["network"] == "attention" and len(merged["hiddens"]) < 2:
         raise ConfigError(
-            f"tier {tier!r}: hiddens is {merged['hiddens']!r}, attention needs 2 layers or more: it comes after the first"
+            f"tier {tier!r}: hiddens is {merged['hiddens']!r}, attention needs 2 layers or more: it is between them"
         )
     return merged
 
@@ -330,8 +329,8 @@ def build_config(
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
     for name in ("metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw", "penalty_scale"):
         del settings[name]
-    model = {"hiddens": list(hiddens), "network": settings.pop("network"), "role": tier}
-    model["attention"] = [settings.pop("attention_heads"), settings.pop("attention_key_dim")]
+    model = {"hiddens": list(hiddens), "role": tier}
+    model |= {name: settings.pop(name) for name in ("network", "attention_heads")}
     if algorithm != "MADDPG":  # its configuration class is ours and knows them
         model |= {name: settings.pop(name) for name in MODULE_ONLY if name in settings}
     config = entry.config()

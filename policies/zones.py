@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -109,38 +110,42 @@ class ZoneNorm(RunningNorm):
 
 
 class Attention(nn.Module):
-    """(B, T, in_dim) tokens -> (B, T, out_dim): what each token hears of all, by `heads` heads of `key_dim`.
+    """What tokens hear of all tokens, by `heads` heads: (B, T, in_dim) -> (B, queries, out_dim).
 
-    `belongs` is the weight, by head, of the bias between a case and its zone.
+    Keys and values are the tokens themselves, so d_k is their size: with projections to as many dimensions, those of
+    queries and keys would only be multiplied with each other, and those of values and the output too. `belongs` is the
+    weight, by head, of the bias between a case and its zone.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, heads: int, key_dim: int):
+    def __init__(self, in_dim: int, out_dim: int, heads: int):
         super().__init__()
-        self.heads, self.scale = heads, 1.0 / math.sqrt(key_dim)
-        self.read = nn.Linear(in_dim, 3 * heads * key_dim, bias=False)
-        self.write = nn.Linear(heads * key_dim, out_dim, bias=False)
+        self.heads, self.scale = heads, 1.0 / math.sqrt(in_dim)
+        self.query = nn.Linear(in_dim, heads * in_dim, bias=False)
+        self.write = nn.Linear(heads * in_dim, out_dim, bias=False)
         self.belongs = nn.Parameter(torch.ones(heads))
 
-    def forward(self, tokens: torch.Tensor, links: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
-        """`links` (B, T, T): 1 between a case and its zone; `absent` (B, T): whether a token is left out."""
-        query, key, value = self._read(tokens)
-        heard = self._weights(query, key, links, absent) @ value  # (B, heads, T, key_dim)
-        return self.write(heard.transpose(1, 2).flatten(2))
-
-    def weights(self, tokens: torch.Tensor, links: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
-        """(B, heads, T, T): the share of each token (last axis) in what each token hears; rows sum to 1."""
-        query, key, _ = self._read(tokens)
-        return self._weights(query, key, links, absent)
-
-    def _read(self, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.read(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def _weights(
-        self, query: torch.Tensor, key: torch.Tensor, links: torch.Tensor, absent: torch.Tensor
+    def forward(
+        self, tokens: torch.Tensor, links: torch.Tensor, absent: torch.Tensor, queries: slice = slice(None)
     ) -> torch.Tensor:
-        bias = self.belongs.view(-1, 1, 1) * links.unsqueeze(1)
-        bias = bias.masked_fill(absent[:, None, None], -torch.inf)
-        return torch.softmax(query @ key.transpose(-2, -1) * self.scale + bias, -1)
+        """What the tokens at `queries` hear; `links`, `absent` as in `weights`."""
+        heard = self.weights(tokens, links, absent, queries).flatten(1, 2) @ tokens
+        return self.write(heard.unflatten(1, (-1, self.heads)).flatten(2))
+
+    def weights(
+        self, tokens: torch.Tensor, links: torch.Tensor, absent: torch.Tensor, queries: slice = slice(None)
+    ) -> torch.Tensor:
+        """(B, queries, heads, T): the share of each token in what a token hears; the last axis sums to 1.
+
+        Args:
+            tokens: (B, T, in_dim).
+            links: (B, T, T), 1 between a case and its zone, else 0.
+            absent: (B, T), whether a token is left out.
+            queries: which tokens hear.
+        """
+        query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
+        score = (query @ tokens.transpose(1, 2)).unflatten(1, (-1, self.heads))
+        score = score + self.belongs.unsqueeze(-1) * links[:, queries].unsqueeze(2)
+        return torch.softmax(score.masked_fill(absent[:, None, None], -torch.inf), -1)
 
 
 class ZoneMLP(nn.Module):
@@ -152,7 +157,7 @@ class ZoneMLP(nn.Module):
         hiddens: layer sizes; the first is that of tokens.
         acting: agents whose actions are read too, in that order.
         mixing: "mean" or "attention", see the module's text.
-        attention: heads and size of keys; of "attention" alone.
+        heads: of "attention".
         layer_norm: whether layers are normalised.
         action_bins: resolution at which actions are read, see `modules.ActionCode`; 0 for raw.
         keeps_zones: features of every zone, with what is observed of it itself beside what the layers make of it (the
@@ -168,7 +173,7 @@ class ZoneMLP(nn.Module):
         acting: Sequence[str] = (),
         *,
         mixing: str = "mean",
-        attention: Sequence[int] = (),
+        heads: int = 4,
         layer_norm: bool = False,
         action_bins: int = 0,
         keeps_zones: bool = False,
@@ -191,17 +196,21 @@ class ZoneMLP(nn.Module):
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
-            Attention(a, b, *attention) if self.attends else nn.Linear(a, b, bias=False) for a, b in sizes
+            Attention(a, b, heads) if self.attends else nn.Linear(a, b, bias=False) for a, b in sizes
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
     def forward(self, observation: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
         tokens, links, absent, seen = self._embedded(observation, *extra)
-        for layer, mix, norm in zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True):
-            heard = mix(tokens, links, absent) if self.attends else mix(tokens.mean(1, keepdim=True))
-            tokens = torch.relu(norm(layer(tokens) + heard))
-        zones = self.shape.num_zones
-        network = tokens[:, zones : zones + 1] if self.attends else tokens.mean(1, keepdim=True)
+        zones, every = self.shape.num_zones, slice(None)
+        for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
+            if self.attends:  # the last layer is wanted of the zones and the context alone
+                which = every if k < len(self.deeper) else slice(0 if self.keeps_zones else zones, zones + 1)
+                heard = mix(tokens, links, absent, which)
+            else:
+                which, heard = every, mix(tokens.mean(1, keepdim=True))
+            tokens = torch.relu(norm(layer(tokens[:, which]) + heard))
+        network = tokens[:, -1:] if self.attends else tokens.mean(1, keepdim=True)
         if not self.keeps_zones:
             return network.squeeze(1)
         network = torch.cat([network, seen.mean(1, keepdim=True)], -1)
@@ -210,7 +219,7 @@ class ZoneMLP(nn.Module):
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `token_names`."""
         tokens, links, absent, _ = self._embedded(observation)
-        return self.mixing[0].weights(tokens, links, absent)
+        return cast(Attention, self.mixing[0]).weights(tokens, links, absent).transpose(1, 2)
 
     def _embedded(self, observation: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Tokens after the first layer (B, T, hiddens[0]), `Attention`'s links and absent tokens, and what is seen of

@@ -79,7 +79,7 @@ def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_
     shape, order = layout(TRIAGE, ZONES), torch.tensor([2, 0, 4, 1, 3])
     size = sum(layout(agent, ZONES).size for agent in AGENTS)
     config = {"network": network, "hiddens": [16, 12], "critic_layer_norm": True, "action_bins": bins}
-    config |= {"role": "response_orchestrator", "attention": [2, 4]}
+    config |= {"role": "response_orchestrator", "attention_heads": 2}
     body = make_body(config, size, (28, 12), is_critic=True, is_joint=True)
     seen, own = torch.rand(6, size), torch.rand(6, 12)
     others = [torch.rand(6, len(actions(agent, ZONES))) for agent in AGENTS if agent != ORCHESTRATOR]
@@ -128,8 +128,8 @@ def policy_of(network, **settings):
     """Untrained tiers with weights large enough to tell actions apart, and statistics as if they had seen something."""
     torch.manual_seed(0)
     simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=0, num_networks=1)
-    settings = {"network": network, "hiddens": [16, 12], "attention_heads": 2, "attention_key_dim": 4, **settings}
-    config = HMARLConfig().tiers({tier: settings for tier in DEFAULT_TIERS})
+    settings = {"network": network, "hiddens": [16, 12], "attention_heads": 2, **settings}
+    config = HMARLConfig().tiers(dict.fromkeys(DEFAULT_TIERS, settings))
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
     joint = [gym.spaces.Dict(dict(own)) for own in (simulator.observation_spaces, simulator.action_spaces)]
     spec = config.get_multi_rl_module_spec(spaces={**spaces, INPUT_ENV_SINGLE_SPACES: tuple(joint)})
@@ -275,7 +275,7 @@ def test_a_case_and_its_zone_hear_more_of_each_other():
     ids=["default", "others"],
 )
 def test_every_algorithm_learns_and_its_checkpoint_plays_on_other_numbers_of_zones(tmp_path, network, algorithms):
-    small = {"network": network, "hiddens": [8, 8], "attention_heads": 2, "attention_key_dim": 4}
+    small = {"network": network, "hiddens": [8, 8], "attention_heads": 2}
     ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}
     chosen = {tier: algorithms.get(tier, own["algorithm"]) for tier, own in DEFAULT_TIERS.items()}
     tiers = {t: {"algorithm": a, **small, **(ppo if a == "PPO" else {})} for t, a in chosen.items()}
@@ -314,7 +314,7 @@ def test_an_additive_critic_adds_a_piecewise_linear_value_of_every_entry(network
     torch.manual_seed(0)
     size, bins = layout(HUNTER, ZONES).size, 5
     config = {"network": network, "hiddens": [16, 12], "critic": "additive", "action_bins": bins}
-    config |= {"role": "threat_hunter", "attention": [2, 4]}
+    config |= {"role": "threat_hunter", "attention_heads": 2}
     body = make_body(config, size, (16,), is_critic=True)
     assert isinstance(body, ActionValues)
     torch.nn.init.normal_(list(body.values.parameters())[0])
@@ -349,7 +349,7 @@ def test_an_additive_critic_adds_a_piecewise_linear_value_of_every_entry(network
 def test_an_additive_critic_of_the_joint_action_reads_the_others_in_its_features(network):
     size = sum(layout(agent, ZONES).size for agent in AGENTS)
     config = {"network": network, "hiddens": [16, 12], "critic": "additive", "action_bins": 5}
-    config |= {"role": "response_orchestrator", "attention": [2, 4]}
+    config |= {"role": "response_orchestrator", "attention_heads": 2}
     body = make_body(config, size, (28, 12), is_critic=True, is_joint=True)
     scene, own, here, there = torch.rand(4, size), torch.rand(4, 12), torch.rand(4, 28), torch.rand(4, 28)
     assert not torch.allclose(body(scene, here, own)[:, :-1], body(scene, there, own)[:, :-1])
@@ -418,7 +418,7 @@ def test_an_unknown_kind_is_named(name):
     ("settings", "message"),
     [
         ({"attention_heads": 0}, "attention_heads is 0"),
-        ({"attention_key_dim": 2.5}, "attention_key_dim is 2.5"),
+        ({"attention_heads": 2.5}, "attention_heads is 2.5"),
         ({"network": "attention", "hiddens": [64]}, "attention needs 2 layers"),
     ],
 )

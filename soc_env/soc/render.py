@@ -79,7 +79,9 @@ class Frame:
             cases=[
                 {**case, "is_true": bool(label)} for case, label in zip(read_cases(sim, index), labels, strict=True)
             ],
-            campaigns=[{**chain, "plan_length": len(families[chain["family"]].plan)} for chain in sim.campaigns(index)],
+            campaigns=[
+                {**chain, "plan_length": len(families[chain["family"]].plan)} for chain in sim.campaigns(index)
+            ],
             calls=_together(sim.calls(index), network.zone_names) if not env["has_calls"] else [],
             status=read_status(sim, index),
             metrics={metric.name: float(row[metric.name]) for metric in METRICS},

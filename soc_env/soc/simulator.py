@@ -237,3 +237,5 @@ def _plain_call(call: np.void) -> dict[str, Any]:
         "depth": call["depth"].item(),
         "outcome": OUTCOMES[call["outcome"]],
     }
+
+

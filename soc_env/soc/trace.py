@@ -412,3 +412,4 @@ def trace_of(sim: SOCSimulator, script: Iterable[Played], options: dict[str, Any
     if not is_same or _digests(sim, 0) != {name: last[name] for name in ("observations", "state")}:
         raise TraceError("the episode was changed by something else than step(), so it cannot be traced")
     return trace
+

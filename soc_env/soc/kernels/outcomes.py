@@ -35,7 +35,6 @@ from .state import (
 ADMIN = 2
 COST_UNIT = 5.0  # loss of the cost term: at the default weights it then weighs as much as damage
 
-
 @kernel
 def count_losses(world, net, assets, env, hosts):
     """Adds the minute's damage and disruption; intruders' own doings are in `damage_now` already."""
