@@ -138,14 +138,14 @@ class Attention(nn.Module):
 
         Args:
             tokens: (B, T, in_dim).
-            links: (B, T, T), 1 between a case and its zone, else 0.
+            links: (B, T, T), 1 between a case and its zone, else 0; symmetric.
             absent: (B, T), whether a token is left out.
             queries: which tokens hear.
         """
         query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
-        score = (query @ tokens.transpose(1, 2)).unflatten(1, (-1, self.heads))
-        score = score + self.belongs.unsqueeze(-1) * links[:, queries].unsqueeze(2)
-        return torch.softmax(score.masked_fill(absent[:, None, None], -torch.inf), -1)
+        score = (tokens @ query.transpose(1, 2)).unflatten(2, (-1, self.heads))  # torch's softmax is slow on short rows
+        score = score + self.belongs * links[:, :, queries].unsqueeze(-1)
+        return torch.softmax(score.masked_fill(absent[:, :, None, None], -torch.inf), 1).movedim(1, -1)
 
 
 class ZoneMLP(nn.Module):
@@ -164,6 +164,8 @@ class ZoneMLP(nn.Module):
             risk score of a zone says most about what to do there), and those of the network,
             (B, (zones + 1) * width); else those of the network alone, (B, hiddens[-1]).
     """
+
+    read_of_cases: torch.Tensor
 
     def __init__(
         self,
@@ -190,6 +192,9 @@ class ZoneMLP(nn.Module):
         zone_dim = len(ZONE_FEATURES) + 1 + coded * sum(per_zone for per_zone, _ in self.groups)
         context_dim = len(CLOCK_FEATURES) + NUM_POSTURES + len(CASE_FEATURES)
         context_dim += hiddens[0] * (not self.attends) + coded * sum(whole for _, whole in self.groups)
+        # The number of a case's zone would tie outputs to the order of zones: attention has its links instead.
+        read_of_cases = torch.tensor([float(k != CASE_ZONE) for k in range(len(CASE_FEATURES))])
+        self.register_buffer("read_of_cases", read_of_cases, persistent=False)
         self.case = nn.Linear(len(CASE_FEATURES), hiddens[0])
         self.zone = nn.Linear(zone_dim, hiddens[0])
         self.context = nn.Linear(context_dim, hiddens[0])
@@ -201,7 +206,8 @@ class ZoneMLP(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
     def forward(self, observation: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
-        tokens, links, absent, seen = self._embedded(observation, *extra)
+        tokens, seen = self._embedded(observation, *extra)
+        links, absent = self._relations(observation) if self.attends else (None, None)
         zones, every = self.shape.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
             if self.attends:  # the last layer is wanted of the zones and the context alone
@@ -218,24 +224,21 @@ class ZoneMLP(nn.Module):
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `token_names`."""
-        tokens, links, absent, _ = self._embedded(observation)
-        return cast(Attention, self.mixing[0]).weights(tokens, links, absent).transpose(1, 2)
+        tokens, _ = self._embedded(observation)
+        return cast(Attention, self.mixing[0]).weights(tokens, *self._relations(observation)).transpose(1, 2)
 
-    def _embedded(self, observation: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Tokens after the first layer (B, T, hiddens[0]), `Attention`'s links and absent tokens, and what is seen of
-        the zones (B, Z, features)."""
+    def _embedded(self, observation: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens after the first layer (B, T, hiddens[0]), and what is seen of the zones (B, Z, features)."""
         zone, context, cases = self._tokens(self.norm(observation), torch.cat(extra, -1) if extra else None)
-        links = absent = seen = zone[..., : len(ZONE_FEATURES)]
         if self.attends:
-            links, absent = self._relations(observation)
-            cases = torch.cat([cases[..., :CASE_ZONE], 0 * cases[..., :1], cases[..., CASE_ZONE + 1 :]], -1)
+            cases = cases * self.read_of_cases
         case = self.case(cases)
         context = [*context, cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
         network = self.context(torch.cat(context, -1)).unsqueeze(1)
         tokens = self.zone(zone) + network  # (B, Z, h)
         if self.attends:
             tokens = torch.cat([tokens, network, case], 1)
-        return torch.relu(self.norms[0](tokens)), links, absent, seen
+        return torch.relu(self.norms[0](tokens)), zone[..., : len(ZONE_FEATURES)]
 
     def _tokens(
         self, x: torch.Tensor, acted: torch.Tensor | None

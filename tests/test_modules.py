@@ -1,12 +1,14 @@
 """Networks inside the tiers' modules: zone by zone, additive critics, outputs in groups, where actors start."""
 
 import copy
+import logging
 
 import numpy as np
 import pytest
 
 pytest.importorskip("ray")
 import gymnasium as gym
+import ray
 import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
@@ -268,6 +270,14 @@ def test_a_case_and_its_zone_hear_more_of_each_other():
     assert (shares[0][:, place, 4] < shares[1][:, place, 4]).all()
 
 
+@pytest.fixture
+def local_ray():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("network", ["zones", "attention"])
 @pytest.mark.parametrize(
     "algorithms",
