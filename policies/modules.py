@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from ray.rllib.algorithms.dqn.dqn_learner import QF_PREDS
 from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQNTorchRLModule
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
@@ -402,6 +403,16 @@ def _existing(module: nn.Module, *names: str) -> list[nn.Linear]:
     return [getattr(module, name) for name in names if hasattr(module, name)]
 
 
+def masked(config: Mapping[str, Any], values: torch.Tensor, observation: torch.Tensor, filler: float) -> torch.Tensor:
+    """The choices' values (B, choices), those of impossible choices replaced by `filler` if the setting `use_mask` is
+    on. What is possible is read off the observation, so that next states are masked too."""
+    if not config.get("use_mask"):
+        return values
+    from policies.zones import impossible_choices
+
+    return values.masked_fill(impossible_choices(observation), filler)
+
+
 class PPOModule(Normalised, DefaultPPOTorchRLModule):
     """Stock PPO forward passes; model_config: hiddens, initial_log_std."""
 
@@ -417,6 +428,17 @@ class PPOModule(Normalised, DefaultPPOTorchRLModule):
             self.pi = GaussianHead(self.encoder.actor_encoder, num_actions, log_std)
         self.vf = nn.Linear(hiddens[-1], 1)
         self.init_statistics()
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._masked(batch, super()._forward(batch, **kwargs))
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._masked(batch, super()._forward_train(batch, **kwargs))
+
+    def _masked(self, batch: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
+        logits, lowest = out[Columns.ACTION_DIST_INPUTS], torch.finfo(torch.float32).min
+        out[Columns.ACTION_DIST_INPUTS] = masked(self.model_config, logits, batch[Columns.OBS], lowest)
+        return out
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "vf")
@@ -475,6 +497,12 @@ class DQNModule(Normalised, DefaultDQNTorchRLModule):
         if self.uses_dueling:
             self.vf = nn.Linear(self.encoder.out_dim, 1)
         self.init_statistics()
+
+    def _qf_forward_helper(self, batch: dict[str, Any], encoder: Any, head: Any) -> dict[str, Any]:
+        out = super()._qf_forward_helper(batch, encoder, head)
+        # RLlib's exploration and loss leave values of minus infinity out
+        out[QF_PREDS] = masked(self.model_config, out[QF_PREDS], batch[Columns.OBS], -torch.inf)
+        return out
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "af", "vf", "_target_af", "_target_vf")

@@ -168,6 +168,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "grad_clip": 0.5,
             "grad_clip_by": "global_norm",
             "initial_log_std": -0.7,
+            "use_mask": False,  # soc-v1's triage: impossible choices are never drawn
         },
     ),
     "SAC": AlgorithmEntry(
@@ -209,6 +210,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "tau": 0.01,
             "target_network_update_freq": 0,
             "epsilon": [[0, 1.0], [50_000, 0.05]],
+            "use_mask": False,  # soc-v1's triage: impossible choices are neither taken nor part of a target's maximum
         },
     ),
     "MADDPG": AlgorithmEntry(
@@ -245,7 +247,7 @@ COMMON: dict[str, Any] = {
 # Settings that RLlib's config classes do not know.
 MODULE_ONLY = (
     "initial_log_std", "log_std_range", "mean_bound", "critic", "critic_layer_norm", "action_bins", "action_groups",
-    "group_deviation", "initial_action", "pre_tanh_l2",
+    "group_deviation", "initial_action", "pre_tanh_l2", "use_mask",
 )  # fmt: skip
 
 NETWORKS, CRITICS = ("mlp", "zones", "attention"), ("joint", "additive")
@@ -301,6 +303,11 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
         raise ConfigError(
             f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more"
+        )
+    if merged.get("use_mask", False) not in (False, True) or (merged.get("use_mask") and tier != "alert_triage"):
+        raise ConfigError(
+            f"tier {tier!r}: use_mask is {merged['use_mask']!r}, allowed: True or False for alert_triage of the soc-v1 "
+            "family, False elsewhere"
         )
     heads = merged["attention_heads"]
     if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:

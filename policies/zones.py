@@ -18,6 +18,7 @@ in that order.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -29,7 +30,17 @@ from torch import nn
 from policies.modules import OBSERVATION_CLIP, ActionCode, ReadsBatch, RunningNorm, small_linear
 from soc_env.errors import ConfigError
 from soc_env.soc.networks import MAX_ZONES
-from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES, Layout, actions, layout
+from soc_env.soc.tables import (
+    CASE_FEATURES,
+    CHOICES_READ,
+    CLOCK_FEATURES,
+    ZONE_FEATURES,
+    Layout,
+    actions,
+    features,
+    layout,
+    possible_choices,
+)
 from soc_env.tables import AGENTS, COORDINATOR, TRIAGE
 
 MIXINGS = {"zones": "mean", "attention": "attention"}  # setting `network` -> how tokens hear of each other
@@ -76,6 +87,19 @@ def token_names(agent: str, num_zones: int) -> list[str]:
     """What the tokens of "attention" are, in their order: zones, the context, cases."""
     cases = [f"case {k}" for k in range(layout(agent, num_zones).num_cases)]
     return [*(f"zone {z}" for z in range(num_zones)), "context", *cases]
+
+
+def impossible_choices(observation: torch.Tensor) -> torch.Tensor:
+    """(B, size) of triage's observation -> (B, choices), whether a choice is impossible."""
+    names = _names(own_layout(TRIAGE, observation.shape[1]).num_zones)
+    can, can_enrich = possible_choices(*(observation[:, names.index(name)] for name in CHOICES_READ))
+    others = can.unsqueeze(1).expand(-1, ENTRIES[TRIAGE][1] - 1)
+    return ~torch.cat([others, can_enrich.unsqueeze(1)], 1)
+
+
+@functools.cache
+def _names(num_zones: int) -> list[str]:
+    return [feature.name for feature in features(TRIAGE, num_zones)]
 
 
 class ZoneNorm(RunningNorm):

@@ -16,6 +16,7 @@ import soc_env
 from experiments.evaluate import evaluate_checkpoint
 from policies import HMARLConfig, save_checkpoint
 from policies.checkpoint import TrainedPolicy
+from policies.env_runner import act
 from policies.modules import ActionValues, GroupedLinear, action_layer, initial_action, make_body, value_layer
 from policies.tiers import DEFAULT_TIERS, tier_of
 from policies.zones import CASE_ZONE, ENTRIES, PRESENT, ZoneMLP, joint_layout, own_layout
@@ -235,6 +236,47 @@ def test_a_number_of_zones_that_no_network_has_is_refused(num_zones):
         policy_of("zones").for_zones(num_zones)
 
 
+# ---- triage's impossible choices
+
+
+@pytest.mark.parametrize("network", ["attention", "mlp"])
+@pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
+def test_a_masked_triage_takes_possible_choices_alone(algorithm, network):
+    simulator = soc_env.Simulator("soc-v1", num_envs=32, seed=0, num_networks=1)
+    spaces = simulator.observation_spaces[TRIAGE], simulator.action_spaces[TRIAGE]
+    found = {}
+    for use_mask in (True, False):
+        torch.manual_seed(0)
+        own = {"algorithm": algorithm, "network": network, "hiddens": [8, 8], "use_mask": use_mask}
+        config = HMARLConfig().tiers({"alert_triage": own}, replace=True)
+        spec = config.get_multi_rl_module_spec(
+            spaces={"alert_triage": spaces, INPUT_ENV_SINGLE_SPACES: tuple(gym.spaces.Dict() for _ in range(2))}
+        )
+        module, wrong = spec.build()["alert_triage"], 0
+        observations = simulator.reset()
+        for _ in range(30):
+            choice = act(module, observations[TRIAGE], explore=True).executed
+            wrong += int((simulator.action_masks()[TRIAGE][np.arange(32), choice] == 0).sum())
+            simulator.actions[TRIAGE][...] = choice
+            simulator.step()
+        found[use_mask] = wrong
+        mask = torch.from_numpy(simulator.action_masks()[TRIAGE]) == 0
+        batch = {"obs": torch.from_numpy(observations[TRIAGE])}
+        values = module.compute_q_values(batch)["qf_preds"] if algorithm == "DQN" else module.forward_train(batch)
+        values = values if algorithm == "DQN" else values["action_dist_inputs"]
+        assert mask.any()
+        assert bool((values[mask] < -1e30).all()) == use_mask
+        assert (values[~mask].abs() < 1e3).all()
+    assert found[True] == 0
+    assert found[False] > 20
+
+
+@pytest.mark.parametrize(("tier", "value"), [("alert_triage", 3), ("threat_hunter", True)])
+def test_only_triage_has_a_mask(tier, value):
+    with pytest.raises(ConfigError, match=f"tier '{tier}': use_mask is {value}"):
+        HMARLConfig().tiers({tier: {"algorithm": "PPO", "use_mask": value}})
+
+
 # ---- attention
 
 
@@ -287,10 +329,11 @@ def local_ray():
 def test_every_algorithm_learns_and_its_checkpoint_plays_on_other_numbers_of_zones(tmp_path, network, algorithms):
     small = {"network": network, "hiddens": [8, 8], "attention_heads": 2}
     ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}
+    masked = {"use_mask": network == "attention"}
     chosen = {tier: algorithms.get(tier, own["algorithm"]) for tier, own in DEFAULT_TIERS.items()}
     tiers = {t: {"algorithm": a, **small, **(ppo if a == "PPO" else {})} for t, a in chosen.items()}
     scenario = {"max_steps": 20, "num_networks": 1, "num_hosts": 40}
-    config = HMARLConfig().environment("soc-v1", env_config=scenario).tiers(tiers)
+    config = HMARLConfig().environment("soc-v1", env_config=scenario).tiers(tiers).tiers({"alert_triage": masked})
     config.env_runners(num_envs_per_env_runner=8).debugging(seed=0, log_level="ERROR")
     config.training(train_batch_size=160, learning_starts=100, random_steps=0, replay_batch_size=16)
     algo = config.training(updates_per_iteration=2).build_algo()
