@@ -405,6 +405,14 @@ def _first_episodes(policy: Policy, simulator: Any) -> np.ndarray:
     return metrics
 
 
+def fitted(policy: Any, configured: Any) -> Any:
+    """A trained policy for the scenario's number of zones, any other as it is; ConfigError if it cannot be had."""
+    import soc_env
+
+    adapts = isinstance(configured, soc_env.SOCScenario) and hasattr(policy, "for_zones")
+    return policy.for_zones(configured.num_zones) if adapts else policy
+
+
 def evaluate(
     policy: Policy | str,
     scenario: str = "paper-v0",
@@ -442,6 +450,7 @@ def evaluate(
     def make_simulator(size: int, seeds: list[int]) -> soc_env.Simulator:
         return soc_env.Simulator(configured, num_envs=size, seed=seeds)
 
+    policy = fitted(policy, configured)
     if isinstance(policy, str):
         name = name or policy
         policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed, scenario)
@@ -473,24 +482,27 @@ def evaluate_checkpoint(
     seed: int = 0,
     **arguments: Any,
 ) -> EvaluationResult:
-    """Evaluate a trained checkpoint on the scenario it was trained on; needs torch, never trains.
+    """Evaluate a trained checkpoint; needs torch, never trains.
 
     Args:
         checkpoint: the checkpoint's folder, or a run folder for its best one.
-        scenario: the scenario's name if the caller insists on one.
+        scenario: another scenario of the family that it was trained on; None for that one with its overrides.
         deterministic: greedy actions; otherwise drawn as in training.
         seed: of the evaluation, and of drawn actions.
-        **arguments: the other arguments of `evaluate`; overrides come on top of those of the training.
+        **arguments: the other arguments of `evaluate`; overrides come on top of those of the training, on the scenario
+            trained on.
 
     Raises:
-        CheckpointError: the checkpoint is missing, truncated or of another scenario.
+        CheckpointError: the checkpoint is missing, truncated or of a scenario of another family.
+        ConfigError: another number of zones than its networks can act on.
     """
     import policies
 
     policy = policies.load_policy(checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
     name = "HMARL (greedy)" if deterministic else "HMARL (sampled)"
-    overrides = {**policy.manifest["overrides"], **arguments}
-    return evaluate(policy, policy.manifest["scenario"], seed=seed, name=name, **overrides)
+    own = policy.manifest["scenario"]
+    arguments = {**(policy.manifest["overrides"] if scenario in (None, own) else {}), **arguments}
+    return evaluate(policy, scenario or own, seed=seed, name=name, **arguments)
 
 
 def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -59,6 +59,10 @@ Dark: greedy validation episodes, which choose the best checkpoint. The comparis
 GAP_TEXT = """<h2>Held-out networks and attackers</h2><p class=note>The same policies on the training split and on the
 test split, whose networks and additional attacker families training never met. Gap: test minus train; scripted policies
 show how much harder the test split is for anybody.</p>"""
+ATTENTION_TEXT = """<h2>What the trained team looks at</h2><p class=note>The busiest minute ({minute}) of an episode of
+the test split. A row is where a decision is made: in a zone, or for the whole network (context). Its cells sum to 1:
+the share of each zone, case and of the context in what that decision hears, mean over heads. Absent cases have
+none.</p>"""
 
 MEANING = {
     "reward": "sum of the four reward terms over an episode",
@@ -100,7 +104,8 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
     curve = read_progress(folder / "progress.csv", curves_of(scenario_of(results)))
     on_train = folder / "evaluation-train.json"
     trained_on = _read_results(on_train) if on_train.exists() else None
-    return write_atomically(folder / "report.html", page(results, curve, config, trained_on))
+    attended = _read_json(folder / "attention.json") if (folder / "attention.json").exists() else None
+    return write_atomically(folder / "report.html", page(results, curve, config, trained_on, attended))
 
 
 def page(
@@ -108,6 +113,7 @@ def page(
     curve: Mapping[str, np.ndarray] | None = None,
     config: Mapping[str, Any] | None = None,
     trained_on: Mapping[str, EvaluationResult] | None = None,
+    attended: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as text.
 
@@ -116,6 +122,7 @@ def page(
         curve: the learning curve, as `read_progress` gives it.
         config: the run's configuration, shown in full.
         trained_on: results on the training split, where `results` are of the test split.
+        attended: what the trained team attends to, as `experiments.train.explained_moment` gives it.
     """
     scenario = scenario_of(results)
     settings, columns = next(iter(results.values())).settings, columns_of(scenario)
@@ -130,6 +137,12 @@ def page(
         _picture(draw_bars(results), "The same numbers as bars with 95 % intervals; an arrow marks a bar that is cut"),
         "" if trained_on is None else GAP_TEXT + _table(*gap_rows(results, trained_on)),
         "" if curve is None else CURVE_TEXT + _picture(draw_curve(curve, results), "Learning curve"),
+        ""
+        if attended is None
+        else ATTENTION_TEXT.format(minute=attended["minute"])
+        + _picture(
+            draw_attention(attended["agents"]), "Attention of each agent's decisions to zones, cases and the context"
+        ),
         "<h2>Reading the columns</h2>",
         _definitions({columns[key].label: meaning[key] for key in headline_of(scenario)}),
         "<h2>How to repeat this</h2>",
@@ -437,6 +450,29 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
             panel.set_yscale("symlog", linthresh=10)
         _finish_curve(panel, column)
     _legend_below(figure, axes)
+    return figure
+
+
+def draw_attention(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One heat map an agent: decisions in rows, tokens in columns; see `experiments.train.explained_moment`."""
+    figure, axes = panels(2, 2, width=13.0, height=6.4)
+    for panel in axes.flat:
+        panel.set_visible(False)
+    for panel, (agent, own) in zip(axes.flat, agents.items(), strict=False):
+        names = own["tokens"]
+        num_rows = 1 if agent.startswith("alert_triage") else names.index("context") + 1  # triage chooses once
+        first = names.index("context") + 1 - num_rows
+        shares = np.array(own["shares"])[first : first + num_rows]
+        panel.set_visible(True)
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=max(0.5, float(shares.max())), aspect="auto")
+        for (row, column), share in np.ndenumerate(shares):
+            if share > 0:
+                color = "white" if share > 0.3 else INK
+                panel.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=7.5, color=color)
+        panel.grid(visible=False)
+        panel.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        panel.set_yticks(range(num_rows), names[first : first + num_rows])
+        panel.set_title(agent.removesuffix("_0").replace("_", " "), fontsize=10.5, color=INK, loc="left")
     return figure
 
 

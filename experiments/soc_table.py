@@ -30,6 +30,7 @@ from experiments.evaluate import (
     Estimate,
     checkpoint_folder,
     columns_of,
+    fitted,
     is_soc,
     mean_interval,
     provenance,
@@ -132,7 +133,7 @@ def play(
     rows = []
     for k, network_seed in enumerate(network_seeds(scenario, num_seeds, **overrides)):
         configured = soc_env.make_scenario(scenario, **{**overrides, "network_seed": network_seed})
-        player: Any = policy
+        player: Any = fitted(policy, configured)
         if policy == CLAIRVOYANT:
             player = Clairvoyant()
         elif isinstance(policy, str):

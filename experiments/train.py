@@ -439,6 +439,8 @@ def _finish(out: Path, settings: Mapping[str, Any]) -> None:
             print("on the held-out networks and attackers of the test split:")
     else:
         tested = _compare(out, settings, {})
+    if is_soc(settings["scenario"]) and (moment := explained_moment(_best(out), settings)):
+        write_json(out / "attention.json", moment)
     write_json(out / "evaluation.json", {name: result.to_dict() for name, result in tested.items()})
     print_table(tested)
     report = write_report(out)
@@ -451,13 +453,46 @@ def _compare(
     from experiments.evaluate import TRAINED, UNTRAINED, compare, is_soc
     from policies.checkpoint import load_policy
 
-    scenario, best = settings["scenario"], out / "checkpoints" / "best"
+    scenario = settings["scenario"]
     named: dict[str, Any] = {name: name for name in (SOC_COMPARED if is_soc(scenario) else COMPARED)}
     named[UNTRAINED] = load_policy(out / "checkpoints" / "start")
-    named[TRAINED] = load_policy(best if best.exists() else out / "checkpoints" / "last")
+    named[TRAINED] = _best(out)
     named = {name: policy for name, policy in named.items() if name not in leave_out}
     overrides = {**settings["overrides"], **overrides}
     return compare(named, scenario, EVALUATION_EPISODES, settings["seed"] + EVALUATION_SEED, **overrides)
+
+
+def _best(out: Path) -> Any:
+    from experiments.evaluate import checkpoint_folder
+    from policies.checkpoint import load_policy
+
+    return load_policy(checkpoint_folder(out))
+
+
+def explained_moment(policy: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a policy with attention looks at in one minute of a test episode: that with most cases in view.
+
+    Returns:
+        {} without attention, else "minute" and "agents": {agent: {"tokens": names, "shares": (T, T), mean over heads}}.
+    """
+    import numpy as np
+
+    scenario = soc_env.make_scenario(settings["scenario"], **{**settings["overrides"], "split": "test"})
+    simulator = soc_env.Simulator(scenario, num_envs=1, seed=[settings["seed"] + EVALUATION_SEED])
+    observations, most, found = simulator.reset(), -1, {}
+    if not policy.attention(observations):
+        return {}
+    shown = [k for k, name in enumerate(simulator.features("alert_triage_0")) if name.endswith("_present")]
+    for minute in range(scenario.max_steps):
+        seen = {agent: observation.copy() for agent, observation in simulator.observations.items()}
+        if (num_cases := int((seen["alert_triage_0"][0, shown] > 0).sum())) > most:
+            most, found = num_cases, {"minute": minute, "seen": seen}
+        for agent, action in policy(seen, simulator.decides).items():
+            simulator.actions[agent][...] = action
+        simulator.step()
+    shares = {agent: np.round(shares[0].mean(0), 4) for agent, shares in policy.attention(found.pop("seen")).items()}
+    names = {agent: policy.token_names(agent, scenario.num_zones) for agent in shares}  # type: ignore[attr-defined]
+    return {**found, "agents": {a: {"tokens": names[a], "shares": shares[a].tolist()} for a in shares}}
 
 
 # ---- small things

@@ -16,6 +16,7 @@ from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
@@ -23,7 +24,11 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from policies.env_runner import act
 from policies.hmarl import HMARL
 from policies.tiers import tier_of
-from soc_env.errors import CheckpointError
+from policies.zones import MIXINGS, agent_of, token_names
+from soc_env import SCENARIOS
+from soc_env.errors import CheckpointError, ConfigError
+from soc_env.soc.networks import MAX_ZONES
+from soc_env.soc.tables import actions, layout
 
 MANIFEST, NETWORKS = "hmarl.json", "networks.pt"
 FORMAT = 2
@@ -117,9 +122,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
-    """Raises CheckpointError if the checkpoint was trained on another scenario than the one asked for."""
-    if scenario is not None and scenario != manifest["scenario"]:
-        raise CheckpointError(f"checkpoint was trained on scenario {manifest['scenario']!r}, not on {scenario!r}")
+    """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for."""
+    own = manifest["scenario"]
+    if scenario is not None and scenario != own and type(SCENARIOS.get(scenario)) is not type(SCENARIOS.get(own, ())):
+        raise CheckpointError(
+            f"checkpoint was trained on scenario {own!r}, not on {scenario!r} or another of its family"
+        )
 
 
 class TrainedPolicy:
@@ -143,6 +151,7 @@ class TrainedPolicy:
     ):
         self.modules, self.slow_agents, self.deterministic = dict(modules), slow_agents, deterministic
         self.num_env_steps, self.manifest = num_env_steps, dict(manifest or {})
+        self.seed = seed
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -150,6 +159,45 @@ class TrainedPolicy:
         if seed is not None:
             self._generator = torch.Generator().manual_seed(seed)
         self._held: dict[str, np.ndarray] = {}
+
+    def for_zones(self, num_zones: int) -> TrainedPolicy:
+        """The same weights for a network of `num_zones` zones; nothing is learned or lost.
+
+        Raises:
+            ConfigError: `num_zones` is not 1 to 16, or a tier's network has weights of its own for every input ("mlp").
+        """
+        if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
+            raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
+        modules = {tier: _for_zones(tier, module, num_zones) for tier, module in self.modules.items()}
+        return TrainedPolicy(
+            modules,
+            self.slow_agents,
+            deterministic=self.deterministic,
+            num_env_steps=self.num_env_steps,
+            seed=self.seed,
+            manifest=self.manifest,
+        )
+
+    @torch.no_grad()
+    def attention(self, observations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What each agent's policy attends to, of those with network "attention".
+
+        Args:
+            observations: {agent: (N, dim)}.
+
+        Returns:
+            {agent: (N, heads, tokens, tokens)}: by head, the share of every token (last axis, sums to 1) in what every
+            token hears. `token_names` has the names of tokens.
+        """
+        found = {}
+        for agent, observation in observations.items():
+            for name, body in self.modules[tier_of(agent)].named_modules():
+                if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
+                    found[agent] = body.attention(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+                    break
+        return found
+
+    token_names = staticmethod(token_names)
 
     @torch.no_grad()
     def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> dict[str, np.ndarray]:
@@ -166,6 +214,12 @@ class TrainedPolicy:
     def _act(self, agent: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
         is_slow = agent in self.slow_agents
         envs = np.nonzero(decides)[0] if is_slow and agent in self._held else slice(None)
+        expected = self.modules[tier_of(agent)].observation_space.shape[0]
+        if observation.shape[1] != expected:
+            raise ConfigError(
+                f"{agent}: the policy reads observations of size {expected}, got {observation.shape[1]}; for_zones(n) "
+                "is the policy for another number of zones"
+            )
         rows = observation[envs]
         if len(rows) == 0:
             return self._held[agent]
@@ -176,6 +230,28 @@ class TrainedPolicy:
         held = self._held.setdefault(agent, np.zeros((len(observation), *actions.shape[1:]), actions.dtype))
         held[envs] = actions
         return held.copy()
+
+
+def _for_zones(tier: str, module: Any, num_zones: int) -> Any:
+    """The module of the soc-v1 family with the same weights and the sizes of `num_zones` zones."""
+    _, arguments = module.get_ctor_args_and_kwargs()
+    network, agent = module.model_config["network"], agent_of(tier)
+    sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
+    if module.observation_space.shape == sizes[:1]:
+        return module
+    if network not in MIXINGS:
+        raise ConfigError(
+            f"tier {tier!r}: network {network!r} is made for one number of zones, it cannot act on {num_zones}; "
+            f"allowed there: {' or '.join(map(repr, MIXINGS))}"
+        )
+    spaces = {"observation_space": gym.spaces.Box(-1.0, 1.0, sizes[:1])}
+    if isinstance(module.action_space, gym.spaces.Box):
+        spaces["action_space"] = gym.spaces.Box(-1.0, 1.0, sizes[1:])
+    with torch.random.fork_rng():  # the first weights are drawn, and overwritten
+        resized = type(module)(**{**arguments, **spaces})
+    missing, _ = resized.load_state_dict(module.state_dict(), strict=False)
+    assert not missing, missing
+    return resized.eval()
 
 
 def load_policy(
@@ -190,7 +266,7 @@ def load_policy(
         scenario: what it will be used on; None takes the checkpoint's word.
 
     Raises:
-        CheckpointError: missing, damaged, or of another scenario.
+        CheckpointError: missing, damaged, or of a scenario of another family.
     """
     folder = Path(checkpoint).absolute()
     manifest = read_manifest(folder)

@@ -96,7 +96,7 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         return [getattr(self, name).head for name in names if hasattr(self, name)]
 
     def action_heads(self) -> Iterable[tuple[Any, int]]:
-        return [(self.actor.head, self.actor.head.out_features)]
+        return [(self.actor.head, 1)]
 
     # ---- target networks
     def make_target_networks(self) -> None:

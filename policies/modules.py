@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from ray.rllib.algorithms.dqn.dqn_learner import QF_PREDS
 from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQNTorchRLModule
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
@@ -134,7 +135,7 @@ def make_body(
     """The hidden part of a network, as the tier's setting `network` names it.
 
     Args:
-        config: the module's: hiddens, network, and of critics critic_layer_norm, action_bins.
+        config: the module's: hiddens, network, role, and of critics critic_layer_norm, action_bins.
         obs_dim: size of what it observes.
         action_dims: sizes of the actions that it reads too: all other agents' together first if it reads the joint
             observation, then the own.
@@ -149,14 +150,24 @@ def make_body(
         return (ActionValuesEncoder if is_encoder else ActionValues)(inner, action_dims[-1], config["action_bins"])
     layer_norm = is_critic and config.get("critic_layer_norm", False)
     bins = config.get("action_bins", 0) if action_dims else 0
-    if config.get("network", "mlp") == "zones":
+    if config.get("network", "mlp") != "mlp":
         from policies import zones
 
-        shape = (zones.joint_layout if is_joint else zones.own_layout)(obs_dim)
-        if is_joint:
-            action_dims = zones.joint_action_dims(shape.num_zones, *action_dims)
-        zone_body = zones.ZoneEncoder if is_encoder else zones.ZoneMLP
-        return zone_body(shape, config["hiddens"], action_dims, layer_norm, bins, keeps_zones)
+        agent = zones.agent_of(config.get("role"))
+        shape = zones.joint_layout(obs_dim) if is_joint else zones.own_layout(agent, obs_dim)
+        acting = [other for other in zones.AGENTS if other != agent] if is_joint else []
+        acting += [agent] * (len(action_dims) - is_joint)
+        return (zones.ZoneEncoder if is_encoder else zones.ZoneMLP)(
+            agent,
+            shape,
+            config["hiddens"],
+            acting,
+            mixing=zones.MIXINGS[config["network"]],
+            heads=config.get("attention_heads", 4),
+            layer_norm=layer_norm,
+            action_bins=bins,
+            keeps_zones=keeps_zones,
+        )
     body = Encoder if is_encoder else MLP
     return body(obs_dim, config["hiddens"], sum(action_dims), layer_norm, bins)
 
@@ -216,16 +227,19 @@ class ActorCriticEncoder(nn.Module):
 
 class GaussianHead(nn.Module):
     """Mean by a small linear layer and a tanh (a mean beyond the clipping range would get no gradient from clipped
-    actions), and a log standard deviation that does not depend on the state: (B, 2 dim)."""
+    actions), and a log standard deviation that does not depend on the state, nor on the zone: (B, 2 dim)."""
+
+    places: torch.Tensor
 
     def __init__(self, body: Any, action_dim: int, initial_log_std: float):
         super().__init__()
         self.mean: Any = action_layer(body, action_dim, 1)
-        self.log_std = nn.Parameter(torch.full((action_dim,), float(initial_log_std)))
+        self.register_buffer("places", shared_entries(body, action_dim), persistent=False)
+        self.log_std = nn.Parameter(torch.full((int(self.places[-1]) + 1,), float(initial_log_std)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         mean = torch.tanh(self.mean(features))
-        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+        return torch.cat([mean, self.log_std[self.places].expand_as(mean)], -1)
 
 
 class BoundedMeanHead(nn.Module):
@@ -240,7 +254,7 @@ class BoundedMeanHead(nn.Module):
         self.linear = actor_layer(body, action_dim, 2, config)
         self.register_buffer("initial", initial_action(body, action_dim, config), persistent=False)
         self.bound, self.log_std_range = config["mean_bound"], config["log_std_range"]
-        nn.init.constant_(self.linear.bias[action_dim:], config["initial_log_std"])
+        nn.init.constant_(self.linear.bias.chunk(2)[1], config["initial_log_std"])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         mean, log_std = self.linear(features).chunk(2, -1)
@@ -303,7 +317,7 @@ def action_layer(
     """The output layer of an actor on `body`, near zero at the start, `num_parts` numbers an action: by zones where the
     body keeps them, `GroupedLinear` where there are groups."""
     if hasattr(body, "action_layer"):
-        return body.action_layer(num_parts, action_dim)
+        return body.action_layer(num_parts)
     if groups:
         return GroupedLinear(body.out_dim, action_dim, num_parts, groups, deviation)
     return small_linear(body.out_dim, num_parts * action_dim)
@@ -315,6 +329,14 @@ def actor_layer(body: Any, action_dim: int, num_parts: int, config: Mapping[str,
     return action_layer(body, action_dim, num_parts, groups, deviation)
 
 
+def shared_entries(body: Any, action_dim: int, groups: Sequence[int] = ()) -> torch.Tensor:
+    """Numbers of the values that an action's entries share, (action_dim,) int64: one for each zone-wise run of entries
+    where the body keeps zones, for each group where there are groups, and for each entry beyond."""
+    sizes = list(body.group_sizes() if hasattr(body, "group_sizes") else groups)
+    sizes += [1] * (action_dim - sum(sizes))
+    return torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+
+
 def initial_action(body: Any, action_dim: int, config: Mapping[str, Any]) -> torch.Tensor:
     """The setting `initial_action` before the tanh, spread over the entries of the action: (action_dim,).
 
@@ -324,13 +346,11 @@ def initial_action(body: Any, action_dim: int, config: Mapping[str, Any]) -> tor
     values = torch.tensor([float(value) for value in config["initial_action"]])
     if not len(values):
         return torch.zeros(action_dim)
-    groups = body.group_sizes(action_dim) if hasattr(body, "group_sizes") else config["action_groups"]
-    sizes = torch.tensor([*groups, *[1] * (action_dim - sum(groups))])
-    if len(values) != len(sizes) or bool((values.abs() >= 1).any()):
-        raise ConfigError(
-            f"initial_action is {config['initial_action']!r}, allowed: {len(sizes)} numbers between -1 and 1"
-        )
-    return torch.atanh(values).repeat_interleave(sizes)
+    places = shared_entries(body, action_dim, config.get("action_groups", ()))
+    number = int(places[-1]) + 1
+    if len(values) != number or bool((values.abs() >= 1).any()):
+        raise ConfigError(f"initial_action is {config['initial_action']!r}, allowed: {number} numbers between -1 and 1")
+    return torch.atanh(values)[places]
 
 
 class Normalised:
@@ -345,8 +365,8 @@ class Normalised:
         raise NotImplementedError
 
     def action_heads(self) -> Iterable[tuple[Any, int]]:
-        """(output layer of an actor, number of its leading outputs that are actions); none for value-based
-        algorithms.
+        """(output layer of an actor, number of equal parts of its outputs, the first of which are actions); none for
+        value-based algorithms.
         """
         return ()
 
@@ -375,12 +395,22 @@ class Normalised:
     @torch.no_grad()
     def bias_actions(self, value: float) -> None:
         """Adds `value` to every action output before squashing or clipping (the adverse start of the experiments)."""
-        for head, num_actions in self.action_heads():
-            head.bias[:num_actions] += value
+        for head, num_parts in self.action_heads():
+            head.bias.chunk(num_parts)[0].add_(value)
 
 
 def _existing(module: nn.Module, *names: str) -> list[nn.Linear]:
     return [getattr(module, name) for name in names if hasattr(module, name)]
+
+
+def masked(config: Mapping[str, Any], values: torch.Tensor, observation: torch.Tensor, filler: float) -> torch.Tensor:
+    """The choices' values (B, choices), those of impossible choices replaced by `filler` if the setting `use_mask` is
+    on. What is possible is read off the observation, so that next states are masked too."""
+    if not config.get("use_mask"):
+        return values
+    from policies.zones import impossible_choices
+
+    return values.masked_fill(impossible_choices(observation), filler)
 
 
 class PPOModule(Normalised, DefaultPPOTorchRLModule):
@@ -399,11 +429,22 @@ class PPOModule(Normalised, DefaultPPOTorchRLModule):
         self.vf = nn.Linear(hiddens[-1], 1)
         self.init_statistics()
 
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._masked(batch, super()._forward(batch, **kwargs))
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._masked(batch, super()._forward_train(batch, **kwargs))
+
+    def _masked(self, batch: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
+        logits, lowest = out[Columns.ACTION_DIST_INPUTS], torch.finfo(torch.float32).min
+        out[Columns.ACTION_DIST_INPUTS] = masked(self.model_config, logits, batch[Columns.OBS], lowest)
+        return out
+
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "vf")
 
     def action_heads(self) -> Iterable[tuple[Any, int]]:
-        return [(self.pi.mean, self.pi.mean.out_features)] if isinstance(self.pi, GaussianHead) else []
+        return [(self.pi.mean, 1)] if isinstance(self.pi, GaussianHead) else []
 
 
 class SACModule(Normalised, DefaultSACTorchRLModule):
@@ -440,7 +481,7 @@ class SACModule(Normalised, DefaultSACTorchRLModule):
         return _existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
 
     def action_heads(self) -> Iterable[tuple[Any, int]]:
-        return [(self.pi.linear, flat_dim(self.action_space))] if isinstance(self.pi, BoundedMeanHead) else []
+        return [(self.pi.linear, 2)] if isinstance(self.pi, BoundedMeanHead) else []
 
 
 class DQNModule(Normalised, DefaultDQNTorchRLModule):
@@ -456,6 +497,12 @@ class DQNModule(Normalised, DefaultDQNTorchRLModule):
         if self.uses_dueling:
             self.vf = nn.Linear(self.encoder.out_dim, 1)
         self.init_statistics()
+
+    def _qf_forward_helper(self, batch: dict[str, Any], encoder: Any, head: Any) -> dict[str, Any]:
+        out = super()._qf_forward_helper(batch, encoder, head)
+        # RLlib's exploration and loss leave values of minus infinity out
+        out[QF_PREDS] = masked(self.model_config, out[QF_PREDS], batch[Columns.OBS], -torch.inf)
+        return out
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return _existing(self, "af", "vf", "_target_af", "_target_vf")

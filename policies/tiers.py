@@ -168,6 +168,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "grad_clip": 0.5,
             "grad_clip_by": "global_norm",
             "initial_log_std": -0.7,
+            "use_mask": False,  # soc-v1's triage: impossible choices are never drawn
         },
     ),
     "SAC": AlgorithmEntry(
@@ -209,6 +210,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "tau": 0.01,
             "target_network_update_freq": 0,
             "epsilon": [[0, 1.0], [50_000, 0.05]],
+            "use_mask": False,  # soc-v1's triage: impossible choices are neither taken nor part of a target's maximum
         },
     ),
     "MADDPG": AlgorithmEntry(
@@ -233,7 +235,8 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
 COMMON: dict[str, Any] = {
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
-    "network": "mlp",  # or "zones": reads soc-v1 zone by zone with shared weights, see `policies.zones`
+    "network": "mlp",  # or "zones" or "attention": read soc-v1 by tokens with shared weights, see `policies.zones`
+    "attention_heads": 4,  # of network "attention"; d_k is the size of a layer
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
     "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held
     "noise_ladder": [1.0, 1.0],  # lowest and highest scale of that noise: of environments, or of draws if
@@ -244,10 +247,10 @@ COMMON: dict[str, Any] = {
 # Settings that RLlib's config classes do not know.
 MODULE_ONLY = (
     "initial_log_std", "log_std_range", "mean_bound", "critic", "critic_layer_norm", "action_bins", "action_groups",
-    "group_deviation", "initial_action", "pre_tanh_l2",
+    "group_deviation", "initial_action", "pre_tanh_l2", "use_mask",
 )  # fmt: skip
 
-NETWORKS, CRITICS = ("mlp", "zones"), ("joint", "additive")
+NETWORKS, CRITICS = ("mlp", "zones", "attention"), ("joint", "additive")
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
     "threat_hunter": {"algorithm": "SAC"},
@@ -301,6 +304,18 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more"
         )
+    if merged.get("use_mask", False) not in (False, True) or (merged.get("use_mask") and tier != "alert_triage"):
+        raise ConfigError(
+            f"tier {tier!r}: use_mask is {merged['use_mask']!r}, allowed: True or False for alert_triage of the soc-v1 "
+            "family, False elsewhere"
+        )
+    heads = merged["attention_heads"]
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+        raise ConfigError(f"tier {tier!r}: attention_heads is {heads!r}, allowed: a whole number of 1 or more")
+    if merged["network"] == "attention" and len(merged["hiddens"]) < 2:
+        raise ConfigError(
+            f"tier {tier!r}: hiddens is {merged['hiddens']!r}, attention needs 2 layers or more: it is between them"
+        )
     return merged
 
 
@@ -321,7 +336,8 @@ def build_config(
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
     for name in ("metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw", "penalty_scale"):
         del settings[name]
-    model = {"hiddens": list(hiddens), "network": settings.pop("network")}
+    model = {"hiddens": list(hiddens), "role": tier}
+    model |= {name: settings.pop(name) for name in ("network", "attention_heads")}
     if algorithm != "MADDPG":  # its configuration class is ours and knows them
         model |= {name: settings.pop(name) for name in MODULE_ONLY if name in settings}
     config = entry.config()

@@ -1,18 +1,25 @@
 """Networks inside the tiers' modules: zone by zone, additive critics, outputs in groups, where actors start."""
 
+import copy
+import logging
+
 import numpy as np
 import pytest
 
 pytest.importorskip("ray")
 import gymnasium as gym
+import ray
 import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
-from policies import HMARLConfig
+from experiments.evaluate import evaluate_checkpoint
+from policies import HMARLConfig, save_checkpoint
+from policies.checkpoint import TrainedPolicy
+from policies.env_runner import act
 from policies.modules import ActionValues, GroupedLinear, action_layer, initial_action, make_body, value_layer
 from policies.tiers import DEFAULT_TIERS, tier_of
-from policies.zones import ZoneMLP, groups_of, joint_layout, own_layout
+from policies.zones import CASE_ZONE, ENTRIES, PRESENT, ZoneMLP, joint_layout, own_layout
 from soc_env.errors import ConfigError
 from soc_env.soc.tables import ZONE_FEATURES, actions, layout
 from soc_env.tables import AGENTS, HUNTER, ORCHESTRATOR, TRIAGE
@@ -32,23 +39,24 @@ def swap(observation, order, shape):
 
 
 def swap_action(action, order, agent):
-    per_zone, _ = groups_of(len(actions(agent, ZONES)), ZONES)
+    per_zone, _ = ENTRIES[agent]
     out = action.clone()
     for k in range(per_zone):
-        group = slice(k * ZONES, (k + 1) * ZONES)
+        group = slice(k * len(order), (k + 1) * len(order))
         out[..., group] = action[..., group][..., order]
     return out
 
 
 def test_sizes_say_what_is_what():
-    for zones in range(2, 17):
+    for zones in range(1, 17):
         for agent in AGENTS:
-            assert own_layout(layout(agent, zones).size) == layout(agent, zones)
-        assert [groups_of(len(actions(agent, zones)), zones) for agent in AGENTS] == [(0, 4), (3, 1), (2, 2), (1, 3)]
+            assert own_layout(agent, layout(agent, zones).size) == layout(agent, zones)
+            per_zone, whole = ENTRIES[agent]
+            assert len(actions(agent, zones)) == per_zone * zones + whole
         assert joint_layout(sum(layout(agent, zones).size for agent in AGENTS)) == layout(TRIAGE, zones)
     for size in (64, 128, 96):  # those of paper-v0
         with pytest.raises(ConfigError, match="soc-v1"):
-            own_layout(size)
+            own_layout(HUNTER, size)
     with pytest.raises(ConfigError, match="soc-v1"):
         joint_layout(352)
 
@@ -56,8 +64,8 @@ def test_sizes_say_what_is_what():
 def test_zones_in_another_order_give_actions_in_that_order():
     torch.manual_seed(0)
     shape, order = layout(HUNTER, ZONES), torch.tensor([2, 0, 4, 1, 3])
-    body = ZoneMLP(shape, [16, 12], keeps_zones=True)
-    head = body.action_layer(2, 16)
+    body = ZoneMLP(HUNTER, shape, [16, 12], keeps_zones=True)
+    head = body.action_layer(2)
     with torch.no_grad():
         head.zone.weight.mul_(100)
         head.whole.weight.mul_(100)
@@ -65,15 +73,16 @@ def test_zones_in_another_order_give_actions_in_that_order():
     here, there = (head(body(x)).unflatten(1, (2, 16)) for x in (scene, swap(scene, order, shape)))
     torch.testing.assert_close(swap_action(here, order, HUNTER), there)
     assert not torch.allclose(here, there, atol=1e-3)
-    assert head.out_features == 32
 
 
 @pytest.mark.parametrize("bins", [0, 5])
-def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_where(bins):
+@pytest.mark.parametrize("network", ["zones", "attention"])
+def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_where(network, bins):
     torch.manual_seed(0)
     shape, order = layout(TRIAGE, ZONES), torch.tensor([2, 0, 4, 1, 3])
     size = sum(layout(agent, ZONES).size for agent in AGENTS)
-    config = {"network": "zones", "hiddens": [16, 12], "critic_layer_norm": True, "action_bins": bins}
+    config = {"network": network, "hiddens": [16, 12], "critic_layer_norm": True, "action_bins": bins}
+    config |= {"role": "response_orchestrator", "attention_heads": 2}
     body = make_body(config, size, (28, 12), is_critic=True, is_joint=True)
     seen, own = torch.rand(6, size), torch.rand(6, 12)
     others = [torch.rand(6, len(actions(agent, ZONES))) for agent in AGENTS if agent != ORCHESTRATOR]
@@ -88,17 +97,19 @@ def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_
 
 def test_statistics_are_shared_between_zones():
     shape = layout(TRIAGE, ZONES)
-    body = ZoneMLP(shape, [8])
+    body = ZoneMLP(TRIAGE, shape, [8])
     rows = np.random.default_rng(0).random((500, shape.size)) * np.linspace(1, 2, shape.size)
     body.norm.set(rows.mean(0), rows.var(0))
     zones = rows[:, : shape.case_start].reshape(-1, WIDTH)
-    mean = body.norm.mean[: shape.case_start].reshape(ZONES, WIDTH)
-    spread = 1 / body.norm.inv_std[: shape.case_start].reshape(ZONES, WIDTH)
-    np.testing.assert_allclose(mean, np.tile(zones.mean(0), (ZONES, 1)), rtol=1e-5)
-    np.testing.assert_allclose(spread, np.tile(zones.std(0), (ZONES, 1)), rtol=1e-4)
+    np.testing.assert_allclose(body.norm.mean[:WIDTH], zones.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(1 / body.norm.inv_std[:WIDTH], zones.std(0), rtol=1e-4)
+    clock = (rows[:, shape.clock_start :] - rows.mean(0)[shape.clock_start :]) / rows.std(0)[shape.clock_start :]
+    normal = body.norm(torch.from_numpy(rows).float())
+    np.testing.assert_allclose(normal[:, shape.clock_start :], clock, atol=1e-3)
+    np.testing.assert_allclose(normal[:, :WIDTH], (rows[:, :WIDTH] - zones.mean(0)) / zones.std(0), atol=1e-3)
 
 
-@pytest.mark.parametrize("network", ["zones", "mlp"])
+@pytest.mark.parametrize("network", ["zones", "attention", "mlp"])
 def test_every_tier_takes_the_network(network):
     simulator = soc_env.Simulator("soc-v1", num_envs=3, seed=0, num_networks=1)
     config = HMARLConfig().tiers({tier: {"network": network, "hiddens": [8, 8]} for tier in DEFAULT_TIERS})
@@ -110,17 +121,253 @@ def test_every_tier_takes_the_network(network):
         out = modules[tier_of(agent)].forward_inference(batch)
         assert all(torch.isfinite(value).all() for value in out.values())
         kinds = {type(module).__name__ for module in modules[tier_of(agent)].modules()}
-        assert bool(kinds & {"ZoneMLP", "ZoneEncoder"}) == (network == "zones")
+        assert bool(kinds & {"ZoneMLP", "ZoneEncoder"}) == (network != "mlp")
+
+
+# ---- another number of zones
+
+
+def policy_of(network, **settings):
+    """Untrained tiers with weights large enough to tell actions apart, and statistics as if they had seen something."""
+    torch.manual_seed(0)
+    simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=0, num_networks=1)
+    settings = {"network": network, "hiddens": [16, 12], "attention_heads": 2, **settings}
+    config = HMARLConfig().tiers(dict.fromkeys(DEFAULT_TIERS, settings))
+    spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
+    joint = [gym.spaces.Dict(dict(own)) for own in (simulator.observation_spaces, simulator.action_spaces)]
+    spec = config.get_multi_rl_module_spec(spaces={**spaces, INPUT_ENV_SINGLE_SPACES: tuple(joint)})
+    modules = spec.build()
+    with torch.no_grad():
+        for module in modules._rl_modules.values():
+            for parameter in module.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+            for norm, _ in module.input_norms():
+                norm.mean.copy_(torch.rand(norm.mean.shape) / 4)
+                norm.inv_std.copy_(1 + torch.rand(norm.mean.shape))
+            for head, num_parts in module.action_heads():
+                head.bias.chunk(num_parts)[0].add_(torch.rand(head.bias.chunk(num_parts)[0].shape) / 4)
+    return TrainedPolicy(dict(modules._rl_modules))
+
+
+def scenes(num_zones, num_scenes=6):
+    """{agent: (N, size)} in which every feature is in use; half of the cases exist."""
+    generator = torch.Generator().manual_seed(1)
+    found = {}
+    for agent in AGENTS:
+        shape = layout(agent, num_zones)
+        seen = torch.rand(num_scenes, shape.size, generator=generator)
+        cases = seen[:, shape.case_start : shape.directive_start].view(num_scenes, shape.num_cases, -1)
+        cases[..., PRESENT] = (cases[..., PRESENT] > 0.5).float()
+        cases[..., CASE_ZONE] = (cases[..., CASE_ZONE] * num_zones).floor() / 16
+        found[agent] = seen
+    return found
+
+
+def with_zones_renamed(seen, order, shape):
+    """`swap`, and cases name their zones by the new order."""
+    out = swap(seen, order, shape)
+    cases = out[:, shape.case_start : shape.directive_start].view(len(out), shape.num_cases, -1)
+    old = (cases[..., CASE_ZONE] * 16).round().long()
+    cases[..., CASE_ZONE] = torch.argsort(order)[old] / 16
+    return out
+
+
+def as_arrays(observations):
+    return {agent: seen.numpy() for agent, seen in observations.items()}
+
+
+@pytest.mark.parametrize("network", ["zones", "attention"])
+@pytest.mark.parametrize("num_zones", [5, 8, 3])
+def test_the_same_weights_act_zone_by_zone_on_any_number_of_zones(network, num_zones):
+    policy = policy_of(network).for_zones(num_zones)
+    order = torch.randperm(num_zones, generator=torch.Generator().manual_seed(2))
+    renamed = with_zones_renamed if network == "attention" else swap  # the mean reads a case's zone as a number
+    here = scenes(num_zones)
+    there = {agent: renamed(seen, order, layout(agent, num_zones)) for agent, seen in here.items()}
+    decides = np.ones(6, bool)
+    before, after = policy(as_arrays(here), decides), policy(as_arrays(there), decides)
+    for agent in AGENTS:
+        own = torch.as_tensor(before[agent])
+        expected = own if agent == TRIAGE else swap_action(own, order, agent)
+        np.testing.assert_allclose(after[agent], expected, atol=1e-5)
+        assert before[agent].shape[1:] == (() if agent == TRIAGE else (len(actions(agent, num_zones)),))
+        if agent != TRIAGE:
+            assert np.abs(after[agent] - before[agent]).max() > 1e-2
+
+
+@pytest.mark.parametrize("network", ["zones", "attention"])
+def test_there_and_back_is_the_same_policy(network):
+    policy = policy_of(network)
+    observations = as_arrays(scenes(ZONES))
+    expected = policy(observations, np.ones(6, bool))
+    found = policy.for_zones(8).for_zones(1).for_zones(ZONES)(observations, np.ones(6, bool))
+    for agent in AGENTS:
+        np.testing.assert_array_equal(found[agent], expected[agent])
+
+
+def test_mean_mixing_acts_on_twins_as_on_the_zones_they_double():
+    """Ten zones that are five zones twice: means, and hence actions, are those of the five."""
+    policy = policy_of("zones", algorithm="SAC")
+    here = scenes(ZONES)[HUNTER]
+    shape, double = layout(HUNTER, ZONES), layout(HUNTER, 2 * ZONES)
+    zones, priorities = here[:, : shape.case_start], here[:, shape.directive_start : shape.clock_start - 3]
+    rest = here[:, shape.case_start : shape.directive_start], here[:, shape.clock_start - 3 :]
+    there = torch.cat([zones, zones, rest[0], priorities, priorities, rest[1]], 1)
+    assert there.shape[1] == double.size
+    one = policy({HUNTER: here.numpy()}, np.ones(6, bool))[HUNTER]
+    two = policy.for_zones(2 * ZONES)({HUNTER: there.numpy()}, np.ones(6, bool))[HUNTER]
+    for k in range(3):
+        np.testing.assert_allclose(two[:, 10 * k : 10 * k + 5], one[:, 5 * k : 5 * k + 5], atol=1e-5)
+    np.testing.assert_allclose(two[:, -1], one[:, -1], atol=1e-5)
+
+
+def test_an_mlp_is_for_one_number_of_zones():
+    policy = policy_of("mlp")
+    assert policy.for_zones(ZONES).modules == policy.modules
+    with pytest.raises(ConfigError, match="network 'mlp' is made for one number of zones, it cannot act on 8"):
+        policy.for_zones(8)
+    with pytest.raises(ConfigError, match="reads observations of size 294, got 363"):
+        policy(as_arrays(scenes(8)), np.ones(6, bool))
+
+
+@pytest.mark.parametrize("num_zones", [0, 17, 2.5, True])
+def test_a_number_of_zones_that_no_network_has_is_refused(num_zones):
+    with pytest.raises(ConfigError, match=f"num_zones is {num_zones}, allowed: 1 to 16"):
+        policy_of("zones").for_zones(num_zones)
+
+
+# ---- triage's impossible choices
+
+
+@pytest.mark.parametrize("network", ["attention", "mlp"])
+@pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
+def test_a_masked_triage_takes_possible_choices_alone(algorithm, network):
+    simulator = soc_env.Simulator("soc-v1", num_envs=32, seed=0, num_networks=1)
+    spaces = simulator.observation_spaces[TRIAGE], simulator.action_spaces[TRIAGE]
+    found = {}
+    for use_mask in (True, False):
+        torch.manual_seed(0)
+        own = {"algorithm": algorithm, "network": network, "hiddens": [8, 8], "use_mask": use_mask}
+        config = HMARLConfig().tiers({"alert_triage": own}, replace=True)
+        spec = config.get_multi_rl_module_spec(
+            spaces={"alert_triage": spaces, INPUT_ENV_SINGLE_SPACES: tuple(gym.spaces.Dict() for _ in range(2))}
+        )
+        module, wrong = spec.build()["alert_triage"], 0
+        observations = simulator.reset()
+        for _ in range(30):
+            choice = act(module, observations[TRIAGE], explore=True).executed
+            wrong += int((simulator.action_masks()[TRIAGE][np.arange(32), choice] == 0).sum())
+            simulator.actions[TRIAGE][...] = choice
+            simulator.step()
+        found[use_mask] = wrong
+        mask = torch.from_numpy(simulator.action_masks()[TRIAGE]) == 0
+        batch = {"obs": torch.from_numpy(observations[TRIAGE])}
+        values = module.compute_q_values(batch)["qf_preds"] if algorithm == "DQN" else module.forward_train(batch)
+        values = values if algorithm == "DQN" else values["action_dist_inputs"]
+        assert mask.any()
+        assert bool((values[mask] < -1e30).all()) == use_mask
+        assert (values[~mask].abs() < 1e3).all()
+    assert found[True] == 0
+    assert found[False] > 20
+
+
+@pytest.mark.parametrize(("tier", "value"), [("alert_triage", 3), ("threat_hunter", True)])
+def test_only_triage_has_a_mask(tier, value):
+    with pytest.raises(ConfigError, match=f"tier '{tier}': use_mask is {value}"):
+        HMARLConfig().tiers({tier: {"algorithm": "PPO", "use_mask": value}})
+
+
+# ---- attention
+
+
+def test_attention_is_a_share_of_what_is_there():
+    policy, observations = policy_of("attention").for_zones(3), scenes(3)
+    found = policy.attention(as_arrays(observations))
+    assert set(found) == set(AGENTS)
+    for agent, shares in found.items():
+        names = policy.token_names(agent, 3)
+        assert shares.shape == (6, 2, len(names), len(names))
+        np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
+        assert np.ptp(shares[..., :4]) > 0.05
+        shape = layout(agent, 3)
+        cases = observations[agent][:, shape.case_start : shape.directive_start].view(6, shape.num_cases, -1)
+        is_absent = (cases[..., PRESENT] <= 0).numpy()
+        assert names[3:5] == ["context", "case 0"]
+        assert is_absent.any()
+        assert (shares[..., 4:].transpose(0, 3, 1, 2)[is_absent] == 0).all()
+    assert policy_of("zones").attention(as_arrays(scenes(ZONES))) == {}
+
+
+def test_a_case_and_its_zone_hear_more_of_each_other():
+    policy, seen = policy_of("attention"), scenes(ZONES, 1)
+    shape = layout(TRIAGE, ZONES)
+    cases = seen[TRIAGE][:, shape.case_start : shape.directive_start].view(1, shape.num_cases, -1)
+    cases[..., PRESENT] = 1.0
+    shares = []
+    for zone in (1, 4):
+        cases[0, 2, CASE_ZONE] = zone / 16
+        shares.append(policy.attention({TRIAGE: seen[TRIAGE].numpy()})[TRIAGE][0])
+    place = policy.token_names(TRIAGE, ZONES).index("case 2")
+    assert (shares[0][:, 1, place] > shares[1][:, 1, place]).all()
+    assert (shares[0][:, place, 4] < shares[1][:, place, 4]).all()
+
+
+@pytest.fixture
+def local_ray():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("network", ["zones", "attention"])
+@pytest.mark.parametrize(
+    "algorithms",
+    [{}, {"alert_triage": "PPO", "threat_hunter": "PPO", "response_orchestrator": "SAC"}],
+    ids=["default", "others"],
+)
+def test_every_algorithm_learns_and_its_checkpoint_plays_on_other_numbers_of_zones(tmp_path, network, algorithms):
+    small = {"network": network, "hiddens": [8, 8], "attention_heads": 2}
+    ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}
+    masked = {"use_mask": network == "attention"}
+    chosen = {tier: algorithms.get(tier, own["algorithm"]) for tier, own in DEFAULT_TIERS.items()}
+    tiers = {t: {"algorithm": a, **small, **(ppo if a == "PPO" else {})} for t, a in chosen.items()}
+    scenario = {"max_steps": 20, "num_networks": 1, "num_hosts": 40}
+    config = HMARLConfig().environment("soc-v1", env_config=scenario).tiers(tiers).tiers({"alert_triage": masked})
+    config.env_runners(num_envs_per_env_runner=8).debugging(seed=0, log_level="ERROR")
+    config.training(train_batch_size=160, learning_starts=100, random_steps=0, replay_batch_size=16)
+    algo = config.training(updates_per_iteration=2).build_algo()
+    before = copy.deepcopy(algo.averaged)
+    results = [algo.train() for _ in range(3)]
+    for tier in tiers:
+        losses = [value for name, value in results[-1]["learners"][tier].items() if name.endswith("loss")]
+        assert losses, tier
+        assert np.isfinite([float(value) for value in losses]).all()
+    for tier, state in algo.averaged_modules().items():
+        body = [n for n, p in state.named_parameters() if ("mixing" in n or "deeper" in n) and "qf" not in n]
+        changed = [not torch.equal(dict(state.named_parameters())[n], before[tier][n]) for n in body]
+        assert body, tier
+        assert any(changed), tier
+    folder = save_checkpoint(algo, tmp_path / "c", replay=False)
+    algo.stop()
+    quick = {"num_episodes": 2, "num_envs": 2}
+    for num_zones in (8, 3, 1):
+        result = evaluate_checkpoint(folder, num_zones=num_zones, **quick)
+        assert result.settings["overrides"] == {**scenario, "num_zones": num_zones}
+        assert np.isfinite(result.mean("score"))
+    elsewhere = evaluate_checkpoint(folder, "soc-cage4-v0", max_steps=10, **quick)
+    assert elsewhere.settings["scenario"] == "soc-cage4-v0"
 
 
 # ---- critics that are additive in their own action
 
 
-@pytest.mark.parametrize("network", ["zones", "mlp"])
+@pytest.mark.parametrize("network", ["zones", "attention", "mlp"])
 def test_an_additive_critic_adds_a_piecewise_linear_value_of_every_entry(network):
     torch.manual_seed(0)
     size, bins = layout(HUNTER, ZONES).size, 5
     config = {"network": network, "hiddens": [16, 12], "critic": "additive", "action_bins": bins}
+    config |= {"role": "threat_hunter", "attention_heads": 2}
     body = make_body(config, size, (16,), is_critic=True)
     assert isinstance(body, ActionValues)
     torch.nn.init.normal_(list(body.values.parameters())[0])
@@ -151,9 +398,11 @@ def test_an_additive_critic_adds_a_piecewise_linear_value_of_every_entry(network
     torch.testing.assert_close(mean, torch.zeros(4), atol=1e-5, rtol=0)
 
 
-def test_an_additive_critic_of_the_joint_action_reads_the_others_in_its_features():
+@pytest.mark.parametrize("network", ["zones", "attention"])
+def test_an_additive_critic_of_the_joint_action_reads_the_others_in_its_features(network):
     size = sum(layout(agent, ZONES).size for agent in AGENTS)
-    config = {"network": "zones", "hiddens": [16, 12], "critic": "additive", "action_bins": 5}
+    config = {"network": network, "hiddens": [16, 12], "critic": "additive", "action_bins": 5}
+    config |= {"role": "response_orchestrator", "attention_heads": 2}
     body = make_body(config, size, (28, 12), is_critic=True, is_joint=True)
     scene, own, here, there = torch.rand(4, size), torch.rand(4, 12), torch.rand(4, 28), torch.rand(4, 28)
     assert not torch.allclose(body(scene, here, own)[:, :-1], body(scene, there, own)[:, :-1])
@@ -205,8 +454,9 @@ def response_module(settings):
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 1.0]])
 def test_an_initial_action_of_another_size_or_at_the_bounds_is_refused(values):
-    body = make_body({"network": "zones", "hiddens": [8]}, layout(ORCHESTRATOR, ZONES).size, keeps_zones=True)
-    assert action_layer(body, 12, 1).out_features == 12
+    config = {"network": "zones", "hiddens": [8], "role": "response_orchestrator"}
+    body = make_body(config, layout(ORCHESTRATOR, ZONES).size, keeps_zones=True)
+    assert action_layer(body, 12, 1)(torch.zeros(1, body.width * (ZONES + 1))).shape == (1, 12)
     with pytest.raises(ConfigError, match="initial_action .* 4 numbers"):
         initial_action(body, 12, {"initial_action": values})
 
@@ -215,6 +465,19 @@ def test_an_initial_action_of_another_size_or_at_the_bounds_is_refused(values):
 def test_an_unknown_kind_is_named(name):
     with pytest.raises(ConfigError, match=f"{name} 'zonal'"):
         HMARLConfig().tiers({"threat_hunter": {name: "zonal"}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention_heads": 0}, "attention_heads is 0"),
+        ({"attention_heads": 2.5}, "attention_heads is 2.5"),
+        ({"network": "attention", "hiddens": [64]}, "attention needs 2 layers"),
+    ],
+)
+def test_settings_of_attention_are_checked(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        HMARLConfig().tiers({"threat_hunter": settings})
 
 
 def test_an_additive_critic_needs_points():

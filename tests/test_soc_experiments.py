@@ -50,7 +50,7 @@ from policies.playbooks import PLAYBOOKS
 from policies.scripted import SCRIPTED, ConstantPolicy, scripted
 from soc_env.errors import ConfigError, ScenarioError
 from soc_env.soc.tables import METRICS
-from soc_env.tables import TRIAGE
+from soc_env.tables import HUNTER, TRIAGE
 
 SHORT = {"max_steps": 25}
 
@@ -394,11 +394,13 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     pytest.importorskip("ray")
     from experiments import train as training
     from policies.checkpoint import read_manifest
+    from policies.zones import token_names
 
     monkeypatch.setattr(training, "SOC_VALIDATION_EPISODES", 4)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
-    tiny |= {"tiers": {tier: {"hiddens": [8, 8]} for tier in training.DEFAULT_ALGORITHMS}, "replay_capacity": 2000}
+    tiers = {tier: {"hiddens": [8, 8], "network": "attention"} for tier in training.DEFAULT_ALGORITHMS}
+    tiny |= {"tiers": tiers, "replay_capacity": 2000}
     out = training.train(
         "soc-v1",
         steps=800,
@@ -420,6 +422,12 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert tested[TRAINED]["overrides"]["split"] == "test"
     assert "split" not in trained_on[TRAINED]["overrides"]
     assert "Held-out networks and attackers" in (out / "report.html").read_text()
+    assert "What the trained team looks at" in (out / "report.html").read_text()
+    attended = json.loads((out / "attention.json").read_text())
+    assert 0 <= attended["minute"] < 20
+    for agent, own in attended["agents"].items():
+        assert own["tokens"] == token_names(agent, 5)
+        assert np.sum(own["shares"], 1) == pytest.approx(np.ones(len(own["tokens"])), abs=1e-2)
     assert "greedy score" in capsys.readouterr().out
 
 
@@ -453,12 +461,26 @@ def test_the_report_of_soc_v1(compared: dict[str, dict[str, EvaluationResult]], 
         estimate = tested["rule-soar"].summary[key]
         assert f"<td>{columns[key].format(estimate.mean)}<small>[{columns[key].format(estimate.low)}, " in page
     assert page.count("<img ") == 2
+    assert "looks at" not in page
     assert "mission score of <b>" in page
     assert "above rule-soar" in page
     assert "split: test" in page.lower()
     gap = tested["rule-soar"].mean("loss") - compared["train"]["rule-soar"].mean("loss")
     assert f"<td>{columns['loss'].format(gap)}<small>" in page
     assert "published HMARL-SOC" not in page
+
+
+def test_the_picture_of_attention() -> None:
+    pytest.importorskip("matplotlib")
+    names = ["zone 0", "zone 1", "context", "case 0"]
+    shares = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.15, 0.35], [1.0, 0.0, 0.0, 0.0]]
+    agents = {agent: {"tokens": names, "shares": shares} for agent in (TRIAGE, HUNTER)}
+    triage, hunter, *others = report.draw_attention(agents).axes
+    assert not any(panel.get_visible() for panel in others)
+    assert [label.get_text() for label in triage.get_yticklabels()] == ["context"]
+    assert [label.get_text() for label in hunter.get_yticklabels()] == ["zone 0", "zone 1", "context"]
+    assert [text.get_text() for text in triage.texts] == ["0.25", "0.25", "0.15", "0.35"]
+    assert [text.get_text() for text in hunter.texts][3:6] == ["0.40", "0.50", "0.50"]  # nothing is written on a 0
 
 
 def test_the_gap_table_by_hand(compared: dict[str, dict[str, EvaluationResult]]) -> None:

@@ -17,7 +17,18 @@ from .kernels import step as kernels
 from .kernels.state import ASSET, EPISODE, HOST, LOG, LOG_KINDS, MAX_TRACKED, make_networks, make_world
 from .networks import Network, cage4, enterprise
 from .scenario import SOCScenario
-from .tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS, actions, features, state_features
+from .tables import (
+    CHOICES_READ,
+    METRICS,
+    OUTCOMES,
+    REWARD_TERMS,
+    TOOL_NAMES,
+    TOOLS,
+    actions,
+    features,
+    possible_choices,
+    state_features,
+)
 
 ENRICH_CHOICE = 3  # of triage: the last one
 TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
@@ -72,7 +83,7 @@ class SOCSimulator(Simulator):
         self.action_tables = {agent: actions(agent, zones) for agent in AGENTS}
         self.state_table = state_features(zones)
         names = self.features(TRIAGE)
-        self._mask_columns = [names.index(name) for name in ("case0_present", "case0_enriched", "analyst_time")]
+        self._mask_columns = [names.index(name) for name in CHOICES_READ]
         self.networks = scenario_networks(scenario)
         self.families = (
             tuple(family for family in FAMILIES if family.name in scenario.families)
@@ -152,17 +163,12 @@ class SOCSimulator(Simulator):
         return [_plain_call(call) for call in env["calls"][: env["num_calls"]]]
 
     def action_masks(self) -> dict[str, np.ndarray]:
-        """agent -> (num_envs, choices) int8 of the Discrete agents: what triage may choose.
-
-        Without a case or without analyst time only "enrich" is left, which then does nothing; a case that is enriched
-        and queried cannot be enriched again.
-        """
+        """agent -> (num_envs, choices) int8 of the Discrete agents: what triage may choose, see `possible_choices`."""
         seen = self.observations[TRIAGE]
-        has_case, reads, minutes = self._mask_columns
-        can = (seen[:, has_case] > 0) & (seen[:, minutes] > 0)
+        can, can_enrich = possible_choices(*(seen[:, column] for column in self._mask_columns))
         mask = np.empty((self.num_envs, self.num_choices), np.int8)
         mask[:, :ENRICH_CHOICE] = can[:, None]
-        mask[:, ENRICH_CHOICE] = ~can | (seen[:, reads] < 1)
+        mask[:, ENRICH_CHOICE] = can_enrich
         return {TRIAGE: mask}
 
     def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from ..tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, Action, Feature, Metric, RewardTerm
 
@@ -227,6 +228,20 @@ def features(agent: str, num_zones: int) -> tuple[Feature, ...]:
         for name in _directive_names(num_zones)
     ]
     return (*rows, *CLOCK_FEATURES)
+
+
+CHOICES_READ = ("case0_present", "case0_enriched", "analyst_time")
+"""The features of triage's observation that say which choices are possible."""
+
+
+def possible_choices(present: Any, enriched: Any, minutes: Any) -> tuple[Any, Any]:
+    """Whether triage may choose anything but "enrich", and whether "enrich", from its features `CHOICES_READ`.
+
+    Without a case or without analyst time only "enrich" is left, which then does nothing; a case that is enriched and
+    queried cannot be enriched again. Takes and gives arrays of any library that knows `&`, `|` and `~`.
+    """
+    can = (present > 0) & (minutes > 0)
+    return can, ~can | (enriched < 1)
 
 
 TRUTH = "truth"
