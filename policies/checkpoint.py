@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from policies.env_runner import act
+from policies.foreign import import_path, make_batched_env
 from policies.hmarl import HMARL
-from policies.tiers import tier_of
-from soc_env.errors import CheckpointError
+from policies.scripted import Policy
+from policies.tiers import SCRIPTED, make_scripted, tier_of, unknown
+from soc_env.errors import CheckpointError, HMARLSOCError
 
 MANIFEST, NETWORKS = "hmarl.json", "networks.pt"
 FORMAT = 2
@@ -47,17 +49,18 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
     sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
     manifest = {
         "format": FORMAT,
-        "scenario": str(algo.config.env),
+        "scenario": import_path(algo.config.env),
         "overrides": dict(algo.config.env_config),
         "tiers": algo.config.tier_settings,
         "agents": list(algo.agents),
+        "members": algo.config.members(algo.agents),
         "slow_agents": list(algo.slow_agents),
         "num_env_steps": algo.num_env_steps,
         "versions": _versions(),
         **info,
         "files": sizes,
     }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, default=import_path))
     # The old folder is put aside whole and deleted when the new one is in place: deleting it under its name could be
     # interrupted half way.
     retired = _retired(folder)
@@ -129,6 +132,8 @@ class TrainedPolicy:
         modules: tier -> RLModule.
         slow_agents: agents that act on decision steps only and hold their action between them.
         deterministic: the mode of each policy; False draws as in training at step `num_env_steps`.
+        members: tier -> its agents; None goes by their names.
+        scripted: tier -> policy of the tiers without a module.
     """
 
     def __init__(
@@ -140,7 +145,11 @@ class TrainedPolicy:
         num_env_steps: int = 0,
         seed: int = 0,
         manifest: Mapping[str, Any] | None = None,
+        members: Mapping[str, Sequence[str]] | None = None,
+        scripted: Mapping[str, Policy] | None = None,
     ):
+        self._tier = {agent: tier for tier, agents in (members or {}).items() for agent in agents}
+        self._scripted = dict(scripted or {})
         self.modules, self.slow_agents, self.deterministic = dict(modules), slow_agents, deterministic
         self.num_env_steps, self.manifest = num_env_steps, dict(manifest or {})
         self.reset(seed)
@@ -149,6 +158,8 @@ class TrainedPolicy:
         """Forgets held actions; a seed starts the draws of the sampled policy anew."""
         if seed is not None:
             self._generator = torch.Generator().manual_seed(seed)
+            for policy in self._scripted.values():
+                policy.reset(seed)
         self._held: dict[str, np.ndarray] = {}
 
     @torch.no_grad()
@@ -157,20 +168,26 @@ class TrainedPolicy:
         # The modules draw from torch's global generator: ours is swapped in, an evaluation leaves the caller's be.
         outside = torch.get_rng_state()
         torch.set_rng_state(self._generator.get_state())
+        played = {tier: policy(observations, decides) for tier, policy in self._scripted.items()}
         try:
-            return {agent: self._act(agent, observation, decides) for agent, observation in observations.items()}
+            actions = {}
+            for agent, observation in observations.items():
+                tier = self._tier.get(agent, tier_of(agent))
+                is_scripted = tier in played
+                actions[agent] = played[tier][agent] if is_scripted else self._act(agent, tier, observation, decides)
+            return actions
         finally:
             self._generator.set_state(torch.get_rng_state())
             torch.set_rng_state(outside)
 
-    def _act(self, agent: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
+    def _act(self, agent: str, tier: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
         is_slow = agent in self.slow_agents
         envs = np.nonzero(decides)[0] if is_slow and agent in self._held else slice(None)
         rows = observation[envs]
         if len(rows) == 0:
             return self._held[agent]
         explore, t = not self.deterministic, self.num_env_steps
-        actions = act(self.modules[tier_of(agent)], rows, explore=explore, t=t).executed
+        actions = act(self.modules[tier], rows, explore=explore, t=t).executed
         if not is_slow:
             return actions
         held = self._held.setdefault(agent, np.zeros((len(observation), *actions.shape[1:]), actions.dtype))
@@ -195,16 +212,67 @@ def load_policy(
     folder = Path(checkpoint).absolute()
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
+    networks = [tier for tier, settings in manifest["tiers"].items() if settings["algorithm"] != SCRIPTED]
+    members = manifest.get("members")
+    present = [tier for tier in networks if members is None or tier in members]
+    return TrainedPolicy(
+        load_modules(folder, present),
+        tuple(manifest["slow_agents"]),
+        deterministic=deterministic,
+        num_env_steps=manifest["num_env_steps"],
+        seed=seed,
+        manifest=manifest,
+        members=members,
+        scripted=_scripted_tiers(manifest, seed),
+    )
+
+
+def load_modules(folder: str | Path, tiers: Iterable[str], *, averaged: bool = True) -> dict[str, Any]:
+    """The RLModules of some tiers of a checkpoint, with their averaged networks or their newest ones.
+
+    Raises:
+        CheckpointError: missing or damaged, or without such a tier.
+    """
+    folder = Path(folder).absolute()
+    read_manifest(folder)
+    networks = torch.load(folder / NETWORKS, weights_only=True)
     modules = {}
-    averaged = torch.load(folder / NETWORKS, weights_only=True)
-    for tier in manifest["tiers"]:
+    for tier in tiers:
+        if tier not in networks:
+            raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown('tier', tier, networks)}")
         path = folder / "learner_group" / tier / "learner" / "rl_module" / tier
         try:
             modules[tier] = RLModule.from_checkpoint(path)
-            modules[tier].load_state_dict(averaged[tier], strict=False)
+            if averaged:
+                modules[tier].load_state_dict(networks[tier], strict=False)
         except Exception as error:  # whatever unpickling a foreign or damaged file may raise
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be loaded ({error})") from error
         modules[tier].eval()
-    slow = tuple(manifest["slow_agents"])
-    steps = manifest["num_env_steps"]
-    return TrainedPolicy(modules, slow, deterministic=deterministic, num_env_steps=steps, seed=seed, manifest=manifest)
+    return modules
+
+
+def _scripted_tiers(manifest: Mapping[str, Any], seed: int) -> dict[str, Policy]:
+    """The scripted policies of a checkpoint, made for the environment that it names."""
+    members = manifest.get("members", {})
+    tiers = {t: s for t, s in manifest["tiers"].items() if s["algorithm"] == SCRIPTED and t in members}
+    if not tiers:
+        return {}
+    scenario = manifest["scenario"]
+    try:
+        spaces = make_batched_env(scenario, 1, 0, manifest["overrides"]).action_spaces
+        return {t: make_scripted(t, s["policy"], scenario, spaces, seed) for t, s in tiers.items()}
+    except HMARLSOCError as error:
+        raise CheckpointError(f"the checkpoint's scripted tiers {', '.join(tiers)} cannot be made: {error}") from error
+
+
+def policy_of(algo: HMARL, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:
+    """What `algo` has learned, as `load_policy` would have it from a checkpoint written now."""
+    return TrainedPolicy(
+        algo.averaged_modules(),
+        algo.slow_agents,
+        deterministic=deterministic,
+        num_env_steps=algo.num_env_steps,
+        seed=seed,
+        members=algo.config.members(algo.agents),
+        scripted=algo.scripted_policies(seed),
+    )

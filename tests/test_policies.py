@@ -310,7 +310,7 @@ def test_off_policy_rows_of_a_slow_tier_span_its_decision(build):
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 8)
     rows = rollout.decisions["strategic_coordinator_0"]
     earned = 1 - np.abs(rows["action/strategic_coordinator_0"] - rows["obs"][:, :2]).mean(1)
-    assert rows["reward/strategic_coordinator"] == pytest.approx(4 * earned, rel=1e-5)  # the point stays for four steps
+    assert rows["reward/strategic_coordinator_0"] == pytest.approx(4 * earned, rel=1e-5)  # the point stays for four steps
 
 
 # ---- n-step returns and exploration
@@ -395,11 +395,11 @@ def test_penalties_are_scaled_for_the_tier_that_says_so(build):
     algo = build(toy_config(tiers, agents=PAIR))
     runner = algo.env_runner
     [rollout] = runner.sample(num_timesteps=16 * 50)
-    plain = rollout.joint["reward/response_orchestrator"]
+    plain = rollout.joint["reward/response_orchestrator_0"]
     assert (plain < 0).any()
     assert (plain > 0).any()
     scaled = np.where(plain < 0, 0.1 * plain, plain)
-    assert rollout.joint["reward/threat_hunter"] == pytest.approx(scaled)
+    assert rollout.joint["reward/threat_hunter_0"] == pytest.approx(scaled)
 
 
 # ---- averaged networks
@@ -479,7 +479,7 @@ def test_metric_rewards_go_to_their_tier_only(build):
     }
     algo = build(toy_config(tiers, agents=PAIR, length=4))
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 9)
-    extra = rollout.joint["reward/response_orchestrator"] - rollout.joint["reward/threat_hunter"]
+    extra = rollout.joint["reward/response_orchestrator_0"] - rollout.joint["reward/threat_hunter_0"]
     assert extra == pytest.approx(np.full(16 * 9, 2.0))  # the episode grows by one step a step, also where it ends
 
 
