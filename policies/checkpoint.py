@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
@@ -212,9 +212,9 @@ def load_policy(
     folder = Path(checkpoint).absolute()
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
-    networks = [tier for tier, settings in manifest["tiers"].items() if settings["algorithm"] != SCRIPTED]
-    members = manifest.get("members")
-    present = [tier for tier in networks if members is None or tier in members]
+    members = manifest.get("members")  # older checkpoints go by agents' names
+    present = {t: s["algorithm"] for t, s in manifest["tiers"].items() if members is None or t in members}
+    present = {tier: algorithm for tier, algorithm in present.items() if algorithm != SCRIPTED}
     return TrainedPolicy(
         load_modules(folder, present),
         tuple(manifest["slow_agents"]),
@@ -227,19 +227,27 @@ def load_policy(
     )
 
 
-def load_modules(folder: str | Path, tiers: Iterable[str], *, averaged: bool = True) -> dict[str, Any]:
+def load_modules(folder: str | Path, tiers: Mapping[str, str], *, averaged: bool = True) -> dict[str, Any]:
     """The RLModules of some tiers of a checkpoint, with their averaged networks or their newest ones.
 
+    Args:
+        folder: the checkpoint.
+        tiers: tier -> its algorithm.
+        averaged: which networks.
+
     Raises:
-        CheckpointError: missing or damaged, or without such a tier.
+        CheckpointError: missing or damaged, or without such a tier of that algorithm.
     """
     folder = Path(folder).absolute()
-    read_manifest(folder)
+    manifest = read_manifest(folder)
     networks = torch.load(folder / NETWORKS, weights_only=True)
     modules = {}
-    for tier in tiers:
+    for tier, algorithm in tiers.items():
         if tier not in networks:
             raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown('tier', tier, networks)}")
+        trained = manifest["tiers"][tier]["algorithm"]
+        if trained != algorithm:
+            raise CheckpointError(f"tier {tier!r}: {trained} in checkpoint {str(folder)!r}, but {algorithm} here")
         path = folder / "learner_group" / tier / "learner" / "rl_module" / tier
         try:
             modules[tier] = RLModule.from_checkpoint(path)

@@ -200,7 +200,7 @@ class HMARLConfig(AlgorithmConfig):
             if getattr(self, name) not in allowed:
                 raise tier_data.unknown(name, getattr(self, name), allowed)
         if self.replay == "uniform" and self.replay_priority != "td_error":
-            raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has no priorities")
+            raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has none")
         if self.replay_priority == "paper":
             DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
         for name in ("replay_capacity", "replay_batch_size", "updates_per_iteration", "n_step"):
@@ -331,18 +331,14 @@ class HMARL(Algorithm):
         from policies.checkpoint import load_modules  # which imports this module
 
         for tier, group in self.learner_group.groups.items():
-            settings = self.config.tier_settings[tier]
-            if settings["checkpoint"] is None:
+            folder = self.config.tier_settings[tier]["checkpoint"]
+            if folder is None:
                 continue
-            loaded = load_modules(settings["checkpoint"], [tier], averaged=not self.config.trains(tier))[tier]
-            state = {name: torch.as_tensor(value) for name, value in loaded.state_dict().items()}
-            try:
-                group.foreach_learner(_set_module_state(tier, state))
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"tier {tier!r}: the networks of checkpoint {str(settings['checkpoint'])!r} do not fit "
-                    f"({str(error).splitlines()[-1].strip()})"
-                ) from None
+            algorithm = self.config.tier_settings[tier]["algorithm"]
+            loaded = load_modules(folder, {tier: algorithm}, averaged=not self.config.trains(tier))[tier]
+            for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
+                if (reason := result.get()) is not None:
+                    raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
             self._given_statistics[tier] = _observation_statistics(loaded)
             self.mean_absolute_return[tier] = float(loaded.return_scale)
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
@@ -673,14 +669,19 @@ def _observation_statistics(module: Any) -> tuple[tuple[np.ndarray, np.ndarray],
     return found[False], found.get(True, found[False])
 
 
-def _set_module_state(tier: str, state: Mapping[str, torch.Tensor]) -> Callable[[Any], None]:
-    """A function for learners that gives the tier's module the networks of `state`, its target networks too."""
+def _set_module_state(tier: str, state: Mapping[str, torch.Tensor]) -> Callable[[Any], str | None]:
+    """A function for learners that gives the tier's module the networks of `state`, its target networks too, and
+    returns what does not fit."""
 
-    def apply(learner: Any) -> None:
+    def apply(learner: Any) -> str | None:
         module = learner.module[tier].unwrapped()
-        module.load_state_dict(state, strict=False)
+        try:
+            module.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            return str(error).splitlines()[-1].strip()
         for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
             target.load_state_dict(network.state_dict())
+        return None
 
     return apply
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from pathlib import Path
@@ -20,6 +21,7 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+import soc_env
 from policies import load_policy, save_checkpoint
 from policies.env_runner import HeldNoise, OpenDecisions, act, advantages, n_step_rows
 from policies.hmarl import HMARLConfig, Moments
@@ -310,7 +312,9 @@ def test_off_policy_rows_of_a_slow_tier_span_its_decision(build):
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 8)
     rows = rollout.decisions["strategic_coordinator_0"]
     earned = 1 - np.abs(rows["action/strategic_coordinator_0"] - rows["obs"][:, :2]).mean(1)
-    assert rows["reward/strategic_coordinator_0"] == pytest.approx(4 * earned, rel=1e-5)  # the point stays for four steps
+    assert rows["reward/strategic_coordinator_0"] == pytest.approx(
+        4 * earned, rel=1e-5
+    )  # the point stays for four steps
 
 
 # ---- n-step returns and exploration
@@ -425,6 +429,122 @@ def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, 
     twin = build(toy_config().training(average_rate=0.25).debugging(seed=5))
     twin.restore_from_path(tmp_path / "c")
     assert_same(algo.averaged, twin.averaged)
+
+
+# ---- what the replay's settings change
+
+
+def replay_config(**settings):
+    """Two tiers on paper-v0, tiny: triage by DQN, response by MADDPG."""
+    config = HMARLConfig().environment("paper-v0", env_config={"num_hosts": 20, "max_steps": 40})
+    config.env_runners(num_envs_per_env_runner=8).debugging(seed=0, log_level="ERROR")
+    config.training(train_batch_size=256, learning_starts=256, random_steps=256, updates_per_iteration=2)
+    config.training(replay_batch_size=64, replay_capacity=2048, **settings)
+    hunter = {"algorithm": "scripted", "policy": "rule-soar"}
+    return config.tiers({**{tier: {"hiddens": [16]} for tier in config.policies}, "threat_hunter": hunter})
+
+
+def drawn(algo, tier, num_rows=4096):
+    """Shares in which the tier draws the rows of its store."""
+    replay = algo.replays[algo._store_of[tier]]
+    index, _ = replay.sample(tier, num_rows)
+    return np.bincount(index, minlength=len(replay)) / num_rows
+
+
+def test_replay_settings_decide_which_rows_are_drawn(build):
+    triage, response = "alert_triage", "response_orchestrator"
+    algos = {}
+    for name, settings in {
+        "shared": {},
+        "uniform": {"replay": "uniform"},
+        "separate": {"replay": "separate"},
+        "paper": {"replay_priority": "paper", "replay_alpha": 1.0},
+    }.items():
+        algos[name] = build(replay_config(**settings))
+        for _ in range(3):
+            algos[name].train()
+    shares = {name: {tier: drawn(algo, tier) for tier in (triage, response)} for name, algo in algos.items()}
+    for tier in (triage, response):
+        even = np.full(768, 1 / 768)
+        assert shares["uniform"][tier] == pytest.approx(even, abs=2 / 4096)
+        for name in ("shared", "separate", "paper"):
+            assert np.abs(shares[name][tier] - even).sum() > 0.1, (name, tier)  # more than stratification leaves
+    # by TD errors the tiers differ in what they draw, by the paper's priority they do not
+    assert np.abs(shares["shared"][triage] - shares["shared"][response]).sum() > 0.1
+    assert shares["paper"][triage] == pytest.approx(shares["paper"][response], abs=2 / 4096)
+    replay = algos["paper"].replay
+    names = soc_env.features("alert_triage_0", "paper-v0")
+    seen = replay.columns["obs/alert_triage_0"][:768]
+    confidence, severity = (
+        seen[:, [k for k, name in enumerate(names) if name.endswith(end)]] for end in ("_confidence", "_severity")
+    )
+    expected = np.maximum((confidence * severity).max(1), 0.02)
+    assert shares["paper"][triage] == pytest.approx(expected / expected.sum(), abs=2 / 4096)
+    assert set(algos["separate"].replays) == {triage, response}
+    assert set(algos["shared"].replays) == {"joint"}
+
+
+def test_separate_stores_hold_nothing_of_other_tiers(build):
+    algo, shared = (build(replay_config(replay=replay)) for replay in ("separate", "shared"))
+    triage, response = (algo.replays[tier].columns for tier in ("alert_triage", "response_orchestrator"))
+    for columns, agent in ((triage, "alert_triage_0"), (response, "response_orchestrator_0")):
+        own = {f"{name}/{agent}" for name in ("obs", "next_obs", "action", "reward")}
+        assert set(columns) == own | {"terminated", "n_step"}
+    for one in (algo, shared):
+        one.train()
+        one.train()
+    sizes = {}
+    for name, one in (("separate", algo), ("shared", shared)):
+        replay = one.replays[one._store_of["response_orchestrator"]]
+        index, weights = replay.sample("response_orchestrator", 8)
+        batch = one.tier_batch("response_orchestrator", replay, index, weights)["response_orchestrator"]
+        sizes[name] = (batch["joint_obs"].shape[1], batch["other_actions"].shape[1])
+        if name == "separate":
+            assert np.array_equal(batch["joint_obs"], batch["obs"])
+    # the central critic then reads no more than its own agent
+    assert sizes == {"separate": (96, 0), "shared": (64 + 128 + 64 + 96, 4 + 16 + 8)}
+    rows = [one.replays[one._store_of[t]].sample(t, 64)[0] for one in (algo, shared) for t in one.off_policy]
+    assert not np.array_equal(np.sort(rows[0]), np.sort(rows[1]))  # and nothing aligns what two tiers draw
+
+
+@pytest.mark.parametrize("scenario", ["paper-v0", "soc-v1"])
+@pytest.mark.parametrize("replay", ["separate", "uniform"])
+def test_presets_train_with_every_replay(build, scenario, replay):
+    from experiments.train import PRESETS
+
+    overrides = {"num_hosts": 20, "max_steps": 40} if scenario == "paper-v0" else {"num_hosts": 20, "num_zones": 2}
+    config = HMARLConfig().environment(scenario, env_config=overrides).debugging(seed=0, log_level="ERROR")
+    config.env_runners(num_envs_per_env_runner=8).training(**copy.deepcopy(PRESETS[scenario]))
+    config.training(
+        replay=replay, train_batch_size=256, replay_batch_size=32, learning_starts=0, updates_per_iteration=2
+    )
+    config.tiers({"response_orchestrator": {"actor_lr": 1e-3}})
+    algo = build(config)
+    before = weights(algo)["response_orchestrator"]
+    algo.train()
+    after = weights(algo)["response_orchestrator"]
+    for part in ("actor", "critic"):
+        trained = [n for n in before if n.startswith(f"{part}.") and n.endswith("weight")]
+        assert any(not np.array_equal(before[n], after[n]) for n in trained), part
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"replay": "seperate"},
+            r"replay 'seperate' is unknown \(did you mean 'separate'\?\); allowed: separate, shared, uni",
+        ),
+        ({"replay_priority": "td"}, "replay_priority 'td' is unknown.*allowed: paper, td_error"),
+        (
+            {"replay": "uniform", "replay_priority": "paper"},
+            "replay_priority is 'paper', but a uniform replay has none",
+        ),
+    ],
+)
+def test_bad_replay_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        replay_config(**settings).validate()
 
 
 # ---- statistics
