@@ -619,12 +619,67 @@ def test_checkpoint_restores_everything(build, tmp_path):
     assert_same(vars(algo.moments), vars(twin.moments))
     assert twin.mean_absolute_return == algo.mean_absolute_return
     assert_same(algo.replay.get_state(), twin.replay.get_state())
-    for tier in algo.off_policy:  # the next update on the same rows is the same
-        torch.manual_seed(3)
-        algo._update_off_policy(tier, {})
-        torch.manual_seed(3)
-        twin._update_off_policy(tier, {})
-    assert_same(weights(algo), weights(twin))
+
+
+STATEFUL = {  # everything that moves by itself: schedules, temperatures, coefficients, clocks of target networks
+    "alert_triage": {
+        "algorithm": "DQN",
+        "lr": [[0, 1e-3], [4000, 1e-5]],
+        "target_network_update_freq": 700,
+        "tau": 1.0,
+    },
+    "threat_hunter": {"algorithm": "SAC", "alpha_lr": [[0, 1e-2], [4000, 1e-3]], "initial_alpha": 0.5},
+    "response_orchestrator": {"algorithm": "MADDPG", "noise_std": [[0, 0.9], [4000, 0.1]], "pre_tanh_l2": 1e-2},
+    "strategic_coordinator": {
+        "algorithm": "PPO",
+        "use_kl_loss": True,
+        "kl_target": 1e-4,
+        "lr": [[0, 1e-2], [4000, 1e-4]],
+    },
+}
+
+
+def test_a_restored_run_goes_on_as_the_uninterrupted_one(build, tmp_path):
+    config = toy_config(STATEFUL, period=2, slow=("strategic_coordinator_0",))
+    algo = build(config)
+    for _ in range(6):
+        algo.train()
+    save_checkpoint(algo, tmp_path / "c")
+    twin = build(config.copy(copy_frozen=False).debugging(seed=5))
+    extras = learner_state(twin)
+    twin.restore_from_path(tmp_path / "c")
+    state = learner_state(algo)
+    for tier, name in (("threat_hunter", "curr_log_alpha"), ("strategic_coordinator", "curr_kl_coeffs_per_module")):
+        assert state[tier]["algorithm_state"][name] != extras[tier]["algorithm_state"][name]  # it had moved
+    assert state["alert_triage"]["algorithm_state"]["last_target_update"]["alert_triage"] > 0
+    # exploration: where the schedules of epsilon and noise are
+    steps = algo.env_runner.num_env_steps_sampled_lifetime
+    assert twin.env_runner.num_env_steps_sampled_lifetime == steps == 6 * 256
+    observation = np.random.default_rng(0).uniform(-1, 1, (256, 3)).astype(np.float32)
+    for tier in STATEFUL:
+        drawn = []
+        for one in (algo, twin):
+            torch.manual_seed(3)
+            with torch.no_grad():
+                drawn.append(act(one.env_runner.module[tier], observation, explore=True, t=steps).executed)
+        assert np.array_equal(*drawn), tier
+    # learning: two more updates of every tier on the same data, over the next target update
+    [rollout] = algo.env_runner.sample(num_timesteps=2048)
+    for later in (256, 768):
+        for one in (algo, twin):
+            torch.manual_seed(later)
+            np.random.seed(later)  # noqa: NPY002  (RLlib shuffles minibatches with it)
+            timesteps = {"num_env_steps_sampled_lifetime": steps + later}
+            one._collected["strategic_coordinator"] = [rollout.on_policy["strategic_coordinator"]]
+            assert one._update_on_policy("strategic_coordinator", timesteps)
+            for tier in one.off_policy:
+                assert one._update_off_policy(tier, timesteps)
+        assert_same(learner_state(algo), learner_state(twin))
+        assert_same(algo.replay.get_state(), twin.replay.get_state())
+    moved = learner_state(algo)
+    assert moved["alert_triage"]["algorithm_state"]["last_target_update"]["alert_triage"] == steps + 768
+    for tier in STATEFUL:
+        assert moved[tier]["algorithm_state"] != state[tier]["algorithm_state"] or tier == "response_orchestrator"
 
 
 def assert_same(a, b, path=""):
@@ -764,6 +819,55 @@ def test_tier_of_agents():
         "blue_agent",
         "agent_",
     ]
+
+
+# ---- one iteration of every shape of team, network and cluster
+
+
+def assert_all_learn(algo):
+    """One iteration moves the networks of every tier, and leaves all of them finite."""
+    before = weights(algo)
+    result = algo.train()
+    after = weights(algo)
+    assert set(before) == set(algo._members) <= set(result["learners"])
+    for tier, own in after.items():
+        assert all(np.isfinite(value).all() for value in own.values()), tier
+        trained = [n for n in own if n.endswith("weight") and "target" not in n]
+        assert any(not np.array_equal(before[tier][n], own[n]) for n in trained), tier
+
+
+@pytest.mark.parametrize("responders", [0, 1, 3])
+@pytest.mark.parametrize("replay", ["shared", "separate"])
+def test_trains_with_any_number_of_responders(build, responders, replay):
+    agents = [agent for agent in ROLES if agent != "response_orchestrator_0"]
+    agents += [f"response_orchestrator_{k}" for k in range(responders)]
+    spaces = {agent: ROLES[f"{tier_of(agent)}_0"] for agent in agents}
+    env = {"agents": agents, "spaces": spaces, "period": 2, "slow": ("strategic_coordinator_0",)}
+    config = HMARLConfig().environment(Matching, env_config=env).debugging(seed=0, log_level="ERROR")
+    config.tiers({tier: {**SMALL, **FAST[s["algorithm"]]} for tier, s in config.tier_settings.items()})
+    config.tiers({"strategic_coordinator": {"train_batch_size": 64}}).env_runners(num_envs_per_env_runner=16)
+    config.training(train_batch_size=256, learning_starts=0, random_steps=0, updates_per_iteration=2)
+    algo = build(config.training(replay_batch_size=64, replay_capacity=1024, replay=replay))
+    assert len(algo._members.get("response_orchestrator", ())) == responders
+    assert_all_learn(algo)
+
+
+@pytest.mark.parametrize(("num_zones", "num_env_runners"), [(1, 0), (16, 0), (5, 2)])
+def test_trains_with_any_number_of_zones_and_runners(build, num_zones, num_env_runners):
+    from experiments.train import PRESETS
+
+    config = HMARLConfig().environment("soc-v1", env_config={"num_zones": num_zones, "num_hosts": 64})
+    config.env_runners(num_envs_per_env_runner=4, num_env_runners=num_env_runners).debugging(seed=0, log_level="ERROR")
+    config.training(**copy.deepcopy(PRESETS["soc-v1"]))
+    moving = {"threat_hunter": {"actor_lr": 1e-3}, "response_orchestrator": {"actor_lr": 1e-3}}
+    config.tiers({**moving, "strategic_coordinator": {"train_batch_size": 16}})
+    config.training(train_batch_size=240, learning_starts=0, replay_batch_size=32, updates_per_iteration=2)
+    config.training(replay_capacity=1024)
+    algo = build(config)
+    assert algo._members["strategic_coordinator"] == ("strategic_coordinator_0",)
+    assert algo._slice["threat_hunter_0"].stop - algo._slice["threat_hunter_0"].start == 23 * num_zones + 19 + 60
+    assert_all_learn(algo)
+    assert algo.num_env_steps >= 240
 
 
 # ---- remote
