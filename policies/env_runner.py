@@ -487,10 +487,10 @@ class _Fragment:
         self.num_steps += 1
         done = env.terminated | env.truncated
         ended = env.ended if self.have_lives else dict.fromkeys(runner._agents, done)
-        followed = {}
-        for agent in runner._agents:
-            last = np.where(done[:, None], env.final_observations[agent], env.observations[agent])
-            followed[agent] = last if done.any() else env.observations[agent].copy()
+        followed = {a: env.observations[a].copy() for a in runner._agents}
+        if done.any():
+            for agent, observed in followed.items():
+                observed[done] = env.final_observations[agent][done]
         rewards = self._rewards(done, ended)
         # always: observation statistics need it
         self.columns["obs"].append(np.concatenate(list(observation.values()), 1))
