@@ -382,6 +382,10 @@ class HMARL(Algorithm):
         alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
         return JointReplay(self.config.replay_capacity, columns, tiers, alpha, seed)
 
+    def replay_of(self, tier: str) -> JointReplay:
+        """The store that an off-policy tier draws from."""
+        return self.replays[self._store_of[tier]]
+
     @property
     def replay(self) -> JointReplay | None:
         """The store that tiers share, if there is one."""
@@ -536,7 +540,7 @@ class HMARL(Algorithm):
 
     def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
-        replay, size = self.replays[self._store_of[tier]], self.config.replay_batch_size
+        replay, size = self.replay_of(tier), self.config.replay_batch_size
         if len(replay) == 0:
             return False
         num_steps = self.config.updates_per_iteration

@@ -446,7 +446,7 @@ def replay_config(**settings):
 
 def drawn(algo, tier, num_rows=4096):
     """Shares in which the tier draws the rows of its store."""
-    replay = algo.replays[algo._store_of[tier]]
+    replay = algo.replay_of(tier)
     index, _ = replay.sample(tier, num_rows)
     return np.bincount(index, minlength=len(replay)) / num_rows
 
@@ -495,7 +495,7 @@ def test_separate_stores_hold_nothing_of_other_tiers(build):
         one.train()
     sizes = {}
     for name, one in (("separate", algo), ("shared", shared)):
-        replay = one.replays[one._store_of["response_orchestrator"]]
+        replay = one.replay_of("response_orchestrator")
         index, weights = replay.sample("response_orchestrator", 8)
         batch = one.tier_batch("response_orchestrator", replay, index, weights)["response_orchestrator"]
         sizes[name] = (batch["joint_obs"].shape[1], batch["other_actions"].shape[1])
@@ -503,7 +503,7 @@ def test_separate_stores_hold_nothing_of_other_tiers(build):
             assert np.array_equal(batch["joint_obs"], batch["obs"])
     # the central critic then reads no more than its own agent
     assert sizes == {"separate": (96, 0), "shared": (64 + 128 + 64 + 96, 4 + 16 + 8)}
-    rows = [one.replays[one._store_of[t]].sample(t, 64)[0] for one in (algo, shared) for t in one.off_policy]
+    rows = [one.replay_of(t).sample(t, 64)[0] for one in (algo, shared) for t in one.off_policy]
     assert not np.array_equal(np.sort(rows[0]), np.sort(rows[1]))  # and nothing aligns what two tiers draw
 
 
