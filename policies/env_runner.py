@@ -328,6 +328,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         assert self.env is not None or not self.worker_index
 
     def stop(self) -> None:
+        if hasattr(self.env, "close"):
+            self.env.close()
         self.env = None
 
     # ---- sampling

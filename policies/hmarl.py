@@ -124,10 +124,10 @@ class HMARLConfig(AlgorithmConfig):
         """Sets or changes tiers: `{"alert_triage": {"algorithm": "DQN", "lr": 3e-4}, ...}`.
 
         Settings of a tier that is there are merged, or replaced when its algorithm changes. `replace=True` drops the
-        other tiers.
+        other tiers; those of `DEFAULT_TIERS` need no dropping where the environment has no agents of theirs.
 
         Raises:
-            ConfigError: unknown algorithm or setting.
+            ConfigError: unknown algorithm or setting, or an agent that two tiers name.
         """
         if replace:
             self.tier_settings = {}
@@ -341,7 +341,8 @@ class HMARL(Algorithm):
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
             self._given_statistics[tier] = _observation_statistics(loaded)
             self.mean_absolute_return[tier] = float(loaded.return_scale)
-        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+        if self._given_statistics:
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
 
     # ---- replay
     def _build_replays(self) -> None:
@@ -658,7 +659,7 @@ class HMARL(Algorithm):
         if REPLAY in state and set(state[REPLAY]) != set(self.replays):
             raise CheckpointError(
                 f"the checkpoint's replay has stores {sorted(state[REPLAY])}, allowed: {sorted(self.replays)}; it is "
-                "of another version or setting, and can be restored without its replay only"
+                "of another version or setting"
             )
         for name, replay_state in state.get(REPLAY, {}).items():
             self.replays[name].set_state(replay_state)

@@ -17,6 +17,7 @@ from soc_env.tables import TRIAGE
 
 REPLAYS, REPLAY_PRIORITIES = ("shared", "separate", "uniform"), ("td_error", "paper")
 PRIORITY_FLOOR = 1e-6
+SIMULATOR_OPTIONS = ("num_threads", "autoreset")  # in env_config, but no fields of the scenario
 DETECTION_FLOOR = 0.02  # priority of a row in which triage sees nothing, against at most 1
 
 
@@ -166,7 +167,7 @@ class DetectionPriority:
                 f"replay_priority 'paper' reads our triage's observation; environment {env!r} has none, allowed: "
                 f"{', '.join(SCENARIOS)}"
             )
-        names = features(TRIAGE, env, **env_config)
+        names = features(TRIAGE, env, **{k: v for k, v in env_config.items() if k not in SIMULATOR_OPTIONS})
         self._columns = [
             np.array([k for k, name in enumerate(names) if name.endswith(f"_{factor}")], int)
             for factor in ("confidence", "severity", "zone_value")

@@ -349,6 +349,9 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
         )
+    _check_agents(tier, merged["agents"])
+    if not isinstance(merged["trainable"], bool):
+        raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
     if not 0.0 <= merged["gamma"] <= 1.0:
         raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
@@ -364,7 +367,13 @@ def _complete_scripted(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]
             raise unknown(f"tier {tier!r}: setting of a scripted tier", name, ("policy", "agents"))
     if "policy" not in settings:
         raise ConfigError(f"tier {tier!r}: policy is missing; a scripted tier needs the name of one")
+    _check_agents(tier, settings.get("agents", []))
     return {"agents": [], **settings}
+
+
+def _check_agents(tier: str, agents: Any) -> None:
+    if not isinstance(agents, (list, tuple)) or any(not isinstance(agent, str) for agent in agents):
+        raise ConfigError(f"tier {tier!r}: agents is {agents!r}, allowed: a list of agents' names")
 
 
 def build_config(

@@ -267,6 +267,9 @@ def test_tiers_that_do_not_fit_the_environment_are_named(build, tiers, message):
 @pytest.mark.parametrize(
     ("tiers", "message"),
     [
+        ({"a": {"algorithm": "SAC", "agents": "a_0"}}, "tier 'a': agents is 'a_0', allowed: a list of agents' names"),
+        ({"a": {"algorithm": "scripted", "policy": "random", "agents": [1]}}, r"tier 'a': agents is \[1\]"),
+        ({"a": {"algorithm": "SAC", "trainable": 0}}, "tier 'a': trainable is 0, allowed: True or False"),
         ({"a": {"algorithm": "scripted"}}, "tier 'a': policy is missing"),
         ({"a": {"algorithm": "scripted", "policy": "random", "lr": 1.0}}, "setting of a scripted tier 'lr' is unknown"),
         (
@@ -305,6 +308,18 @@ def test_agents_of_a_tier_by_name_and_by_list(build):
         result = algo.train()
     assert {"left", "right", "b"} <= set(result["learners"])
     assert result["env_runners"]["episode_metrics"]["reward/b_0"] >= 4 * 3
+
+
+def test_remote_runners_of_a_function_that_cannot_be_imported(build):
+    def make(length):  # goes to the workers by value
+        return Relay(length, leaves={"b_0": 2})
+
+    tiers = {**RELAY, "b": {"algorithm": "PPO", "train_batch_size": 16}}
+    algo = build(small_config(make, tiers, length=4).env_runners(num_env_runners=1))
+    result = algo.train()
+    assert {"a", "b"} <= set(result["learners"])
+    assert result["env_runners"]["episode_len_mean"] == 4
+    assert not algo.replay.columns["terminated/a_0"].any()
 
 
 def test_joint_rows_hold_the_rewards_and_lives_of_each_agent(build):

@@ -130,7 +130,7 @@ def test_paper_priority_by_hand(scenario, overrides, prefix):
     put(2, 1, confidence=0.001, severity=1.0, **value)
     factor = 0.5 if value else 1.0
     expected = [0.4 * factor, 0.09 * factor, DETECTION_FLOOR, DETECTION_FLOOR]
-    priority = DetectionPriority(scenario, overrides)
+    priority = DetectionPriority(scenario, {**overrides, "num_threads": 2})
     assert priority({"obs/alert_triage_0": seen}) == pytest.approx(expected)
 
 
