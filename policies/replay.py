@@ -133,9 +133,7 @@ class JointReplay:
         """Goes on from `get_state`; CheckpointError if that was of a replay with other columns."""
         if set(state["columns"]) != set(self.columns):
             other = min(set(state["columns"]) ^ set(self.columns))
-            raise CheckpointError(
-                f"the checkpoint's replay has other columns ({other!r}); restore it without its replay"
-            )
+            raise CheckpointError(f"the checkpoint's replay has other columns ({other!r}): another version or setting")
         for name, values in state["columns"].items():
             self.columns[name][: len(values)] = values
         for tier, leaves in state["leaves"].items():

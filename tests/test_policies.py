@@ -317,6 +317,25 @@ def test_off_policy_rows_of_a_slow_tier_span_its_decision(build):
     )  # the point stays for four steps
 
 
+def test_decisions_of_slow_agents_in_one_tier_speak_for_their_own_agent(build):
+    agents = ("strategic_coordinator_0", "strategic_coordinator_1")
+    env = {"agents": agents, "spaces": dict.fromkeys(agents, BOX2), "period": 4, "slow": agents, "length": 8}
+    algo = build(toy_config({"strategic_coordinator": "SAC"}, **env))
+    algo.train()
+    replay = algo.replay_of("strategic_coordinator")
+    assert len(replay) == 2 * 16 * 4  # agents, environments, decisions: the last ones closed by the episode's end
+    of = {agent: replay.columns[f"alive/{agent}"][: len(replay)] for agent in agents}
+    assert (of[agents[0]] ^ of[agents[1]]).all()
+    index, weights = replay.sample("strategic_coordinator", 256)
+    batch = algo.tier_batch("strategic_coordinator", replay, index, weights)["strategic_coordinator"]
+    for agent in agents:
+        rows = of[agent][index]
+        assert 100 < rows.sum() < 156
+        for name, column in (("obs", "obs"), ("actions", "action"), ("new_obs", "next_obs")):
+            assert np.array_equal(batch[name][rows], replay.columns[f"{column}/{agent}"][index[rows]]), name
+    assert (batch["rewards"] != 0).all()
+
+
 # ---- n-step returns and exploration
 
 
@@ -789,9 +808,10 @@ def test_any_tier_takes_any_algorithm_that_fits(build, algorithm, space):
     assert any(not np.array_equal(before["alert_triage"][n], w) for n, w in weights(algo)["alert_triage"].items())
 
 
-def test_several_agents_share_a_tier(build):
+@pytest.mark.parametrize("algorithm", ["SAC", "MADDPG"])
+def test_several_agents_share_a_tier(build, algorithm):
     agents = ("threat_hunter_0", "threat_hunter_1", "response_orchestrator_0")
-    tiers = {"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
+    tiers = {"threat_hunter": algorithm, "response_orchestrator": "MADDPG"}
     algo = build(toy_config(tiers, agents=agents, spaces=dict.fromkeys(agents, BOX2)).training(updates_per_iteration=8))
     for _ in range(50):
         algo.train()
