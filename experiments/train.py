@@ -368,9 +368,9 @@ class _Run:
     def _validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""
         from experiments.evaluate import evaluate
-        from policies.checkpoint import TrainedPolicy
+        from policies.checkpoint import policy_of
 
-        policy = TrainedPolicy(self.algo.averaged_modules(), self.algo.slow_agents)
+        policy = policy_of(self.algo)
         seed, overrides = self.settings["seed"] + VALIDATION_SEED, self.settings["overrides"]
         num_episodes = SOC_VALIDATION_EPISODES if self.goal == "score" else VALIDATION_EPISODES
         result = evaluate(policy, self.settings["scenario"], num_episodes, seed, **overrides)

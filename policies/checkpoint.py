@@ -8,10 +8,11 @@ last, and the folder gets its name only when all of it is on disk, so a killed r
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from policies.env_runner import act
+from policies.foreign import import_path, make_batched_env
 from policies.hmarl import HMARL
-from policies.tiers import tier_of
+from policies.scripted import Policy
+from policies.tiers import SCRIPTED, make_scripted, tier_of, unknown
 from policies.zones import MIXINGS, agent_of, token_names
 from soc_env import SCENARIOS
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
 
@@ -52,17 +55,18 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
     sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
     manifest = {
         "format": FORMAT,
-        "scenario": str(algo.config.env),
+        "scenario": import_path(algo.config.env),
         "overrides": dict(algo.config.env_config),
         "tiers": algo.config.tier_settings,
         "agents": list(algo.agents),
+        "members": algo.config.members(algo.agents),
         "slow_agents": list(algo.slow_agents),
         "num_env_steps": algo.num_env_steps,
         "versions": _versions(),
         **info,
         "files": sizes,
     }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, default=import_path))
     # The old folder is put aside whole and deleted when the new one is in place: deleting it under its name could be
     # interrupted half way.
     retired = _retired(folder)
@@ -137,6 +141,8 @@ class TrainedPolicy:
         modules: tier -> RLModule.
         slow_agents: agents that act on decision steps only and hold their action between them.
         deterministic: the mode of each policy; False draws as in training at step `num_env_steps`.
+        members: tier -> its agents; None goes by their names.
+        scripted: tier -> policy of the tiers without a module.
     """
 
     def __init__(
@@ -148,7 +154,11 @@ class TrainedPolicy:
         num_env_steps: int = 0,
         seed: int = 0,
         manifest: Mapping[str, Any] | None = None,
+        members: Mapping[str, Sequence[str]] | None = None,
+        scripted: Mapping[str, Policy] | None = None,
     ):
+        self._tier = {agent: tier for tier, agents in (members or {}).items() for agent in agents}
+        self._scripted = dict(scripted or {})
         self.modules, self.slow_agents, self.deterministic = dict(modules), slow_agents, deterministic
         self.num_env_steps, self.manifest = num_env_steps, dict(manifest or {})
         self.seed = seed
@@ -158,25 +168,32 @@ class TrainedPolicy:
         """Forgets held actions; a seed starts the draws of the sampled policy anew."""
         if seed is not None:
             self._generator = torch.Generator().manual_seed(seed)
+            for policy in self._scripted.values():
+                policy.reset(seed)
         self._held: dict[str, np.ndarray] = {}
+
+    def _tier_of(self, agent: str) -> str:
+        return self._tier.get(agent, tier_of(agent))
 
     def for_zones(self, num_zones: int) -> TrainedPolicy:
         """The same weights for a network of `num_zones` zones; nothing is learned or lost.
 
         Raises:
-            ConfigError: `num_zones` is not 1 to 16, or a tier's network has weights of its own for every input ("mlp").
+            ConfigError: `num_zones` is not 1 to 16, or a tier is scripted or its network has weights of its own for
+                every input ("mlp").
         """
         if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
             raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
-        modules = {tier: _for_zones(tier, module, num_zones) for tier, module in self.modules.items()}
-        return TrainedPolicy(
-            modules,
-            self.slow_agents,
-            deterministic=self.deterministic,
-            num_env_steps=self.num_env_steps,
-            seed=self.seed,
-            manifest=self.manifest,
-        )
+        if self._scripted:
+            raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for the zones of its own scenario only")
+        agents = {tier: agent for agent, tier in self._tier.items()}
+        resized = copy.copy(self)
+        resized.modules = {
+            tier: _for_zones(tier, agents.get(tier, agent_of(tier)), module, num_zones)
+            for tier, module in self.modules.items()
+        }
+        resized.reset(self.seed)
+        return resized
 
     @torch.no_grad()
     def attention(self, observations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -191,7 +208,7 @@ class TrainedPolicy:
         """
         found = {}
         for agent, observation in observations.items():
-            for name, body in self.modules[tier_of(agent)].named_modules():
+            for name, body in self.modules[self._tier_of(agent)].named_modules():
                 if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
                     found[agent] = body.attention(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
                     break
@@ -205,16 +222,22 @@ class TrainedPolicy:
         # The modules draw from torch's global generator: ours is swapped in, an evaluation leaves the caller's be.
         outside = torch.get_rng_state()
         torch.set_rng_state(self._generator.get_state())
+        played = {tier: policy(observations, decides) for tier, policy in self._scripted.items()}
         try:
-            return {agent: self._act(agent, observation, decides) for agent, observation in observations.items()}
+            actions = {}
+            for agent, observation in observations.items():
+                tier = self._tier_of(agent)
+                is_scripted = tier in played
+                actions[agent] = played[tier][agent] if is_scripted else self._act(agent, tier, observation, decides)
+            return actions
         finally:
             self._generator.set_state(torch.get_rng_state())
             torch.set_rng_state(outside)
 
-    def _act(self, agent: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
+    def _act(self, agent: str, tier: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
         is_slow = agent in self.slow_agents
         envs = np.nonzero(decides)[0] if is_slow and agent in self._held else slice(None)
-        expected = self.modules[tier_of(agent)].observation_space.shape[0]
+        expected = self.modules[tier].observation_space.shape[0]
         if observation.shape[1] != expected:
             raise ConfigError(
                 f"{agent}: the policy reads observations of size {expected}, got {observation.shape[1]}; for_zones(n) "
@@ -224,7 +247,7 @@ class TrainedPolicy:
         if len(rows) == 0:
             return self._held[agent]
         explore, t = not self.deterministic, self.num_env_steps
-        actions = act(self.modules[tier_of(agent)], rows, explore=explore, t=t).executed
+        actions = act(self.modules[tier], rows, explore=explore, t=t).executed
         if not is_slow:
             return actions
         held = self._held.setdefault(agent, np.zeros((len(observation), *actions.shape[1:]), actions.dtype))
@@ -232,10 +255,10 @@ class TrainedPolicy:
         return held.copy()
 
 
-def _for_zones(tier: str, module: Any, num_zones: int) -> Any:
+def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
     """The module of the soc-v1 family with the same weights and the sizes of `num_zones` zones."""
     _, arguments = module.get_ctor_args_and_kwargs()
-    network, agent = module.model_config["network"], agent_of(tier)
+    network = module.model_config["network"]
     sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
     if module.observation_space.shape == sizes[:1]:
         return module
@@ -271,16 +294,75 @@ def load_policy(
     folder = Path(checkpoint).absolute()
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
+    members = manifest.get("members")  # older checkpoints go by agents' names
+    present = {t: s["algorithm"] for t, s in manifest["tiers"].items() if members is None or t in members}
+    present = {tier: algorithm for tier, algorithm in present.items() if algorithm != SCRIPTED}
+    return TrainedPolicy(
+        load_modules(folder, present),
+        tuple(manifest["slow_agents"]),
+        deterministic=deterministic,
+        num_env_steps=manifest["num_env_steps"],
+        seed=seed,
+        manifest=manifest,
+        members=members,
+        scripted=_scripted_tiers(manifest, seed),
+    )
+
+
+def load_modules(folder: str | Path, tiers: Mapping[str, str], *, averaged: bool = True) -> dict[str, Any]:
+    """The RLModules of some tiers of a checkpoint, with their averaged networks or their newest ones.
+
+    Args:
+        folder: the checkpoint.
+        tiers: tier -> its algorithm.
+        averaged: which networks.
+
+    Raises:
+        CheckpointError: missing or damaged, or without such a tier of that algorithm.
+    """
+    folder = Path(folder).absolute()
+    manifest = read_manifest(folder)
+    networks = torch.load(folder / NETWORKS, weights_only=True)
     modules = {}
-    averaged = torch.load(folder / NETWORKS, weights_only=True)
-    for tier in manifest["tiers"]:
+    for tier, algorithm in tiers.items():
+        if tier not in networks:
+            raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown('tier', tier, networks)}")
+        trained = manifest["tiers"][tier]["algorithm"]
+        if trained != algorithm:
+            raise CheckpointError(f"tier {tier!r}: {trained} in checkpoint {str(folder)!r}, but {algorithm} here")
         path = folder / "learner_group" / tier / "learner" / "rl_module" / tier
         try:
             modules[tier] = RLModule.from_checkpoint(path)
-            modules[tier].load_state_dict(averaged[tier], strict=False)
+            if averaged:
+                modules[tier].load_state_dict(networks[tier], strict=False)
         except Exception as error:  # whatever unpickling a foreign or damaged file may raise
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be loaded ({error})") from error
         modules[tier].eval()
-    slow = tuple(manifest["slow_agents"])
-    steps = manifest["num_env_steps"]
-    return TrainedPolicy(modules, slow, deterministic=deterministic, num_env_steps=steps, seed=seed, manifest=manifest)
+    return modules
+
+
+def _scripted_tiers(manifest: Mapping[str, Any], seed: int) -> dict[str, Policy]:
+    """The scripted policies of a checkpoint, made for the environment that it names."""
+    members = manifest.get("members", {})
+    tiers = {t: s for t, s in manifest["tiers"].items() if s["algorithm"] == SCRIPTED and t in members}
+    if not tiers:
+        return {}
+    scenario = manifest["scenario"]
+    try:
+        spaces = make_batched_env(scenario, 1, 0, manifest["overrides"]).action_spaces
+        return {t: make_scripted(t, s["policy"], scenario, spaces, seed) for t, s in tiers.items()}
+    except HMARLSOCError as error:
+        raise CheckpointError(f"the checkpoint's scripted tiers {', '.join(tiers)} cannot be made: {error}") from error
+
+
+def policy_of(algo: HMARL, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:
+    """What `algo` has learned, as `load_policy` would have it from a checkpoint written now."""
+    return TrainedPolicy(
+        algo.averaged_modules(),
+        algo.slow_agents,
+        deterministic=deterministic,
+        num_env_steps=algo.num_env_steps,
+        seed=seed,
+        members=algo.config.members(algo.agents),
+        scripted=algo.scripted_policies(seed),
+    )

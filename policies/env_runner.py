@@ -3,8 +3,9 @@
 RLlib's own runner builds an episode object per environment and sends every step through connectors, which costs ten to
 twenty times what the policies cost. This one writes whole columns. It takes any batched environment with the attributes
 of `soc_env.Simulator` (`agents, observation_spaces, action_spaces, decision_periods, actions, observations,
-final_observations, rewards, terminated, truncated, decides, reset, step`, and optionally `episode_metrics` and
-`running_metrics`).
+final_observations, rewards, terminated, truncated, decides, reset, step, episode_metrics`, and `running_metrics` where
+a tier has `metric_rewards`). Where agents have rewards and lives of their own, it also reads `agent_rewards`, `alive`,
+`ended` and `agent_terminated` (see `policies.foreign.EnvBatch`).
 
 An agent with a decision period K > 1 acts where `decides` is set; between its decisions the action is held. Its rewards
 are accumulated with the step discount, R = sum gamma^k r_k over the tau steps until its next decision or the end, and
@@ -32,8 +33,9 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.debug import update_global_seed_if_necessary
 
-import soc_env
-from policies.tiers import ALGORITHMS, tier_of
+from policies.foreign import make_batched_env
+from policies.tiers import SCRIPTED, make_scripted
+from soc_env.errors import ConfigError
 
 Columnar = dict[str, np.ndarray]
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
@@ -46,10 +48,11 @@ class Rollout:
     Attributes:
         seen: all observations, one row per environment step (n, sum of sizes).
         joint: joint transitions, one row per environment step: columns `obs`, `next_obs` (n, sum of sizes),
-            `action/<agent>`, `reward/<tier>` (discounted sum), `terminated`, `n_step` (steps from `obs` to `next_obs`);
-            none if no off-policy agent acts at every step.
+            `action/<agent>`, `reward/<agent>` (discounted sum), `terminated`, `n_step` (steps from `obs` to
+            `next_obs`); where agents have lives of their own also `alive/<agent>` (when the row began) and
+            `terminated/<agent>`; none if no off-policy agent acts at every step.
         decisions: the same columns for an off-policy agent that decides every K steps, one row per decision; `n_step`
-            is tau.
+            is tau; only that agent is `alive` if its tier has several.
         on_policy: PPO's columns per on-policy tier, advantages not yet standardised.
         absolute_returns: tier -> (sum of absolute discounted returns, number), for the unit of values.
         num_env_steps, num_agent_steps: counts.
@@ -182,13 +185,17 @@ class OpenDecisions:
 
     def start(self, envs: np.ndarray, values: Mapping[str, np.ndarray | None]) -> None:
         """Opens a decision in `envs`; `values` are what its row will hold, (len(envs), ...)."""
+        self.fill(envs, values)
+        self.is_open[envs], self.reward[envs], self.duration[envs] = True, 0.0, 0
+
+    def fill(self, envs: np.ndarray, values: Mapping[str, np.ndarray | None]) -> None:
+        """Adds to what the rows of the decisions in `envs` will hold."""
         for name, value in values.items():
             if value is None:
                 continue
             if name not in self.slots:
                 self.slots[name] = np.zeros((self.num_envs, *value.shape[1:]), value.dtype)
             self.slots[name][envs] = value
-        self.is_open[envs], self.reward[envs], self.duration[envs] = True, 0.0, 0
 
     def accumulate(self, reward: np.ndarray) -> None:
         self.reward += self.gamma**self.duration * reward
@@ -235,15 +242,17 @@ def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Co
 
     Args:
         steps: (T, N, ...) columns of consecutive steps of N environments: `obs`, `next_obs` (the last observation where
-            an episode ended), `action/<agent>`, `reward/<tier>`, `terminated`, `done`.
+            an episode ended), `action/<agent>`, `reward/<agent>`, `terminated`, `done`, and possibly `alive/<agent>`
+            and `terminated/<agent>`.
         n_step: steps that are summed.
-        gammas: tier -> discount per step.
+        gammas: agent -> discount per step.
 
     Returns:
         The first T - n_step + 1 steps as ((T - n_step + 1) * N, ...) rows, in time order.
     """
     length, num_envs = len(steps["done"]) - n_step + 1, steps["done"].shape[1]
-    rows = {name: column[:length] for name, column in steps.items() if name.startswith("action/") or name == "obs"}
+    at_start, at_end = ("obs", "action", "alive"), ("next_obs", "terminated")
+    rows = {name: column[:length] for name, column in steps.items() if name.split("/")[0] in at_start}
     last, is_alive = np.zeros((length, num_envs), np.int64), np.ones((length, num_envs), bool)
     rewards = {name: np.zeros((length, num_envs)) for name in steps if name.startswith("reward/")}
     for k in range(n_step):
@@ -252,17 +261,9 @@ def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Co
         last[is_alive] = k
         is_alive = is_alive & ~steps["done"][k : k + length]
     at = (np.arange(length)[:, None] + last, np.arange(num_envs)[None])
-    rows |= {**rewards, "next_obs": steps["next_obs"][at], "terminated": steps["terminated"][at]}
+    rows |= {**rewards, **{name: column[at] for name, column in steps.items() if name.split("/")[0] in at_end}}
     rows["n_step"] = (last + 1).astype(np.float32)
     return {name: column.reshape(-1, *column.shape[2:]) for name, column in rows.items()}
-
-
-def make_batched_env(env: Any, num_envs: int, seed: Any, env_config: Mapping[str, Any]) -> Any:
-    """`env` is a scenario's name or anything that, called with num_envs, seed and `env_config`, gives a batched
-    environment.
-    """
-    maker = env if callable(env) else lambda **kwargs: soc_env.Simulator(env, **kwargs)
-    return maker(num_envs=num_envs, seed=seed, **env_config)
 
 
 class ColumnarEnvRunner(EnvRunner, Checkpointable):
@@ -287,40 +288,48 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def make_env(self) -> None:
         self.num_envs = self.config.num_envs_per_env_runner
         env_config = {k: v for k, v in dict(self.config.env_config).items() if k not in ("worker_index", "num_envs")}
-        self.env = make_batched_env(self.config.env, self.num_envs, self._seed, env_config)
+        self.env = make_batched_env(self.config.env, self.num_envs, self._seed, env_config, self.worker_index or 0)
         self._is_reset = False
 
     def make_module(self) -> None:
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         for tier, tier_spec in spec.rl_module_specs.items():
-            if self._is_on_policy(tier):
+            if self.config.is_on_policy(tier):
                 tier_spec.inference_only = False  # advantages are estimated here, with the value head
         spec.inference_only = False
         self.module = spec.build()
 
-    def _is_on_policy(self, tier: str) -> bool:
-        return ALGORITHMS[self.config.tier_settings[tier]["algorithm"]].is_on_policy
-
     def _tier_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
-        if self.env is None:
-            return {tier: self._spaces[tier] for tier in self.config.tier_settings}
         spaces = {}
-        for agent in self.env.agents:
-            spaces[tier_of(agent)] = (self.env.observation_spaces[agent], self.env.action_spaces[agent])
+        for tier, members in self.config.members(self.env.agents).items():
+            of = {a: (self.env.observation_spaces[a], self.env.action_spaces[a]) for a in members}
+            spaces[tier] = of[members[0]]
+            for agent, own in of.items():
+                if own != spaces[tier]:
+                    raise ConfigError(
+                        f"tier {tier!r}: agents {members[0]!r} and {agent!r} differ in their spaces; allowed: the same"
+                    )
         return spaces
 
     def get_spaces(self) -> dict[str, Any]:
         if self.env is None:
             return self._spaces
         joint = (gym.spaces.Dict(dict(self.env.observation_spaces)), gym.spaces.Dict(dict(self.env.action_spaces)))
-        periods = {"decision_periods": {a: self.env.decision_periods[a] for a in self.env.agents}}
-        return {INPUT_ENV_SPACES: joint, INPUT_ENV_SINGLE_SPACES: joint, **self._tier_spaces(), **periods}
+        return {
+            INPUT_ENV_SPACES: joint,
+            INPUT_ENV_SINGLE_SPACES: joint,
+            **self._tier_spaces(),
+            "decision_periods": {a: self.env.decision_periods[a] for a in self.env.agents},
+            "have_lives": hasattr(self.env, "alive"),
+        }
 
     def assert_healthy(self) -> None:
         assert self.module is not None
         assert self.env is not None or not self.worker_index
 
     def stop(self) -> None:
+        if hasattr(self.env, "close"):
+            self.env.close()
         self.env = None
 
     # ---- sampling
@@ -331,14 +340,23 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         env.reset(seed=None if self._is_reset else fresh)
         self._is_reset = True
         self._agents = tuple(env.agents)
+        self._members = self.config.members(self._agents)
+        self._tier = {agent: tier for tier, members in self._members.items() for agent in members}
         self._slow = [a for a in self._agents if env.decision_periods[a] > 1]
+        self._learning = [a for a in self._agents if self.config.trains(self._tier[a])]
+        self._on_policy = {a for a in self._learning if self.config.is_on_policy(self._tier[a])}
         self._held = {a: np.zeros_like(env.actions[a]) for a in self._slow}
         self._open = {
-            a: OpenDecisions(self.num_envs, settings[tier_of(a)]["gamma"])
-            for a in self._agents
-            if self._is_on_policy(tier_of(a)) or a in self._slow
+            a: OpenDecisions(self.num_envs, settings[self._tier[a]]["gamma"])
+            for a in self._learning
+            if a in self._on_policy or a in self._slow
         }
-        self._return = {tier: np.zeros(self.num_envs) for tier in settings}
+        self._scripted = {
+            tier: make_scripted(tier, settings[tier]["policy"], self.config.env, env.action_spaces, fresh or 0)
+            for tier in self._members
+            if settings[tier]["algorithm"] == SCRIPTED
+        }
+        self._return = {a: np.zeros(self.num_envs) for a in self._learning}
         self._noise = {
             a: HeldNoise((self.num_envs, *env.action_spaces[a].shape), **self._noise_settings(a), seed=i)
             for i, a in enumerate(self._agents)
@@ -348,12 +366,13 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._metrics_before: Any = None
 
     def _noise_settings(self, agent: str) -> dict[str, Any]:
-        settings = self.config.tier_settings[tier_of(agent)]
+        settings = self.config.tier_settings[self._tier[agent]]
         return {name: settings[f"noise_{name}"] for name in ("steps", "ladder", "by_draw")}
 
     def _has_held_noise(self, agent: str) -> bool:
         """Whether the agent's exploration noise is other than fresh draws of one scale, which modules make alone."""
-        if self._is_on_policy(tier_of(agent)) or not isinstance(self.env.action_spaces[agent], gym.spaces.Box):
+        is_off_policy = agent in self._learning and agent not in self._on_policy
+        if not is_off_policy or not isinstance(self.env.action_spaces[agent], gym.spaces.Box):
             return False
         settings = self._noise_settings(agent)
         return settings["steps"] > 1 or list(settings["ladder"]) != [1.0, 1.0]
@@ -393,7 +412,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.metrics.log_value(keys.WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         self.metrics.log_value(keys.NUM_ENV_STEPS_SAMPLED, n, reduce="sum")
         self.metrics.log_value(keys.NUM_ENV_STEPS_SAMPLED_LIFETIME, n, reduce="lifetime_sum", with_throughput=True)
-        for tier in self.config.tier_settings:
+        for tier in self._members:
             for key in (keys.NUM_AGENT_STEPS_SAMPLED, keys.NUM_MODULE_STEPS_SAMPLED):
                 self.metrics.log_value((key, tier), n, reduce="sum")
             for key in (keys.NUM_AGENT_STEPS_SAMPLED_LIFETIME, keys.NUM_MODULE_STEPS_SAMPLED_LIFETIME):
@@ -455,78 +474,98 @@ class _Fragment:
         self.settings = runner.config.tier_settings
         self.everyone = np.arange(runner.num_envs)
         self.columns: dict[str, list[np.ndarray]] = defaultdict(list)
-        self.absolute: dict[str, list[float]] = {tier: [0.0, 0] for tier in self.settings}
+        self.absolute: dict[str, list[float]] = {runner._tier[a]: [0.0, 0] for a in runner._learning}
         self.num_steps = self.num_agent_steps = 0
-        fast = [a for a in runner._agents if a not in runner._slow]
-        self.needs_joint = any(not runner._is_on_policy(tier_of(a)) for a in fast)
+        self.stored = [a for a in runner._learning if a not in runner._open]  # one row a step
+        self.have_lives = hasattr(self.env, "alive")
 
     def step(self, *, explore: bool, random_actions: bool) -> None:
         runner, env = self.runner, self.env
         observation = {a: env.observations[a].copy() for a in runner._agents}
-        self._act(observation, explore, random_actions)
+        alive = {a: env.alive[a].copy() for a in runner._agents} if self.have_lives else None
+        self._act(observation, alive, explore, random_actions)
+        acted = {a: env.actions[a].copy() for a in runner._agents} if self.stored else {}
         env.step()
         self.num_steps += 1
         done = env.terminated | env.truncated
-        followed = {}
-        for agent in runner._agents:
-            ended = np.where(done[:, None], env.final_observations[agent], env.observations[agent])
-            followed[agent] = ended if done.any() else env.observations[agent].copy()
-        rewards = self._rewards(done)
-        self.columns["obs"].append(
-            np.concatenate(list(observation.values()), 1)
-        )  # always: observation statistics need it
-        if self.needs_joint:
-            self._append_joint(followed, rewards)
-        for agent, decisions in runner._open.items():
-            decisions.accumulate(rewards[tier_of(agent)])
+        ended = env.ended if self.have_lives else dict.fromkeys(runner._agents, done)
+        followed = {a: env.observations[a].copy() for a in runner._agents}
         if done.any():
-            envs = np.nonzero(done)[0]
-            self._end_episodes(envs, {a: o[envs] for a, o in followed.items()})
+            for agent, observed in followed.items():
+                observed[done] = env.final_observations[agent][done]
+        rewards = self._rewards(done, ended)
+        # always: observation statistics need it
+        self.columns["obs"].append(np.concatenate(list(observation.values()), 1))
+        if self.stored:
+            self._append_joint(acted, followed, rewards, alive)
+        for agent, decisions in runner._open.items():
+            decisions.accumulate(rewards[agent])
+        if done.any() or self.have_lives:
+            self._end_lives(ended, followed)
+            self._end_episodes(np.nonzero(done)[0])
 
     # ---- acting
-    def _act(self, observation: Columnar, explore: bool, random_actions: bool) -> None:
+    def _act(self, observation: Columnar, alive: Columnar | None, explore: bool, random_actions: bool) -> None:
         runner, env = self.runner, self.env
-        t = runner.num_env_steps_sampled_lifetime + self.num_steps * runner.num_envs * max(
-            1, runner.config.num_env_runners
-        )
+        for tier in runner._scripted:
+            self._act_by_script(tier, observation)
         for agent in runner._agents:
-            tier, is_slow = tier_of(agent), agent in runner._slow
-            envs = np.nonzero(env.decides)[0] if is_slow else self.everyone
+            is_slow = agent in runner._slow
+            if runner._tier[agent] in runner._scripted:
+                continue
+            acts = env.decides if is_slow else None if alive is None else alive[agent]
+            envs = self.everyone if acts is None or acts.all() else np.nonzero(acts)[0]
             if len(envs):
-                own = observation[agent][envs]
-                on_policy = runner._is_on_policy(tier)
-                held = runner._noise.get(agent)
-                if held is not None:
-                    held.renew()
-                scaled = None if held is None else held.scaled()[envs]
-                choice = act(runner.module[tier], own, explore=explore, t=t, with_value=on_policy, noise=scaled)
-                if random_actions and not on_policy:
-                    unit = None if held is None else held.unit[envs]
-                    choice.executed = uniform(env.action_spaces[agent], len(envs), unit)
-                self.num_agent_steps += len(envs)
-                if is_slow:
-                    runner._held[agent][envs] = choice.executed
+                choice = self._choose(agent, observation[agent][envs], envs, explore, random_actions)
+                (runner._held if is_slow else env.actions)[agent][envs] = choice.executed
                 if agent in runner._open:
-                    self._decide(agent, envs, observation, own, choice)
-            env.actions[agent][:] = runner._held[agent] if is_slow else choice.executed
+                    self._decide(agent, envs, observation, choice)
+            if is_slow:
+                env.actions[agent][:] = runner._held[agent]
+        envs = np.nonzero(env.decides)[0]
         for agent in runner._slow:  # the joint action of a slow agent's row is the one at its decision
-            if "joint_obs" in runner._open[agent].slots and env.decides.any():
-                envs = np.nonzero(env.decides)[0]
-                now = {f"action/{a}": env.actions[a][envs] for a in runner._agents}
-                for name, value in now.items():
-                    slot = runner._open[agent].slots.setdefault(
-                        name, np.zeros((runner.num_envs, *value.shape[1:]), value.dtype)
-                    )
-                    slot[envs] = value
+            if len(envs) and agent in runner._open and agent not in runner._on_policy:
+                runner._open[agent].fill(envs, {f"action/{a}": env.actions[a][envs] for a in runner._agents})
 
-    def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: Action) -> None:
+    def _act_by_script(self, tier: str, observation: Columnar) -> None:
+        policy: Any = self.runner._scripted[tier]
+        if getattr(policy, "needs_state", False):
+            policy.state = self.env.state()
+        actions = policy(observation, np.array(self.env.decides))
+        for agent in self.runner._members[tier]:
+            self.env.actions[agent][:] = actions[agent]
+
+    def _choose(self, agent: str, own: np.ndarray, envs: np.ndarray, explore: bool, random_actions: bool) -> Action:
+        """The agent's actions in `envs`, where it observes `own`."""
+        runner, on_policy = self.runner, agent in self.runner._on_policy
+        t = runner.num_env_steps_sampled_lifetime
+        t += self.num_steps * runner.num_envs * max(1, runner.config.num_env_runners)
+        learns = agent in runner._learning
+        held = runner._noise.get(agent)
+        if held is not None:
+            held.renew()
+        choice = act(
+            runner.module[runner._tier[agent]],
+            own,
+            explore=explore and learns,  # a frozen tier is what it has become
+            t=t,
+            with_value=on_policy,
+            noise=None if held is None else held.scaled()[envs],
+        )
+        if random_actions and learns and not on_policy:
+            unit = None if held is None else held.unit[envs]
+            choice.executed = uniform(self.env.action_spaces[agent], len(envs), unit)
+        self.num_agent_steps += len(envs)
+        return choice
+
+    def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, choice: Action) -> None:
         """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""
         decisions = self.runner._open[agent]
-        if self.runner._is_on_policy(tier_of(agent)):
+        if agent in self.runner._on_policy:
             assert choice.value is not None
             decisions.close(envs, False, next_value=choice.value)
             values = {
-                "obs": own,
+                "obs": observation[agent][envs],
                 "raw": choice.raw,
                 "logp": choice.logp,
                 "inputs": choice.inputs,
@@ -539,71 +578,80 @@ class _Fragment:
             decisions.start(envs, {"joint_obs": joint})
 
     # ---- what followed
-    def _rewards(self, done: np.ndarray) -> Columnar:
-        """The team reward as each tier learns from it: penalties scaled, its own additions added."""
+    def _rewards(self, done: np.ndarray, ended: Columnar) -> Columnar:
+        """The reward as each agent learns from it: penalties scaled, its tier's own additions added."""
         runner, env = self.runner, self.env
-        reward = env.rewards.astype(np.float64)
-        rewards = {tier: np.where(reward < 0, s["penalty_scale"] * reward, reward) for tier, s in self.settings.items()}
-        shaped = {tier: s["metric_rewards"] for tier, s in self.settings.items() if s["metric_rewards"]}
-        if shaped:
-            running = env.running_metrics()
-            before = runner._metrics_before
-            for tier, weights in shaped.items():
-                for name, weight in weights.items():
-                    now = np.where(done, env.episode_metrics[name], running[name])
-                    rewards[tier] = rewards[tier] + weight * (now - (0 if before is None else before[name]))
-            runner._metrics_before = running
-        for tier, reward in rewards.items():
-            discounted = runner._return[tier]
-            discounted *= self.settings[tier]["gamma"]
+        team = None if hasattr(env, "agent_rewards") else env.rewards.astype(np.float64)
+        before = runner._metrics_before
+        if any(self.settings[runner._tier[a]]["metric_rewards"] for a in runner._learning):
+            runner._metrics_before = env.running_metrics()
+        rewards = {}
+        for agent in runner._learning:
+            settings, absolute = self.settings[runner._tier[agent]], self.absolute[runner._tier[agent]]
+            reward = env.agent_rewards[agent] if team is None else team
+            reward = np.where(reward < 0, settings["penalty_scale"] * reward, reward)
+            for name, weight in settings["metric_rewards"].items():
+                now = np.where(done, env.episode_metrics[name], runner._metrics_before[name])
+                reward = reward + weight * (now - (0 if before is None else before[name]))
+            rewards[agent] = reward
+            discounted = runner._return[agent]
+            discounted *= settings["gamma"]
             discounted += reward
-            self.absolute[tier][0] += float(np.abs(discounted).sum())
-            self.absolute[tier][1] += len(discounted)
-            discounted[done] = 0.0
+            absolute[0] += float(np.abs(discounted).sum())
+            absolute[1] += len(discounted)
+            discounted[ended[agent]] = 0.0
         return rewards
 
-    def _append_joint(self, followed: Columnar, rewards: Columnar) -> None:
+    def _append_joint(self, acted: Columnar, followed: Columnar, rewards: Columnar, alive: Columnar | None) -> None:
         columns, env = self.columns, self.env
         columns["next_obs"].append(np.concatenate(list(followed.values()), 1))
         for agent in self.runner._agents:
-            columns[f"action/{agent}"].append(env.actions[agent].copy())
-        for tier, reward in rewards.items():
-            columns[f"reward/{tier}"].append(reward)
+            columns[f"action/{agent}"].append(acted[agent])
+            if alive is not None:
+                columns[f"alive/{agent}"].append(alive[agent])
+                columns[f"terminated/{agent}"].append(env.agent_terminated[agent].copy())
+        for agent in self.stored:
+            columns[f"reward/{agent}"].append(rewards[agent])
         columns["terminated"].append(env.terminated.copy())
         columns["done"].append(env.terminated | env.truncated)
 
-    def _end_episodes(self, envs: np.ndarray, last: Columnar) -> None:
+    def _end_lives(self, ended: Columnar, followed: Columnar) -> None:
+        """Closes the last decision of agents whose episode is over."""
         runner, env = self.runner, self.env
-        terminated = env.terminated[envs]
         for agent, decisions in runner._open.items():
-            tier = tier_of(agent)
-            if runner._is_on_policy(tier):
-                batch = {Columns.OBS: torch.from_numpy(last[agent])}
-                value = runner.module[tier].compute_values(batch).numpy() * float(runner.module[tier].return_scale)
+            envs = np.nonzero(ended[agent])[0]
+            if len(envs) == 0:
+                continue
+            terminated = (env.agent_terminated[agent] if self.have_lives else env.terminated)[envs]
+            if agent in runner._on_policy:
+                module = runner.module[runner._tier[agent]]
+                batch = {Columns.OBS: torch.from_numpy(followed[agent][envs])}
+                value = module.compute_values(batch).numpy() * float(module.return_scale)
                 decisions.close(envs, True, next_value=value * ~terminated)
             else:
-                joint = np.concatenate([last[a] for a in runner._agents], 1)
+                joint = np.concatenate([followed[a][envs] for a in runner._agents], 1)
                 decisions.close(envs, True, next_obs=joint, terminated=terminated)
-        episodes = env.episode_metrics[envs]
+
+    def _end_episodes(self, envs: np.ndarray) -> None:
+        episodes = self.env.episode_metrics[envs]
         for episode in episodes:
-            runner._finished.append({name: float(episode[name]) for name in episodes.dtype.names})
+            self.runner._finished.append({name: float(episode[name]) for name in episodes.dtype.names})
 
     # ---- the result
     def finish(self) -> Rollout:
         runner = self.runner
         n = self.num_steps * runner.num_envs
         seen = np.concatenate(self.columns["obs"])
-        joint = self._joint() if self.needs_joint else {}
+        joint = self._joint() if self.stored else {}
         decisions, on_policy = {}, defaultdict(list)
         for agent, open_ in runner._open.items():
             rows = open_.take_rows()
             if not rows:
                 continue
-            tier = tier_of(agent)
-            if runner._is_on_policy(tier):
-                on_policy[tier].append(self._ppo_columns(tier, rows))
+            if agent in runner._on_policy:
+                on_policy[runner._tier[agent]].append(self._ppo_columns(runner._tier[agent], rows))
             else:
-                decisions[agent] = self._decision_columns(tier, rows)
+                decisions[agent] = self._decision_columns(agent, rows)
         merged = {
             tier: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for tier, parts in on_policy.items()
         }
@@ -619,7 +667,7 @@ class _Fragment:
         if len(latest) < n_step:
             return {}
         steps = {name: np.stack([step[name] for step in latest]) for name in latest[0]}
-        return n_step_rows(steps, n_step, {tier: s["gamma"] for tier, s in self.settings.items()})
+        return n_step_rows(steps, n_step, {a: self.settings[runner._tier[a]]["gamma"] for a in self.stored})
 
     def _ppo_columns(self, tier: str, rows: list[Columnar]) -> Columnar:
         settings = self.settings[tier]
@@ -636,7 +684,12 @@ class _Fragment:
         columns[Postprocessing.VALUE_TARGETS] = (target / scale).astype(np.float32)
         return columns
 
-    def _decision_columns(self, tier: str, rows: list[Columnar]) -> Columnar:
+    def _decision_columns(self, agent: str, rows: list[Columnar]) -> Columnar:
         names = {"obs": "joint_obs", "next_obs": "next_obs", "terminated": "terminated", "n_step": "duration"}
-        names |= {f"action/{a}": f"action/{a}" for a in self.runner._agents} | {f"reward/{tier}": "reward"}
-        return {new: np.concatenate([row[old] for row in rows]) for new, old in names.items()}
+        names |= {f"action/{a}": f"action/{a}" for a in self.runner._agents} | {f"reward/{agent}": "reward"}
+        columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items()}
+        members = self.runner._members[self.runner._tier[agent]]
+        for member in members if len(members) > 1 else ():
+            columns[f"alive/{member}"] = np.full(len(columns["n_step"]), member == agent)
+            columns.setdefault(f"reward/{member}", np.zeros(len(columns["n_step"])))
+        return columns

@@ -9,7 +9,8 @@ policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Actio
 at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
-learn.
+learn. A tier with several agents shares one actor and one critic among them; in a row that speaks for one of them, it
+takes the first of the tier's places in the joint columns (`HMARL._order_of_critic`).
 """
 
 from __future__ import annotations
@@ -43,16 +44,18 @@ JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 
 
 class CentralCritic(nn.Module):
-    """Q(joint observation, every agent's action): (B,)."""
+    """Q(joint observation, every agent's action): (B,). Without others it reads the own observation and action."""
 
     def __init__(self, config: Mapping[str, Any], action_dim: int):
         super().__init__()
-        dims = (config["other_action_dim"], action_dim)
-        self.body = make_body(config, config["joint_obs_dim"], dims, is_critic=True, is_joint=True)
+        other_dim = config["other_action_dim"]
+        dims = (other_dim, action_dim) if other_dim else (action_dim,)
+        self.body = make_body(config, config["joint_obs_dim"], dims, is_critic=True, is_joint=bool(other_dim))
         self.head = value_layer(self.body)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(joint_obs, others, own)).squeeze(-1)
+        actions = (others, own) if others.shape[1] else (own,)
+        return self.head(self.body(joint_obs, *actions)).squeeze(-1)
 
 
 class Actor(nn.Module):

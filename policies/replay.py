@@ -1,17 +1,24 @@
 """Joint prioritised replay: one ring of aligned joint transitions, one priority tree a tier.
 
 Proportional prioritisation with importance weights (Schaul et al. 2016, "Prioritized Experience Replay"). All tiers
-share the rows (paper, shared replay of tier 3); each draws by its own TD errors.
+share the rows (paper, shared replay of tier 3); each draws by its own TD errors, or all by the paper's priority.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from soc_env import SCENARIOS, features
+from soc_env.errors import CheckpointError, ConfigError
+from soc_env.tables import TRIAGE
+
+REPLAYS, REPLAY_PRIORITIES = ("shared", "separate", "uniform"), ("td_error", "paper")
 PRIORITY_FLOOR = 1e-6
+SIMULATOR_OPTIONS = ("num_threads", "autoreset")  # in env_config, but no fields of the scenario
+DETECTION_FLOOR = 0.02  # priority of a row in which triage sees nothing, against at most 1
 
 
 class SumTree:
@@ -61,7 +68,7 @@ class JointReplay:
         columns: Mapping[str, tuple[tuple[int, ...], Any]],
         tiers: Iterable[str],
         alpha: float = 0.6,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
     ):
         self.capacity, self.alpha = capacity, alpha
         self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
@@ -73,18 +80,21 @@ class JointReplay:
     def __len__(self) -> int:
         return self.size
 
-    def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Adds rows {column: (n, ...)}; new rows get each tier's highest priority so far."""
-        n = len(next(iter(rows.values())))
+    def add(self, rows: Mapping[str, np.ndarray], scale: Mapping[str, np.ndarray] | None = None) -> None:
+        """Adds rows {column: (n, ...)}; new rows get each tier's highest priority so far, times its `scale` (n,) if it
+        has one. Rows of priority 0 are never drawn."""
+        n, scale = len(next(iter(rows.values()))), scale or {}
         if n == 0:
             return
         if n > self.capacity:
-            rows, n = {name: values[-self.capacity :] for name, values in rows.items()}, self.capacity
+            rows, scale = ({k: values[-self.capacity :] for k, values in part.items()} for part in (rows, scale))
+            n = self.capacity
         index = (self.position + np.arange(n)) % self.capacity
         for name, values in rows.items():
             self.columns[name][index] = values
         for tier, tree in self.trees.items():
-            tree.set(index, self.max_priority[tier] ** self.alpha)
+            priority = self.max_priority[tier] * scale.get(tier, np.ones(n))
+            tree.set(index, np.where(priority > 0, priority**self.alpha, 0.0))
         self.position = int((self.position + n) % self.capacity)
         self.size = min(self.capacity, self.size + n)
         self.num_added += n
@@ -120,6 +130,10 @@ class JointReplay:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`; CheckpointError if that was of a replay with other columns."""
+        if set(state["columns"]) != set(self.columns):
+            other = min(set(state["columns"]) ^ set(self.columns))
+            raise CheckpointError(f"the checkpoint's replay has other columns ({other!r}): another version or setting")
         for name, values in state["columns"].items():
             self.columns[name][: len(values)] = values
         for tier, leaves in state["leaves"].items():
@@ -128,3 +142,38 @@ class JointReplay:
         self.max_priority = dict(state["max_priority"])
         self.position, self.size, self.num_added = state["position"], state["size"], state["num_added"]
         self._rng.bit_generator.state = state["rng"]
+
+
+class DetectionPriority:
+    """The paper's priority of a transition: detection confidence x response urgency, when it is stored.
+
+    Both are read from what triage sees before the action: of every alert (`paper-v0`) or case (`soc-v1`) its
+    confidence, times its urgency, which is its severity and in `soc-v1` also the business value of its zone; the
+    highest of these products counts. Assumption: these formulas of the two factors are ours. All are shares, so it
+    lies between `DETECTION_FLOOR` and 1.
+
+    Args:
+        env, env_config: as `HMARLConfig.environment` has them.
+
+    Raises:
+        ConfigError: an environment without a triage of ours.
+    """
+
+    def __init__(self, env: Any, env_config: Mapping[str, Any]):
+        if not isinstance(env, str) or env not in SCENARIOS:
+            raise ConfigError(
+                f"replay_priority 'paper' reads our triage's observation; environment {env!r} has none, allowed: "
+                f"{', '.join(SCENARIOS)}"
+            )
+        names = features(TRIAGE, env, **{k: v for k, v in env_config.items() if k not in SIMULATOR_OPTIONS})
+        self._columns = [
+            np.array([k for k, name in enumerate(names) if name.endswith(f"_{factor}")], int)
+            for factor in ("confidence", "severity", "zone_value")
+        ]
+
+    def __call__(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`rows` with the column `obs/alert_triage_0` (n, dim) -> priorities (n,)."""
+        seen = rows[f"obs/{TRIAGE}"]
+        confidence, severity, value = (seen[:, columns] for columns in self._columns)
+        urgency = severity * value if value.shape[1] else severity
+        return np.maximum((confidence * urgency).max(1), DETECTION_FLOOR)

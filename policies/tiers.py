@@ -1,17 +1,19 @@
-"""Tiers as plain data: which algorithm trains which role, with which settings.
+"""Tiers as plain data: which algorithm trains which agents, with which settings.
 
-A tier is a policy shared by the agents of one role: `threat_hunter_0`, `threat_hunter_1`, ... belong to tier
-    `threat_hunter`. Its
-settings are a flat dict with the key "algorithm" and, beside it, that algorithm's own RLlib settings (`SACConfig`'s for
-SAC, and so on) and the keys of `COMMON`. Nothing but strings, numbers, lists and dicts, so it goes through Tune search
-spaces, JSON and checkpoints.
+A tier is a policy shared by some agents: those that its setting "agents" names, or else those of its role
+(`threat_hunter_0`, `threat_hunter_1`, ... belong to tier `threat_hunter`). Its settings are a flat dict with the key
+"algorithm" and, beside it, that algorithm's own RLlib settings (`SACConfig`'s for SAC, and so on) and the keys of
+`COMMON`. Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints.
+
+A tier with the algorithm "scripted" has no network: its "policy" says what it does, see `make_scripted`.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +30,11 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import POLICY_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from policies.foreign import imported
 from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
 from policies.modules import BoundedMeanHead, DQNModule, PPOModule, SACModule
+from policies.scripted import Policy, RandomPolicy, scripted
+from soc_env import SCENARIOS
 from soc_env.errors import ConfigError
 
 Spaces = tuple[gym.Space, gym.Space]
@@ -233,6 +238,9 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
 }
 # Settings that every tier has beside its algorithm's own.
 COMMON: dict[str, Any] = {
+    "agents": [],  # that the tier acts for; none: those whose name is the tier's, with an index or without
+    "trainable": True,  # False: the tier acts, greedily, and neither its networks nor its statistics ever change
+    "checkpoint": None,  # folder written by save_checkpoint whose tier of this name it starts from
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
     "network": "mlp",  # or "zones" or "attention": read soc-v1 by tokens with shared weights, see `policies.zones`
@@ -244,6 +252,12 @@ COMMON: dict[str, Any] = {
     "penalty_scale": 1.0,  # the tier learns from negative rewards times this (gains stay as they are)
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
+# Those of them that neither RLlib's config classes nor modules know.
+RUNNER_ONLY = (
+    "agents", "trainable", "checkpoint", "metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw",
+    "penalty_scale",
+)  # fmt: skip
+SCRIPTED = "scripted"  # the algorithm of a tier without networks; it has the settings "policy" and "agents" alone
 # Settings that RLlib's config classes do not know.
 MODULE_ONLY = (
     "initial_log_std", "log_std_range", "mean_bound", "critic", "critic_layer_norm", "action_bins", "action_groups",
@@ -259,10 +273,48 @@ DEFAULT_TIERS: dict[str, dict[str, Any]] = {
 }
 
 
-def tier_of(agent_id: str, *args: Any, **kwargs: Any) -> str:
-    """RLlib policy mapping: `threat_hunter_0` -> `threat_hunter`; a name without an index is its own tier."""
+def tier_of(agent_id: str, *args: Any, named: Mapping[str, str] | None = None, **kwargs: Any) -> str:
+    """RLlib policy mapping: the tier that names the agent, else `threat_hunter_0` -> `threat_hunter`; a name without
+    an index is its own tier."""
+    if named and agent_id in named:
+        return named[agent_id]
     role, _, index = agent_id.rpartition("_")
     return role if role and index.isdigit() else agent_id
+
+
+def mapping(tiers: Mapping[str, Mapping[str, Any]]) -> Callable[..., str]:
+    """`tier_of` with the agents that tiers name; ConfigError if two tiers name the same one."""
+    named: dict[str, str] = {}
+    for tier, settings in tiers.items():
+        for agent in settings["agents"]:
+            if named.setdefault(agent, tier) != tier:
+                raise ConfigError(
+                    f"agent {agent!r} is named by tiers {named[agent]!r} and {tier!r}; allowed: one of them"
+                )
+    return functools.partial(tier_of, named=named)
+
+
+def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, Any], seed: int) -> Policy:
+    """The policy of a scripted tier, in the interface of `policies.scripted`.
+
+    Args:
+        tier: for messages.
+        policy: the name of a scripted policy of the environment's family ("random" everywhere), or a builder
+            `(action_spaces, seed) -> policy`, as it is or as "package.module:name".
+        env: what the configuration says.
+        action_spaces: agent -> space as tiers see it, of all agents.
+        seed: of its draws.
+
+    Raises:
+        ConfigError: there is no such policy.
+    """
+    builder = policy
+    if isinstance(policy, str):
+        known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
+        if ":" not in policy and policy not in known:
+            raise unknown(f"tier {tier!r}: policy", policy, known)
+        builder = imported(policy) if ":" in policy else known[policy]
+    return builder(action_spaces, seed)
 
 
 def unknown(what: str, name: Any, allowed: Iterable[str]) -> ConfigError:
@@ -280,8 +332,10 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: no or an unknown algorithm, or a setting it does not have.
     """
     algorithm = settings.get("algorithm")
+    if algorithm == SCRIPTED:
+        return _complete_scripted(tier, settings)
     if algorithm not in ALGORITHMS:
-        raise unknown(f"tier {tier!r}: algorithm", algorithm, ALGORITHMS)
+        raise unknown(f"tier {tier!r}: algorithm", algorithm, (*ALGORITHMS, SCRIPTED))
     entry = ALGORITHMS[algorithm]
     known = set(vars(entry.config())) | set(COMMON) | set(entry.defaults) | {"algorithm"}
     for name in settings:
@@ -298,6 +352,9 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
         )
+    _check_agents(tier, merged["agents"])
+    if not isinstance(merged["trainable"], bool):
+        raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
     if not 0.0 <= merged["gamma"] <= 1.0:
         raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
@@ -319,6 +376,21 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _complete_scripted(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    for name in settings:
+        if name not in ("algorithm", "policy", "agents"):
+            raise unknown(f"tier {tier!r}: setting of a scripted tier", name, ("policy", "agents"))
+    if "policy" not in settings:
+        raise ConfigError(f"tier {tier!r}: policy is missing; a scripted tier needs the name of one")
+    _check_agents(tier, settings.get("agents", []))
+    return {"agents": [], **settings}
+
+
+def _check_agents(tier: str, agents: Any) -> None:
+    if not isinstance(agents, (list, tuple)) or any(not isinstance(agent, str) for agent in agents):
+        raise ConfigError(f"tier {tier!r}: agents is {agents!r}, allowed: a list of agents' names")
+
+
 def build_config(
     tier: str, settings: Mapping[str, Any], spaces: Spaces, seed: int | None, **extra: Any
 ) -> AlgorithmConfig:
@@ -334,7 +406,7 @@ def build_config(
         allowed = " or ".join(space.__name__ for space in entry.action_spaces)
         raise ConfigError(f"tier {tier!r}: {algorithm} needs a {allowed} action space, got {spaces[1]}")
     num_learners, hiddens = settings.pop("num_learners"), settings.pop("hiddens")
-    for name in ("metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw", "penalty_scale"):
+    for name in RUNNER_ONLY:
         del settings[name]
     model = {"hiddens": list(hiddens), "role": tier}
     model |= {name: settings.pop(name) for name in ("network", "attention_heads")}

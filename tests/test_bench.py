@@ -305,6 +305,15 @@ def test_runners_and_learners_are_of_paper_v0() -> None:
         bench(only=["batched", "runners"], scenarios=["soc-v1"])
 
 
+def test_the_learners_of_all_tiers_are_measured() -> None:
+    pytest.importorskip("ray")
+    with benchmark._Progress("learners") as progress:
+        rows = PARTS["learners"](["paper-v0"], TINY, progress)
+    measured = {row.parameters["tier"]: row.parameters["algorithm"] for row in rows}
+    assert sorted(measured.values()) == ["DQN", "MADDPG", "PPO", "SAC"]
+    assert all(row.value > 0 for row in rows)
+
+
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(benchmark.sys.modules, "ray", None)
     file = io.StringIO()

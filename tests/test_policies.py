@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from pathlib import Path
@@ -20,6 +21,7 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+import soc_env
 from policies import load_policy, save_checkpoint
 from policies.env_runner import HeldNoise, OpenDecisions, act, advantages, n_step_rows
 from policies.hmarl import HMARLConfig, Moments
@@ -310,7 +312,28 @@ def test_off_policy_rows_of_a_slow_tier_span_its_decision(build):
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 8)
     rows = rollout.decisions["strategic_coordinator_0"]
     earned = 1 - np.abs(rows["action/strategic_coordinator_0"] - rows["obs"][:, :2]).mean(1)
-    assert rows["reward/strategic_coordinator"] == pytest.approx(4 * earned, rel=1e-5)  # the point stays for four steps
+    assert rows["reward/strategic_coordinator_0"] == pytest.approx(
+        4 * earned, rel=1e-5
+    )  # the point stays for four steps
+
+
+def test_decisions_of_slow_agents_in_one_tier_speak_for_their_own_agent(build):
+    agents = ("strategic_coordinator_0", "strategic_coordinator_1")
+    env = {"agents": agents, "spaces": dict.fromkeys(agents, BOX2), "period": 4, "slow": agents, "length": 8}
+    algo = build(toy_config({"strategic_coordinator": "SAC"}, **env))
+    algo.train()
+    replay = algo.replay_of("strategic_coordinator")
+    assert len(replay) == 2 * 16 * 4  # agents, environments, decisions: the last ones closed by the episode's end
+    of = {agent: replay.columns[f"alive/{agent}"][: len(replay)] for agent in agents}
+    assert (of[agents[0]] ^ of[agents[1]]).all()
+    index, weights = replay.sample("strategic_coordinator", 256)
+    batch = algo.tier_batch("strategic_coordinator", replay, index, weights)["strategic_coordinator"]
+    for agent in agents:
+        rows = of[agent][index]
+        assert 100 < rows.sum() < 156
+        for name, column in (("obs", "obs"), ("actions", "action"), ("new_obs", "next_obs")):
+            assert np.array_equal(batch[name][rows], replay.columns[f"{column}/{agent}"][index[rows]]), name
+    assert (batch["rewards"] != 0).all()
 
 
 # ---- n-step returns and exploration
@@ -395,11 +418,11 @@ def test_penalties_are_scaled_for_the_tier_that_says_so(build):
     algo = build(toy_config(tiers, agents=PAIR))
     runner = algo.env_runner
     [rollout] = runner.sample(num_timesteps=16 * 50)
-    plain = rollout.joint["reward/response_orchestrator"]
+    plain = rollout.joint["reward/response_orchestrator_0"]
     assert (plain < 0).any()
     assert (plain > 0).any()
     scaled = np.where(plain < 0, 0.1 * plain, plain)
-    assert rollout.joint["reward/threat_hunter"] == pytest.approx(scaled)
+    assert rollout.joint["reward/threat_hunter_0"] == pytest.approx(scaled)
 
 
 # ---- averaged networks
@@ -425,6 +448,122 @@ def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, 
     twin = build(toy_config().training(average_rate=0.25).debugging(seed=5))
     twin.restore_from_path(tmp_path / "c")
     assert_same(algo.averaged, twin.averaged)
+
+
+# ---- what the replay's settings change
+
+
+def replay_config(**settings):
+    """Two tiers on paper-v0, tiny: triage by DQN, response by MADDPG."""
+    config = HMARLConfig().environment("paper-v0", env_config={"num_hosts": 20, "max_steps": 40})
+    config.env_runners(num_envs_per_env_runner=8).debugging(seed=0, log_level="ERROR")
+    config.training(train_batch_size=256, learning_starts=256, random_steps=256, updates_per_iteration=2)
+    config.training(replay_batch_size=64, replay_capacity=2048, **settings)
+    hunter = {"algorithm": "scripted", "policy": "rule-soar"}
+    return config.tiers({**{tier: {"hiddens": [16]} for tier in config.policies}, "threat_hunter": hunter})
+
+
+def drawn(algo, tier, num_rows=4096):
+    """Shares in which the tier draws the rows of its store."""
+    replay = algo.replay_of(tier)
+    index, _ = replay.sample(tier, num_rows)
+    return np.bincount(index, minlength=len(replay)) / num_rows
+
+
+def test_replay_settings_decide_which_rows_are_drawn(build):
+    triage, response = "alert_triage", "response_orchestrator"
+    algos = {}
+    for name, settings in {
+        "shared": {},
+        "uniform": {"replay": "uniform"},
+        "separate": {"replay": "separate"},
+        "paper": {"replay_priority": "paper", "replay_alpha": 1.0},
+    }.items():
+        algos[name] = build(replay_config(**settings))
+        for _ in range(3):
+            algos[name].train()
+    shares = {name: {tier: drawn(algo, tier) for tier in (triage, response)} for name, algo in algos.items()}
+    for tier in (triage, response):
+        even = np.full(768, 1 / 768)
+        assert shares["uniform"][tier] == pytest.approx(even, abs=2 / 4096)
+        for name in ("shared", "separate", "paper"):
+            assert np.abs(shares[name][tier] - even).sum() > 0.1, (name, tier)  # more than stratification leaves
+    # by TD errors the tiers differ in what they draw, by the paper's priority they do not
+    assert np.abs(shares["shared"][triage] - shares["shared"][response]).sum() > 0.1
+    assert shares["paper"][triage] == pytest.approx(shares["paper"][response], abs=2 / 4096)
+    replay = algos["paper"].replay
+    names = soc_env.features("alert_triage_0", "paper-v0")
+    seen = replay.columns["obs/alert_triage_0"][:768]
+    confidence, severity = (
+        seen[:, [k for k, name in enumerate(names) if name.endswith(end)]] for end in ("_confidence", "_severity")
+    )
+    expected = np.maximum((confidence * severity).max(1), 0.02)
+    assert shares["paper"][triage] == pytest.approx(expected / expected.sum(), abs=2 / 4096)
+    assert set(algos["separate"].replays) == {triage, response}
+    assert set(algos["shared"].replays) == {"joint"}
+
+
+def test_separate_stores_hold_nothing_of_other_tiers(build):
+    algo, shared = (build(replay_config(replay=replay)) for replay in ("separate", "shared"))
+    triage, response = (algo.replays[tier].columns for tier in ("alert_triage", "response_orchestrator"))
+    for columns, agent in ((triage, "alert_triage_0"), (response, "response_orchestrator_0")):
+        own = {f"{name}/{agent}" for name in ("obs", "next_obs", "action", "reward")}
+        assert set(columns) == own | {"terminated", "n_step"}
+    for one in (algo, shared):
+        one.train()
+        one.train()
+    sizes = {}
+    for name, one in (("separate", algo), ("shared", shared)):
+        replay = one.replay_of("response_orchestrator")
+        index, weights = replay.sample("response_orchestrator", 8)
+        batch = one.tier_batch("response_orchestrator", replay, index, weights)["response_orchestrator"]
+        sizes[name] = (batch["joint_obs"].shape[1], batch["other_actions"].shape[1])
+        if name == "separate":
+            assert np.array_equal(batch["joint_obs"], batch["obs"])
+    # the central critic then reads no more than its own agent
+    assert sizes == {"separate": (96, 0), "shared": (64 + 128 + 64 + 96, 4 + 16 + 8)}
+    rows = [one.replay_of(t).sample(t, 64)[0] for one in (algo, shared) for t in one.off_policy]
+    assert not np.array_equal(np.sort(rows[0]), np.sort(rows[1]))  # and nothing aligns what two tiers draw
+
+
+@pytest.mark.parametrize("scenario", ["paper-v0", "soc-v1"])
+@pytest.mark.parametrize("replay", ["separate", "uniform"])
+def test_presets_train_with_every_replay(build, scenario, replay):
+    from experiments.train import PRESETS
+
+    overrides = {"num_hosts": 20, "max_steps": 40} if scenario == "paper-v0" else {"num_hosts": 20, "num_zones": 2}
+    config = HMARLConfig().environment(scenario, env_config=overrides).debugging(seed=0, log_level="ERROR")
+    config.env_runners(num_envs_per_env_runner=8).training(**copy.deepcopy(PRESETS[scenario]))
+    config.training(
+        replay=replay, train_batch_size=256, replay_batch_size=32, learning_starts=0, updates_per_iteration=2
+    )
+    config.tiers({"response_orchestrator": {"actor_lr": 1e-3}})
+    algo = build(config)
+    before = weights(algo)["response_orchestrator"]
+    algo.train()
+    after = weights(algo)["response_orchestrator"]
+    for part in ("actor", "critic"):
+        trained = [n for n in before if n.startswith(f"{part}.") and n.endswith("weight")]
+        assert any(not np.array_equal(before[n], after[n]) for n in trained), part
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"replay": "seperate"},
+            r"replay 'seperate' is unknown \(did you mean 'separate'\?\); allowed: separate, shared, uni",
+        ),
+        ({"replay_priority": "td"}, "replay_priority 'td' is unknown.*allowed: paper, td_error"),
+        (
+            {"replay": "uniform", "replay_priority": "paper"},
+            "replay_priority is 'paper', but a uniform replay has none",
+        ),
+    ],
+)
+def test_bad_replay_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        replay_config(**settings).validate()
 
 
 # ---- statistics
@@ -479,7 +618,7 @@ def test_metric_rewards_go_to_their_tier_only(build):
     }
     algo = build(toy_config(tiers, agents=PAIR, length=4))
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 9)
-    extra = rollout.joint["reward/response_orchestrator"] - rollout.joint["reward/threat_hunter"]
+    extra = rollout.joint["reward/response_orchestrator_0"] - rollout.joint["reward/threat_hunter_0"]
     assert extra == pytest.approx(np.full(16 * 9, 2.0))  # the episode grows by one step a step, also where it ends
 
 
@@ -499,12 +638,67 @@ def test_checkpoint_restores_everything(build, tmp_path):
     assert_same(vars(algo.moments), vars(twin.moments))
     assert twin.mean_absolute_return == algo.mean_absolute_return
     assert_same(algo.replay.get_state(), twin.replay.get_state())
-    for tier in algo.off_policy:  # the next update on the same rows is the same
-        torch.manual_seed(3)
-        algo._update_off_policy(tier, {})
-        torch.manual_seed(3)
-        twin._update_off_policy(tier, {})
-    assert_same(weights(algo), weights(twin))
+
+
+STATEFUL = {  # everything that moves by itself: schedules, temperatures, coefficients, clocks of target networks
+    "alert_triage": {
+        "algorithm": "DQN",
+        "lr": [[0, 1e-3], [4000, 1e-5]],
+        "target_network_update_freq": 700,
+        "tau": 1.0,
+    },
+    "threat_hunter": {"algorithm": "SAC", "alpha_lr": [[0, 1e-2], [4000, 1e-3]], "initial_alpha": 0.5},
+    "response_orchestrator": {"algorithm": "MADDPG", "noise_std": [[0, 0.9], [4000, 0.1]], "pre_tanh_l2": 1e-2},
+    "strategic_coordinator": {
+        "algorithm": "PPO",
+        "use_kl_loss": True,
+        "kl_target": 1e-4,
+        "lr": [[0, 1e-2], [4000, 1e-4]],
+    },
+}
+
+
+def test_a_restored_run_goes_on_as_the_uninterrupted_one(build, tmp_path):
+    config = toy_config(STATEFUL, period=2, slow=("strategic_coordinator_0",))
+    algo = build(config)
+    for _ in range(6):
+        algo.train()
+    save_checkpoint(algo, tmp_path / "c")
+    twin = build(config.copy(copy_frozen=False).debugging(seed=5))
+    extras = learner_state(twin)
+    twin.restore_from_path(tmp_path / "c")
+    state = learner_state(algo)
+    for tier, name in (("threat_hunter", "curr_log_alpha"), ("strategic_coordinator", "curr_kl_coeffs_per_module")):
+        assert state[tier]["algorithm_state"][name] != extras[tier]["algorithm_state"][name]  # it had moved
+    assert state["alert_triage"]["algorithm_state"]["last_target_update"]["alert_triage"] > 0
+    # exploration: where the schedules of epsilon and noise are
+    steps = algo.env_runner.num_env_steps_sampled_lifetime
+    assert twin.env_runner.num_env_steps_sampled_lifetime == steps == 6 * 256
+    observation = np.random.default_rng(0).uniform(-1, 1, (256, 3)).astype(np.float32)
+    for tier in STATEFUL:
+        drawn = []
+        for one in (algo, twin):
+            torch.manual_seed(3)
+            with torch.no_grad():
+                drawn.append(act(one.env_runner.module[tier], observation, explore=True, t=steps).executed)
+        assert np.array_equal(*drawn), tier
+    # learning: two more updates of every tier on the same data, over the next target update
+    [rollout] = algo.env_runner.sample(num_timesteps=2048)
+    for later in (256, 768):
+        for one in (algo, twin):
+            torch.manual_seed(later)
+            np.random.seed(later)  # noqa: NPY002  (RLlib shuffles minibatches with it)
+            timesteps = {"num_env_steps_sampled_lifetime": steps + later}
+            one._collected["strategic_coordinator"] = [rollout.on_policy["strategic_coordinator"]]
+            assert one._update_on_policy("strategic_coordinator", timesteps)
+            for tier in one.off_policy:
+                assert one._update_off_policy(tier, timesteps)
+        assert_same(learner_state(algo), learner_state(twin))
+        assert_same(algo.replay.get_state(), twin.replay.get_state())
+    moved = learner_state(algo)
+    assert moved["alert_triage"]["algorithm_state"]["last_target_update"]["alert_triage"] == steps + 768
+    for tier in STATEFUL:
+        assert moved[tier]["algorithm_state"] != state[tier]["algorithm_state"] or tier == "response_orchestrator"
 
 
 def assert_same(a, b, path=""):
@@ -614,9 +808,10 @@ def test_any_tier_takes_any_algorithm_that_fits(build, algorithm, space):
     assert any(not np.array_equal(before["alert_triage"][n], w) for n, w in weights(algo)["alert_triage"].items())
 
 
-def test_several_agents_share_a_tier(build):
+@pytest.mark.parametrize("algorithm", ["SAC", "MADDPG"])
+def test_several_agents_share_a_tier(build, algorithm):
     agents = ("threat_hunter_0", "threat_hunter_1", "response_orchestrator_0")
-    tiers = {"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
+    tiers = {"threat_hunter": algorithm, "response_orchestrator": "MADDPG"}
     algo = build(toy_config(tiers, agents=agents, spaces=dict.fromkeys(agents, BOX2)).training(updates_per_iteration=8))
     for _ in range(50):
         algo.train()
@@ -644,6 +839,55 @@ def test_tier_of_agents():
         "blue_agent",
         "agent_",
     ]
+
+
+# ---- one iteration of every shape of team, network and cluster
+
+
+def assert_all_learn(algo):
+    """One iteration moves the networks of every tier, and leaves all of them finite."""
+    before = weights(algo)
+    result = algo.train()
+    after = weights(algo)
+    assert set(before) == set(algo._members) <= set(result["learners"])
+    for tier, own in after.items():
+        assert all(np.isfinite(value).all() for value in own.values()), tier
+        trained = [n for n in own if n.endswith("weight") and "target" not in n]
+        assert any(not np.array_equal(before[tier][n], own[n]) for n in trained), tier
+
+
+@pytest.mark.parametrize("responders", [0, 1, 3])
+@pytest.mark.parametrize("replay", ["shared", "separate"])
+def test_trains_with_any_number_of_responders(build, responders, replay):
+    agents = [agent for agent in ROLES if agent != "response_orchestrator_0"]
+    agents += [f"response_orchestrator_{k}" for k in range(responders)]
+    spaces = {agent: ROLES[f"{tier_of(agent)}_0"] for agent in agents}
+    env = {"agents": agents, "spaces": spaces, "period": 2, "slow": ("strategic_coordinator_0",)}
+    config = HMARLConfig().environment(Matching, env_config=env).debugging(seed=0, log_level="ERROR")
+    config.tiers({tier: {**SMALL, **FAST[s["algorithm"]]} for tier, s in config.tier_settings.items()})
+    config.tiers({"strategic_coordinator": {"train_batch_size": 64}}).env_runners(num_envs_per_env_runner=16)
+    config.training(train_batch_size=256, learning_starts=0, random_steps=0, updates_per_iteration=2)
+    algo = build(config.training(replay_batch_size=64, replay_capacity=1024, replay=replay))
+    assert len(algo._members.get("response_orchestrator", ())) == responders
+    assert_all_learn(algo)
+
+
+@pytest.mark.parametrize(("num_zones", "num_env_runners"), [(1, 0), (16, 0), (5, 2)])
+def test_trains_with_any_number_of_zones_and_runners(build, num_zones, num_env_runners):
+    from experiments.train import PRESETS
+
+    config = HMARLConfig().environment("soc-v1", env_config={"num_zones": num_zones, "num_hosts": 64})
+    config.env_runners(num_envs_per_env_runner=4, num_env_runners=num_env_runners).debugging(seed=0, log_level="ERROR")
+    config.training(**copy.deepcopy(PRESETS["soc-v1"]))
+    moving = {"threat_hunter": {"actor_lr": 1e-3}, "response_orchestrator": {"actor_lr": 1e-3}}
+    config.tiers({**moving, "strategic_coordinator": {"train_batch_size": 16}})
+    config.training(train_batch_size=240, learning_starts=0, replay_batch_size=32, updates_per_iteration=2)
+    config.training(replay_capacity=1024)
+    algo = build(config)
+    assert algo._members["strategic_coordinator"] == ("strategic_coordinator_0",)
+    assert algo._slice["threat_hunter_0"].stop - algo._slice["threat_hunter_0"].start == 23 * num_zones + 19 + 60
+    assert_all_learn(algo)
+    assert algo.num_env_steps >= 240
 
 
 # ---- remote

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from policies.replay import JointReplay, SumTree
+from policies.replay import DETECTION_FLOOR, DetectionPriority, JointReplay, SumTree
+from soc_env import Simulator, features
+from soc_env.errors import CheckpointError, ConfigError
 
 
 def make_replay(capacity=8, tiers=("a", "b"), **kwargs):
@@ -80,3 +82,60 @@ def test_restored_replay_draws_the_same_rows():
     for one in (replay, twin):
         one.add(rows([50]))
     assert all(np.array_equal(replay.columns[k], twin.columns[k]) for k in replay.columns)
+
+
+def test_given_priorities_scale_the_highest_one_and_zero_is_never_drawn():
+    for alpha in (1.0, 0.0):
+        replay = make_replay(capacity=4, alpha=alpha)
+        replay.add(rows([0, 1, 2, 3]), {"a": np.array([0.0, 1.0, 3.0, 0.0])})
+        drawn, _ = replay.sample("a", 1000)
+        assert np.bincount(drawn, minlength=4).tolist() == ([0, 250, 750, 0] if alpha else [0, 500, 500, 0])
+        drawn, _ = replay.sample("b", 1000)  # the other tier has none
+        assert np.bincount(drawn, minlength=4).tolist() == [250] * 4
+
+
+def test_given_priorities_stay_with_their_rows_when_there_are_too_many():
+    replay = make_replay(capacity=4, alpha=1.0)
+    replay.add(rows(range(6)), {"a": np.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])})
+    drawn, _ = replay.sample("a", 100)
+    assert set(replay.columns["id"][drawn].tolist()) == {5}
+
+
+def test_state_of_another_replay_is_refused():
+    other = JointReplay(8, {"x": ((2,), np.float32)}, ("a",))
+    with pytest.raises(CheckpointError, match="other columns \\('id'\\)"):
+        make_replay().set_state(other.get_state())
+
+
+# ---- the paper's priority
+
+
+@pytest.mark.parametrize(
+    ("scenario", "overrides", "prefix"),
+    [("paper-v0", {}, "alert"), ("soc-v1", {}, "case"), ("soc-v1", {"num_zones": 3}, "case")],
+)
+def test_paper_priority_by_hand(scenario, overrides, prefix):
+    names = features("alert_triage_0", scenario, **overrides)
+    assert len(names) == Simulator(scenario, **overrides).observation_spaces["alert_triage_0"].shape[0]
+    seen = np.zeros((4, len(names)), np.float32)
+
+    def put(row, number, **values):
+        for name, value in values.items():
+            seen[row, names.index(f"{prefix}{number}_{name}")] = value
+
+    value = {"zone_value": 0.5} if prefix == "case" else {}
+    put(0, 0, confidence=0.8, severity=0.5, **value)
+    put(1, 0, confidence=0.9, severity=0.1, **value)  # sure, but not urgent
+    put(1, 1, confidence=0.1, severity=0.9, **value)  # urgent, but not sure: not the one's confidence x the other's
+    put(2, 1, confidence=0.001, severity=1.0, **value)
+    factor = 0.5 if value else 1.0
+    expected = [0.4 * factor, 0.09 * factor, DETECTION_FLOOR, DETECTION_FLOOR]
+    priority = DetectionPriority(scenario, {**overrides, "num_threads": 2})
+    assert priority({"obs/alert_triage_0": seen}) == pytest.approx(expected)
+
+
+def test_paper_priority_needs_our_triage():
+    with pytest.raises(
+        ConfigError, match="replay_priority 'paper' reads our triage's observation; environment 'CartPole'"
+    ):
+        DetectionPriority("CartPole", {})

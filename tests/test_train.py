@@ -20,11 +20,13 @@ import pytest
 pytest.importorskip("ray")
 import ray
 
+import soc_env
 from experiments.evaluate import evaluate, evaluate_checkpoint
 from experiments.train import hmarl_config, train
 from policies import checkpoint as checkpoint_module
 from policies import load_policy, save_checkpoint
 from policies.checkpoint import read_manifest, recover_checkpoint
+from policies.scripted import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError
 
@@ -119,6 +121,22 @@ def test_the_seed_decides_the_run(finished, tmp_path):
 
     assert rewards(train_tiny(tmp_path / "same", steps=768)) == rewards(finished)
     assert rewards(train_tiny(tmp_path / "other", steps=768, seed=1)) != rewards(finished)
+
+
+def test_a_run_with_a_scripted_tier_and_another_replay(tmp_path):
+    scripted = {"threat_hunter": {"algorithm": "scripted", "policy": "rule-soar"}}
+    config = {**TINY, "tiers": {**TINY["tiers"], **scripted}, "replay": "separate"}
+    out = train_tiny(tmp_path / "run", steps=1024, config=config)
+    policy = load_policy(out / "checkpoints" / "last")
+    assert set(policy.modules) == set(DEFAULT_TIERS) - {"threat_hunter"}
+    sim = soc_env.Simulator("paper-v0", num_envs=2, seed=0, **OVERRIDES)
+    sim.reset()
+    expected = SCRIPTED["rule-soar"](sim.action_spaces)(sim.observations, sim.decides)
+    assert np.array_equal(policy(sim.observations, sim.decides)["threat_hunter_0"], expected["threat_hunter_0"])
+    train(out=out, resume=True, steps=1500, evaluation=False)
+    assert (
+        evaluate_checkpoint(out / "checkpoints" / "last", num_episodes=4, seed=5, num_envs=4).episodes["length"].all()
+    )
 
 
 # ---- going on
