@@ -1,114 +1,31 @@
-"""The bridge from our four SOC roles to CybORG's CAGE Challenge 4 (CC4), the real and unmodified simulator.
+"""The bridge to CybORG's CAGE Challenge 4 (CC4), the real and unmodified simulator.
 
-CybORG is not on the package index and none of its code is here: the user has a checkout, and `find_cyborg` finds it.
-Everything else in HMARL-SOC works without one.
+CybORG is not on the package index and none of its code is here: the user has a checkout, `find_cyborg` finds it, and
+`cage4_parallel_env` presents it as a PettingZoo ParallelEnv of its five blue agents. Everything else in HMARL-SOC works
+without one, and importing this package imports nothing of it.
+
+    checkout    find the user's checkout and import it
+    zones       what an agent's actions and observations mean, read from its action labels
+    cage4       the environment
+    shortcuts   run-time speed-ups that change nothing of what comes out
+    controls    scripted policies to compare with
 """
 
-from __future__ import annotations
-
-import importlib.util
-import os
-from pathlib import Path
-
-from soc_env.errors import HMARLSOCError
-
-__all__ = ["CyborgCheckoutError", "CyborgNotFoundError", "find_cyborg"]
-
-REPOSITORY = "https://github.com/cage-challenge/cage-challenge-4"
-HOW_TO_GET_IT = f"""\
-1. get the code:      git clone {REPOSITORY}
-2. say where it is:   export CYBORG_HOME=<the folder that git made, cage-challenge-4>
-3. do not pip install it: its pinned requirements would replace the NumPy, PyTorch and Ray in use here"""
-
-# What the bridge stands on, relative to the checkout: CC4's scenario and its flat wrapper. Earlier challenges (CybORG
-# 1.x-3.x) and CybORG forks of other scenarios lack at least one of them.
-PACKAGE = "CybORG"
-PARTS_NEEDED = (
-    "CybORG/__init__.py",
-    "CybORG/env.py",
-    "CybORG/version.txt",
-    "CybORG/Agents/Wrappers/BlueFlatWrapper.py",
-    "CybORG/Simulator/Scenarios/EnterpriseScenarioGenerator.py",
+from cyborg_bridge.cage4 import Cage4Env, cage4_parallel_env
+from cyborg_bridge.checkout import (
+    CyborgCheckoutError,
+    CyborgDependencyError,
+    CyborgNotFoundError,
+    find_cyborg,
+    import_cyborg,
 )
 
-
-class CyborgNotFoundError(HMARLSOCError):
-    """There is no CybORG where it was looked for; the message ends in three lines that say how to get it."""
-
-
-class CyborgCheckoutError(HMARLSOCError):
-    """There is something, but it is not a usable CC4: another version of CybORG, or files are missing."""
-
-
-def find_cyborg(path: str | os.PathLike[str] | None = None) -> Path:
-    """Locate a CybORG CC4 checkout and check that it is one. Nothing of it is imported.
-
-    The first of these that is given decides; a place that is named but wrong is an error, never skipped in favour of
-    the next: `path`, the environment variable `CYBORG_HOME`, a `CybORG` that Python could import.
-
-    Args:
-        path: the checkout (the folder that holds `CybORG/`), or its `CybORG` package folder itself.
-
-    Returns:
-        The checkout as an absolute path: what has to be on `sys.path` for `import CybORG`.
-
-    Raises:
-        CyborgNotFoundError: nothing found, or the named place does not exist or holds no CybORG.
-        CyborgCheckoutError: what was found is not CybORG 4, or files of it are missing.
-    """
-    if path is not None:
-        return checked_checkout(Path(path), "path")
-    if home := os.environ.get("CYBORG_HOME"):
-        return checked_checkout(Path(home), "CYBORG_HOME")
-    if importable := importable_cyborg():
-        return checked_checkout(importable, "the importable CybORG")
-    raise CyborgNotFoundError(f"CybORG (CAGE Challenge 4) was not found; to get it:\n{HOW_TO_GET_IT}")
-
-
-def importable_cyborg() -> Path | None:
-    """The folder of the `CybORG` package on `sys.path`, found without importing it; None if there is none."""
-    try:
-        spec = importlib.util.find_spec(PACKAGE)
-    except ValueError:  # a module without a spec, put into sys.modules by hand
-        return None
-    locations = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(locations[0]) if locations else None
-
-
-def checked_checkout(named: Path, source: str) -> Path:
-    """The checkout that `named` means, if it is a whole CC4.
-
-    Args:
-        named: checkout or package folder, as given.
-        source: who named it, for the message: "path", "CYBORG_HOME", ...
-
-    Raises:
-        CyborgNotFoundError, CyborgCheckoutError: as `find_cyborg`.
-    """
-    folder = named.expanduser().absolute()
-    if not folder.is_dir():
-        raise CyborgNotFoundError(f"{source}={str(named)!r} is not a folder; to get CybORG:\n{HOW_TO_GET_IT}")
-    root = folder if (folder / PACKAGE).is_dir() else folder.parent
-    if not (root / PACKAGE).is_dir() or (root != folder and folder.name != PACKAGE):
-        raise CyborgNotFoundError(f"{source}={str(named)!r} holds no {PACKAGE} package; to get it:\n{HOW_TO_GET_IT}")
-
-    version = read_version(root)
-    if version is not None and version.split(".")[0] != "4":
-        raise CyborgCheckoutError(
-            f"{source}={str(named)!r} is CybORG {version}, but CAGE Challenge 4 is CybORG 4.x: {REPOSITORY}"
-        )
-    missing = [part for part in PARTS_NEEDED if not (root / part).is_file()]
-    if missing:
-        raise CyborgCheckoutError(
-            f"{source}={str(named)!r} is not a whole CAGE Challenge 4 checkout, missing: {', '.join(missing)}"
-        )
-    if version is None:
-        raise CyborgCheckoutError(f"{source}={str(named)!r} does not say its version: {PACKAGE}/version.txt is empty")
-    return root
-
-
-def read_version(root: Path) -> str | None:
-    """What `CybORG/version.txt` of a checkout says ("4.0"), None when it is missing or empty."""
-    file = root / PACKAGE / "version.txt"
-    words = file.read_text(encoding="utf-8", errors="replace").split() if file.is_file() else []
-    return words[0][:20] if words else None
+__all__ = [
+    "Cage4Env",
+    "CyborgCheckoutError",
+    "CyborgDependencyError",
+    "CyborgNotFoundError",
+    "cage4_parallel_env",
+    "find_cyborg",
+    "import_cyborg",
+]

@@ -154,8 +154,8 @@ def declared_dependencies() -> set[str]:
     return {match.group() for match in re.finditer(r"^[A-Za-z0-9_-]+", lines, re.MULTILINE)}
 
 
-# Adapters to libraries that their users bring along; only `policies.adapters` imports these files, on demand.
-ADAPTED = {"benchmarl_task.py": {"benchmarl", "tensordict", "torchrl"}}
+# Adapters to what their users bring along, imported on demand: libraries, and a checkout of CybORG.
+ADAPTED = {"benchmarl_task.py": {"benchmarl", "tensordict", "torchrl"}, "cage4.py": {"CybORG"}}
 
 
 @pytest.mark.parametrize("package", ["policies", "experiments", "cyborg_bridge"])

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import cyborg_bridge
-from cyborg_bridge import CyborgCheckoutError, CyborgNotFoundError, find_cyborg
+from cyborg_bridge import CyborgCheckoutError, CyborgNotFoundError, checkout, find_cyborg
 from soc_env.errors import HMARLSOCError
 
 
@@ -21,7 +20,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def make_checkout(folder: Path, version: str = "4.0\n") -> Path:
     """A folder that has what the bridge looks for; importing the package in it raises."""
-    for part in cyborg_bridge.PARTS_NEEDED:
+    for part in checkout.PARTS_NEEDED:
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
         (folder / part).write_text("raise AssertionError('find_cyborg must not import CybORG')\n")
     (folder / "CybORG/version.txt").write_text(version)
@@ -59,7 +58,7 @@ def test_nothing_found_says_in_three_lines_how_to_get_it() -> None:
     headline, *lines = str(caught.value).splitlines()
     assert "CybORG" in headline
     assert len(lines) == 3
-    assert f"git clone {cyborg_bridge.REPOSITORY}" in lines[0]
+    assert f"git clone {checkout.REPOSITORY}" in lines[0]
     assert "CYBORG_HOME" in lines[1]
     assert isinstance(caught.value, HMARLSOCError)
 
@@ -103,7 +102,7 @@ def test_earlier_challenge_is_not_a_checkout_of_this_one(tmp_path: Path) -> None
         find_cyborg(tmp_path / "cage-2/CybORG")
 
 
-@pytest.mark.parametrize("part", cyborg_bridge.PARTS_NEEDED)
+@pytest.mark.parametrize("part", checkout.PARTS_NEEDED)
 def test_broken_checkout_names_what_is_missing(part: str, tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "cage")
     (checkout / part).unlink()
