@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import io
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -120,6 +121,16 @@ def read_version(root: Path) -> str | None:
     file = root / PACKAGE / "version.txt"
     words = file.read_text(encoding="utf-8", errors="replace").split() if file.is_file() else []
     return words[0][:20] if words else None
+
+
+def checkout_version(root: Path) -> dict[str, str | None]:
+    """What results say about the CybORG they were made with: its version, and its git commit where git knows one."""
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = None
+    return {"version": read_version(root), "commit": commit}
 
 
 # --- importing it

@@ -19,7 +19,7 @@ BLOCK_SIZE = sum(FIELDS.values())
 NUM_MESSAGES, MESSAGE_BITS = 4, 8
 
 ABSENT = "[Invalid] "  # in front of a label whose host does not exist in the episode
-HOST_SLOT = re.compile(r"(?P<subnet>\w+)_(?:server|user)_host_\d+")
+ON_HOST = re.compile(r"(?P<verb>\w+) (?P<host>(?P<subnet>\w+)_(?:server|user)_host_\d+)")
 TRAFFIC = re.compile(r"(?P<verb>\w+) (?P<subnet>\w+) \(\S+\) <- (?P<source>\w+) \(\S+\)")
 
 
@@ -52,13 +52,11 @@ def parse_label(label: str) -> Order:
     text = label.removeprefix(ABSENT)
     if traffic := TRAFFIC.fullmatch(text):
         return Order(traffic["verb"], subnet=traffic["subnet"], source=traffic["source"])
-    verb, *targets = text.split(" ")
-    if not targets:
-        return Order(verb)
-    slot = HOST_SLOT.fullmatch(targets[0])
-    if slot is None or len(targets) > 1:
-        raise LabelError(f"action label {label!r} cannot be read; allowed: those of CybORG 4's BlueFlatWrapper")
-    return Order(verb, host=targets[0], subnet=slot["subnet"])
+    if on_host := ON_HOST.fullmatch(text):
+        return Order(on_host["verb"], on_host["host"], on_host["subnet"])
+    if re.fullmatch(r"\w+", text):
+        return Order(text)
+    raise LabelError(f"action label {label!r} cannot be read; allowed: those of CybORG 4's BlueFlatWrapper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +67,7 @@ class Zone:
         subnets: the guarded subnets, in the order of the observation's blocks.
         hosts: subnet -> its 16 host slots (6 servers, 10 users), in the order of the flags in its block. Which of them
             exist in an episode is in the action mask.
+        subnet_of: host slot -> its subnet.
         orders: what each action index does.
         index: the inverse of `orders`.
         all_subnets: the network's nine subnets, in the order of the three one-hot or flag fields of a block.
@@ -80,6 +79,7 @@ class Zone:
 
     subnets: tuple[str, ...]
     hosts: dict[str, tuple[str, ...]]
+    subnet_of: dict[str, str]
     orders: tuple[Order, ...]
     index: dict[Order, int]
     all_subnets: tuple[str, ...]
@@ -114,12 +114,17 @@ class Zone:
         return cls(
             subnets=tuple(hosts),
             hosts=hosts,
+            subnet_of={host: subnet for subnet, slots in hosts.items() for host in slots},
             orders=orders,
             index={order: index for index, order in enumerate(orders)},
             all_subnets=all_subnets,
             fields=fields,
             messages=slice(end, end + NUM_MESSAGES * MESSAGE_BITS),
         )
+
+    def on_host(self, verb: str, host: str) -> Order:
+        """The order that does that to that host."""
+        return Order(verb, host, self.subnet_of[host])
 
     @property
     def sleep(self) -> int:

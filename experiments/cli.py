@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_table(commands)
     _add_seeds(commands)
+    _add_transfer(commands)
     _add_bench(commands)
     return parser
 
@@ -348,6 +349,62 @@ def _seeds(args: argparse.Namespace) -> int:
             print(f"wrote {args.plot}")
     except OSError as error:
         raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
+    return 0
+
+
+# --- transfer
+
+
+def _add_transfer(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "transfer",
+        "measure policies on the real CybORG CAGE Challenge 4 by its official score; never trains",
+        f"""examples:
+  {PROG} transfer --controls sleep flat-rule --episodes 20 --workers 2
+  {PROG} transfer --episodes 100 --out runs/cage4
+Needs a checkout of CybORG (CYBORG_HOME) and pip install "hmarl-soc[cyborg]". The output folder gets transfer.json and
+transfer.png; episodes that it holds already are not played again.""",
+    )
+    parser.add_argument(
+        "--controls", nargs="+", metavar="NAME", help="scripted ones (default: all; a wrong name lists them)"
+    )
+    parser.add_argument(
+        "--episodes", type=_integer(1), default=100, metavar="N", help="of each (default: 100, the official number)"
+    )
+    parser.add_argument("--seed", type=_integer(0), default=0, help="seed of the evaluation (default: 0)")
+    parser.add_argument("--workers", type=_integer(1), default=1, metavar="N", help="processes (default: 1, this one)")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path("runs/transfer"),
+        metavar="DIR",
+        help="output folder (default: runs/transfer)",
+    )
+    parser.add_argument("--cyborg", type=pathlib.Path, metavar="DIR", help="the checkout (default: CYBORG_HOME)")
+    parser.add_argument(
+        "--no-patch",
+        dest="patch",
+        action="store_false",
+        help="CybORG without the bridge's shortcuts: the same scores, slower",
+    )
+    parser.set_defaults(run=_transfer)
+
+
+def _transfer(args: argparse.Namespace) -> int:
+    from experiments.transfer import PICTURE, RESULTS, control_entries, print_table, transfer
+
+    data = transfer(
+        control_entries(args.controls),
+        episodes=args.episodes,
+        seed=args.seed,
+        workers=args.workers,
+        out=args.out,
+        path=args.cyborg,
+        patch=args.patch,
+    )
+    print_table(data)
+    print(f"wrote {args.out / RESULTS} and {args.out / PICTURE}")
     return 0
 
 

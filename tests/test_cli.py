@@ -225,7 +225,7 @@ def test_bench_of_an_unknown_scenario_is_one_line(capsys: pytest.CaptureFixture[
     )
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["table"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["table"], ["transfer"], ["bench"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out = capsys.readouterr().out

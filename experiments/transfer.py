@@ -1,0 +1,334 @@
+"""`hmarl-soc transfer`: policies on the real CybORG CAGE Challenge 4 (CC4), by its official score; never trains.
+
+The protocol is that of CC4's `evaluation.py`: episodes of 500 steps as CybORG counts (499 played, 498 scored), an
+episode's score being the sum over steps of the team reward (the mean over the five blue agents). One thing differs:
+every episode has a seed of its own instead of its place in one stream, so that all policies meet the same episodes,
+and that they can be played by several processes in any order.
+
+A policy is an entry of a table, name -> `Entry`; `control_entries` makes those of the scripted controls. Finished
+episodes are kept in ``transfer.json`` in the output folder and not played again: the same call goes on after an
+interruption, more episodes or more names are added to what is there.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+import numpy as np
+
+from cyborg_bridge import cage4_parallel_env, find_cyborg
+from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env
+from cyborg_bridge.checkout import checkout_version
+from cyborg_bridge.controls import CONTROLS, Policy, make_control
+from experiments.evaluate import Estimate, episode_seeds, print_rows, provenance, to_json, write_atomically
+from soc_env.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RESULTS, PICTURE = "transfer.json", "transfer.png"
+AXIS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # of the picture, in penalties
+LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
+
+
+class Published(NamedTuple):
+    """A figure of somebody else's, by the same protocol."""
+
+    name: str
+    score: float
+    source: str
+
+
+SUBMISSION = "submission to CC4, as quoted by third parties"
+PUBLISHED = (
+    Published("UC heuristic (winner)", -113.0, SUBMISSION),
+    Published("lancer", -118.0, SUBMISSION),
+    Published("H-MARL Expert", -129.5, "Singh et al., as quoted by third parties"),
+    Published("punch", -142.0, SUBMISSION),
+    Published("flat IPPO", -181.6, "baseline of Singh et al., as quoted by third parties"),
+    Published("Cybermonic GNN-PPO", -193.0, SUBMISSION),
+    Published("PPO of CybORG, 3M steps", -1854.0, "as quoted by third parties"),
+    Published("HMARL-SOC", -6003.6, "manuscript: -30,018 summed over five agents; per agent as the protocol has it"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A policy to be measured.
+
+    Attributes:
+        make: seed -> policy, called for every episode with a seed for the policy's own draws. Sent to other processes,
+            so it has to be picklable: a function of a module, or a `functools.partial` of one.
+        observation: what the policy sees, "flat" or "raw" (see `cyborg_bridge.cage4`); it gets no more than that.
+    """
+
+    make: Callable[[int], Policy]
+    observation: str
+
+
+def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
+    """Entries of the scripted controls of those names, or of all.
+
+    Raises:
+        ConfigError: there is no such control.
+    """
+    for name in names or ():
+        if name not in CONTROLS:
+            raise ConfigError(unknown_name("control", name, CONTROLS))
+    return {
+        name: Entry(functools.partial(make_control, name), CONTROLS[name].observation) for name in names or CONTROLS
+    }
+
+
+# --- playing
+
+
+class Task(NamedTuple):
+    """One episode of one entry, as sent to a process."""
+
+    name: str
+    entry: Entry
+    seed: int
+    policy_seed: int
+    path: str
+    patch: bool
+
+
+@functools.lru_cache(maxsize=4)
+def _environment(path: str, observation: str, patch: bool) -> Cage4Env:
+    """This process's environment of that kind: making one takes longer than resetting it."""
+    return cage4_parallel_env(path, OFFICIAL_STEPS, patch=patch, observation=observation)
+
+
+def play(task: Task) -> float:
+    """Plays one episode; returns its official score."""
+    env = _environment(task.path, task.entry.observation, task.patch)
+    policy = task.entry.make(task.policy_seed)
+    policy.reset()
+    observations, infos = env.reset(seed=task.seed)
+    score = 0.0
+    while env.agents:
+        observations, _, _, _, infos = env.step(policy.act(observations, infos, env))
+        score += infos[env.possible_agents[0]]["score"]
+    return score
+
+
+def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, float]]:
+    """Plays the tasks, in this process or in several others; yields each with its score when it is done."""
+    if workers == 1:
+        for task in tasks:
+            yield task, play(task)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_leave_interrupts_to_the_parent)
+    try:
+        task_of = {pool.submit(play, task): task for task in tasks}
+        for future in concurrent.futures.as_completed(task_of):
+            yield task_of[future], future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def transfer(
+    entries: Mapping[str, Entry],
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    workers: int = 1,
+    out: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    patch: bool = True,
+) -> dict[str, Any]:
+    """Measures policies and writes ``transfer.json`` and ``transfer.png``.
+
+    Args:
+        entries: name -> policy.
+        episodes: of each entry; those that the output folder holds already are not played again.
+        seed: of the evaluation, at least 0.
+        workers: processes; 1 plays in this one.
+        out: the output folder.
+        path: the CybORG checkout, see `find_cyborg`.
+        patch: use the shortcuts of `cage4_parallel_env`; they change no score.
+
+    Returns:
+        What is in ``transfer.json``: protocol, versions, and for every entry, also of earlier calls, its observation
+        level, scores by episode seed, the git commits they were played at, and n, mean, std, low, high.
+
+    Raises:
+        ConfigError: a number out of range, a folder that cannot be written or holds results of another protocol.
+        CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `cyborg_bridge.import_cyborg`.
+    """
+    for field, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        if value < least:
+            raise ConfigError(f"{field}={value} is out of range: at least {least} is allowed")
+    root = find_cyborg(path)
+    file = pathlib.Path(out) / RESULTS
+    found = provenance()
+    protocol = {"environment": str(Cage4Env.metadata["name"]), "steps": OFFICIAL_STEPS, "seed": seed}
+    data = _read(file, {**protocol, "cyborg": checkout_version(root)})
+    data["versions"] = found["versions"]
+    for name, entry in entries.items():
+        record = data["entries"].setdefault(name, {"observation": entry.observation, "git_hashes": [], "scores": {}})
+        if record["observation"] != entry.observation:
+            raise ConfigError(
+                f"out={str(out)!r}: {name!r} is there with observation={record['observation']!r}, not"
+                f" {entry.observation!r}; choose another folder or name"
+            )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={str(out)!r}: cannot be written ({error.strerror})") from error
+    seeds = episode_seeds(seed, episodes).tolist()
+    tasks = [
+        Task(name, entry, episode, _policy_seed(seed, episode), str(root), patch)
+        for episode in seeds
+        for name, entry in entries.items()
+        if str(episode) not in data["entries"][name]["scores"]
+    ]
+    with _Progress(len(tasks)) as progress:
+        for task, score in _finished(tasks, workers):
+            record = data["entries"][task.name]
+            record["scores"][str(task.seed)] = score
+            record["git_hashes"] = sorted({*record["git_hashes"], found["git_hash"] or "not a checkout"})
+            _write(file, data)
+            progress.show(f"{task.name} {score:,.0f}")
+    _write(file, data)
+    draw(data).savefig(file.with_name(PICTURE), dpi=130, format="png")
+    return data
+
+
+def _policy_seed(seed: int, episode: int) -> int:
+    return int(np.random.SeedSequence([0x9011, seed, episode]).generate_state(1)[0])
+
+
+# --- results
+
+
+def _read(file: pathlib.Path, protocol: dict[str, Any]) -> dict[str, Any]:
+    """The results so far, or none; ConfigError when they are unreadable or of another protocol."""
+    if not file.exists():
+        return {"protocol": protocol, "versions": {}, "entries": {}}
+    try:
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        there = data["protocol"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"out={str(file.parent)!r}: {RESULTS} cannot be read ({error})") from error
+    if there != protocol:
+        raise ConfigError(
+            f"out={str(file.parent)!r}: holds results of {there}, not of {protocol}; choose another folder"
+        )
+    return data
+
+
+def _write(file: pathlib.Path, data: dict[str, Any]) -> None:
+    for record in data["entries"].values():
+        if record["scores"]:
+            estimate = Estimate.of(np.array(list(record["scores"].values())))
+            record.update(n=len(record["scores"]), **dataclasses.asdict(estimate))
+    write_atomically(file, to_json(data))
+
+
+def print_table(data: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Prints every entry with n, mean, 95 % interval and observation level, and the published figures below."""
+    header = ["policy", "sees", "n", "official score"]
+    rows = [
+        [
+            name,
+            record["observation"],
+            str(record["n"]),
+            f"{record['mean']:.1f} [{record['low']:.1f}, {record['high']:.1f}]",
+        ]
+        for name, record in _measured(data)
+    ]
+    rows += [[f"{figure.name}, published", "", "", f"{figure.score:g}"] for figure in PUBLISHED]
+    protocol = data["protocol"]
+    caption = (
+        f"mean [95 % interval] over n episodes of CybORG {protocol['cyborg']['version']} CAGE Challenge 4, seed"
+        f" {protocol['seed']}; published figures are quoted, not measured here"
+    )
+    print_rows(header, rows, caption, file or sys.stdout)
+
+
+def _measured(data: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The entries with at least one episode, worst first."""
+    return sorted(((k, v) for k, v in data["entries"].items() if v["scores"]), key=lambda item: item[1]["mean"])
+
+
+def draw(data: Mapping[str, Any]) -> Figure:
+    """Bars of penalties (the negative score) on a logarithmic axis with 95 % intervals; published figures as lines."""
+    from experiments.report import GREY, INK, RED, panels
+
+    entries = _measured(data)
+    figure, axes = panels(1, 1, width=11.0, height=2.6 + 0.42 * len(entries))
+    panel = axes[0][0]
+    for row, (_, record) in enumerate(entries):
+        mean, low, high = (max(-record[key], AXIS[0]) for key in ("mean", "high", "low"))
+        panel.barh(row, mean, color=GREY, height=0.66, zorder=2)
+        panel.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color=INK, linewidth=1.1, capsize=2.5, zorder=4)
+        text = f"{record['mean']:,.0f}  (n={record['n']})"
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "zorder": 5}
+        panel.annotate(text, (min(high, AXIS[-1]), row), xytext=(5, 0), bbox=box, **style)
+    place = 0.0
+    for quoted in sorted(PUBLISHED, key=lambda quoted: -quoted.score):
+        panel.axvline(-quoted.score, color=RED, linestyle=(0, (4, 3)), linewidth=0.9, zorder=3)
+        place = max(-quoted.score, place * 1.13)  # labels are moved apart where they would overlap
+        across, upright = panel.transData, panel.transAxes
+        where = {"xycoords": (across, upright), "textcoords": (across, upright), "color": RED, "fontsize": 8}
+        slant = {"rotation": 38, "rotation_mode": "anchor", "ha": "left", "va": "bottom"}
+        pointer = {"arrowstyle": "-", "color": RED, "linewidth": 0.5}
+        text = f"{quoted.name} {quoted.score:g}"
+        panel.annotate(text, (-quoted.score, 1.0), xytext=(place, 1.03), arrowprops=pointer, **where, **slant)
+    panel.set_xscale("log")
+    panel.set_xlim(AXIS[0], 2 * AXIS[-1])
+    panel.set_xticks(AXIS, [f"-{value:,}" for value in AXIS])
+    panel.minorticks_off()
+    panel.set_xlabel("official score, logarithmic: further left is better", fontsize=9)
+    names = [f"{name} ({record['observation']})" for name, record in entries]
+    panel.set_yticks(range(len(entries)), names, fontsize=10)
+    panel.set_ylim(len(entries) - 0.4, -0.6)
+    return figure
+
+
+class _Progress:
+    """A bar with an estimate of the time left on a terminal; elsewhere a line every ten seconds."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.start = self.last_line = time.monotonic()
+        self.is_live = sys.stderr.isatty()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def show(self, latest: str) -> None:
+        """One more episode is done."""
+        self.done += 1
+        now = time.monotonic()
+        left = int((now - self.start) * (self.total - self.done) / self.done)
+        bar = "#" * (20 * self.done // self.total)
+        text = f"{self.done:,} of {self.total:,} episodes, {left // 60}:{left % 60:02d} left  {latest}"
+        if self.is_live:
+            print(f"\r\x1b[K[{bar:<20}] {text}", end="", file=sys.stderr, flush=True)
+        elif now - self.last_line >= LINE_SECONDS or self.done == self.total:
+            self.last_line = now
+            print(text, file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
