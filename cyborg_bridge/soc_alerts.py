@@ -2,7 +2,8 @@
 
 Level "flat" is the official vector: two flags per host slot, process and connection alerts of the last step. Level
 "raw" is the agent's own observation dict, where a connection has addresses and an exploit has a PID. Shares below were
-counted over six episodes of 500 steps under two scripted defenders, 3,200 alerts.
+counted over six episodes of 500 steps: three under a defender that reads raw observations, three under one that reads
+the vector.
 """
 
 from __future__ import annotations
@@ -38,21 +39,22 @@ class AlertKind(NamedTuple):
 ALERTS: dict[str, AlertKind] = {
     # raw
     "exploit": AlertKind("T1203", 0.9, 0.95, 1.0, risk.CONFIRMATION, 0.0,
-                         "a process with a PID: an exploit has worked (127 of 127)"),
-    "probe": AlertKind("T1046", 0.6, 0.8, 0.95, 0.0, risk.CONFIRMATION,
-                       "a scan or an exploit: it comes from a host of red's (2,200 of 2,200), and mostly fails"),
-    "process": AlertKind("T1059.004", 0.35, 0.3, 0.16, 0.0, 0.0,
-                         "a process without a PID: a false alert of green's, on any user's host"),
+                         "a process with a PID: an exploit has worked (125 of 125 hosts were red's)"),
+    "probe": AlertKind("T1046", 0.6, 0.8, 0.97, 0.0, risk.CONFIRMATION,
+                       "a scan or an exploit; it comes from a host of red's (512 of 512), whether it works or not"),
+    "process": AlertKind("T1059.004", 0.35, 0.3, 0.25, 0.0, 0.0,
+                         "a process without a PID: a false alert of green's, on whatever user's host (96 of 381)"),
     "access": AlertKind("T1021.004", 0.35, 0.3, 0.01, 0.0, 0.0,
-                        "a connection without a local port: a false alert of green's, on a server"),
-    # flat; "exploit" too
-    "odd_process": AlertKind("T1059.001", 0.5, 0.5, 0.3, risk.SUSPICION, 0.0,
-                             "a process alert on a user's host: green's, or a quiet exploit (72 of 204)"),
-    "unknown_probe": AlertKind("T1018", 0.8, 0.9, 0.4, risk.SUSPICION, 0.0,
-                               "a connection alert on a user's host: a probe; its target falls in 99 of 167"),
+                        "a connection without a local port: a false alert of green's, on a server (0 of 408)"),
+    # flat, beside "exploit" (117 of 117)
+    "odd_process": AlertKind("T1059.001", 0.5, 0.5, 0.27, risk.SUSPICION, 0.0,
+                             "a process alert on a user's host: green's, or a quiet exploit (104 of 389)"),
+    "unknown_probe": AlertKind("T1018", 0.8, 0.9, 0.42, risk.SUSPICION, 0.0,
+                               "a connection alert on a user's host: a probe of it (121 of 286)"),
     "server_probe": AlertKind("T1135", 0.35, 0.3, 0.01, 0.0, 0.0,
-                              "a connection alert on a server: mostly green's, and none of 274 had fallen"),
+                              "a connection alert on a server: green's, or a probe that failed (0 of 548)"),
 }  # fmt: skip
+"""How many of the alerting hosts, or of the sources where the agent knows them, were in red's hands, in brackets."""
 
 
 class Alert(NamedTuple):

@@ -210,7 +210,7 @@ class Seat:
         call = max(calls, key=urgency)
         verb, host = VERBS[call["tool"]][0], call["target"]
         if verb in ("Remove", "Restore"):
-            return Plan(self._order(verb, host), Task(verb, host), call)
+            return Plan(self._on(host, verb), Task(verb, host), call)
         z = int(self.host_zone[host])
         plan = self._fit(z, call["tool"] == "isolate" or bool(self.desk.wants_blocks(self.row)[z])) or Plan(SLEEP)
         return plan._replace(call=call)
@@ -219,7 +219,7 @@ class Seat:
         for call in calls:
             host = self.desk.suspect_of(self.row, call["target"])
             if host is not None:
-                return Plan(self._order("Analyse", host), Task("Analyse", host, call["target"]))
+                return Plan(self._on(host, "Analyse"), Task("Analyse", host, call["target"]))
         return None
 
     def _deploy(self, calls: list[Call]) -> Plan | None:
@@ -227,7 +227,7 @@ class Seat:
             hosts = np.flatnonzero(self.host_zone == call["target"]).tolist()
             host = min(hosts, key=lambda host: (self.decoys[host], is_server(self.hosts[host])))
             if self.decoys[host] < MAX_DECOYS:
-                return Plan(self._order("DeployDecoy", host), Task("DeployDecoy", host))
+                return Plan(self._on(host, "DeployDecoy"), Task("DeployDecoy", host))
         return None
 
     def _hunt(self, calls: list[Call]) -> Plan | None:
@@ -240,7 +240,7 @@ class Seat:
         worth = effort[self.host_zone] * (self.desk.risks(self.row) + STRAY_WEIGHT) * (self.step - self.looked)
         host = int(worth.argmax())
         self.desk.note_hunt(self.row, int(self.host_zone[host]))
-        return Plan(self._order("Analyse", host), Task("Analyse", host))
+        return Plan(self._on(host, "Analyse"), Task("Analyse", host))
 
     def _police(self) -> Plan | None:
         wanted = self.desk.wants_blocks(self.row)
@@ -256,8 +256,8 @@ class Seat:
     def _traffic(self, verb: str, z: int, source: int) -> Order:
         return Order(verb, subnet=self.zone.subnets[z], source=self.zone.all_subnets[source])
 
-    def _order(self, verb: str, host: int) -> Order:
-        return Order(verb, host=self.hosts[host], subnet=self.zone.subnets[self.host_zone[host]])
+    def _on(self, host: int, verb: str) -> Order:
+        return self.zone.on_host(verb, self.hosts[host])
 
 
 class SOCView:
