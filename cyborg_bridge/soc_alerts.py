@@ -46,10 +46,11 @@ ALERTS: dict[str, AlertKind] = {
                          "a process without a PID: a false alert of green's, on whatever user's host (96 of 381)"),
     "access": AlertKind("T1021.004", 0.35, 0.3, 0.01, 0.0, 0.0,
                         "a connection without a local port: a false alert of green's, on a server (0 of 408)"),
-    # flat, beside "exploit" (117 of 117)
-    "odd_process": AlertKind("T1059.001", 0.5, 0.5, 0.27, risk.SUSPICION, 0.0,
+    # flat, beside "exploit" (117 of 117). The flags are weak evidence, yet as findings two of them, or one and a
+    # verdict, are enough for response: in CC4 a Restore costs 1, and a host left to red dozens.
+    "odd_process": AlertKind("T1059.001", 0.5, 0.5, 0.27, risk.VERDICT, 0.0,
                              "a process alert on a user's host: green's, or a quiet exploit (104 of 389)"),
-    "unknown_probe": AlertKind("T1018", 0.8, 0.9, 0.42, risk.SUSPICION, 0.0,
+    "unknown_probe": AlertKind("T1018", 0.8, 0.9, 0.42, risk.VERDICT, 0.0,
                                "a connection alert on a user's host: a probe of it (121 of 286)"),
     "server_probe": AlertKind("T1135", 0.35, 0.3, 0.01, 0.0, 0.0,
                               "a connection alert on a server: green's, or a probe that failed (0 of 548)"),
