@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cage4_trace import RANDOM, STEPS, Replay, load
 
-from cyborg_bridge.controls import BLOCKED_PORT, CONTROLS, make_control
+from cyborg_bridge.controls import BLOCKED_PORT, CONTROLS, ZONE_WINDOW, make_control
 from cyborg_bridge.zones import ABSENT, BLOCK_SIZE, SLEEP, LabelError, Order, Zone, parse_label
 from soc_env.errors import ConfigError
 
@@ -132,32 +132,33 @@ def test_blocked_sources_are_those_that_were_blocked() -> None:
     assert len(set(seen)) > 2
 
 
-def test_alert_flags_are_the_hosts_of_the_raw_observation() -> None:
-    """What Monitor saw in the step is in both: the vector has a flag, the dict has processes of that host."""
+def has_far_end(process: dict) -> bool:
+    return any("remote_address" in connection for connection in process.get("Connections", []))
+
+
+@pytest.mark.parametrize("field", ["processes", "connections"])
+def test_alert_flags_are_those_of_the_raw_observation(field: str) -> None:
+    """What Monitor saw in the step is in both: as a flag, and as a process of that host, one with a far end or not."""
     alerts = 0
-    for before, frame in zip(FRAMES, FRAMES[1:], strict=False):
+    for frame in FRAMES[1:]:
         for agent, zone in ZONES.items():
             shown = {
                 host
                 for subnet, slots in zone.hosts.items()
-                for host, *is_set in zip(
-                    slots,
-                    flags(agent, frame, "processes", subnet),
-                    flags(agent, frame, "connections", subnet),
-                    strict=True,
-                )
-                if any(is_set)
+                for host, is_set in zip(slots, flags(agent, frame, field, subnet), strict=True)
+                if is_set
             }
             raw = {
                 host
                 for host, entry in frame["raw"][agent].items()
                 if isinstance(entry, dict) and "router" not in host
-                if any("service_name" not in process for process in entry.get("Processes", []))
+                for process in entry.get("Processes", [])
+                if "service_name" not in process and has_far_end(process) == (field == "connections")
             }
-            assert raw == shown, (agent, before["busy"])
+            assert raw == shown
             assert all(TRACE["masks"][agent][zone.index[zone.on_host("Restore", host)]] for host in shown)
             alerts += len(shown)
-    assert alerts > 10
+    assert alerts > 5
 
 
 # --- time and score
@@ -271,20 +272,23 @@ def test_flat_rule_restores_on_a_process_or_on_two_connections_in_a_window() -> 
     assert scene.act(connections=(first,), processes=(second,)) == scene.zone.on_host("Restore", second)
     assert scene.act(processes=(third,)) == scene.zone.on_host("Restore", third)
     assert scene.act() == scene.zone.on_host("Restore", first)
-    assert scene.act() == SLEEP
+    assert scene.act(connections=(first,)) == SLEEP  # what came before the Restore is forgotten
+    assert scene.act(connections=(first,)) == scene.zone.on_host("Restore", first)
 
 
 def test_round_robin_restores_only_subnets_with_alerts_each_host_once() -> None:
     scene = Scene("round-robin")
     alerted = scene.hosts[0]
-    subnet = scene.zone.subnet_of[alerted]
-    orders = [scene.act(connections=(alerted,))] + [scene.act(connections=(alerted,)) for _ in range(5)]
-    restored = [order.host for order in orders if order != SLEEP]
-    assert len(restored) == len(set(restored)) > 1
-    assert {scene.zone.subnet_of[host] for host in restored if host} == {subnet}
-    for _ in range(12):
-        scene.act()
+    own = [host for host in scene.hosts if scene.zone.subnet_of[host] == scene.zone.subnet_of[alerted]]
+    assert len(own) < ZONE_WINDOW
     assert scene.act() == SLEEP
+    restored = [scene.act(connections=(alerted,)).host for _ in own]
+    assert sorted(restored, key=str) == own
+    assert scene.act(connections=(alerted,)) == SLEEP  # all are fresh
+    for _ in range(ZONE_WINDOW):
+        scene.act()
+    assert scene.act() == SLEEP  # no longer fresh, but the last alert is old
+    assert scene.act(connections=(alerted,)).host in own
 
 
 def test_raw_rule_restores_sources_before_pids_and_ignores_benign_alerts() -> None:
