@@ -28,8 +28,8 @@ rule, and hunting does nothing. Level "raw" sees it. A score is only comparable 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -295,9 +295,18 @@ class SOCView:
         Returns:
             `observations()`.
         """
-        found, infos = self.env.reset(seed=seed)
+        return self.begin(*self.env.reset(seed=seed))
+
+    def begin(
+        self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, RoleArrays]:
+        """As `reset`, where somebody else has reset the environment.
+
+        Args:
+            observations, infos: as `Cage4Env.reset` returned them.
+        """
         self.seats = {
-            agent: Seat(agent, self.env.zone(agent), infos[agent]["action_mask"], found[agent])
+            agent: Seat(agent, self.env.zone(agent), infos[agent]["action_mask"], observations[agent])
             for agent in self.env.possible_agents
         }
         rows: dict[int, list[Seat]] = {}
@@ -386,3 +395,46 @@ class SOCView:
             agent: {role: seat.desk.observations[role][seat.row].copy() for role in ROLES}
             for agent, seat in self.seats.items()
         }
+
+
+class RolePolicy(Protocol):
+    """A policy of the `soc-v1` family over a batch of rows, scripted or trained."""
+
+    def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Role -> (rows, size) observations, and (rows,) whether the coordinator's action counts; role -> actions."""
+
+
+class SOCPolicy:
+    """Policies of the roles as one policy of the native environment, with the methods of `controls.ControlPolicy`."""
+
+    def __init__(self, make: Callable[[Desk], RolePolicy], level: str = "flat") -> None:
+        """Args:
+        make: desk -> a fresh policy for its rows; called for both desks at the start of every episode.
+        level: see `SOCView`.
+        """
+        self.make, self.level = make, level
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the episode; called before each one."""
+        self._view: SOCView | None = None
+        self._policies: dict[int, RolePolicy] = {}
+
+    def act(
+        self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Mapping[str, Any]], env: Cage4Env
+    ) -> dict[str, int]:
+        """Blue agent -> action index, from what `env.reset` or `env.step` returned last.
+
+        Raises:
+            ConfigError: as `SOCView`.
+        """
+        if self._view is None:
+            self._view = SOCView(env, self.level)
+            self._view.begin(observations, infos)
+            self._policies = {zones: self.make(desk) for zones, desk in self._view.desks.items()}
+        else:
+            self._view.observe(observations, infos)
+        for zones, desk in self._view.desks.items():
+            for role, action in self._policies[zones](desk.observations, desk.decides).items():
+                desk.actions[role] = action
+        return self._view.actions()

@@ -12,7 +12,7 @@ from cyborg_bridge import cage4_parallel_env
 from cyborg_bridge.soc_alerts import ALERTS, Alert, flat_alerts, own_addresses, raw_alerts
 from cyborg_bridge.soc_desk import FEATURES, READING_BENIGN, READING_SPAN, SCENARIO
 from cyborg_bridge.soc_parallel import SOCTeamsEnv, soc_parallel_env
-from cyborg_bridge.soc_view import DESK_TOOLS, HOST_TOOLS, VERBS, SOCView
+from cyborg_bridge.soc_view import DESK_TOOLS, HOST_TOOLS, VERBS, SOCPolicy, SOCView
 from cyborg_bridge.zones import Zone
 from policies.playbooks import PLAYBOOKS
 from soc_env import risk
@@ -588,6 +588,20 @@ def test_random_roles_give_valid_actions_and_observations_in_their_space(level: 
     assert record(level, 1)[0] != chosen
 
 
+def test_a_policy_of_the_native_environment_does_as_the_view() -> None:
+    env = Recorded()
+    chosen, _ = record("raw", 3)
+    policy = SOCPolicy(lambda desk: PLAYBOOKS["random"](desk.action_spaces, 3), "raw")
+    for _ in range(2):  # nothing is left of the first episode
+        policy.reset()
+        observations, infos = env.reset()
+        played = []
+        while env.agents:
+            played.append(policy.act(observations, infos, env))  # type: ignore[arg-type]
+            observations, _, _, _, infos = env.step(played[-1])
+        assert played == chosen
+
+
 def test_two_levels_see_different_things() -> None:
     flat, raw = (record(level, 0)[1][-1] for level in ("flat", "raw"))
     assert any(not np.array_equal(flat[agent][TRIAGE], raw[agent][TRIAGE]) for agent in BLUE)
@@ -664,15 +678,11 @@ def test_the_real_one_keeps_pettingzoos_contract() -> None:
 
 def score_of(name: str, level: str, seed: int) -> float:
     env = cage4_parallel_env(patch=True, observation=level)
-    view = SOCView(env, level)
-    view.reset(seed)
-    policies = {zones: PLAYBOOKS[name](desk.action_spaces, seed) for zones, desk in view.desks.items()}
+    policy = SOCPolicy(lambda desk: PLAYBOOKS[name](desk.action_spaces, seed), level)
+    observations, infos = env.reset(seed)
     score = 0.0
     while env.agents:
-        for zones, desk in view.desks.items():
-            for role, action in policies[zones](desk.observations, desk.decides).items():
-                desk.actions[role] = action
-        infos = view.step()[4]
+        observations, _, _, _, infos = env.step(policy.act(observations, infos, env))
         score += infos[RESTRICTED]["score"]
     env.close()
     return score
