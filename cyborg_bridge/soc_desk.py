@@ -156,8 +156,7 @@ class Desk(SOCSimulator):
             phase_zones=(-1,) * len(SCENARIO.phase_zones),  # values by phase are told, see `tell`
             undefended_zones=(),
             benign_alerts_per_hour=0.0,
-            approval_minutes=0,
-            approval_rate=1.0,  # blue acts without asking
+            approval_minutes=0,  # blue acts without asking
             decoy_minutes=10_000,  # CC4's stand until the host is restored
         )
         super().__init__(scenario, len(networks), seed=0, autoreset=False)

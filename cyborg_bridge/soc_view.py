@@ -40,7 +40,6 @@ from soc_env import risk
 from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.parallel import ResetNeeded
 from soc_env.soc.kernels.tools import STRAY_WEIGHT
-from soc_env.soc.tables import MAX_DECOYS
 from soc_env.tables import AGENTS as ROLES
 
 if TYPE_CHECKING:
@@ -223,11 +222,10 @@ class Seat:
         return None
 
     def _deploy(self, calls: list[Call]) -> Plan | None:
-        for call in sorted(calls, key=lambda call: -self.values[call["target"]]):
+        for call in sorted(calls, key=lambda call: -self.values[call["target"]]):  # none for a zone that is full
             hosts = np.flatnonzero(self.host_zone == call["target"]).tolist()
             host = min(hosts, key=lambda host: (self.decoys[host], is_server(self.hosts[host])))
-            if self.decoys[host] < MAX_DECOYS:
-                return Plan(self._on(host, "DeployDecoy"), Task("DeployDecoy", host))
+            return Plan(self._on(host, "DeployDecoy"), Task("DeployDecoy", host))
         return None
 
     def _hunt(self, calls: list[Call]) -> Plan | None:

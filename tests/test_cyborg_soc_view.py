@@ -350,7 +350,7 @@ def test_a_block_against_policy_is_taken_back_before_anything_else() -> None:
     subnet, names = ZONES[RESTRICTED].subnets[0], ZONES[RESTRICTED].all_subnets
     play.stage.field(RESTRICTED, subnet, "blocked")[names.index("internet_subnet")] = 1
     play.step(exploit(USER))
-    play.ask(ORCHESTRATOR, remediate_0=0.95, contain_0=0.85, block_perimeter=1.0)
+    play.ask(ORCHESTRATOR, remediate_0=0.95)
     assert play.step() == "AllowTrafficZone internet_subnet"
 
 
@@ -361,21 +361,51 @@ def test_the_perimeter_is_what_policy_lists_in_all_zones() -> None:
     play.step()
     play.ask(ORCHESTRATOR, block_perimeter=1.0)
     play.step()
-    assert play.clock("perimeter") > 0
+    assert play.clock("perimeter") == 0.5
     assert play.step() == "BlockTrafficZone contractor_network_subnet"
+    assert play.clock("perimeter") == 1.0
     order = play.stage.orders[-1][HEADQUARTERS]
     assert order.subnet == ZONES[HEADQUARTERS].subnets[1]
 
 
+def first_hosts(agent: str) -> list[str]:
+    """The first host of each of the agent's zones."""
+    return [next(host for host in HOSTS[agent] if host.startswith(subnet)) for subnet in ZONES[agent].subnets]
+
+
 def test_of_several_zones_the_one_with_most_value_at_risk_is_first() -> None:
     play = Play(agent=HEADQUARTERS)
-    admin, office = (ZONES[HEADQUARTERS].hosts[ZONES[HEADQUARTERS].subnets[z]] for z in (0, 1))
-    here = [next(host for host in hosts if host in HOSTS[HEADQUARTERS]) for hosts in (admin, office)]
-    play.step(exploit(here[1]) | exploit(here[0]))
-    play.ask(ORCHESTRATOR, remediate_0=0.95, remediate_1=0.95)
-    assert play.step(busy=4) == f"Restore {here[0]}"  # admin 0.4, office 0.3
+    _, office, public = first_hosts(HEADQUARTERS)
+    play.step(exploit(office) | exploit(public))
+    play.ask(ORCHESTRATOR, remediate_1=0.95, remediate_2=0.95)
+    assert play.step(busy=4) == f"Restore {public}"  # of value 0.4, the office is 0.3
     assert [play.zone("executor", z) for z in range(3)] == pytest.approx([4 / 15] * 3)
-    assert play.zone("offline", 1) == 0
+    assert [play.zone("offline", z) > 0 for z in range(3)] == [False, False, True]
+
+
+def test_a_release_waits_for_the_response_in_other_zones() -> None:
+    play = Play(agent=HEADQUARTERS)
+    admin, office, _ = first_hosts(HEADQUARTERS)
+    play.step(exploit(admin) | exploit(office))
+    play.ask(ORCHESTRATOR, contain_0=0.85)
+    play.step()
+    play.ask(ORCHESTRATOR, contain_0=0.1, remediate_1=0.95)
+    assert play.step(busy=4) == f"Restore {office}"
+    assert play.zone("isolated_risk") > 0.8
+
+
+def test_what_cc4_does_not_fail_at_does_not_fail_here() -> None:
+    play = Play()
+    number = play.seat.number[USER]
+    play.ask(ORCHESTRATOR, remediate_0=0.65)
+    for _ in range(10):
+        play.step(exploit(USER), busy=2)
+        play.step()
+        before = play.seat.desk.hosts(play.seat.row)["process"][number]
+        for busy in (2, 1, 0):
+            play.step(busy=busy)
+        after = play.seat.desk.hosts(play.seat.row)["process"][number]
+        assert after == pytest.approx(0.5 * before * ALERT_DECAY**3)
 
 
 def test_decoys_go_to_users_first_and_stop_at_two_a_host() -> None:
@@ -450,6 +480,8 @@ def test_flat_enrichment_says_at_once_what_is_known_of_the_rule() -> None:
     assert play.step() == "Sleep"
     assert play.case("enriched") == 0.5
     assert play.case("reading") == pytest.approx(READING_BENIGN + READING_SPAN * ALERTS["odd_process"].precision)
+    income = 2.0  # analyst minutes a minute at a neutral posture, of which enrichment takes 2
+    assert play.clock("analyst_time") == pytest.approx((2 * income - 2.0) / 8.0)
 
 
 def test_verdicts_are_the_desks_own() -> None:
@@ -485,7 +517,9 @@ def test_response_comes_before_looking_and_looking_before_nothing() -> None:
 def test_credentials_are_nobodys_and_nothing_is_asked_for_in_the_beginning() -> None:
     play = Play()
     play.ask(ORCHESTRATOR, reset_credentials=1.0)
-    assert [play.step() for _ in range(3)] == ["Sleep"] * 3
+    for _ in range(20):
+        assert play.step() == "Sleep"
+        assert play.zone("events") == 0.0
     assert play.clock("reset") == play.clock("reset_wait") == 0.0
 
 
