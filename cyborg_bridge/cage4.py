@@ -105,7 +105,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         self.action_spaces: dict[str, Discrete] = {
             agent: Discrete(len(zone.orders)) for agent, zone in self._zones.items()
         }
-        self.observation_spaces = {agent: MultiDiscrete(self.wrapper.observation_space(agent).nvec) for agent in AGENTS}
+        self.observation_spaces = {agent: MultiDiscrete(zone.sizes) for agent, zone in self._zones.items()}
         self.state_space = MultiDiscrete(np.concatenate([space.nvec for space in self.observation_spaces.values()]))
         self._raw: dict[str, dict[str, Any]] = {}
         self._seen: Observations = {}

@@ -127,6 +127,11 @@ class Zone:
         return Order(verb, host, self.subnet_of[host])
 
     @property
+    def sizes(self) -> list[int]:
+        """Number of values of each entry of the observation: three mission phases, all else bits."""
+        return [3] + [2] * (self.messages.stop - 1)
+
+    @property
     def sleep(self) -> int:
         """The action index that does nothing."""
         return self.index[SLEEP]

@@ -9,14 +9,21 @@ from __future__ import annotations
 import enum
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from cyborg_bridge.checkout import importable_cyborg
 from cyborg_bridge.zones import Zone
 
+needs_cyborg = pytest.mark.skipif(
+    not (os.environ.get("CYBORG_HOME") or importable_cyborg()),
+    reason="CYBORG_HOME names no CybORG checkout: NOT tested against the real one",
+)
 FILE = Path(__file__).parent / "data/cage4-trace.json.gz"
 STEPS, SEED = 60, 4
 RANDOM = "blue_agent_3"  # plays random valid actions, so that all kinds are in; the others follow the raw rule

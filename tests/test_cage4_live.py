@@ -1,5 +1,6 @@
 """The bridge on the real CybORG CAGE Challenge 4; skipped where `CYBORG_HOME` names no checkout."""
 
+import functools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cage4_trace import Replay, load, record
+from cage4_trace import Replay, load, needs_cyborg, record
 from frames import digest, same
 from pettingzoo.test import parallel_api_test
 
@@ -20,10 +21,7 @@ from soc_env.errors import ActionError, ConfigError
 from soc_env.parallel import ResetNeeded
 
 ROOT = Path(__file__).parent.parent
-CYBORG_HOME = os.environ.get("CYBORG_HOME")
-pytestmark = pytest.mark.skipif(
-    not CYBORG_HOME, reason="CYBORG_HOME names no CybORG checkout: NOT tested against the real one"
-)
+pytestmark = needs_cyborg
 AGENTS = [f"blue_agent_{number}" for number in range(5)]
 
 
@@ -97,22 +95,25 @@ def test_pettingzoo_accepts_it(env: Cage4Env) -> None:
 
 def test_what_is_returned_is_not_the_environments_own(env: Cage4Env) -> None:
     observations, infos = env.reset(seed=1)
-    before = digest((env.state(), env.reset(seed=1)))
+    before = digest((env.state(), env.action_labels(AGENTS[0]), env.hosts(AGENTS[0]), env.subnets(AGENTS[0])))
     for agent in AGENTS:
         observations[agent][:] = 1
         infos[agent]["action_mask"][:] = 0
     env.state()[:] = 1
-    env.action_labels(AGENTS[0]).clear()
-    env.hosts(AGENTS[0]).clear()
-    assert digest((env.state(), env.reset(seed=1))) == before
-    assert len(env.action_labels(AGENTS[0])) == 82
-    assert len(env.hosts(AGENTS[0])) == 1
+    for returned in (env.action_labels(AGENTS[0]), env.hosts(AGENTS[0]), env.subnets(AGENTS[0])):
+        returned.clear()
+    after = digest((env.state(), env.action_labels(AGENTS[0]), env.hosts(AGENTS[0]), env.subnets(AGENTS[0])))
+    assert after == before
+    assert env.step({})[-1][AGENTS[0]]["action_mask"].any()
 
 
 def test_spaces_are_those_of_the_challenge(env: Cage4Env) -> None:
     sizes = {agent: (env.observation_space(agent).shape[0], int(env.action_space(agent).n)) for agent in AGENTS}
     assert sizes == {**dict.fromkeys(AGENTS, (92, 82)), AGENTS[4]: (210, 242)}
     for agent in AGENTS:
+        cyborgs = env.wrapper.observation_space(agent)
+        assert sorted(cyborgs.nvec.tolist()) == sorted(env.observation_space(agent).nvec.tolist())
+        assert env.action_space(agent) == env.wrapper.action_space(agent)
         assert env.observation_space(agent) is env.observation_space(agent)
         assert env.action_space(agent) is env.action_space(agent)
     assert env.state_space.shape == (578,)
@@ -265,6 +266,29 @@ def test_shortcuts_change_nothing(env: Cage4Env) -> None:
     plain_env = cage4_parallel_env(steps=40, observation="raw")
     for seed in (31, 32):
         assert same(play(env, seed, raw=True), play(plain_env, seed, raw=True))
+
+
+@pytest.mark.parametrize("agent", [None, "blue_agent_0", "green_agent_3"])
+def test_shortcut_filters_what_cyborg_filters(agent: str | None, env: Cage4Env) -> None:
+    """On an observation of hosts and networks that are not there, or not the agent's; episodes have few of them."""
+    from CybORG.Shared import Observation
+
+    env.reset(seed=2)
+    controller = env.wrapper.env.environment_controller
+    own, other = (controller.subnet_cidr_map[env.subnets(name)[0]] for name in AGENTS[:2])
+    found = []
+    for filter_obs in (controller._filter_obs, functools.partial(type(controller)._filter_obs, controller)):
+        observation = Observation()
+        observation.add_process(hostid="stranger", pid=4, local_address="1.2.3.4")
+        observation.add_process(hostid="stranger", pid=6, local_address="127.0.0.1")
+        observation.add_process(hostid="known", pid=5, local_address=next(iter(controller.hostname_ip_map.values())))
+        for name, subnet in (("own", own), ("other", other), ("nowhere", "9.9.9.0/24")):
+            observation.add_interface_info(hostid=name, subnet=subnet)
+        found.append(filter_obs(observation, agent).data)
+    assert found[0] == found[1]
+    assert "Processes" not in found[0].get("stranger", {})
+    assert "Processes" in found[0]["known"]
+    assert "nowhere" not in found[0]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cage4_trace import needs_cyborg
 
 from cyborg_bridge import (
     CyborgCheckoutError,
@@ -271,10 +272,12 @@ def test_results_say_which_cyborg(answer: str, tmp_path: Path, monkeypatch: pyte
     assert checkout.checkout_version(root) == {"version": "4.0", "commit": expected}
 
 
-REAL_CYBORG = os.environ.get("CYBORG_HOME")
+REAL_CYBORG = os.environ.get("CYBORG_HOME")  # before any test takes it away
+REAL_PATH = list(sys.path)
 
 
-@pytest.mark.skipif(not REAL_CYBORG, reason="CYBORG_HOME names no CybORG checkout: NOT tested against the real one")
-def test_the_real_cyborg_is_accepted() -> None:
+@needs_cyborg
+def test_the_real_cyborg_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", REAL_PATH)
     root = find_cyborg(REAL_CYBORG)
     assert (root / "CybORG/Evaluation/evaluation.py").is_file()

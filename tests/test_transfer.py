@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from cage4_trace import needs_cyborg
+
 from cyborg_bridge.controls import CONTROLS, ControlPolicy
 from experiments import cli, transfer
 from experiments.evaluate import episode_seeds
 from experiments.transfer import PICTURE, PUBLISHED, RESULTS, Entry, Task, control_entries
 from soc_env.errors import ConfigError
-
-CYBORG_HOME = os.environ.get("CYBORG_HOME")
 
 
 class Pretence:
@@ -280,7 +279,7 @@ def test_without_cyborg_the_command_says_how_to_get_it(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CYBORG_HOME, reason="CYBORG_HOME names no CybORG checkout: NOT played on the real one")
+@needs_cyborg
 def test_processes_change_nothing_on_the_real_cyborg(tmp_path: Path) -> None:
     entries = control_entries(["flat-rule", "raw-rule"])
     one, two = (transfer.transfer(entries, episodes=1, workers=n, out=tmp_path / str(n)) for n in (1, 2))
