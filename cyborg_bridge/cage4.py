@@ -67,6 +67,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         observation_spaces, action_spaces: agent -> its space.
         state_space: MultiDiscrete of `state()`.
         observation: "flat" or "raw".
+        steps: as given.
         render_mode: as given.
     """
 
@@ -94,7 +95,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             raise ConfigError(f"steps={steps!r}: a whole number of at least 2 is allowed")
         self.render_mode = render_mode
         self.observation = observation
-        self.wrapper = _make_wrapper(path, int(steps), _checked_seed(seed), self._keep_raw)
+        self.steps = int(steps)
+        self.wrapper = _make_wrapper(path, self.steps, _checked_seed(seed), self._keep_raw)
         self._controller = self.wrapper.env.environment_controller
         self._undo_patch = apply_shortcuts(self._controller) if patch else None
         self.possible_agents = list(AGENTS)

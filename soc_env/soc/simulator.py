@@ -84,7 +84,7 @@ class SOCSimulator(Simulator):
         self.state_table = state_features(zones)
         names = self.features(TRIAGE)
         self._mask_columns = [names.index(name) for name in CHOICES_READ]
-        self.networks = scenario_networks(scenario)
+        self.networks = self._choose_networks()
         self.families = (
             tuple(family for family in FAMILIES if family.name in scenario.families)
             if scenario.families
@@ -101,6 +101,10 @@ class SOCSimulator(Simulator):
             np.zeros((n, num_hosts), np.int16),
             np.zeros((n, self._log_capacity), LOG),
         )
+
+    def _choose_networks(self) -> tuple[Network, ...]:
+        """What episodes play on."""
+        return scenario_networks(self.scenario)
 
     @property
     def _envs(self) -> np.ndarray:

@@ -1,0 +1,310 @@
+"""The SOC of one or more blue agents: `soc-v1`'s own SIEM, fed from outside.
+
+A `Desk` is a `SOCSimulator` in which nobody attacks and no user raises an alert. Alerts and findings come from CC4, and
+everything that agents see or set in motion goes through `soc-v1`'s compiled code: risk scores, cases, ranking,
+directive, analysts' time, jobs, observations, the decoding of actions. `FEATURES` says what that makes of each entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cyborg_bridge.soc_alerts import ALERTS, AlertKind, is_server
+from soc_env.actions import idle_actions
+from soc_env.errors import ActionError, unknown_name
+from soc_env.jit import entry_point
+from soc_env.scenario import make_scenario
+from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
+from soc_env.soc.kernels.hosts import track
+from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS
+from soc_env.soc.kernels.tools import find_something
+from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
+from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.simulator import ENRICH_CHOICE, SOCSimulator
+from soc_env.soc.tables import CLOCK_FEATURES, MAX_DECOYS, MAX_PHASES, TOOL_NAMES, ZONE_FEATURES, layout
+from soc_env.tables import AGENTS, TRIAGE
+
+_scenario = make_scenario("soc-cage4-v0")
+assert isinstance(_scenario, SOCScenario)
+SCENARIO: SOCScenario = _scenario
+ZONES = {zone.name: zone for zone in CAGE4_ZONES}
+STRESSED = [CAGE4_ZONES[z].name if z >= 0 else None for z in SCENARIO.phase_zones]  # by mission phase
+HIGHEST_VALUE = max(SCENARIO.phase_values) * max(CAGE4_ZONES[z].value for z in SCENARIO.phase_zones if z >= 0)
+USER_SHARE = 0.6  # value of a user's host beside a server's, as in `networks.cage4`
+# Minutes from the step of a call to its effect, the step itself not counted (CAGE4_NOTES: ticks).
+TICKS = {"isolate": 1, "release": 1, "kill_process": 3, "reimage": 5}
+EXECUTOR_UNIT = 15.0  # [min] as in `observe.see_zone`
+# What enrichment says of a case that is malicious with probability p, on average, in `soc-v1`: 0.32 + 0.36 p.
+READING_BENIGN, READING_SPAN = 0.32, 0.36
+
+_KEPT = "kept by the desk from alerts and findings, as in soc-v1"
+_ON_CASE = "of the case that the alerts made, as in soc-v1; severity and confidence from the table of kinds"
+FEATURES: dict[str, str] = {
+    "value": "the zone's in soc-cage4-v0, times 10 for an operational one in the mission phase that stresses it",
+    "size": "servers and users that exist in the episode (action mask)",
+    "events": "0: CC4 has no feed of raw events",
+    **dict.fromkeys(
+        ("cases", "oldest_case", "top_risk", "second_risk", "suspects", "evidence", "sources", "incidents", "findings"),
+        _KEPT,
+    ),
+    "isolated": "hosts marked by 'isolate'; CC4 cannot cut off a host, the mark asks for the blocks that policy lists",
+    "isolated_risk": "of the marked hosts",
+    "isolated_least": "of the marked hosts",
+    "offline": "hosts that Restore is working on",
+    "executor": "steps until the blue agent is free; the same in all its zones, it has one executor",
+    "outage": "share of the zone's servers that are marked or being restored: CC4 does not show what users miss",
+    "decoys": "decoys of the host that has fewest in the zone",
+    "last_hunt": "steps since the zone's last Analyse that a hunt asked for",
+    "top_value": "0.6 of the zone's value in phase 0 for a user's host, all of it for a server, as in soc-cage4-v0",
+    "top_age": _KEPT,
+    **dict.fromkeys(
+        ("present", "severity", "confidence", "alerts", "age", "overdue", "zone_value", "is_process", "is_network",
+         "tactic", "host_risk", "source_risk", "host_value", "related"),
+        _ON_CASE,
+    ),
+    "zone": "the zone's place among the agent's own",
+    "is_identity": "0: CC4 has no alerts about accounts",
+    "precision": "measured in CC4, see the table of kinds",
+    "enriched": "flat: at once; raw: when the Analyse that was asked for is done",
+    "reading": "0.32 + 0.36 p, p the precision of the rule; 0.68 if Analyse found files of red's",
+    "second_reading": "the first one again: CC4 has no second source",
+    "clock": "step / steps of the episode",
+    **dict.fromkeys((f"phase_{k}" for k in range(MAX_PHASES)), "the vector's mission phase"),
+    **dict.fromkeys(("next_decision", "queue", "dropped", "auto_closed", "analyst_time"), _KEPT),
+    "perimeter": "1 while the blocks that policy lists are asked for",
+    **dict.fromkeys(("reset", "reset_wait"), "0: CC4 has no credentials to reset"),
+    "intel_wait": _KEPT,
+    "indicators": "0: CC4 has no indicators",
+    "service_loss": "as `outage`, all zones of the agent",
+    "encrypted": "0: CC4 does not show what red's Impact and Degrade did",
+}  # fmt: skip
+"""Feature of an observation -> what it is made of here, or its neutral value and why."""
+
+_EXECUTOR = [feature.name for feature in ZONE_FEATURES].index("executor")
+_PHASE = [feature.name for feature in CLOCK_FEATURES].index("phase_0")
+
+
+@entry_point
+def add_finding(networks, assets, envs, hosts, slots, logs, i, host, weight):
+    """A finding weighs on a host of env i."""
+    env = envs[i]
+    k = env["network"]
+    place = track(networks[k], assets[k], env, hosts[i], slots[i], host)
+    if place >= 0:
+        find_something(env, logs[i], hosts[i][place], weight, 0)
+
+
+def zone_value(name: str, phase: int) -> float:
+    """Business value of a zone of `CAGE4_ZONES` in a mission phase, as in `soc-cage4-v0`."""
+    return ZONES[name].value * (SCENARIO.phase_values[phase] if STRESSED[phase] == name else 1.0)
+
+
+def zone_network(names: Sequence[str], hosts: Sequence[Sequence[str]]) -> Network:
+    """The part of the network that one blue agent guards.
+
+    Args:
+        names: zones of `CAGE4_ZONES`, in the order of the agent's observation.
+        hosts: for each zone the hosts that exist; they are numbered in this order.
+    """
+    zones: list[Cage4Zone] = [ZONES[name] for name in names]
+    every = np.arange(len(zones))
+    of_zone = np.repeat(every, [len(group) for group in hosts])
+    serves = np.array([is_server(host) for group in hosts for host in group])
+    value = np.array([zone.value for zone in zones])
+    share = np.array([zone.service_value for zone in zones])
+    return Network(
+        name=" + ".join(names),
+        zone_names=tuple(names),
+        zone_value=value,
+        segment_names=tuple(names),
+        segment_zone=every,
+        start=np.concatenate(([0], np.cumsum(np.bincount(of_zone, minlength=len(zones))))),
+        reach=np.ones((len(zones), len(zones)), np.bool_),
+        is_entry=np.ones(len(zones), np.bool_),
+        host_role=np.where(serves, ROLES.index("server"), ROLES.index("workstation")),
+        host_value=value[of_zone] * np.where(serves, 1.0, USER_SHARE),
+        host_vulnerability=np.full(len(of_zone), 0.5),  # not read: nobody attacks
+        host_service=np.where(serves, of_zone, -1),
+        host_users=np.where(serves, 0.0, 1.0),
+        service_names=tuple(zone.service for zone in zones),
+        service_value=share / share.sum(),
+        service_zone=every,
+        service_depends=np.zeros((len(zones), len(zones)), np.bool_),
+    )
+
+
+class Desk(SOCSimulator):
+    """As `SOCSimulator`, with one row (env) per blue agent; all of them guard the same number of zones.
+
+    Use: write `actions`, `decode()`, pick from `calls(row)`, `set_calls`, play CC4's step, tell what came of it
+    (`alert`, `find`, `read`, `tell`), `step()`, read `observations`.
+    """
+
+    def __init__(self, networks: Sequence[Network], max_steps: int) -> None:
+        """Args:
+        networks: one per row.
+        max_steps: steps of the CC4 episode.
+        """
+        self._given = tuple(networks)
+        scenario = SCENARIO.replace(
+            topology="enterprise",  # not generated: `_choose_networks`
+            num_zones=networks[0].num_zones,
+            max_steps=max_steps,
+            phase_zones=(-1,) * len(SCENARIO.phase_zones),  # values by phase are told, see `tell`
+            undefended_zones=(),
+            benign_alerts_per_hour=0.0,
+            approval_minutes=0,  # blue acts without asking
+            decoy_minutes=10_000,  # CC4's stand until the host is restored
+        )
+        super().__init__(scenario, len(networks), seed=0, autoreset=False)
+
+    def _choose_networks(self) -> tuple[Network, ...]:
+        return self._given
+
+    def _make_engine(self) -> tuple[np.ndarray, ...]:
+        engine = super()._make_engine()
+        world, networks = engine[0][0], engine[1]
+        world["max_campaigns"] = 0  # nobody attacks
+        world["normal"] = 0.0  # raw events are as many as expected
+        networks["event_mean"] = 0.0
+        networks["value_unit"] = 1.0 / HIGHEST_VALUE
+        world["tools"]["failure"] = 0.0
+        for tool, ticks in TICKS.items():
+            world["tools"]["minutes"][TOOL_NAMES.index(tool)] = ticks - 1
+        for kind in ALERTS.values():
+            world["rules"]["precision"][TECHNIQUE_INDEX[kind.technique]] = kind.precision
+        return engine
+
+    def reset(self, seed: Any = None) -> dict[str, np.ndarray]:
+        """As `SOCSimulator.reset`; row i plays on network i. `actions` ask for nothing, triage enriches."""
+        super().reset(seed)
+        for role, action in idle_actions(self.scenario).items():
+            self.actions[role][...] = action
+        self.actions[TRIAGE][...] = ENRICH_CHOICE
+        self._envs["network"] = np.arange(self.num_envs)
+        self._run_all(self.kernels.OBSERVE_ONLY, False)
+        return self.observations
+
+    # ------------------------------------------------------------------ what the agents do
+    def set_action(self, row: int, role: str, action: Any) -> None:
+        """Writes one row of `actions`.
+
+        Raises:
+            ActionError: no such role, a wrong shape or type, or a choice out of range.
+        """
+        if role not in self.actions:
+            raise ActionError(unknown_name("role", role, self.actions))
+        rows = list(self.actions[role])
+        if np.shape(action) != np.shape(rows[row]):
+            raise ActionError(f"action of {role} has shape {np.shape(action)}; allowed: {np.shape(rows[row])}")
+        rows[row] = np.asarray(action)
+        self.actions[role] = np.stack(rows)
+
+    def decode(self) -> None:
+        """As `SOCSimulator.decode`, after checking the actions.
+
+        Raises:
+            ActionError: as `SOCSimulator.step`.
+        """
+        if not self.kernels.run(*self._arguments, 0, 0, self.kernels.DECODE_ONLY, True):
+            self._raise_bad_action()
+        super().decode()
+
+    # ------------------------------------------------------------------ what CC4 tells
+    def alert(self, row: int, kind: AlertKind, host: int, source: int) -> None:
+        """The next `step` ingests an alert about a host (number in the row's network); source: -1 if unknown. Beyond
+        `PENDING_SLOTS` in a step they are lost."""
+        env = self._envs[row]
+        place = int(env["num_pending"])
+        if place < PENDING_SLOTS:
+            rule = TECHNIQUE_INDEX[kind.technique]
+            env["pending"][place] = (0, rule, host, source, kind.severity, kind.confidence, NEVER)
+            env["num_pending"] = place + 1
+        if kind.host_finding:
+            self.find(row, host, kind.host_finding)
+        if kind.source_finding and source >= 0:
+            self.find(row, source, kind.source_finding)
+
+    def find(self, row: int, host: int, weight: float) -> None:
+        """A finding on a host, of a weight of `soc_env.risk`."""
+        add_finding(*self._engine[1:], row, host, weight)
+
+    def read(self, row: int, case_id: int, is_found: bool = False) -> None:
+        """Enriches a case, or queries it if it is enriched; nothing if it is closed or has both.
+
+        Args:
+            is_found: whether Analyse found files of red's on its suspected host.
+        """
+        place = self.place_of(row, case_id)
+        if place is None:
+            return
+        env = self._envs[row]
+        case, world = env["cases"][place], self._engine[0][0]
+        tool = ("enrich", "query", None)[case["enriched"]]
+        if tool is None:
+            return
+        probability = 1.0 if is_found else float(world["rules"]["precision"][case["rule"]])
+        if tool == "enrich":
+            case["reading"] = READING_BENIGN + READING_SPAN * probability
+        else:
+            case["second_reading"] = case["reading"]
+        case["enriched"] += 1
+        env["analyst_time"] -= world["tools"]["analyst_minutes"][TOOL_NAMES.index(tool)]
+
+    def tell(self, row: int, values: Sequence[float], decoys: Sequence[int]) -> None:
+        """Business value of each zone in the present mission phase, and decoys of its least covered host."""
+        self._engine[1]["zone_value"][row, : len(values)] = values
+        for z, count in enumerate(decoys):
+            self._envs["decoy_ready"][row, z] = [0 if count > k else NEVER for k in range(MAX_DECOYS)]
+
+    def show(self, row: int, phase: int, busy: int) -> None:
+        """Puts what soc-v1's clock cannot know into the row's observations: call it after `reset` and `step`.
+
+        Args:
+            phase: mission phase.
+            busy: steps until the blue agent is free.
+        """
+        zones = self.scenario.num_zones
+        for agent in AGENTS:
+            shape, entries = layout(agent, zones), self.observations[agent][row]
+            entries[_EXECUTOR : shape.case_start : len(ZONE_FEATURES)] = min(1.0, busy / EXECUTOR_UNIT)
+            first = shape.clock_start + _PHASE
+            entries[first : first + MAX_PHASES] = np.arange(MAX_PHASES) == phase
+
+    def note_hunt(self, row: int, zone: int) -> None:
+        """The zone is hunted in the coming minute."""
+        self._envs["last_hunt"][row, zone] = self._envs["step"][row] + 1
+
+    # ------------------------------------------------------------------ what the desk knows
+    def place_of(self, row: int, case_id: int) -> int | None:
+        """Place of an open case in the row's queue."""
+        env = self._envs[row]
+        found = np.flatnonzero(env["cases"]["id"][: env["num_cases"]] == case_id)
+        return int(found[0]) if found.size else None
+
+    def suspect_of(self, row: int, case_id: int) -> int | None:
+        """The host that an open case speaks against: its source, or without one the alerting host."""
+        place = self.place_of(row, case_id)
+        if place is None:
+            return None
+        case = self._envs["cases"][row, place]
+        return int(case["source"] if case["source"] >= 0 else case["host"])
+
+    def risks(self, row: int) -> np.ndarray:
+        """(hosts,) risk scores."""
+        scores = np.zeros(self.networks[row].num_hosts)
+        records = self._engine[4][row, : self._envs["num_tracked"][row]]
+        scores[records["host"]] = records["risk"]
+        return scores
+
+    def priorities(self, row: int) -> np.ndarray:
+        """(zones,) the directive's priority of each zone, -1 to 1."""
+        return self._envs["directive"][row, : self.scenario.num_zones].copy()
+
+    def wants_blocks(self, row: int) -> np.ndarray:
+        """(zones,) bool: the perimeter is to be blocked, or a host of the zone is set apart."""
+        env = self._envs[row]
+        return (env["isolated"][: self.scenario.num_zones] > 0) | (env["perimeter"] > 0)

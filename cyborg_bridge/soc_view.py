@@ -1,0 +1,438 @@
+"""CC4 seen and played by our four roles: the whole SOC once per blue agent, over the subnets it guards.
+
+`SOCView` stands between CC4's native environment and policies that read and write the tables of the `soc-v1` family. It
+turns what a blue agent sees into alerts (`soc_alerts`) for its desk (`soc_desk`), whose observations the policies read,
+and the tool calls that their actions mean into ONE action of CC4 per blue agent and step (`VERBS`). Blue agents 0-3
+guard one subnet each: they are the four rows of the desk with one zone. Agent 4 guards three: its desk has one row.
+
+    view = SOCView(cage4_parallel_env(observation="raw"), level="raw")
+    view.reset(seed=1)
+    while view.env.agents:
+        for desk in view.desks.values():
+            for role, action in policy(desk.observations, desk.decides).items():
+                desk.actions[role] = action
+        view.step()
+
+No agent is told what another one sees. Where several calls want the agent's one executor, the first of these wins:
+
+1. a block that the mission's policy does not list is taken back;
+2. response, in `soc-v1`'s order within a zone; of several zones the one with most value at risk: the host's zone in the
+   present phase times the host's risk score; a release comes last;
+3. Analyse for enrichment; 4. a decoy, in the most valuable zone first; 5. Analyse for a hunt: the host with the most
+   (risk + `STRAY_WEIGHT`) x effort x steps since it was last looked at;
+6. the firewall is brought to what is asked for, as far as policy lists it; 7. Sleep.
+
+At level "flat" the result of Analyse is not seen, so nobody asks for it: enrichment says at once what is known of the
+rule, and hunting does nothing. Level "raw" sees it. A score is only comparable together with its level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
+from cyborg_bridge.soc_desk import Desk, zone_network, zone_value
+from cyborg_bridge.zones import SLEEP, Order, Zone
+from soc_env import risk
+from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.parallel import ResetNeeded
+from soc_env.soc.kernels.tools import STRAY_WEIGHT
+from soc_env.tables import AGENTS as ROLES
+
+if TYPE_CHECKING:
+    from cyborg_bridge.cage4 import Cage4Env, StepReturn
+
+ZONE_OF_SUBNET = {
+    "restricted_zone_a_subnet": "restricted_a",
+    "operational_zone_a_subnet": "operational_a",
+    "restricted_zone_b_subnet": "restricted_b",
+    "operational_zone_b_subnet": "operational_b",
+    "admin_network_subnet": "admin",
+    "office_network_subnet": "office",
+    "public_access_zone_subnet": "public",
+}
+
+VERBS: dict[str, tuple[str, str]] = {
+    "escalate": ("", "desk only: the verdict adds to the suspected host's risk, the source's where there is one"),
+    "suppress": ("", "desk only: the case is dropped, its hosts' alerts lose most of their weight"),
+    "correlate": ("", "desk only: cases that share a host are merged, a source found in one counts for all"),
+    "enrich": ("Analyse", "of the suspected host (raw)"),
+    "query": ("", "desk only: CC4 has no second source"),
+    "hunt": ("Analyse", "of the zone's host that is most worth it (raw)"),
+    "deep_scan": ("Analyse", "as a hunt: Analyse has one depth"),
+    "deploy_decoy": ("DeployDecoy", "on the host with fewest, users' first, until all have 2"),
+    "intel_sweep": ("", "desk only, finds nothing: CC4 has no indicators"),
+    "collect_forensics": ("", "desk only, finds nothing"),
+    "isolate": ("BlockTrafficZone", "the host is marked, the next block that policy lists for its zone is set"),
+    "release": ("AllowTrafficZone", "the mark is taken off, the zone's next block too if nobody asks for it"),
+    "kill_process": ("Remove", ""),
+    "reimage": ("Restore", ""),
+    "block_perimeter": ("BlockTrafficZone", "what policy lists, in all zones, when nothing else is to be done"),
+    "unblock_perimeter": ("AllowTrafficZone", "the same, taken back"),
+    "reset_credentials": ("", "refused: CC4 has none"),
+}
+"""Tool -> (verb of CC4 or "", how)."""
+# Calls that the desk carries out whatever the agent does in CC4; those of `HOST_TOOLS` only if CC4 does them.
+DESK_TOOLS = {
+    "escalate", "suppress", "correlate", "intel_sweep", "collect_forensics", "block_perimeter", "unblock_perimeter",
+}  # fmt: skip
+HOST_TOOLS = {"isolate", "release", "kill_process", "reimage"}
+
+Call = dict[str, Any]  # tool, target, level, depth, see `SOCSimulator.calls`
+RoleArrays = dict[str, np.ndarray]  # role -> observation or action
+
+
+class Task(NamedTuple):
+    """A CC4 action on a host that is under way."""
+
+    verb: str
+    host: int
+    case_id: int | None = None
+
+
+class Plan(NamedTuple):
+    """What one blue agent does in a step."""
+
+    order: Order
+    task: Task | None = None
+    call: Call | None = None
+    """The call that the desk carries out with it."""
+
+
+class Seat:
+    """One blue agent's place at a desk: its hosts, what it last saw of CC4, what it is doing.
+
+    Attributes:
+        agent: the blue agent.
+        zone: what it guards.
+        hosts: names of the hosts that exist, as the desk numbers them.
+        host_zone: (hosts,) which of its zones each is in.
+        row, desk: where it sits, once `SOCView` has put it there.
+        phase: mission phase.
+        busy: steps until it is free.
+        decoys, looked: (hosts,) decoys, step of the last Analyse (-1: none).
+    """
+
+    desk: Desk
+    row: int
+
+    def __init__(self, agent: str, zone: Zone, mask: Sequence[int], vector: np.ndarray) -> None:
+        self.agent, self.zone = agent, zone
+        exists = {order.host for order, is_there in zip(zone.orders, mask, strict=True) if is_there}
+        groups = [[host for host in zone.hosts[subnet] if host in exists] for subnet in zone.subnets]
+        self.names = [ZONE_OF_SUBNET[subnet] for subnet in zone.subnets]
+        self.network = zone_network(self.names, groups)
+        self.hosts = [host for group in groups for host in group]
+        self.number = {host: number for number, host in enumerate(self.hosts)}
+        self.host_zone = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        self.decoys = np.zeros(len(self.hosts), np.int64)
+        self.looked = np.full(len(self.hosts), -1)
+        self.addresses: dict[str, str] = {}
+        self.task: Task | None = None
+        self.step = 0
+        self.see(vector, 0)
+
+    # ------------------------------------------------------------------ seeing
+    def see(self, vector: np.ndarray, busy: int) -> None:
+        """Mission phase, firewall and policy from the vector."""
+        fields = [self.zone.fields[subnet] for subnet in self.zone.subnets]
+        self.phase, self.busy = int(vector[0]), int(busy)
+        self.blocked = np.array([vector[field["blocked"]] for field in fields]) > 0  # (zones, subnets)
+        is_own = np.array([vector[field["own"]] for field in fields]) > 0  # policy lists the subnet itself too
+        self.policy = (np.array([vector[field["policy"]] for field in fields]) > 0) & ~is_own
+        self.values = np.array([zone_value(name, self.phase) for name in self.names])
+
+    def tell(self) -> None:
+        """What the desk cannot know by itself."""
+        fewest = [int(self.decoys[self.host_zone == z].min()) for z in range(len(self.names))]
+        self.desk.tell(self.row, self.values.tolist(), fewest)
+
+    def observe(self, vector: np.ndarray, busy: int, raw: Mapping[str, Any] | None) -> None:
+        """The outcome of a CC4 step reaches the desk; raw: None at level "flat"."""
+        self.step += 1
+        self.see(vector, busy)
+        if self.task is not None and not self.busy:
+            self._finish(self.task, raw or {})
+            self.task = None
+        alerts = flat_alerts(self.zone, self.number, vector) if raw is None else raw_alerts(raw, self.addresses)
+        for alert in alerts:
+            source = -1 if alert.source is None else self.number[alert.source]
+            self.desk.alert(self.row, ALERTS[alert.kind], self.number[alert.host], source)
+        self.tell()
+
+    def _finish(self, task: Task, raw: Mapping[str, Any]) -> None:
+        if task.verb == "DeployDecoy":
+            self.decoys[task.host] += 1
+        elif task.verb == "Restore":
+            self.decoys[task.host] = 0
+        elif task.verb == "Analyse":
+            self.looked[task.host] = self.step
+            is_found = bool(raw.get(self.hosts[task.host], {}).get("Files"))
+            if is_found:
+                self.desk.find(self.row, task.host, risk.CONFIRMATION)
+            if task.case_id is not None:
+                self.desk.read(self.row, task.case_id, is_found)
+
+    # ------------------------------------------------------------------ acting
+    def choose(self, calls: list[Call], sees_findings: bool) -> Plan:
+        """The plan of the step; the module's docstring has the order."""
+        if self.busy:
+            return Plan(SLEEP)
+        by_tool: dict[str, list[Call]] = {}
+        for call in calls:
+            by_tool.setdefault(call["tool"], []).append(call)
+        plan = self._comply() or self._respond([call for call in calls if call["tool"] in HOST_TOOLS])
+        if plan is None and sees_findings:
+            plan = self._enrich(by_tool.get("enrich", []))
+        plan = plan or self._deploy(by_tool.get("deploy_decoy", []))
+        if plan is None and sees_findings:
+            plan = self._hunt(by_tool.get("hunt", []) + by_tool.get("deep_scan", []))
+        return plan or self._police() or Plan(SLEEP)
+
+    def _comply(self) -> Plan | None:
+        for z, source in np.argwhere(self.blocked & ~self.policy).tolist():
+            return Plan(self._traffic("AllowTrafficZone", z, source))
+        return None
+
+    def _respond(self, calls: list[Call]) -> Plan | None:
+        if not calls:
+            return None
+        risks = self.desk.risks(self.row)
+
+        def urgency(call: Call) -> tuple[bool, float]:
+            host = call["target"]
+            return call["tool"] != "release", float(self.values[self.host_zone[host]] * risks[host])
+
+        call = max(calls, key=urgency)
+        verb, host = VERBS[call["tool"]][0], call["target"]
+        if verb in ("Remove", "Restore"):
+            return Plan(self._on(host, verb), Task(verb, host), call)
+        z = int(self.host_zone[host])
+        plan = self._fit(z, call["tool"] == "isolate" or bool(self.desk.wants_blocks(self.row)[z])) or Plan(SLEEP)
+        return plan._replace(call=call)
+
+    def _enrich(self, calls: list[Call]) -> Plan | None:
+        for call in calls:
+            host = self.desk.suspect_of(self.row, call["target"])
+            if host is not None:
+                return Plan(self._on(host, "Analyse"), Task("Analyse", host, call["target"]))
+        return None
+
+    def _deploy(self, calls: list[Call]) -> Plan | None:
+        for call in sorted(calls, key=lambda call: -self.values[call["target"]]):  # none for a zone that is full
+            hosts = np.flatnonzero(self.host_zone == call["target"]).tolist()
+            host = min(hosts, key=lambda host: (self.decoys[host], is_server(self.hosts[host])))
+            return Plan(self._on(host, "DeployDecoy"), Task("DeployDecoy", host))
+        return None
+
+    def _hunt(self, calls: list[Call]) -> Plan | None:
+        if not calls:
+            return None
+        effort = np.zeros(len(self.names))
+        for call in calls:
+            effort[call["target"]] = call["level"]
+        effort *= 1.0 + 0.5 * self.desk.priorities(self.row)  # as `tools.hunt_weight`
+        worth = effort[self.host_zone] * (self.desk.risks(self.row) + STRAY_WEIGHT) * (self.step - self.looked)
+        host = int(worth.argmax())
+        self.desk.note_hunt(self.row, int(self.host_zone[host]))
+        return Plan(self._on(host, "Analyse"), Task("Analyse", host))
+
+    def _police(self) -> Plan | None:
+        wanted = self.desk.wants_blocks(self.row)
+        plans = (self._fit(z, bool(wanted[z])) for z in range(len(self.names)))
+        return next((plan for plan in plans if plan is not None), None)
+
+    def _fit(self, z: int, is_wanted: bool) -> Plan | None:
+        """Brings a zone's firewall one step nearer to what policy lists, or to nothing if no block is wanted."""
+        for source in np.flatnonzero((self.policy[z] & is_wanted) != self.blocked[z]).tolist():
+            return Plan(self._traffic("AllowTrafficZone" if self.blocked[z, source] else "BlockTrafficZone", z, source))
+        return None
+
+    def _traffic(self, verb: str, z: int, source: int) -> Order:
+        return Order(verb, subnet=self.zone.subnets[z], source=self.zone.all_subnets[source])
+
+    def _on(self, host: int, verb: str) -> Order:
+        return self.zone.on_host(verb, self.hosts[host])
+
+
+class SOCView:
+    """The module's docstring says what it does.
+
+    Attributes:
+        env: the native environment.
+        level: "flat" or "raw".
+        desks: number of zones -> its `Desk`; new ones at every `reset`.
+        seats: blue agent -> its `Seat`.
+    """
+
+    def __init__(self, env: Cage4Env, level: str = "flat") -> None:
+        """Args:
+            env: as `cage4_parallel_env` makes it; level "raw" needs one with observation="raw".
+            level: what the policies may see, see the module's docstring.
+
+        Raises:
+            ConfigError: no such level, or the environment does not give it.
+        """
+        if level not in LEVELS:
+            raise ConfigError(unknown_name("level", level, LEVELS))
+        if level == "raw" and env.observation != "raw":
+            raise ConfigError(f"level='raw' needs an environment with observation='raw', not {env.observation!r}")
+        self.env, self.level = env, level
+        self.desks: dict[int, Desk] = {}
+        self.seats: dict[str, Seat] = {}
+
+    def reset(self, seed: int | None = None) -> dict[str, RoleArrays]:
+        """Starts an episode of CC4 with everything forgotten.
+
+        Args:
+            seed: as `Cage4Env.reset`.
+
+        Returns:
+            `observations()`.
+        """
+        return self.begin(*self.env.reset(seed=seed))
+
+    def begin(
+        self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, RoleArrays]:
+        """As `reset`, where somebody else has reset the environment.
+
+        Args:
+            observations, infos: as `Cage4Env.reset` returned them.
+        """
+        self.seats = {
+            agent: Seat(agent, self.env.zone(agent), infos[agent]["action_mask"], observations[agent])
+            for agent in self.env.possible_agents
+        }
+        rows: dict[int, list[Seat]] = {}
+        for seat in self.seats.values():
+            rows.setdefault(len(seat.names), []).append(seat)
+        self.desks = {zones: Desk([seat.network for seat in seats], self.env.steps) for zones, seats in rows.items()}
+        for zones, seats in rows.items():
+            for row, seat in enumerate(seats):
+                seat.desk, seat.row = self.desks[zones], row
+                seat.tell()
+                if self.level == "raw":
+                    seat.addresses = own_addresses(self.env.raw_observation(seat.agent), seat.hosts)
+            self.desks[zones].reset()
+        return self._show()
+
+    def step(self, role_actions: Mapping[str, Mapping[str, Any]] | None = None) -> StepReturn:
+        """`actions`, a step of the native environment, `observe`. Returns what that step returned.
+
+        Raises:
+            ActionError, ResetNeeded: as `actions` and `Cage4Env.step`.
+        """
+        outcome = self.env.step(self.actions(role_actions))
+        self.observe(outcome[0], outcome[4])
+        return outcome
+
+    def actions(self, role_actions: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, int]:
+        """Decodes the actions in the desks' buffers: blue agent -> index of its CC4 action.
+
+        Args:
+            role_actions: blue agent -> role -> action, written into the buffers first; what is missing stays as it is.
+
+        Raises:
+            ActionError: an unknown agent or role, a wrong shape, NaN, or a choice out of range.
+            ResetNeeded: before the first `reset`.
+        """
+        if not self.seats:
+            raise ResetNeeded("actions() needs an episode: call reset() first")
+        for agent, actions in (role_actions or {}).items():
+            if agent not in self.seats:
+                raise ActionError(unknown_name("agent", agent, self.seats))
+            seat = self.seats[agent]
+            for role, action in actions.items():
+                seat.desk.set_action(seat.row, role, action)
+        for desk in self.desks.values():
+            desk.decode()
+        return {agent: self._act(seat) for agent, seat in self.seats.items()}
+
+    def _act(self, seat: Seat) -> int:
+        calls = seat.desk.calls(seat.row)
+        plan = seat.choose(calls, self.level == "raw")
+        for call in calls:
+            if call["tool"] == "query" or (call["tool"] == "enrich" and self.level == "flat"):
+                seat.desk.read(seat.row, call["target"])
+        kept = [call for call in calls if call["tool"] in DESK_TOOLS or call is plan.call]
+        seat.desk.set_calls([(call["tool"], call["target"], call["level"], call["depth"]) for call in kept], seat.row)
+        if plan.task is not None:
+            seat.task = plan.task
+        return seat.zone.index[plan.order]
+
+    def observe(
+        self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, RoleArrays]:
+        """Tells the desks what a step of the native environment returned. Call it once after every step.
+
+        Args:
+            observations, infos: as `Cage4Env.step` returns them.
+
+        Returns:
+            `observations()`.
+        """
+        for agent, seat in self.seats.items():
+            raw = self.env.raw_observation(agent) if self.level == "raw" else None
+            seat.observe(observations[agent], infos[agent]["busy"], raw)
+        for desk in self.desks.values():
+            desk.step()
+        return self._show()
+
+    def _show(self) -> dict[str, RoleArrays]:
+        for seat in self.seats.values():
+            seat.desk.show(seat.row, seat.phase, seat.busy)
+        return self.observations()
+
+    def observations(self) -> dict[str, RoleArrays]:
+        """Blue agent -> role -> (size,) float32, as `soc_env.soc.tables.layout(role, zones)` lays it out; copies."""
+        return {
+            agent: {role: seat.desk.observations[role][seat.row].copy() for role in ROLES}
+            for agent, seat in self.seats.items()
+        }
+
+
+class RolePolicy(Protocol):
+    """A policy of the `soc-v1` family over a batch of rows, scripted or trained."""
+
+    def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Role -> (rows, size) observations, and (rows,) whether the coordinator's action counts; role -> actions."""
+
+
+class SOCPolicy:
+    """Policies of the roles as one policy of the native environment, with the methods of `controls.ControlPolicy`."""
+
+    def __init__(self, make: Callable[[Desk], RolePolicy], level: str = "flat") -> None:
+        """Args:
+        make: desk -> a fresh policy for its rows; called for both desks at the start of every episode.
+        level: see `SOCView`.
+        """
+        self.make, self.level = make, level
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the episode; called before each one."""
+        self._view: SOCView | None = None
+        self._policies: dict[int, RolePolicy] = {}
+
+    def act(
+        self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Mapping[str, Any]], env: Cage4Env
+    ) -> dict[str, int]:
+        """Blue agent -> action index, from what `env.reset` or `env.step` returned last.
+
+        Raises:
+            ConfigError: as `SOCView`.
+        """
+        if self._view is None:
+            self._view = SOCView(env, self.level)
+            self._view.begin(observations, infos)
+            self._policies = {zones: self.make(desk) for zones, desk in self._view.desks.items()}
+        else:
+            self._view.observe(observations, infos)
+        for zones, desk in self._view.desks.items():
+            for role, action in self._policies[zones](desk.observations, desk.decides).items():
+                desk.actions[role] = action
+        return self._view.actions()
