@@ -362,12 +362,26 @@ def _add_transfer(commands: Any) -> None:
         "measure policies on the real CybORG CAGE Challenge 4 by its official score; never trains",
         f"""examples:
   {PROG} transfer --controls sleep flat-rule --episodes 20 --workers 2
-  {PROG} transfer --episodes 100 --out runs/cage4
+  {PROG} transfer --checkpoint runs/soc-cage4-v0-seed0 --episodes 100 --out runs/cage4
+  {PROG} transfer --controls flat-rule --playbooks expert --level raw
 Needs a checkout of CybORG (CYBORG_HOME) and pip install "hmarl-soc[cyborg]". The output folder gets transfer.json and
 transfer.png; episodes that it holds already are not played again.""",
     )
     parser.add_argument(
-        "--controls", nargs="+", metavar="NAME", help="scripted ones (default: all; a wrong name lists them)"
+        "--controls", nargs="*", metavar="NAME", help="scripted ones (default: all; a wrong name lists them)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="run folders of soc-cage4-v0 or soc-v1: the trained team, and the run's untrained networks, zero-shot",
+    )
+    parser.add_argument(
+        "--playbooks", nargs="+", default=[], metavar="NAME", help="scripted teams of soc-v1 (a wrong name lists them)"
+    )
+    parser.add_argument(
+        "--level", nargs="+", default=["flat", "raw"], metavar="NAME", help="what teams see: flat, raw (default: both)"
     )
     parser.add_argument(
         "--episodes", type=_integer(1), default=100, metavar="N", help="of each (default: 100, the official number)"
@@ -392,10 +406,21 @@ transfer.png; episodes that it holds already are not played again.""",
 
 
 def _transfer(args: argparse.Namespace) -> int:
-    from experiments.transfer import PICTURE, RESULTS, control_entries, print_table, transfer
+    from experiments.transfer import (
+        PICTURE,
+        RESULTS,
+        checkpoint_entries,
+        control_entries,
+        playbook_entries,
+        print_table,
+        transfer,
+    )
 
+    entries = control_entries(args.controls) | playbook_entries(args.playbooks, args.level)
+    for run in args.checkpoint:
+        entries |= checkpoint_entries(run, args.level)
     data = transfer(
-        control_entries(args.controls),
+        entries,
         episodes=args.episodes,
         seed=args.seed,
         workers=args.workers,

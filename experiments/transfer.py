@@ -5,7 +5,9 @@ episode's score being the sum over steps of the team reward (the mean over the f
 every episode has a seed of its own instead of its place in one stream, so that all policies meet the same episodes,
 and that they can be played by several processes in any order.
 
-A policy is an entry of a table, name -> `Entry`; `control_entries` makes those of the scripted controls. Finished
+A policy is an entry of a table, name -> `Entry`: `control_entries` makes those of the scripted controls,
+`checkpoint_entries` those of trained teams and `playbook_entries` those of the scripted teams of `soc-v1`, both through
+`cyborg_bridge.soc_view`, which drives the five blue agents with the four roles (nothing is learned on CC4). Finished
 episodes are kept in ``transfer.json`` in the output folder and not played again: the same call goes on after an
 interruption, more episodes or more names are added to what is there.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
+import hashlib
 import json
 import multiprocessing
 import os
@@ -27,10 +30,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 
-from cyborg_bridge import cage4_parallel_env, find_cyborg
+from cyborg_bridge import cage4_parallel_env, find_cyborg, soc_desk
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
+from cyborg_bridge.soc_alerts import LEVELS
+from cyborg_bridge.soc_view import SOCPolicy
 from experiments.evaluate import Estimate, episode_seeds, print_rows, provenance, to_json, write_atomically
 from soc_env.errors import ConfigError, unknown_name
 
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 RESULTS, PICTURE = "transfer.json", "transfer.png"
 AXIS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # of the picture, in penalties
+ZONES_GUARDED = (1, 3)  # by blue agents
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 
 
@@ -71,10 +77,12 @@ class Entry:
         make: seed -> policy, called for every episode with a seed for the policy's own draws. Sent to other processes,
             so it has to be picklable: a function of a module, or a `functools.partial` of one.
         observation: what the policy sees, "flat" or "raw" (see `cyborg_bridge.cage4`); it gets no more than that.
+        identity: tells policies apart that may come under the same name, like those of two training runs.
     """
 
     make: Callable[[int], Policy]
     observation: str
+    identity: str = ""
 
 
 def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
@@ -87,8 +95,98 @@ def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
         if name not in CONTROLS:
             raise ConfigError(unknown_name("control", name, CONTROLS))
     return {
-        name: Entry(functools.partial(make_control, name), CONTROLS[name].observation) for name in names or CONTROLS
+        name: Entry(functools.partial(make_control, name), CONTROLS[name].observation) for name in (CONTROLS if names is None else names)
     }
+
+
+def checkpoint_entries(
+    folder: str | os.PathLike[str], levels: Sequence[str] = LEVELS, untrained: bool = True
+) -> dict[str, Entry]:
+    """Entries of a team trained on a scenario of the `soc-v1` family, and of its networks before training.
+
+    Args:
+        folder: a run folder, which stands for its best checkpoint, or a checkpoint.
+        levels: observation levels; an entry each.
+        untrained: whether to add the run's untrained networks, the control of every claim of transfer.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another family of scenarios.
+        ConfigError: no such level, or networks that are made for one number of zones.
+    """
+    from experiments.evaluate import UNTRAINED, checkpoint_folder
+
+    root = pathlib.Path(folder).absolute()
+    places = {root.name: checkpoint_folder(root)}
+    if untrained and (start := root / "checkpoints" / "start").is_dir():
+        places[f"{root.name}, {UNTRAINED}"] = start
+    for place in places.values():
+        for zones in ZONES_GUARDED:
+            _team(str(place), zones)
+    return {
+        f"{name}, {_level(level)}": Entry(
+            functools.partial(_checkpoint_policy, str(place), level), level, _digest(place)
+        )
+        for name, place in places.items()
+        for level in levels
+    }
+
+
+def playbook_entries(names: Sequence[str], levels: Sequence[str] = LEVELS) -> dict[str, Entry]:
+    """Entries of scripted teams of the `soc-v1` family, see `policies.playbooks`.
+
+    Raises:
+        ConfigError: no such playbook or level.
+    """
+    from policies.playbooks import PLAYBOOKS
+
+    allowed = [name for name in PLAYBOOKS if name not in ("informed", "best-constant")]  # the truth; 5 zones
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(unknown_name("playbook", name, allowed))
+    return {
+        f"{name} playbook, {_level(level)}": Entry(functools.partial(_playbook_policy, name, level), level)
+        for name in names
+        for level in levels
+    }
+
+
+def _digest(checkpoint: pathlib.Path) -> str:
+    from policies.checkpoint import NETWORKS
+
+    return hashlib.sha256((checkpoint / NETWORKS).read_bytes()).hexdigest()[:16]
+
+
+def _level(level: str) -> str:
+    if level not in LEVELS:
+        raise ConfigError(unknown_name("level", level, LEVELS))
+    return level
+
+
+@functools.lru_cache(maxsize=16)
+def _team(folder: str, num_zones: int) -> Any:
+    """The trained policy of a checkpoint, for that many zones."""
+    from policies.checkpoint import load_policy
+
+    if multiprocessing.parent_process() is not None:
+        import torch
+
+        torch.set_num_threads(1)  # the processes share the cores
+    return load_policy(folder, scenario=soc_desk.SCENARIO.name).for_zones(num_zones)
+
+
+def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:
+    def make(desk: soc_desk.Desk) -> Any:
+        team = _team(folder, desk.scenario.num_zones)  # type: ignore[attr-defined]
+        team.reset(seed)
+        return team
+
+    return SOCPolicy(make, level)
+
+
+def _playbook_policy(name: str, level: str, seed: int) -> Policy:
+    from policies.playbooks import PLAYBOOKS
+
+    return SOCPolicy(lambda desk: PLAYBOOKS[name](desk.action_spaces, seed), level)
 
 
 # --- playing
@@ -184,12 +282,15 @@ def transfer(
     data = _read(file, {**protocol, "cyborg": checkout_version(root)})
     data["versions"] = found["versions"]
     for name, entry in entries.items():
-        record = data["entries"].setdefault(name, {"observation": entry.observation, "git_hashes": [], "scores": {}})
+        fresh = {"observation": entry.observation, "identity": entry.identity, "git_hashes": [], "scores": {}}
+        record = data["entries"].setdefault(name, fresh)
         if record["observation"] != entry.observation:
             raise ConfigError(
                 f"out={str(out)!r}: {name!r} is there with observation={record['observation']!r}, not"
                 f" {entry.observation!r}; choose another folder or name"
             )
+        if record.get("identity", "") != entry.identity:
+            raise ConfigError(f"out={str(out)!r}: {name!r} is there from another checkpoint; choose another folder")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
