@@ -17,7 +17,15 @@ from experiments.evaluate import evaluate_checkpoint
 from policies import HMARLConfig, save_checkpoint
 from policies.checkpoint import TrainedPolicy
 from policies.env_runner import act
-from policies.modules import ActionValues, GroupedLinear, action_layer, initial_action, make_body, value_layer
+from policies.modules import (
+    ActionValues,
+    GaussianHead,
+    GroupedLinear,
+    action_layer,
+    initial_action,
+    make_body,
+    value_layer,
+)
 from policies.tiers import DEFAULT_TIERS, tier_of
 from policies.zones import CASE_ZONE, ENTRIES, PRESENT, ZoneMLP, joint_layout, own_layout
 from soc_env.errors import ConfigError
@@ -450,6 +458,15 @@ def response_module(settings):
         spaces={"response_orchestrator": spaces, INPUT_ENV_SINGLE_SPACES: tuple(joint)}
     )
     return spec.build()["response_orchestrator"]
+
+
+def test_zones_share_their_standard_deviation():
+    body = make_body({"network": "zones", "hiddens": [8], "role": "strategic_coordinator"}, 194, keeps_zones=True)
+    head = GaussianHead(body, 8, -1.0)
+    with torch.no_grad():
+        head.log_std.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    out = head(torch.rand(1, body.width * (ZONES + 1)))[0]
+    assert out[8:].tolist() == [1.0] * 5 + [2.0, 3.0, 4.0]
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 1.0]])
