@@ -90,6 +90,7 @@ def train(steps: int, seed: int = 0) -> dict[str, Any]:
     config = HMARLConfig().environment(ENVIRONMENT, env_config=OPTIONS).tiers({"agent": TIER})
     config.env_runners(num_envs_per_env_runner=16).training(**SETTINGS).debugging(seed=seed, log_level="ERROR")
     curve: list[dict[str, float]] = []
+    origin = provenance()  # of the code that is loaded now
     with _quiet_ray():
         start, algo = time.process_time(), config.build_algo()
         try:
@@ -109,7 +110,7 @@ def train(steps: int, seed: int = 0) -> dict[str, Any]:
     best = max(curve, key=lambda row: row["return"])
     task = {"environment": ENVIRONMENT, **OPTIONS, "seed": seed}
     settings = {"tier": TIER, **SETTINGS}
-    return {"task": task, "settings": settings, "published": PUBLISHED, "best": best, "curve": curve, **provenance()}
+    return {"task": task, "settings": settings, "published": PUBLISHED, "best": best, "curve": curve, **origin}
 
 
 def plot(results: list[dict[str, Any]]) -> Any:

@@ -3,10 +3,11 @@
 Lowe et al. 2017, "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", equations 4 to 6: a
 deterministic actor that reads the tier's own observation, a critic that reads every agent's observation and action.
 Deliberate differences: twin critics (Fujimoto et al. 2018; `twin_q=False` gives the paper's single one), Huber loss
-with importance weights (prioritised replay), an L2 penalty on the actor's output before the tanh (without it the actor
-saturates and its gradient dies), and optional noise on the action that the actor is improved at (`actor_noise`: the
-policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value Functions"): a tool that starts
-at a threshold has no gradient below it.
+with importance weights (prioritised replay), the other agents' next actions by their newest greedy policies instead of
+target copies (they may learn with any algorithm, or be scripted), an L2 penalty on the actor's output before the tanh
+(without it the actor saturates and its gradient dies), and optional noise on the action that the actor is improved at
+(`actor_noise`: the policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value Functions"):
+a tool that starts at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
 learn. A tier with several agents shares one actor and one critic among them; in a row that speaks for one of them, it
