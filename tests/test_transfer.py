@@ -11,13 +11,22 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from cage4_trace import needs_cyborg
+from cage4_trace import Replay, load, needs_cyborg
 
 from cyborg_bridge.controls import CONTROLS, ControlPolicy
 from experiments import cli, transfer
 from experiments.evaluate import episode_seeds
-from experiments.transfer import PICTURE, PUBLISHED, RESULTS, Entry, Task, control_entries
-from soc_env.errors import ConfigError
+from experiments.transfer import (
+    PICTURE,
+    PUBLISHED,
+    RESULTS,
+    Entry,
+    Task,
+    checkpoint_entries,
+    control_entries,
+    playbook_entries,
+)
+from soc_env.errors import CheckpointError, ConfigError
 
 
 class Pretence:
@@ -73,6 +82,96 @@ def test_published_figures_have_a_source_and_a_place_in_the_picture() -> None:
     for figure in PUBLISHED:
         assert figure.source
         assert transfer.AXIS[0] < -figure.score < 2 * transfer.AXIS[-1]
+
+
+# --- teams of the four roles
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run folders with untrained networks: of soc-v1 by zones, with an mlp among them, and of paper-v0."""
+    pytest.importorskip("ray")
+    from policies import HMARLConfig, save_checkpoint
+    from soc_env.tables import AGENTS
+
+    root = tmp_path_factory.mktemp("runs")
+    tiers = [agent.rsplit("_", 1)[0] for agent in AGENTS]
+    networks = {
+        "zones": ("soc-v1", dict.fromkeys(tiers, "zones")),
+        "mixed": ("soc-v1", dict.fromkeys(tiers[:3], "zones") | {tiers[3]: "mlp"}),
+        "paper": ("paper-v0", dict.fromkeys(tiers, "mlp")),
+    }
+    for name, (scenario, network) in networks.items():
+        config = HMARLConfig().environment(scenario).env_runners(num_envs_per_env_runner=2).debugging(seed=0)
+        config = config.tiers({tier: {"network": network[tier], "hiddens": [8, 8]} for tier in tiers})
+        algo = config.build_algo()
+        for place in ("start", "last"):
+            save_checkpoint(algo, root / name / "checkpoints" / place, replay=False)
+        algo.stop()
+    return {name: root / name for name in networks}
+
+
+def test_a_checkpoint_is_an_entry_at_each_level_beside_its_untrained_networks(runs: dict[str, Path]) -> None:
+    entries = checkpoint_entries(runs["zones"])
+    assert {name: entry.observation for name, entry in entries.items()} == {
+        "zones, flat": "flat", "zones, raw": "raw", "zones, untrained, flat": "flat", "zones, untrained, raw": "raw",
+    }  # fmt: skip
+    assert list(checkpoint_entries(runs["zones"], ["raw"], untrained=False)) == ["zones, raw"]
+    assert len(entries["zones, raw"].identity) == 16
+
+
+@pytest.mark.parametrize("level", ["flat", "raw"])
+def test_a_checkpoint_and_a_playbook_play_a_recorded_episode(runs: dict[str, Path], level: str) -> None:
+    env = Replay(load())
+    env.observation, env.steps = level, 60  # type: ignore[attr-defined]
+    made = checkpoint_entries(runs["zones"], [level]) | playbook_entries(["expert"], [level])
+    played = {}
+    for name, entry in made.items():
+        policy = entry.make(3)
+        for _ in range(2):  # a policy forgets the episode before
+            policy.reset()
+            observations, infos = env.reset()
+            actions = []
+            while env.agents:
+                actions.append(policy.act(observations, infos, env))
+                observations, _, _, _, infos = env.step(actions[-1])
+            assert played.setdefault(name, actions) == actions
+        masks = {agent: info["action_mask"] for agent, info in infos.items()}
+        assert all(masks[agent][index] for action in actions for agent, index in action.items())
+    assert played[f"expert playbook, {level}"] != played[f"zones, {level}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("paper", CheckpointError, "trained on scenario 'paper-v0'"),
+        ("mixed", ConfigError, "tier 'strategic_coordinator': network 'mlp' is made for one number of zones"),
+        ("nothing", CheckpointError, "nothing"),
+    ],
+)
+def test_checkpoints_that_cannot_play(runs: dict[str, Path], name: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        checkpoint_entries(runs.get(name, runs["zones"].parent / name))
+
+
+def test_teams_by_a_wrong_name(runs: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'expert'"):
+        playbook_entries(["exprt"])
+    with pytest.raises(ConfigError, match="informed"):  # sees the truth, which CC4 does not show
+        playbook_entries(["informed"])
+    with pytest.raises(ConfigError, match="did you mean 'raw'"):
+        checkpoint_entries(runs["zones"], ["row"])
+
+
+def test_another_checkpoint_under_the_same_name_is_refused(pretence: Pretence, tmp_path: Path) -> None:
+    def play(identity: str) -> dict[str, Any]:
+        entry = {"team": Entry(lambda seed: ControlPolicy(CONTROLS["sleep"], seed), "flat", identity)}
+        return transfer.transfer(entry, episodes=1, out=tmp_path / "out")
+
+    assert play("a")["entries"]["team"]["identity"] == "a"
+    play("a")
+    with pytest.raises(ConfigError, match="'team' is there from another checkpoint"):
+        play("b")
 
 
 # --- what is played and kept
