@@ -48,7 +48,7 @@ ALERTS: dict[str, AlertKind] = {
                          "a process without a PID: a false alert of green's, on whatever user's host (96 of 381)"),
     "access": AlertKind("T1021.004", 0.35, 0.3, 0.01, 0.0, 0.0,
                         "a connection without a local port: a false alert of green's, on a server (0 of 408)"),
-    # flat, beside "exploit" (117 of 117). The flags are weak evidence, and a risk score above 0.8 that comes from them is
+    # flat, beside "exploit" (117 of 117). The flags are weak evidence, and a risk above 0.8 that comes from them is
     # right in about half of all cases. Their weights as findings were searched on the real CC4, so that a verdict or a
     # second alert is enough for response: a Restore costs 1 there, and a host left to red dozens.
     "odd_process": AlertKind("T1059.001", 0.5, 0.5, 0.27, risk.VERDICT, 0.0,
