@@ -113,7 +113,8 @@ class Seat:
         row, desk: where it sits, once `SOCView` has put it there.
         phase: mission phase.
         busy: steps until it is free.
-        decoys, looked: (hosts,) decoys, step of the last Analyse (-1: none).
+        serves: (hosts,) whether each is a server.
+        decoys, looked, restored: (hosts,) decoys, steps of the last Analyse and of the last Restore (-1: none).
     """
 
     desk: Desk
@@ -128,8 +129,10 @@ class Seat:
         self.hosts = [host for group in groups for host in group]
         self.number = {host: number for number, host in enumerate(self.hosts)}
         self.host_zone = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        self.serves = np.array([is_server(host) for host in self.hosts])
         self.decoys = np.zeros(len(self.hosts), np.int64)
         self.looked = np.full(len(self.hosts), -1)
+        self.restored = np.full(len(self.hosts), -1)
         self.addresses: dict[str, str] = {}
         self.task: Task | None = None
         self.step = 0
@@ -159,15 +162,27 @@ class Seat:
             self.task = None
         alerts = flat_alerts(self.zone, self.number, vector) if raw is None else raw_alerts(raw, self.addresses)
         for alert in alerts:
+            kind, host = ALERTS[alert.kind], self.number[alert.host]
             source = -1 if alert.source is None else self.number[alert.source]
-            self.desk.alert(self.row, ALERTS[alert.kind], self.number[alert.host], source)
+            if kind.guesses_source:
+                source = self._likely_source(host)
+            self.desk.alert(self.row, kind, host, source)
         self.tell()
+
+    def _likely_source(self, target: int) -> int:
+        """A probe mostly comes from the same zone, and from a host that phishing took without an alert: of the zone's
+        users' hosts but the probed one, that which was not restored for longest; -1 if there is none."""
+        others = (self.host_zone == self.host_zone[target]) & ~self.serves
+        others[target] = False
+        hosts = np.flatnonzero(others)
+        return int(hosts[self.restored[hosts].argmin()]) if hosts.size else -1
 
     def _finish(self, task: Task, raw: Mapping[str, Any]) -> None:
         if task.verb == "DeployDecoy":
             self.decoys[task.host] += 1
         elif task.verb == "Restore":
             self.decoys[task.host] = 0
+            self.restored[task.host] = self.step
         elif task.verb == "Analyse":
             self.looked[task.host] = self.step
             is_found = bool(raw.get(self.hosts[task.host], {}).get("Files"))
@@ -224,7 +239,7 @@ class Seat:
     def _deploy(self, calls: list[Call]) -> Plan | None:
         for call in sorted(calls, key=lambda call: -self.values[call["target"]]):  # none for a zone that is full
             hosts = np.flatnonzero(self.host_zone == call["target"]).tolist()
-            host = min(hosts, key=lambda host: (self.decoys[host], is_server(self.hosts[host])))
+            host = min(hosts, key=lambda host: (self.decoys[host], self.serves[host]))
             return Plan(self._on(host, "DeployDecoy"), Task("DeployDecoy", host))
         return None
 

@@ -272,18 +272,22 @@ def test_false_alerts_of_benign_users_stay_low(seen: dict[str, Any]) -> None:
     assert 0.0 < play.zone("top_risk") < 0.5
 
 
-def test_flat_needs_a_verdict_where_raw_is_certain() -> None:
+def test_flat_guesses_the_source_of_a_probe_and_needs_a_verdict() -> None:
     play = Play("flat")
     subnet = ZONES[RESTRICTED].subnets[0]
     flag = ZONES[RESTRICTED].hosts[subnet].index(USER)
+    play.seat.restored[:] = 5
+    play.seat.restored[play.seat.number[OTHER]] = 3  # longest ago of the users beside the probed one
+    play.seat.restored[play.seat.number[USER]] = play.seat.restored[play.seat.number[SERVER]] = 1
     play.triage(ESCALATE)
     play.stage.field(RESTRICTED, subnet, "connections")[flag] = 1
     play.step()
-    assert 0.6 < play.risk(USER) < 0.75
+    assert 0.6 < play.zone("top_risk") == np.float32(play.risk(OTHER)) < 0.75
     play.stage.field(RESTRICTED, subnet, "connections")[flag] = 0
     play.step()  # the case is escalated
-    assert play.zone("incidents") == pytest.approx(0.2)
-    assert play.risk(USER) > 0.78
+    assert play.zone("incidents") >= 0.2
+    assert play.risk(OTHER) > 0.78
+    assert play.risk(USER) < 0.7
 
 
 def test_nothing_leaks_from_one_agent_to_another() -> None:
@@ -725,7 +729,7 @@ def score_of(name: str, level: str, seed: int) -> float:
 @needs_cyborg
 @pytest.mark.parametrize(("name", "level", "least"), [("expert", "raw", -300.0), ("rule-soar", "flat", -500.0)])
 def test_playbooks_of_soc_v1_defend_the_real_one(name: str, level: str, least: float) -> None:
-    """Measured: -136 +- 25 and -250 +- 40; doing nothing loses 5,000 to 7,600."""
+    """Measured over 6 to 8 episodes: -141 +- 35 and -253 +- 61; doing nothing loses about 6,800."""
     assert score_of(name, level, 1) > least
 
 
