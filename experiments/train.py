@@ -168,8 +168,8 @@ PRESETS["soc-v1"] = {
             "noise_by_draw": True,
         },
         "strategic_coordinator": {
+            **_ZONES,
             "gamma": 0.98,
-            "hiddens": [64, 64],
             "train_batch_size": 2048,
             "entropy_coeff": 0.0,
             "initial_log_std": -1.5,
