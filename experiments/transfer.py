@@ -91,12 +91,11 @@ def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
     Raises:
         ConfigError: there is no such control.
     """
-    for name in names or ():
+    names = list(CONTROLS) if names is None else names
+    for name in names:
         if name not in CONTROLS:
             raise ConfigError(unknown_name("control", name, CONTROLS))
-    return {
-        name: Entry(functools.partial(make_control, name), CONTROLS[name].observation) for name in (CONTROLS if names is None else names)
-    }
+    return {name: Entry(functools.partial(make_control, name), CONTROLS[name].observation) for name in names}
 
 
 def checkpoint_entries(

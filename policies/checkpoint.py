@@ -185,7 +185,7 @@ class TrainedPolicy:
         if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
             raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
         if self._scripted:
-            raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for the zones of its own scenario only")
+            raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for its own scenario's zones only")
         agents = {tier: agent for agent, tier in self._tier.items()}
         resized = copy.copy(self)
         resized.modules = {
