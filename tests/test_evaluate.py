@@ -253,12 +253,15 @@ def test_evaluation_does_not_train(deterministic: bool) -> None:
     """Weights, and the running statistics of observations, are the same bytes before and after."""
     pytest.importorskip("torch")
     pytest.importorskip("ray")
+    from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+
     from policies import HMARLConfig
     from policies.checkpoint import TrainedPolicy
     from policies.tiers import tier_of
 
     simulator = soc_env.Simulator("paper-v0")
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
+    spaces[INPUT_ENV_SINGLE_SPACES] = (simulator.observation_spaces, simulator.action_spaces)
     modules = HMARLConfig().get_multi_rl_module_spec(spaces=spaces).build()
     policy = TrainedPolicy(dict(modules.items()), ("strategic_coordinator_0",), deterministic=deterministic)
 
