@@ -251,16 +251,11 @@ def test_a_number_of_zones_that_no_network_has_is_refused(num_zones):
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
 def test_a_masked_triage_takes_possible_choices_alone(algorithm, network):
     simulator = soc_env.Simulator("soc-v1", num_envs=32, seed=0, num_networks=1)
-    spaces = simulator.observation_spaces[TRIAGE], simulator.action_spaces[TRIAGE]
     found = {}
     for use_mask in (True, False):
         torch.manual_seed(0)
         own = {"algorithm": algorithm, "network": network, "hiddens": [8, 8], "use_mask": use_mask}
-        config = HMARLConfig().tiers({"alert_triage": own}, replace=True)
-        spec = config.get_multi_rl_module_spec(
-            spaces={"alert_triage": spaces, INPUT_ENV_SINGLE_SPACES: tuple(gym.spaces.Dict() for _ in range(2))}
-        )
-        module, wrong = spec.build()["alert_triage"], 0
+        module, wrong = module_of("alert_triage", own), 0
         observations = simulator.reset()
         for _ in range(30):
             choice = act(module, observations[TRIAGE], explore=True).executed
@@ -450,14 +445,16 @@ def test_actors_start_at_the_initial_action(algorithm, settings, expected):
 
 
 def response_module(settings):
+    return module_of("response_orchestrator", settings)
+
+
+def module_of(tier, settings):
+    """The untrained module of a tier of soc-v1, with its settings replaced."""
     simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=0, num_networks=1)
-    spaces = simulator.observation_spaces["response_orchestrator_0"], simulator.action_spaces["response_orchestrator_0"]
-    config = HMARLConfig().tiers({"response_orchestrator": settings}, replace=True)
-    joint = [gym.spaces.Dict(dict(own)) for own in (simulator.observation_spaces, simulator.action_spaces)]
-    spec = config.get_multi_rl_module_spec(
-        spaces={"response_orchestrator": spaces, INPUT_ENV_SINGLE_SPACES: tuple(joint)}
-    )
-    return spec.build()["response_orchestrator"]
+    joint = simulator.observation_spaces, simulator.action_spaces
+    spaces = {tier_of(agent): (joint[0][agent], joint[1][agent]) for agent in simulator.agents}
+    config = HMARLConfig().tiers({tier: settings})
+    return config.get_multi_rl_module_spec(spaces={**spaces, INPUT_ENV_SINGLE_SPACES: joint}).build()[tier]
 
 
 def test_zones_share_their_standard_deviation():

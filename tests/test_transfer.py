@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def test_published_figures_have_a_source_and_a_place_in_the_picture() -> None:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Run folders with untrained networks: of soc-v1 by zones, with an mlp among them, and of paper-v0."""
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     from policies import HMARLConfig, save_checkpoint
     from soc_env.tables import AGENTS
 
@@ -108,6 +110,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for place in ("start", "last"):
             save_checkpoint(algo, root / name / "checkpoints" / place, replay=False)
         algo.stop()
+    ray.shutdown()
     return {name: root / name for name in networks}
 
 
