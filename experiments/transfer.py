@@ -9,7 +9,7 @@ A policy is an entry of a table, name -> `Entry`: `control_entries` makes those 
 `checkpoint_entries` those of trained teams and `playbook_entries` those of the scripted teams of `soc-v1`, both through
 `cyborg_bridge.soc_view`, which drives the five blue agents with the four roles (nothing is learned on CC4). Finished
 episodes are kept in ``transfer.json`` in the output folder and not played again: the same call goes on after an
-interruption, more episodes or more names are added to what is there.
+interruption, more episodes or more names are added to what is there, also by two calls at once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -228,7 +229,7 @@ def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, float
             yield task, play(task)
         return
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_end_quietly_on_an_interrupt)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         task_of = {pool.submit(play, task): task for task in tasks}
         for future in concurrent.futures.as_completed(task_of):
@@ -237,9 +238,17 @@ def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, float
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _end_quietly_on_an_interrupt() -> None:
-    """Ctrl-C reaches every process: the others die at once, the parent says what happened."""
+def _start_worker() -> None:
+    """Ctrl-C reaches every process: workers end at once and the parent says what happened; they end with it, too."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def transfer(
@@ -337,6 +346,11 @@ def _read(file: pathlib.Path, protocol: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(file: pathlib.Path, data: dict[str, Any]) -> None:
+    """Writes the results; what another call has added to the file meanwhile stays and becomes part of `data`."""
+    for name, record in _read(file, data["protocol"])["entries"].items():
+        own = data["entries"].setdefault(name, record)
+        if all(own.get(key) == record.get(key) for key in ("observation", "identity")):
+            own["scores"] = {**record["scores"], **own["scores"]}
     for record in data["entries"].values():
         if record["scores"]:
             estimate = Estimate.of(np.array(list(record["scores"].values())))

@@ -216,6 +216,23 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert resumed == run("sleep", "flat-rule", episodes=5)
 
 
+def test_two_calls_at_once_lose_nothing(
+    run: Callable[..., dict[str, Any]], pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, play = [], pretence.play
+
+    def play_and_call(task: Task) -> float:
+        if not inner:
+            inner.append(True)
+            run("sleep", "raw-rule", episodes=2)
+        return play(task)
+
+    monkeypatch.setattr(transfer, "play", play_and_call)
+    run("sleep", "flat-rule", episodes=3)
+    kept = json.loads((tmp_path / "out" / RESULTS).read_text())["entries"]
+    assert {name: record["n"] for name, record in kept.items()} == {"sleep": 3, "flat-rule": 3, "raw-rule": 2}
+
+
 def test_more_episodes_and_more_names_are_added(run: Callable[..., dict[str, Any]], pretence: Pretence) -> None:
     run("sleep", episodes=3)
     data = run("raw-rule", episodes=2)
