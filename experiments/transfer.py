@@ -414,7 +414,7 @@ def draw(data: Mapping[str, Any]) -> Figure:
     panel.set_xticks(AXIS, [f"-{value:,}" for value in AXIS])
     panel.minorticks_off()
     panel.set_xlabel("official score, logarithmic: further left is better", fontsize=9)
-    names = [f"{name} ({record['observation']})" for name, record in entries]
+    names = [n if n.endswith(r["observation"]) else f"{n}, {r['observation']}" for n, r in entries]
     panel.set_yticks(range(len(entries)), names, fontsize=10)
     panel.set_ylim(len(entries) - 0.4, -0.6)
     return figure
