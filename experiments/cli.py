@@ -415,10 +415,13 @@ def _transfer(args: argparse.Namespace) -> int:
         print_table,
         transfer,
     )
+    from soc_env.errors import ConfigError
 
     entries = control_entries(args.controls) | playbook_entries(args.playbooks, args.level)
     for run in args.checkpoint:
         entries |= checkpoint_entries(run, args.level)
+    if not entries:
+        raise ConfigError("nothing to play: name --controls, --checkpoint or --playbooks")
     data = transfer(
         entries,
         episodes=args.episodes,

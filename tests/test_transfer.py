@@ -166,6 +166,11 @@ def test_teams_by_a_wrong_name(runs: dict[str, Path]) -> None:
         checkpoint_entries(runs["zones"], ["row"])
 
 
+def test_a_call_that_plays_nothing_says_so(pretence: Pretence, tmp_path: Path, capsys: Any) -> None:
+    assert cli.main(["transfer", "--controls", "--out", str(tmp_path / "out")]) == 2
+    assert "nothing to play" in capsys.readouterr().err
+
+
 def test_another_checkpoint_under_the_same_name_is_refused(pretence: Pretence, tmp_path: Path) -> None:
     def play(identity: str) -> dict[str, Any]:
         entry = {"team": Entry(lambda seed: ControlPolicy(CONTROLS["sleep"], seed), "flat", identity)}
