@@ -319,7 +319,7 @@ def test_picture_has_a_bar_and_interval_for_each_and_a_line_for_each_published_f
     panel = transfer.draw(data).axes[0]
     widths = [bar.get_width() for bar in panel.patches]
     assert widths == [pytest.approx(-data["entries"][name]["mean"]) for name in ("raw-rule", "sleep")]
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["raw-rule (raw)", "sleep (flat)"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["raw-rule, raw", "sleep, flat"]
     lines = {round(float(line.get_xdata()[0]), 1) for line in panel.lines if len(line.get_xdata()) == 2}
     assert {round(-figure.score, 1) for figure in PUBLISHED} <= lines
     labels = [text.get_text() for text in panel.texts]
