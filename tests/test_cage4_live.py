@@ -464,3 +464,22 @@ def test_controls_score_in_their_order() -> None:
     }
     assert means["sleep"] < -3000 < -1000 < means["random-restore"] < means["flat-rule"] < means["raw-rule"]
     assert means["raw-rule"] > -250
+
+
+def test_hmarl_trains_on_it_with_a_remote_runner() -> None:
+    ray = pytest.importorskip("ray")
+    from policies import HMARLConfig
+
+    tiers = {
+        "one_zone": {"algorithm": "PPO", "agents": AGENTS[:4], "train_batch_size": 256},
+        "three_zones": {"algorithm": "PPO", "agents": AGENTS[4:], "train_batch_size": 64},
+    }
+    config = HMARLConfig().environment("cyborg_bridge:cage4_parallel_env", env_config={"patch": True, "steps": 40})
+    config = config.tiers(tiers, replace=True).env_runners(num_env_runners=1, num_envs_per_env_runner=2)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    algo = config.training(train_batch_size=100).debugging(seed=0, log_level="ERROR").build_algo()
+    results = [algo.train() for _ in range(2)]
+    algo.stop()
+    ray.shutdown()
+    assert all(results[-1]["learners"][tier]["num_module_steps_trained"] > 0 for tier in tiers)
+    assert results[-1]["env_runners"]["episode_metrics"]["reward/blue_agent_4"] < 0
