@@ -281,7 +281,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             self._undo_patch = None
 
     def __repr__(self) -> str:
-        return f"Cage4Env(steps={self.wrapper.env.scenario_generator.steps}, observation={self.observation!r})"
+        return f"Cage4Env(steps={self.steps}, observation={self.observation!r})"
 
     def __str__(self) -> str:
         return self.metadata["name"]

@@ -165,13 +165,18 @@ def _level(level: str) -> str:
 @functools.lru_cache(maxsize=16)
 def _team(folder: str, num_zones: int) -> Any:
     """The trained policy of a checkpoint, for that many zones."""
+    return _loaded(folder).for_zones(num_zones)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(folder: str) -> Any:
     from policies.checkpoint import load_policy
 
     if multiprocessing.parent_process() is not None:
         import torch
 
         torch.set_num_threads(1)  # the processes share the cores
-    return load_policy(folder, scenario=soc_desk.SCENARIO.name).for_zones(num_zones)
+    return load_policy(folder, scenario=soc_desk.SCENARIO.name)
 
 
 def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:

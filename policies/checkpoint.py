@@ -222,8 +222,8 @@ class TrainedPolicy:
         # The modules draw from torch's global generator: ours is swapped in, an evaluation leaves the caller's be.
         outside = torch.get_rng_state()
         torch.set_rng_state(self._generator.get_state())
-        played = {tier: policy(observations, decides) for tier, policy in self._scripted.items()}
         try:
+            played = {tier: policy(observations, decides) for tier, policy in self._scripted.items()}
             actions = {}
             for agent, observation in observations.items():
                 tier = self._tier_of(agent)

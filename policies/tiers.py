@@ -34,6 +34,7 @@ from policies.foreign import imported
 from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
 from policies.modules import BoundedMeanHead, DQNModule, PPOModule, SACModule
 from policies.scripted import Policy, RandomPolicy, scripted
+from policies.zones import MIXINGS
 from soc_env import SCENARIOS
 from soc_env.errors import ConfigError
 
@@ -264,7 +265,7 @@ MODULE_ONLY = (
     "group_deviation", "initial_action", "pre_tanh_l2", "use_mask",
 )  # fmt: skip
 
-NETWORKS, CRITICS = ("mlp", "zones", "attention"), ("joint", "additive")
+NETWORKS, CRITICS = ("mlp", *MIXINGS), ("joint", "additive")
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
     "threat_hunter": {"algorithm": "SAC"},

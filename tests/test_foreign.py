@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,7 +11,6 @@ import torch
 from toy import BOX2, Matching
 
 pytest.importorskip("ray")
-import ray
 from foreign_envs import BOX1, FROM_3, Counter, Duel, Relay
 from pettingzoo.utils import parallel_to_aec
 from ray.tune.registry import register_env
@@ -26,23 +23,11 @@ from policies.foreign import Choices, EnvBatch, import_path, make_batched_env
 from policies.hmarl import HMARLConfig
 from soc_env.errors import CheckpointError, ConfigError, ScenarioError
 
+pytestmark = pytest.mark.usefixtures("quiet_ray")
 FAST = {"PPO": {"train_batch_size": 128, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
 FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -3.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [2000, 0.05]]}
 FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "tau": 0.05}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_ray():
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    tests = Path(__file__).parent
-    with pytest.MonkeyPatch.context() as patch:  # workers have to find foreign_envs.py and the packages
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent)]))
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import os
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +11,6 @@ import torch
 from toy import BOX2, FOUR, ROLES, Matching
 
 pytest.importorskip("ray")
-import ray
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
@@ -29,24 +25,12 @@ from policies.maddpg import MADDPGTorchLearner
 from policies.tiers import tier_of
 from soc_env.errors import CheckpointError, ConfigError
 
+pytestmark = pytest.mark.usefixtures("quiet_ray")
 SMALL = {"hiddens": [32, 32], "gamma": 0.5}
 FAST = {"PPO": {"train_batch_size": 256, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
 FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -6.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [4000, 0.05]]}
 FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "tau": 0.05}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_ray():
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    tests = Path(__file__).parent
-    with pytest.MonkeyPatch.context() as patch:  # workers have to find toy.py and the packages
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent)]))
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
 
 
 def toy_config(tiers=None, **env):
