@@ -323,29 +323,44 @@ def _add_seeds(commands: Any) -> None:
     parser = _command(
         commands,
         "seeds",
-        "put runs of one setting with several seeds together; never trains",
+        "put runs with several seeds together, of one setting or of several; never trains",
         f"""examples:
   {PROG} seeds runs/soc-v1-seed0 runs/soc-v1-seed1 runs/soc-v1-seed2 --json seeds.json --plot seeds.png
-Every policy's means over the runs with 95 % intervals over runs; the JSON also holds every run's greedy curve.""",
+  {PROG} seeds shared=runs/a0 shared=runs/a1 uniform=runs/b0 uniform=runs/b1 --plot replay.png
+Every policy's means over the runs with 95 % intervals over runs; the JSON also holds every run's greedy curve.
+With names, settings are compared: greedy HMARL of each, and differences to the first one by seed.""",
     )
-    parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="a run folder with an evaluation")
+    parser.add_argument(
+        "runs", nargs="+", metavar="[NAME=]RUN", help="a run folder with an evaluation, of setting NAME"
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything to FILE")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw the curves into FILE (PNG)")
     parser.set_defaults(run=_seeds)
 
 
 def _seeds(args: argparse.Namespace) -> int:
+    from experiments import report
     from experiments.evaluate import to_json, write_atomically
-    from experiments.report import draw_seeds, print_seeds, summarise_seeds
     from soc_env.errors import ConfigError
 
-    data = summarise_seeds(args.runs)
-    print_seeds(data)
+    groups: dict[str, list[str]] = {}
+    for run in args.runs:
+        name, _, folder = run.rpartition("=") if not os.path.isdir(run) else ("", "", run)
+        groups.setdefault(name, []).append(folder)
+    if "" in groups and len(groups) > 1:
+        raise ConfigError(f"runs: {groups['']} have no name; allowed: a name for every run, as NAME=RUN, or for none")
+    if "" in groups:
+        data = report.summarise_seeds(groups[""])
+        report.print_seeds(data)
+    else:
+        data = report.compare_settings(groups)
+        report.print_settings(data)
     try:
         if args.json is not None:
             print(f"wrote {write_atomically(args.json, to_json(data))}")
         if args.plot is not None:
-            draw_seeds(data).savefig(args.plot, dpi=130, format="png")
+            figure = report.draw_seeds(data) if "" in groups else report.draw_settings(data)
+            figure.savefig(args.plot, dpi=130, format="png")
             print(f"wrote {args.plot}")
     except OSError as error:
         raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import html
 import io
+import itertools
 import json
 import math
 import os
@@ -51,7 +52,8 @@ STRONG, SOFT, GREY, INK, RED = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b33
 FLOORS, SOC_FLOORS = ("random", "null"), ("random", "isolate-all")
 YARDSTICKS = ((UNTRAINED, "#d08a2e"), ("rule-soar", "#6d747c"), ("expert", "#5b8c3a"))  # in curves, with their colours
 YARDSTICK_STYLE: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
-STEPS, VALIDATION = "steps", "validation_"  # a column of progress.csv, and a prefix
+STEPS, SECONDS, VALIDATION = "steps", "seconds", "validation_"  # columns of progress.csv, and a prefix
+SETTING_COLORS = (STRONG, "#d08a2e", "#7a5ba6", "#5b8c3a", RED, GREY)
 TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
 VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
 CURVE_TEXT = """<h2>Learning curve</h2><p class=note>Light: the episodes trained on, exploration included.
@@ -180,20 +182,21 @@ def gap_rows(
 # --- several runs
 
 
-def summarise_seeds(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
+def summarise_seeds(folders: Sequence[str | os.PathLike[str]], least: int = 2) -> dict[str, Any]:
     """What runs of one setting with several seeds came to.
 
     Args:
         folders: run folders, each with its ``evaluation.json``, ``config.json`` and ``progress.csv``.
+        least: runs wanted.
 
     Returns:
         Plain data: scenario, scenario_hash, overrides, num_episodes; `runs`, each with seed, steps, minutes, git,
-        means (policy -> metric -> mean) and curve (steps and greedy means of the curves' metrics); `summary` (policy ->
-        metric -> mean, std, low, high), 95 % intervals over the means of the runs.
+        means (policy -> metric -> mean) and curve (steps, seconds, and greedy means of the curves' metrics); `summary`
+        (policy -> metric -> mean, std, low, high), 95 % intervals over the means of the runs.
 
     Raises:
         CheckpointError: a folder without an evaluation.
-        ConfigError: fewer than two runs, the same seed twice, or runs of different scenarios.
+        ConfigError: fewer runs, the same seed twice, or runs of different scenarios.
     """
     runs: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
@@ -205,23 +208,22 @@ def summarise_seeds(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]
             raise ConfigError(f"runs: {str(folder)!r} is of {here}, the first one of {about}; allowed: one setting")
         about = here
         config = _read_json(folder / "config.json")
-        curve = read_progress(folder / "progress.csv", ("seconds", *curves_of(here["scenario"]))) or {}
+        curve = read_progress(folder / "progress.csv", (SECONDS, *curves_of(here["scenario"]))) or {}
         is_known = np.isfinite(curve[VALIDATION + goal_of(here["scenario"])])
-        greedy = {name: column[is_known].tolist() for name, column in curve.items() if name.startswith(VALIDATION)}
-        greedy.pop(VALIDATION + "seconds")
+        greedy = {name: curve[VALIDATION + name][is_known].tolist() for name in curves_of(here["scenario"])}
         runs.append(
             {
                 "seed": config["seed"],
                 "steps": int(curve[STEPS][-1]),
-                "minutes": round(float(curve["seconds"][-1]) / 60, 2),
+                "minutes": round(float(curve[SECONDS][-1]) / 60, 2),
                 "git": config["git"],
                 "means": {name: {k: e.mean for k, e in result.summary.items()} for name, result in results.items()},
-                "curve": {STEPS: curve[STEPS][is_known].tolist(), **greedy},
+                "curve": {key: curve[key][is_known].tolist() for key in (STEPS, SECONDS)} | greedy,
             }
         )
     seeds = [run["seed"] for run in runs]
-    if len(runs) < 2 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"runs: their seeds are {seeds}; allowed: two or more runs with different seeds")
+    if len(runs) < least or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"runs: their seeds are {seeds}; allowed: {least} or more runs with different seeds")
     policies = [name for name in runs[0]["means"] if all(name in run["means"] for run in runs)]
     summary = {
         name: {
@@ -259,7 +261,7 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
     for panel, name in zip(axes[0], names, strict=True):
         column, lines = columns[name], []
         for k, run in enumerate(data["runs"]):
-            steps, values = run["curve"][STEPS], column.scale * np.array(run["curve"][VALIDATION + name])
+            steps, values = run["curve"][STEPS], column.scale * np.array(run["curve"][name])
             panel.plot(steps, values, color=SOFT, linewidth=1.0, label=None if k else "a seed, greedy")
             lines.append(np.interp(grid, steps, values, left=np.nan, right=np.nan))
         is_seen = np.isfinite(lines).all(0)
@@ -270,6 +272,90 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
         if name == goal_of(data["scenario"]) and np.nanmin(lines) < lowest - 2 * (highest - lowest):
             panel.set_ylim(bottom=lowest - (highest - lowest))
         _finish_curve(panel, column)
+    _legend_below(figure, axes)
+    return figure
+
+
+# --- several settings
+
+
+def compare_settings(groups: Mapping[str, Sequence[str | os.PathLike[str]]]) -> dict[str, Any]:
+    """What settings come to, each over its runs, and what each adds to the first one on the seeds they share.
+
+    Args:
+        groups: name of a setting -> its run folders.
+
+    Returns:
+        Plain data: `settings`, name -> `summarise_seeds`; `gains`, name -> metric -> n, mean, std, low, high of the
+        difference of two runs of the same seed (greedy HMARL, episodes of the same seeds), 95 % intervals over seeds;
+        {} for a setting that shares no seed with the first.
+
+    Raises:
+        As `summarise_seeds`, also for settings of different scenarios.
+    """
+    settings = {name: summarise_seeds(folders, least=1) for name, folders in groups.items()}
+    about = [{key: data[key] for key in ("scenario", "scenario_hash", "overrides")} for data in settings.values()]
+    for name, here in zip(settings, about, strict=True):
+        if here != about[0]:
+            raise ConfigError(f"runs: {name!r} is of {here}, the first one of {about[0]}; allowed: one scenario")
+    by_seed = {name: {run["seed"]: run["means"][TRAINED] for run in data["runs"]} for name, data in settings.items()}
+    first, *others = by_seed
+    gains: dict[str, Any] = {}
+    for name in others:
+        pairs = [(by_seed[name][seed], own) for seed, own in by_seed[first].items() if seed in by_seed[name]]
+        gains[name] = {
+            metric: {"n": len(pairs)}
+            | dataclasses.asdict(Estimate.of(np.array([one[metric] - other[metric] for one, other in pairs])))
+            for metric in (pairs[0][0] if pairs else ())
+        }
+    return {"settings": settings, "gains": gains}
+
+
+def print_settings(data: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Prints `compare_settings`: greedy HMARL of every setting, then the gains over the first one."""
+    settings = data["settings"]
+    first = next(iter(settings))
+    scenario = settings[first]["scenario"]
+    columns = [columns_of(scenario)[name] for name in headline_of(scenario)]
+    header = ["setting", "seeds", "steps", *(c.title for c in columns)]
+    rows = []
+    for name, found in settings.items():
+        steps = np.mean([run["steps"] for run in found["runs"]])
+        own = [Estimate(**found["summary"][TRAINED][c.name]).within(c.bounds).format(c) for c in columns]
+        rows.append([name, str(len(found["runs"])), f"{steps:,.0f}", *own])
+    for name, gain in data["gains"].items():
+        if gain:
+            n = gain[columns[0].name]["n"]
+            parts = [{key: gain[c.name][key] for key in ("mean", "std", "low", "high")} for c in columns]
+            own = [Estimate(**part).format(c) for part, c in zip(parts, columns, strict=True)]
+            rows.append([f"{name} - {first}", str(n), "", *own])
+    caption = (
+        f"greedy HMARL, means of {settings[first]['num_episodes']} episodes of {scenario}"
+        f" ({settings[first]['scenario_hash']}) a run; mean [95 % interval] over seeds, differences by seed"
+    )
+    print_rows(header, rows, caption, file or sys.stdout)
+
+
+def draw_settings(data: Mapping[str, Any]) -> Figure:
+    """Greedy validation of the settings' runs (thin) and their mean (thick), over steps above and minutes below."""
+    settings = data["settings"]
+    scenario = next(iter(settings.values()))["scenario"]
+    columns, names = columns_of(scenario), curves_of(scenario)
+    figure, axes = panels(2, len(names), width=13.0, height=5.4)
+    for row, (key, unit, label) in enumerate(((STEPS, 1.0, "environment steps"), (SECONDS, 60.0, "minutes"))):
+        for panel, name in zip(axes[row], names, strict=True):
+            column, lowest = columns[name], []
+            for (setting, found), color in zip(settings.items(), itertools.cycle(SETTING_COLORS), strict=False):
+                curves = [(np.array(run["curve"][key]) / unit, run["curve"][name]) for run in found["runs"]]
+                grid = np.linspace(max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves), 60)
+                for x, values in curves:
+                    panel.plot(x, column.scale * np.array(values), color=color, linewidth=0.7, alpha=0.4)
+                mean = column.scale * np.mean([np.interp(grid, x, values) for x, values in curves], 0)
+                panel.plot(grid, mean, color=color, linewidth=2.0, zorder=4, label=setting)
+                lowest.append(np.quantile(mean, 0.15))
+            if name == goal_of(scenario):
+                panel.set_ylim(bottom=min(lowest))  # the first steps would hide the rest
+            _finish_curve(panel, column, label)
     _legend_below(figure, axes)
     return figure
 
@@ -488,11 +574,11 @@ def _legend_below(figure: Figure, axes: np.ndarray) -> None:
     figure.legend(*labelled, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
 
 
-def _finish_curve(panel: Axes, column: Column) -> None:
+def _finish_curve(panel: Axes, column: Column, label: str = "environment steps") -> None:
     panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left")
     panel.xaxis.set_major_formatter(_short_number)
     panel.locator_params(axis="x", nbins=4)
-    panel.set_xlabel("environment steps", fontsize=8.5)
+    panel.set_xlabel(label, fontsize=8.5)
 
 
 def read_progress(path: str | os.PathLike[str], keys: Sequence[str] = HEADLINE) -> dict[str, np.ndarray] | None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,8 @@ def test_seeds_are_summed_up_over_runs(run_folders: list[Path], results: dict[st
     assert [run["minutes"] for run in data["runs"]] == [8.0] * 3
     assert data["runs"][2]["curve"] == {
         "steps": [2048.0, 4096.0, 6144.0, 8192.0],
-        **{f"validation_{key}": [value] * 4 for key, value in zip(HEADLINE, (13, 8, 20, 0, 0.99), strict=True)},
+        "seconds": [120.0, 240.0, 360.0, 480.0],
+        **{key: [value] * 4 for key, value in zip(HEADLINE, (13, 8, 20, 0, 0.99), strict=True)},
     }
     found = data["summary"][TRAINED]["reward"]
     mean = results[TRAINED].mean("reward") + 1
@@ -198,3 +200,44 @@ def test_runs_that_do_not_belong_together(run_folders: list[Path], tmp_path: Pat
         report.summarise_seeds([first, second])
     with pytest.raises(CheckpointError, match=r"evaluation\.json"):
         report.summarise_seeds([first, tmp_path])
+
+
+def test_settings_are_compared_on_the_seeds_they_share(
+    run_folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zero, one, two = map(str, run_folders)
+    outputs = ["--json", str(tmp_path / "all.json"), "--plot", str(tmp_path / "all.png")]
+    assert main(["seeds", f"first={zero}", f"first={one}", f"second={one}", f"third={two}", *outputs]) == 0
+    data = json.loads((tmp_path / "all.json").read_text())
+    assert list(data["settings"]) == ["first", "second", "third"]
+    assert [run["seed"] for run in data["settings"]["first"]["runs"]] == [0, 1]
+    assert data["gains"]["second"]["reward"] == {
+        "n": 1,
+        "mean": 0.0,
+        "std": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+    }  # seed 1 alone
+    assert data["gains"]["third"] == {}
+    assert "second - first" in capsys.readouterr().out
+    assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_gain_is_the_mean_difference_by_seed(run_folders: list[Path], tmp_path: Path) -> None:
+    better = []
+    for folder, gain in zip(run_folders, (1.0, 2.0, 6.0), strict=True):
+        better.append(tmp_path / f"better-{folder.name}")
+        shutil.copytree(folder, better[-1])
+        plain = json.loads((folder / "evaluation.json").read_text())
+        plain[TRAINED]["summary"]["reward"]["mean"] += gain
+        (better[-1] / "evaluation.json").write_text(json.dumps(plain))
+    found = report.compare_settings({"as it is": run_folders, "better": better[::-1]})["gains"]["better"]["reward"]
+    half = 4.302653 * np.sqrt(7) / np.sqrt(3)
+    assert [found[k] for k in ("n", "mean", "low", "high")] == pytest.approx([3, 3, 3 - half, 3 + half])
+
+
+def test_settings_with_and_without_a_name_are_not_mixed(
+    run_folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["seeds", str(run_folders[0]), f"named={run_folders[1]}"]) == 2
+    assert "have no name" in capsys.readouterr().err
