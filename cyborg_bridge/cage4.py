@@ -190,6 +190,12 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         return {agent: vector.copy() for agent, vector in self._seen.items()}
 
     # ------------------------------------------------------------------ reading
+    def red_hosts(self) -> set[str]:
+        """Names of the hosts on which red has a session now: the true state, which no agent sees."""
+        sessions = self._controller.state.sessions
+        held = (own.values() for agent, own in sessions.items() if agent.startswith("red_agent"))
+        return {str(session.hostname) for own in held for session in own}
+
     def observation_space(self, agent: str) -> MultiDiscrete:
         """The agent's observation space, always the same object."""
         return self.observation_spaces[agent]

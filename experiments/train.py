@@ -228,7 +228,7 @@ def train(
     if minutes is None and steps is None:
         minutes = 10.0
     if resume:
-        settings = _read_settings(out)
+        settings = read_settings(out)
     else:
         if (out / "config.json").exists():
             raise ConfigError(
@@ -244,12 +244,7 @@ def train(
             "config": _with_preset(scenario, dict(config or {})),
         }
     soc_env.make_scenario(settings["scenario"], **settings["overrides"])  # fails before anything slow starts
-    with _quiet_ray():
-        run = _Run(out, settings, resume)
-        try:
-            run.loop(minutes, steps)
-        finally:
-            run.close()
+    Run.go(out, settings, resume, minutes, steps)
     if evaluation:
         _finish(out, settings)
     return out
@@ -278,12 +273,28 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
     return config.training(**settings["config"])
 
 
-class _Run:
-    """One training run: the algorithm, its folder and its display."""
+class Run:
+    """One training run: the algorithm, its folder and its display.
+
+    Attributes that another task than a scenario's sets: `validation_seconds`, `checkpoint_seconds` (how often),
+    `resume_with` (what the user is told); methods: `aims`, `description`, `measure`.
+    """
+
+    validation_seconds, checkpoint_seconds = VALIDATION_SECONDS, CHECKPOINT_SECONDS
+    resume_with = "hmarl-soc train --resume"
+    family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
+
+    @classmethod
+    def go(cls, out: Path, settings: Mapping[str, Any], resume: bool, minutes: float | None, steps: int | None) -> None:
+        """Trains in a folder, until the budget is used up."""
+        with _quiet_ray():
+            run = cls(out, settings, resume)
+            try:
+                run.loop(minutes, steps)
+            finally:
+                run.close()
 
     def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool):
-        from experiments.evaluate import goal_of
-
         self.out, self.settings = out, settings
         self.checkpoints = out / "checkpoints"
         import torch
@@ -292,7 +303,7 @@ class _Run:
         config = hmarl_config(settings)
         manifest = _last_manifest(self.checkpoints) if resume and _has_begun(out) else None
         self.algo = config.build_algo()
-        self.metrics, self.goal = metrics_of(settings["scenario"]), goal_of(settings["scenario"])
+        self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -float("inf")
         self.wants_stop = False
         if manifest is not None:
@@ -301,7 +312,7 @@ class _Run:
         else:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_json(
-                out / "config.json", {**settings, "scenario_fields": _scenario_fields(settings), **_provenance()}
+                out / "config.json", {**settings, "scenario_fields": self.description(), **_provenance()}
             )
             self.save("start", replay=False)
             self.save("last", replay=False)  # so that a run killed in its first minute can be resumed
@@ -312,6 +323,25 @@ class _Run:
         self.csv = _ProgressFile(out / "progress.csv", columns, self.algo.num_env_steps)
         self.tensorboard = SummaryWriter(str(out / "tensorboard"), purge_step=self.algo.num_env_steps or None)
 
+    def aims(self) -> tuple[tuple[str, ...], str]:
+        """The metrics of progress.csv, and the one that the best checkpoint is chosen by."""
+        from experiments.evaluate import goal_of
+
+        return metrics_of(self.settings["scenario"]), goal_of(self.settings["scenario"])
+
+    def description(self) -> dict[str, Any]:
+        """What config.json keeps of the environment."""
+        return _scenario_fields(self.settings)
+
+    def measure(self, policy: Any) -> dict[str, float]:
+        """Metric -> mean over validation episodes of a greedy policy."""
+        from experiments.evaluate import evaluate
+
+        seed, overrides = self.settings["seed"] + VALIDATION_SEED, self.settings["overrides"]
+        num_episodes = SOC_VALIDATION_EPISODES if self.goal == "score" else VALIDATION_EPISODES
+        result = evaluate(policy, self.settings["scenario"], num_episodes, seed, **overrides)
+        return {name: result.mean(name) for name in self.metrics}
+
     def close(self) -> None:
         self.csv.close()
         self.tensorboard.close()
@@ -321,6 +351,7 @@ class _Run:
         from policies.checkpoint import save_checkpoint
 
         info = {"seconds": self.seconds, f"best_validation_{self.goal}": self.best, "seed": self.settings["seed"]}
+        info |= {"family": self.family} if self.family else {}
         save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
 
     def loop(self, minutes: float | None, steps: int | None) -> None:
@@ -336,11 +367,11 @@ class _Run:
                 row = self._row(result, time.monotonic() - start, steps_before)
                 self.seconds += time.monotonic() - start
                 done = self._share_done(budget, steps)
-                if done >= 1.0 or self.seconds - validated >= VALIDATION_SECONDS:
-                    row |= self._validate()
+                if done >= 1.0 or self.seconds - validated >= self.validation_seconds:
+                    row |= self.validate()
                     validated = self.seconds
                 self._write(row, result)
-                if self.seconds - saved >= CHECKPOINT_SECONDS:
+                if self.seconds - saved >= self.checkpoint_seconds:
                     self.save("last", replay=True)
                     saved = self.seconds
                 show(row, done, self.seconds)
@@ -348,7 +379,7 @@ class _Run:
         if self.wants_stop:
             print(
                 f"stopped at {self.algo.num_env_steps:,} steps; "
-                f"go on with: hmarl-soc train --resume --out {_shown(self.out)}"
+                f"go on with: {self.resume_with} --out {_shown(self.out)}"
             )
             raise KeyboardInterrupt
 
@@ -371,16 +402,11 @@ class _Run:
         known = {name: episodes.get(name) for name in self.metrics}
         return row | {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""
-        from experiments.evaluate import evaluate
         from policies.checkpoint import policy_of
 
-        policy = policy_of(self.algo)
-        seed, overrides = self.settings["seed"] + VALIDATION_SEED, self.settings["overrides"]
-        num_episodes = SOC_VALIDATION_EPISODES if self.goal == "score" else VALIDATION_EPISODES
-        result = evaluate(policy, self.settings["scenario"], num_episodes, seed, **overrides)
-        means = {f"validation_{name}": result.mean(name) for name in self.metrics}
+        means = {f"validation_{name}": value for name, value in self.measure(policy_of(self.algo)).items()}
         if means[f"validation_{self.goal}"] > self.best:
             self.best = means[f"validation_{self.goal}"]
             self.save("best", replay=False)
@@ -525,7 +551,7 @@ def _shown(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def _read_settings(out: Path) -> dict[str, Any]:
+def read_settings(out: Path) -> dict[str, Any]:
     try:
         settings = json.loads((out / "config.json").read_text())
     except FileNotFoundError:

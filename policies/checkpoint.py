@@ -126,8 +126,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
-    """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for."""
-    own = manifest["scenario"]
+    """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for. An
+    environment that is none of our scenarios but shows the same to agents has their name as the manifest's "family"."""
+    own = manifest.get("family", manifest["scenario"])
     if scenario is not None and scenario != own and type(SCENARIOS.get(scenario)) is not type(SCENARIOS.get(own, ())):
         raise CheckpointError(
             f"checkpoint was trained on scenario {own!r}, not on {scenario!r} or another of its family"

@@ -335,7 +335,7 @@ class HMARL(Algorithm):
             if folder is None:
                 continue
             algorithm = self.config.tier_settings[tier]["algorithm"]
-            loaded = load_modules(folder, {tier: algorithm}, averaged=not self.config.trains(tier))[tier]
+            loaded = load_modules(folder, {tier: algorithm})[tier]
             for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
                 if (reason := result.get()) is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")

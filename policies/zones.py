@@ -121,6 +121,10 @@ class ZoneNorm(RunningNorm):
         self.register_buffer("places", torch.from_numpy(np.concatenate(places)), persistent=False)
 
     def set(self, mean: np.ndarray, var: np.ndarray) -> None:
+        """New statistics: of an observation's entries, or those of another `ZoneNorm` as they are."""
+        if len(mean) == len(self.mean) < len(self.places):
+            super().set(mean, var)
+            return
         places = self.places.numpy()
         mean, var = np.asarray(mean, np.float64)[: len(places)], np.asarray(var, np.float64)[: len(places)]
         count = np.bincount(places)

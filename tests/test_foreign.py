@@ -514,15 +514,14 @@ def test_a_tier_starts_from_a_checkpoint(build, trained, tier, trainable):
     algo = build(toy_config(tiers).debugging(seed=7))
     state = module_state(algo, tier)
     for name, value in algo.env_runner.module[tier].state_dict().items():
-        expected = newest[tier][name] if trainable else averaged[tier][name]
-        assert torch.equal(value, expected), name
-        assert torch.equal(state[name], expected), name
+        assert torch.equal(value, averaged[tier][name]), name  # as the checkpoint plays
+        assert torch.equal(state[name], averaged[tier][name]), name
     if trainable:
         critics = [name for name in newest[tier] if "qf" in name or "critic" in name]
         assert any("target" in name for name in critics)
         for name in critics:  # targets start from what they follow
             of = name.replace("target_", "").replace("_target_", "")
-            assert torch.equal(state[name], newest[tier][of]), name
+            assert torch.equal(state[name], state[of]), name
     (other,) = set(tiers) - {tier}
     assert any(not torch.equal(v, newest[other][n]) for n, v in module_state(algo, other).items())
     algo.train()

@@ -1,0 +1,180 @@
+"""HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
+
+The environment is `cyborg_bridge.soc_rows`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
+are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
+A checkpoint from here plays through `experiments.transfer` like any other.
+
+CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its own zones
+that red holds (`compromised`, the true state: a potential of training, never observed; policies act without it). A
+budget counts steps of CC4; each is five environment steps of the run folder, one a SOC. Schedules are shares of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from cyborg_bridge import find_cyborg, soc_desk
+from cyborg_bridge.checkout import checkout_version
+from cyborg_bridge.soc_rows import TEAMS
+from cyborg_bridge.soc_view import SOCPolicy
+from experiments.evaluate import checkpoint_folder, episode_seeds
+from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
+from experiments.transfer import Entry, Task, play
+from soc_env.errors import ConfigError
+
+ENVIRONMENT = "cyborg_bridge.soc_rows:SOCRows"
+METRICS = ("reward", "length", "score", "compromised")
+VALIDATION_EPISODES = 10
+NUM_ENVS = 4 * TEAMS
+HELD = {"compromised": -1.0}
+# By tier, as shares of the budget. Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at
+# little noise; a good start is lost by anything bolder.
+_FINE_TUNED = {
+    "alert_triage": {"gamma": 0.9, "lr": [[0, 0.0], [0.15, 2e-5], [1, 2e-5]], "epsilon": 0.02},
+    "threat_hunter": {
+        "actor_lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
+        "critic_lr": 1e-3,
+        "log_std_range": [-3.0, -1.6],
+    },
+    "response_orchestrator": {
+        "actor_lr": [[0, 0.0], [0.2, 0.0], [0.3, 5e-5], [1, 1e-5]],
+        "critic_lr": 1e-3,
+        "noise_std": 0.1,
+        "actor_noise": [0.05, 0.3],
+    },
+    "strategic_coordinator": {"lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]], "train_batch_size": 2048},
+}
+_FROM_SCRATCH = {
+    "alert_triage": {"gamma": 0.9, "lr": [[0, 5e-4], [1, 1e-4]], "epsilon": [[0, 1.0], [0.3, 0.05], [1, 0.02]]},
+    "threat_hunter": {"actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
+    "response_orchestrator": {
+        "actor_lr": [[0, 0.0], [0.05, 0.0], [0.08, 5e-4], [1, 1e-4]],
+        "noise_std": [[0, 0.35], [0.4, 0.3], [1, 0.1]],
+    },
+    "strategic_coordinator": {"train_batch_size": 2048},
+}
+_RUN = {
+    "train_batch_size": 2000,
+    "learning_starts": 10_000,
+    "updates_per_iteration": 24,
+    "replay_capacity": 100_000,
+    "n_step": 12,
+}
+
+
+def preset(steps: int, start: pathlib.Path | None = None) -> dict[str, Any]:
+    """Settings of HMARLConfig for a budget of CC4 steps; `start` is a checkpoint whose networks all tiers start from."""
+    own: Mapping[str, Mapping[str, Any]] = _FROM_SCRATCH if start is None else _FINE_TUNED
+    home = PRESETS["soc-v1"]
+    tiers: dict[str, dict[str, Any]] = {}
+    for tier, settings in home["tiers"].items():
+        timed = {name: _timed(value, TEAMS * steps) for name, value in own[tier].items()}
+        tiers[tier] = {**settings, **timed, "metric_rewards": HELD}
+        if start is not None:
+            tiers[tier]["checkpoint"] = str(start)
+    return {**home, **_RUN, "tiers": tiers}
+
+
+def _timed(value: Any, steps: int) -> Any:
+    """A schedule over shares of the budget, over environment steps."""
+    is_schedule = isinstance(value, list) and isinstance(value[0], list)
+    return [[round(share * steps), then] for share, then in value] if is_schedule else value
+
+
+class Cage4Run(Run):
+    """A `Run` on CC4: validated by the official score, at the level that it trains at."""
+
+    validation_seconds, checkpoint_seconds = 240.0, 240.0
+    resume_with = "the same command, hmarl-soc transfer"
+    family = soc_desk.SCENARIO.name
+
+    def aims(self) -> tuple[tuple[str, ...], str]:
+        return METRICS, "score"
+
+    def description(self) -> dict[str, Any]:
+        return {"cyborg": checkout_version(find_cyborg(self.settings["overrides"].get("path")))}
+
+    def measure(self, policy: Any) -> dict[str, float]:
+        overrides = self.settings["overrides"]
+        teams = functools.cache(policy.for_zones)
+
+        def make(seed: int) -> SOCPolicy:
+            def at(desk: Any) -> Any:
+                teams(desk.scenario.num_zones).reset(seed)
+                return teams(desk.scenario.num_zones)
+
+            return SOCPolicy(at, overrides["level"])
+
+        entry = Entry(make, overrides["level"])
+        root = str(find_cyborg(overrides.get("path")))
+        seeds = episode_seeds(self.settings["seed"] + VALIDATION_SEED, VALIDATION_EPISODES).tolist()
+        scores = [play(Task("", entry, seed, 0, root, overrides.get("patch", True))) for seed in seeds]
+        return {"score": sum(scores) / len(scores)}
+
+    def loop(self, minutes: float | None, steps: int | None) -> None:
+        if self.algo.num_env_steps == 0:
+            self.validate()  # what training has to beat
+        super().loop(minutes, steps)
+
+
+def train_on_cage4(
+    out: str | pathlib.Path,
+    level: str,
+    steps: int,
+    *,
+    start: str | pathlib.Path | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    num_envs: int = NUM_ENVS,
+    path: str | pathlib.Path | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+    """Trains in a run folder until it has `steps` CC4 steps; a folder that has a run goes on with it.
+
+    Args:
+        out: the run folder.
+        level: "flat" or "raw", what the roles see.
+        steps: of CC4, over all episodes that run side by side and all calls.
+        start: run folder (its best checkpoint) or checkpoint to start from; None for new networks.
+        seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
+        workers: remote env runners; 0 samples in this process.
+        num_envs: rows of each env runner, five a CC4 episode.
+        path: the CybORG checkout, see `find_cyborg`.
+        config: settings of HMARLConfig in place of the preset's.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ConfigError: a bad setting, or a folder whose run is another one.
+        CheckpointError: `start` is missing or does not fit, or the folder is damaged.
+        CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
+        KeyboardInterrupt: stopped by the user, after everything is written.
+    """
+    out = pathlib.Path(out).absolute()
+    checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
+    if num_envs < TEAMS or num_envs % TEAMS:
+        raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
+    find_cyborg(path)
+    overrides = {"level": level, **({} if path is None else {"path": str(path)})}
+    settings: dict[str, Any] = {
+        "scenario": ENVIRONMENT,
+        "seed": seed,
+        "workers": workers,
+        "num_envs": num_envs,
+        "overrides": overrides,
+        "adverse_start": False,
+        "config": {**preset(steps, checkpoint), **(config or {})},
+    }
+    resume = (out / "config.json").exists()
+    if resume:
+        found = read_settings(out)
+        for name in ("scenario", "seed", "overrides"):
+            if found[name] != settings[name]:
+                raise ConfigError(f"out: {str(out)!r} holds a run with {name}={found[name]!r}, not {settings[name]!r}")
+        settings = found
+    Cage4Run.go(out, settings, resume, None, TEAMS * steps)
+    return out
