@@ -52,9 +52,10 @@ class SOCRows:
     """Rows 5i to 5i + 4 are the blue agents of CC4 episode i; episodes start again by themselves.
 
     Attributes (N = num_envs), as of `soc_env.Simulator`: agents, observation_spaces, action_spaces, decision_periods;
-    observations, final_observations, actions (agent -> (N, ...)); rewards (N,) [CC4's team reward]; decides, terminated,
-    truncated (N,) bool; episode_metrics (N,) with `reward`, `length`, `score` (official, of the CC4 episode) and
-    `compromised` (hosts of the row that red holds, the true state: for training alone, no observation shows it).
+    observations, final_observations, actions (agent -> (N, ...)); rewards (N,), CC4's team reward; decides,
+    terminated, truncated (N,) bool; episode_metrics (N,) with `reward`, `length`, `score` (official, of the CC4
+    episode) and `compromised` (hosts of the row that red holds, the true state: for training alone, no observation
+    shows it).
     """
 
     def __init__(

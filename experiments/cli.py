@@ -374,13 +374,14 @@ def _add_transfer(commands: Any) -> None:
     parser = _command(
         commands,
         "transfer",
-        "measure policies on the real CybORG CAGE Challenge 4 by its official score; never trains",
+        "measure policies on the real CybORG CAGE Challenge 4 by its official score, also trained on it",
         f"""examples:
   {PROG} transfer --controls sleep flat-rule --episodes 20 --workers 2
-  {PROG} transfer --checkpoint runs/soc-cage4-v0-seed0 --episodes 100 --out runs/cage4
+  {PROG} transfer --checkpoint runs/soc-v1-seed0 --episodes 100 --out runs/cage4
+  {PROG} transfer --checkpoint runs/soc-v1-seed0 --train-steps 60000 --level raw --out runs/cage4
   {PROG} transfer --controls flat-rule --playbooks expert --level raw
 Needs a checkout of CybORG (CYBORG_HOME) and pip install "hmarl-soc[cyborg]". The output folder gets transfer.json and
-transfer.png; episodes that it holds already are not played again.""",
+transfer.png; episodes that it holds already are not played again, and a training that stopped goes on.""",
     )
     parser.add_argument(
         "--controls", nargs="*", metavar="NAME", help="scripted ones (default: all; a wrong name lists them)"
@@ -391,6 +392,12 @@ transfer.png; episodes that it holds already are not played again.""",
         default=[],
         metavar="RUN",
         help="run folders of soc-cage4-v0 or soc-v1: the trained team, and the run's untrained networks, zero-shot",
+    )
+    parser.add_argument(
+        "--train-steps",
+        type=_integer(1),
+        metavar="N",
+        help="train on CC4 too, N steps each: the team of every --checkpoint (fine-tuning), and one from scratch",
     )
     parser.add_argument(
         "--playbooks", nargs="+", default=[], metavar="NAME", help="scripted teams of soc-v1 (a wrong name lists them)"
@@ -435,8 +442,13 @@ def _transfer(args: argparse.Namespace) -> int:
     entries = control_entries(args.controls) | playbook_entries(args.playbooks, args.level)
     for run in args.checkpoint:
         entries |= checkpoint_entries(run, args.level)
+    if args.train_steps is not None:
+        from experiments.transfer_train import trained_entries
+
+        settings = {"seed": args.seed, "path": args.cyborg, "workers": args.workers if args.workers > 1 else 0}
+        entries |= trained_entries(args.out, args.train_steps, args.level, args.checkpoint, **settings)
     if not entries:
-        raise ConfigError("nothing to play: name --controls, --checkpoint or --playbooks")
+        raise ConfigError("nothing to play: name --controls, --checkpoint, --playbooks or --train-steps")
     data = transfer(
         entries,
         episodes=args.episodes,

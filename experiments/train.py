@@ -311,9 +311,7 @@ class Run:
             self.seconds, self.best = manifest["seconds"], manifest[f"best_validation_{self.goal}"]
         else:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_json(
-                out / "config.json", {**settings, "scenario_fields": self.description(), **_provenance()}
-            )
+            write_json(out / "config.json", {**settings, "scenario_fields": self.description(), **_provenance()})
             self.save("start", replay=False)
             self.save("last", replay=False)  # so that a run killed in its first minute can be resumed
         from tensorboardX import SummaryWriter
@@ -378,8 +376,7 @@ class Run:
             self.save("last", replay=True)
         if self.wants_stop:
             print(
-                f"stopped at {self.algo.num_env_steps:,} steps; "
-                f"go on with: {self.resume_with} --out {_shown(self.out)}"
+                f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.resume_with} --out {_shown(self.out)}"
             )
             raise KeyboardInterrupt
 

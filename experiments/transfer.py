@@ -1,4 +1,4 @@
-"""`hmarl-soc transfer`: policies on the real CybORG CAGE Challenge 4 (CC4), by its official score; never trains.
+"""`hmarl-soc transfer`: policies on the real CybORG CAGE Challenge 4 (CC4), by its official score.
 
 The protocol is that of CC4's `evaluation.py`: episodes of 500 steps as CybORG counts (499 played, 498 scored), an
 episode's score being the sum over steps of the team reward (the mean over the five blue agents). One thing differs:
@@ -7,9 +7,10 @@ and that they can be played by several processes in any order.
 
 A policy is an entry of a table, name -> `Entry`: `control_entries` makes those of the scripted controls,
 `checkpoint_entries` those of trained teams and `playbook_entries` those of the scripted teams of `soc-v1`, both through
-`cyborg_bridge.soc_view`, which drives the five blue agents with the four roles (nothing is learned on CC4). Finished
-episodes are kept in ``transfer.json`` in the output folder and not played again: the same call goes on after an
-interruption, more episodes or more names are added to what is there, also by two calls at once.
+`cyborg_bridge.soc_view`, which drives the five blue agents with the four roles. Nothing is learned here: teams that
+learn on CC4 come from `experiments.transfer_train`. Finished episodes are kept in ``transfer.json`` in the output
+folder and not played again: the same call goes on after an interruption, more episodes or more names are added to what
+is there, also by two calls at once.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
 def checkpoint_entries(
     folder: str | os.PathLike[str], levels: Sequence[str] = LEVELS, untrained: bool = True
 ) -> dict[str, Entry]:
-    """Entries of a team trained on a scenario of the `soc-v1` family, and of its networks before training.
+    """Entries of a team trained on a scenario of the `soc-v1` family or on CC4, and of its networks before training.
 
     Args:
         folder: a run folder, which stands for its best checkpoint, or a checkpoint.

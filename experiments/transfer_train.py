@@ -4,7 +4,7 @@ The environment is `cyborg_bridge.soc_rows`: five SOCs a CC4 episode, one set of
 are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
 A checkpoint from here plays through `experiments.transfer` like any other.
 
-CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its own zones
+CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its zones
 that red holds (`compromised`, the true state: a potential of training, never observed; policies act without it). A
 budget counts steps of CC4; each is five environment steps of the run folder, one a SOC. Schedules are shares of it.
 """
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cyborg_bridge import find_cyborg, soc_desk
@@ -22,7 +23,7 @@ from cyborg_bridge.soc_rows import TEAMS
 from cyborg_bridge.soc_view import SOCPolicy
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
-from experiments.transfer import Entry, Task, play
+from experiments.transfer import Entry, Task, checkpoint_entries, play
 from soc_env.errors import ConfigError
 
 ENVIRONMENT = "cyborg_bridge.soc_rows:SOCRows"
@@ -32,7 +33,7 @@ NUM_ENVS = 4 * TEAMS
 HELD = {"compromised": -1.0}
 # By tier, as shares of the budget. Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at
 # little noise; a good start is lost by anything bolder.
-_FINE_TUNED = {
+_FINE_TUNED: Mapping[str, Mapping[str, Any]] = {
     "alert_triage": {"gamma": 0.9, "lr": [[0, 0.0], [0.15, 2e-5], [1, 2e-5]], "epsilon": 0.02},
     "threat_hunter": {
         "actor_lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
@@ -47,7 +48,7 @@ _FINE_TUNED = {
     },
     "strategic_coordinator": {"lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]], "train_batch_size": 2048},
 }
-_FROM_SCRATCH = {
+_FROM_SCRATCH: Mapping[str, Mapping[str, Any]] = {
     "alert_triage": {"gamma": 0.9, "lr": [[0, 5e-4], [1, 1e-4]], "epsilon": [[0, 1.0], [0.3, 0.05], [1, 0.02]]},
     "threat_hunter": {"actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
     "response_orchestrator": {
@@ -66,8 +67,8 @@ _RUN = {
 
 
 def preset(steps: int, start: pathlib.Path | None = None) -> dict[str, Any]:
-    """Settings of HMARLConfig for a budget of CC4 steps; `start` is a checkpoint whose networks all tiers start from."""
-    own: Mapping[str, Mapping[str, Any]] = _FROM_SCRATCH if start is None else _FINE_TUNED
+    """Settings of HMARLConfig for a budget of CC4 steps; `start`: a checkpoint whose networks all tiers start from."""
+    own = _FROM_SCRATCH if start is None else _FINE_TUNED
     home = PRESETS["soc-v1"]
     tiers: dict[str, dict[str, Any]] = {}
     for tier, settings in home["tiers"].items():
@@ -178,3 +179,25 @@ def train_on_cage4(
         settings = found
     Cage4Run.go(out, settings, resume, None, TEAMS * steps)
     return out
+
+
+def trained_entries(
+    out: str | pathlib.Path, steps: int, levels: Sequence[str], starts: Sequence[str | pathlib.Path], **settings: Any
+) -> dict[str, Entry]:
+    """Trains a team from new networks and one from each of `starts`, at each level, and makes entries of them.
+
+    Args:
+        out: folder of the run folders ``LEVEL/from-scratch`` and ``LEVEL/fine-tuned-RUN``; those that have their steps
+            are not trained again.
+        steps: of CC4, of every run.
+        levels, starts: observation levels; run folders or checkpoints to fine-tune.
+        settings: as of `train_on_cage4`, which also names the errors.
+    """
+    entries: dict[str, Entry] = {}
+    for level in levels:
+        for start in (None, *starts):
+            name = "from-scratch" if start is None else f"fine-tuned-{pathlib.Path(start).name}"
+            print(f"training {name}, {level}, {steps:,} steps of CC4", file=sys.stderr)
+            run = train_on_cage4(pathlib.Path(out) / level / name, level, steps, start=start, **settings)
+            entries |= checkpoint_entries(run, [level], untrained=start is None)
+    return entries

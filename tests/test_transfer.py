@@ -1,8 +1,10 @@
 """`hmarl-soc transfer`: keeps what is finished, plays only what is missing, and says what it measured."""
 
+import csv
 import io
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,12 @@ pytest.importorskip("matplotlib")
 
 from cage4_trace import Replay, load, needs_cyborg
 
+from cyborg_bridge import soc_rows
 from cyborg_bridge.controls import CONTROLS, ControlPolicy
-from experiments import cli, transfer
+from cyborg_bridge.soc_desk import SCENARIO
+from cyborg_bridge.soc_rows import GATHER, SPREAD, TEAMS, SOCRows
+from cyborg_bridge.soc_view import SOCView
+from experiments import cli, transfer, transfer_train
 from experiments.evaluate import episode_seeds
 from experiments.transfer import (
     PICTURE,
@@ -27,7 +33,11 @@ from experiments.transfer import (
     control_entries,
     playbook_entries,
 )
+from experiments.transfer_train import preset, train_on_cage4, trained_entries
 from soc_env.errors import CheckpointError, ConfigError
+from soc_env.soc.tables import actions
+from soc_env.tables import AGENTS as ROLES
+from soc_env.tables import TRIAGE
 
 
 class Pretence:
@@ -340,6 +350,184 @@ def test_progress_says_how_far_and_how_long(
     assert err.endswith("\r\x1b[K")
 
 
+# --- training on CC4
+
+
+class Recorded(Replay):
+    """The recorded episode as the environment of a batch; red holds one host of every zone that agent 4 guards."""
+
+    steps = 60
+
+    def __init__(self, level: str) -> None:
+        super().__init__(load())
+        self.observation = level
+
+    def reset(self, seed: int | None = None) -> Any:
+        return super().reset()
+
+    def red_hosts(self) -> set[str]:
+        return {slots[0] for slots in self.hosts(self.possible_agents[4]).values()}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The record stands in for CybORG."""
+
+    def make(path: Any, steps: int, seed: Any, patch: bool, level: str) -> Recorded:
+        return Recorded(level)
+
+    monkeypatch.setattr(soc_rows, "cage4_parallel_env", make)
+    monkeypatch.setattr(transfer, "cage4_parallel_env", lambda *_, observation, **__: Recorded(observation))
+    transfer._environment.cache_clear()
+    for module in (transfer, transfer_train):
+        monkeypatch.setattr(module, "find_cyborg", lambda path: tmp_path)
+        monkeypatch.setattr(module, "checkout_version", lambda root: {"version": "4.0", "commit": "abc"})
+
+
+def test_a_soc_of_one_zone_is_a_row_of_three_that_look_the_same(runs: dict[str, Path]) -> None:
+    from policies.checkpoint import load_policy
+
+    policy = load_policy(runs["zones"] / "checkpoints" / "start")
+    env = Recorded("raw")
+    view = SOCView(env, "raw")  # type: ignore[arg-type]
+    view.reset()
+    decides = np.ones(1, bool)
+    for _ in range(20):
+        view.step({})
+        seen = view.observations()["blue_agent_0"]
+        alone = policy.for_zones(1)({role: row[None] for role, row in seen.items()}, decides)
+        spread = policy.for_zones(3)({role: row[SPREAD[role]][None] for role, row in seen.items()}, decides)
+        for role in ROLES:
+            found = GATHER[role] @ spread[role][0] if role != TRIAGE else spread[role][0]
+            np.testing.assert_allclose(found, alone[role][0], atol=1e-5)
+
+
+def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
+    rows = SOCRows(2 * TEAMS, seed=3, level="raw")
+    frames = load()["frames"]
+    view = SOCView(Recorded("raw"), "raw")  # type: ignore[arg-type]
+    expected = view.reset()
+    rows.reset()
+    zero = {
+        blue: {
+            role: np.int64(0) if role == TRIAGE else np.zeros(len(actions(role, len(seat.names))), np.float32)
+            for role in ROLES
+        }
+        for blue, seat in view.seats.items()
+    }
+    total = 0.0
+    for step in range(1, len(frames)):
+        for role, seen in rows.observations.items():
+            assert seen.dtype == np.float32
+            np.testing.assert_array_equal(seen[TEAMS + 4], expected["blue_agent_4"][role])
+            np.testing.assert_array_equal(seen[1], expected["blue_agent_1"][role][SPREAD[role]])
+        _, rewards, *_ = view.step(zero)
+        expected = view.observations()
+        rows.step()
+        total += rewards["blue_agent_0"]
+        np.testing.assert_array_equal(rows.rewards, np.full(2 * TEAMS, rewards["blue_agent_0"]))
+        assert rows.truncated.all() == (step == len(frames) - 1)
+    assert not rows.terminated.any()
+    metrics = rows.episode_metrics
+    np.testing.assert_allclose(metrics["reward"], total)
+    assert (metrics["length"] == len(frames) - 1).all()
+    assert metrics["compromised"].tolist() == [0.0, 0.0, 0.0, 0.0, 3.0] * 2
+    np.testing.assert_array_equal(rows.final_observations[TRIAGE][4], expected["blue_agent_4"][TRIAGE])
+    first = view.reset()["blue_agent_4"][TRIAGE]
+    np.testing.assert_array_equal(rows.observations[TRIAGE][4], first)  # the next episode has begun
+    assert rows.running_metrics()["length"].tolist() == [0] * (2 * TEAMS)
+    for num_envs in (0, 4, 7):
+        with pytest.raises(ConfigError, match="a multiple of 5"):
+            SOCRows(num_envs)
+
+
+def test_schedules_are_shares_of_the_budget() -> None:
+    short, long = preset(1_000)["tiers"], preset(10_000)["tiers"]
+    for tier in short:
+        assert "checkpoint" not in short[tier]
+        assert short[tier]["network"] == "zones"
+    for name in ("epsilon", "lr"):
+        at = [[time for time, _ in tiers["alert_triage"][name]] for tiers in (short, long)]
+        assert at[0][-1] == 1_000 * TEAMS
+        assert at[1] == [10 * time for time in at[0]]
+    tuned = preset(1_000, Path("somewhere"))["tiers"]
+    assert {settings["checkpoint"] for settings in tuned.values()} == {"somewhere"}
+    assert tuned["threat_hunter"]["actor_lr"][1] == [round(0.3 * TEAMS * 1_000), 0.0]  # critics first
+
+
+TINY = {"train_batch_size": 100, "learning_starts": 100, "updates_per_iteration": 1, "replay_capacity": 1_000}
+
+
+def test_fine_tuned_and_from_scratch_train_and_play(
+    recorded: None, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer_train, "VALIDATION_EPISODES", 1)
+    start = runs["zones"]
+    small = {"network": "zones", "hiddens": [8, 8], "metric_rewards": {"compromised": -1.0}}
+    config = {**TINY, "tiers": {role.removesuffix("_0"): small for role in ROLES}}
+    tuned = {t: {**s, "checkpoint": str(start / "checkpoints" / "last")} for t, s in config["tiers"].items()}
+    with pytest.raises(ConfigError, match="a multiple of 5"):
+        train_on_cage4(tmp_path / "none", "raw", 80, num_envs=6)
+    assert not (tmp_path / "none").exists()
+    scratch = train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, config=config)
+    trained = train_on_cage4(tmp_path / "tuned", "raw", 80, num_envs=10, start=start, config={**config, "tiers": tuned})
+    for run in (scratch, trained):
+        with (run / "progress.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert int(rows[-1]["steps"]) >= 80 * TEAMS
+        assert float(rows[-1]["validation_score"]) <= 0.0
+    entries = checkpoint_entries(scratch, ["raw"]) | checkpoint_entries(trained, ["raw"], untrained=False)
+    assert list(entries) == ["scratch, raw", "scratch, untrained, raw", "tuned, raw"]
+    data = transfer.transfer(entries, episodes=1, out=tmp_path / "out")
+    assert all(record["n"] == 1 for record in data["entries"].values())
+
+    from policies.checkpoint import load_policy
+
+    begun, learned = (load_policy(trained / "checkpoints" / name, scenario=SCENARIO.name) for name in ("start", "last"))
+    before = load_policy(start / "checkpoints" / "last")
+    env = Recorded("raw")
+    view = SOCView(env, "raw")  # type: ignore[arg-type]
+    view.reset()
+    seen = {role: row[None] for role, row in view.observations()["blue_agent_4"].items()}
+    played = [policy.for_zones(3)(seen, np.ones(1, bool)) for policy in (before, begun)]
+    for role in ROLES:
+        np.testing.assert_allclose(played[0][role], played[1][role], atol=1e-6)
+    hunter = "threat_hunter"
+    assert str(learned.modules[hunter].state_dict()) != str(begun.modules[hunter].state_dict())
+    with pytest.raises(ConfigError, match="holds a run with overrides"):
+        train_on_cage4(tmp_path / "scratch", "flat", 80, num_envs=10)
+
+
+def test_the_command_trains_at_every_level_and_plays_what_it_trained(
+    pretence: Pretence, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def note(out: Path, level: str, steps: int, *, start: Any, **settings: Any) -> Path:
+        calls.append((out.name, level, steps, start, settings))
+        shutil.copytree(runs["zones"], out)
+        return out
+
+    monkeypatch.setattr(transfer_train, "train_on_cage4", note)
+    arguments = ["--controls", "sleep", "--checkpoint", str(runs["zones"]), "--train-steps", "50", "--level", "raw"]
+    assert cli.main(["transfer", *arguments, "--episodes", "1", "--seed", "2", "--out", str(tmp_path / "out")]) == 0
+    settings = {"seed": 2, "path": None, "workers": 0}
+    assert calls == [
+        ("from-scratch", "raw", 50, None, settings),
+        ("fine-tuned-zones", "raw", 50, str(runs["zones"]), settings),
+    ]
+    assert {name for name, _ in pretence.played} == {
+        "sleep", "zones, raw", "zones, untrained, raw",
+        "from-scratch, raw", "from-scratch, untrained, raw", "fine-tuned-zones, raw",
+    }  # fmt: skip
+    monkeypatch.setattr(transfer_train, "train_on_cage4", lambda out, *_, **__: out)
+    again = trained_entries(tmp_path / "out", 50, ["raw"], [], seed=2)
+    assert list(again) == ["from-scratch, raw", "from-scratch, untrained, raw"]
+
+
 # --- the command
 
 
@@ -410,3 +598,17 @@ def test_processes_change_nothing_on_the_real_cyborg(tmp_path: Path) -> None:
     assert one == two
     assert one["protocol"]["cyborg"]["version"] == "4.0"
     assert all(-2000 < record["mean"] < 0 for record in one["entries"].values())
+
+
+@needs_cyborg
+def test_training_on_the_real_one_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(transfer_train, "VALIDATION_EPISODES", 1)
+    config = {**preset(120), **TINY}
+    for steps in (60, 120):
+        run = train_on_cage4(tmp_path / "run", "raw", steps, workers=1, num_envs=10, config=config)
+        with (run / "progress.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert int(rows[-1]["steps"]) >= steps * TEAMS
+        assert -20_000 < float(rows[-1]["validation_score"]) < 0
+    iterations = [int(row["iteration"]) for row in rows]
+    assert iterations == list(range(1, len(rows) + 1))
