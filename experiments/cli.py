@@ -389,6 +389,7 @@ transfer.png; episodes that it holds already are not played again, and a trainin
     parser.add_argument(
         "--checkpoint",
         nargs="+",
+        type=pathlib.Path,
         default=[],
         metavar="RUN",
         help="run folders of soc-cage4-v0 or soc-v1: the trained team, and the run's untrained networks, zero-shot",
@@ -439,6 +440,9 @@ def _transfer(args: argparse.Namespace) -> int:
     )
     from soc_env.errors import ConfigError
 
+    names = [run.absolute().name for run in args.checkpoint]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"checkpoint is {names}, allowed: runs in folders of different names")
     entries = control_entries(args.controls) | playbook_entries(args.playbooks, args.level)
     for run in args.checkpoint:
         entries |= checkpoint_entries(run, args.level)

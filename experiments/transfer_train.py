@@ -173,12 +173,19 @@ def train_on_cage4(
     resume = (out / "config.json").exists()
     if resume:
         found = read_settings(out)
-        for name in ("scenario", "seed", "overrides"):
-            if found[name] != settings[name]:
-                raise ConfigError(f"out: {str(out)!r} holds a run with {name}={found[name]!r}, not {settings[name]!r}")
+        for name, was, asked in (
+            *((name, found[name], settings[name]) for name in ("scenario", "seed", "overrides")),
+            ("start", _starts(found), _starts(settings)),
+        ):
+            if was != asked:
+                raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {asked!r}")
         settings = found
     Cage4Run.go(out, settings, resume, None, TEAMS * steps)
     return out
+
+
+def _starts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {tier: own.get("checkpoint") for tier, own in settings["config"]["tiers"].items()}
 
 
 def trained_entries(

@@ -499,6 +499,16 @@ def test_fine_tuned_and_from_scratch_train_and_play(
     assert str(learned.modules[hunter].state_dict()) != str(begun.modules[hunter].state_dict())
     with pytest.raises(ConfigError, match="holds a run with overrides"):
         train_on_cage4(tmp_path / "scratch", "flat", 80, num_envs=10)
+    with pytest.raises(ConfigError, match="holds a run with start"):
+        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, start=start)
+
+
+def test_runs_with_one_name_are_refused(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    twin = tmp_path / "zones"
+    shutil.copytree(runs["zones"], twin)
+    assert cli.main(["transfer", "--checkpoint", str(runs["zones"]), str(twin), "--out", str(tmp_path / "out")]) == 2
+    assert "allowed: runs in folders of different names" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_trains_at_every_level_and_plays_what_it_trained(
@@ -517,7 +527,7 @@ def test_the_command_trains_at_every_level_and_plays_what_it_trained(
     settings = {"seed": 2, "path": None, "workers": 0}
     assert calls == [
         ("from-scratch", "raw", 50, None, settings),
-        ("fine-tuned-zones", "raw", 50, str(runs["zones"]), settings),
+        ("fine-tuned-zones", "raw", 50, runs["zones"], settings),
     ]
     assert {name for name, _ in pretence.played} == {
         "sleep", "zones, raw", "zones, untrained, raw",
