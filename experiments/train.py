@@ -80,10 +80,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average_rate": 0.05,
         "tiers": {
             # A tie-breaker: the published reward never charges a false escalation, its false-positive rate does.
+            # It learns in minutes and then stands still: at 2e-5 for ever it fell apart after a million steps.
             "alert_triage": {
                 "gamma": 0.3,
                 "hiddens": [128, 128],
-                "lr": [[0, 3e-4], [150_000, 3e-4], [300_000, 2e-5]],
+                "lr": [[0, 3e-4], [150_000, 3e-4], [300_000, 2e-5], [600_000, 0.0]],
                 "epsilon": [[0, 1.0], [100_000, 0.05]],
                 "penalty_scale": 0.3,
                 "metric_rewards": {"false_positives": -0.1},
