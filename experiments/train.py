@@ -278,11 +278,11 @@ class Run:
     """One training run: the algorithm, its folder and its display.
 
     Attributes that another task than a scenario's sets: `validation_seconds`, `checkpoint_seconds` (how often),
-    `resume_with` (what the user is told); methods: `aims`, `description`, `measure`.
+    `resume_with` (what the user is told to do; {} is the folder); methods: `aims`, `description`, `measure`.
     """
 
     validation_seconds, checkpoint_seconds = VALIDATION_SECONDS, CHECKPOINT_SECONDS
-    resume_with = "hmarl-soc train --resume"
+    resume_with = "hmarl-soc train --resume --out {}"
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
     @classmethod
@@ -377,7 +377,7 @@ class Run:
             self.save("last", replay=True)
         if self.wants_stop:
             print(
-                f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.resume_with} --out {_shown(self.out)}"
+                f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.resume_with.format(_shown(self.out))}"
             )
             raise KeyboardInterrupt
 

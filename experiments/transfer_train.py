@@ -89,7 +89,7 @@ class Cage4Run(Run):
     """A `Run` on CC4: validated by the official score, at the level that it trains at."""
 
     validation_seconds, checkpoint_seconds = 240.0, 240.0
-    resume_with = "the same command, hmarl-soc transfer"
+    resume_with = "the same command ({} is kept)"
     family = soc_desk.SCENARIO.name
 
     def aims(self) -> tuple[tuple[str, ...], str]:
