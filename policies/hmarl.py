@@ -336,6 +336,9 @@ class HMARL(Algorithm):
                 continue
             algorithm = self.config.tier_settings[tier]["algorithm"]
             loaded = load_modules(folder, {tier: algorithm})[tier]
+            own = [norm for norm, is_joint in loaded.input_norms() if not is_joint]
+            for norm in own[1:]:  # critics are not averaged; they read as the actor does
+                norm.load_state_dict(own[0].state_dict())
             for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
                 if (reason := result.get()) is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")

@@ -214,7 +214,7 @@ def test_a_killed_run_goes_on(tmp_path, moment):
 
 
 SAVES_ALWAYS = """import sys, experiments.train, experiments.cli
-experiments.train.CHECKPOINT_SECONDS = 0.0
+experiments.train.Run.checkpoint_seconds = 0.0
 sys.exit(experiments.cli.main())"""
 
 
