@@ -48,6 +48,12 @@ SPREAD = {role: spread_places(role) for role in ROLES}
 GATHER = {role: gather_matrix(role) for role in ROLES if role != TRIAGE}
 
 
+def check_num_envs(num_envs: int) -> None:
+    """Raises ConfigError unless the rows are those of whole CC4 episodes."""
+    if num_envs < TEAMS or num_envs % TEAMS:
+        raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
+
+
 class SOCRows:
     """Rows 5i to 5i + 4 are the blue agents of CC4 episode i; episodes start again by themselves.
 
@@ -76,8 +82,7 @@ class SOCRows:
             ConfigError: an option that does not exist or is out of range.
             CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         """
-        if num_envs < TEAMS or num_envs % TEAMS:
-            raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
+        check_num_envs(num_envs)
         self.num_envs, self._seed = num_envs, seed
         self.views = [
             SOCView(cage4_parallel_env(path, steps, None, patch, level), level) for _ in range(num_envs // TEAMS)

@@ -181,8 +181,14 @@ def _loaded(folder: str) -> Any:
 
 
 def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:
+    return team_policy(functools.partial(_team, folder), level, seed)
+
+
+def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Policy:
+    """A trained team that plays CC4; `for_zones`: number of zones -> its policy for that many."""
+
     def make(desk: soc_desk.Desk) -> Any:
-        team = _team(folder, desk.scenario.num_zones)  # type: ignore[attr-defined]
+        team = for_zones(desk.scenario.num_zones)  # type: ignore[attr-defined]
         team.reset(seed)
         return team
 

@@ -19,11 +19,10 @@ from typing import Any
 
 from cyborg_bridge import find_cyborg, soc_desk
 from cyborg_bridge.checkout import checkout_version
-from cyborg_bridge.soc_rows import TEAMS
-from cyborg_bridge.soc_view import SOCPolicy
+from cyborg_bridge.soc_rows import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
-from experiments.transfer import Entry, Task, checkpoint_entries, play
+from experiments.transfer import Entry, Task, checkpoint_entries, play, team_policy
 from soc_env.errors import ConfigError
 
 ENVIRONMENT = "cyborg_bridge.soc_rows:SOCRows"
@@ -100,19 +99,11 @@ class Cage4Run(Run):
 
     def measure(self, policy: Any) -> dict[str, float]:
         overrides = self.settings["overrides"]
-        teams = functools.cache(policy.for_zones)
-
-        def make(seed: int) -> SOCPolicy:
-            def at(desk: Any) -> Any:
-                teams(desk.scenario.num_zones).reset(seed)
-                return teams(desk.scenario.num_zones)
-
-            return SOCPolicy(at, overrides["level"])
-
-        entry = Entry(make, overrides["level"])
+        level, for_zones = overrides["level"], functools.cache(policy.for_zones)
+        entry = Entry(functools.partial(team_policy, for_zones, level), level)
         root = str(find_cyborg(overrides.get("path")))
         seeds = episode_seeds(self.settings["seed"] + VALIDATION_SEED, VALIDATION_EPISODES).tolist()
-        scores = [play(Task("", entry, seed, 0, root, overrides.get("patch", True))) for seed in seeds]
+        scores = [play(Task("", entry, seed, 0, root, patch=True)) for seed in seeds]
         return {"score": sum(scores) / len(scores)}
 
     def loop(self, minutes: float | None, steps: int | None) -> None:
@@ -157,8 +148,7 @@ def train_on_cage4(
     """
     out = pathlib.Path(out).absolute()
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
-    if num_envs < TEAMS or num_envs % TEAMS:
-        raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
+    check_num_envs(num_envs)
     find_cyborg(path)
     overrides = {"level": level, **({} if path is None else {"path": str(path)})}
     settings: dict[str, Any] = {

@@ -310,13 +310,12 @@ def load_policy(
     )
 
 
-def load_modules(folder: str | Path, tiers: Mapping[str, str], *, averaged: bool = True) -> dict[str, Any]:
-    """The RLModules of some tiers of a checkpoint, with their averaged networks or their newest ones.
+def load_modules(folder: str | Path, tiers: Mapping[str, str]) -> dict[str, Any]:
+    """The RLModules of some tiers of a checkpoint, with their averaged networks; critics are the newest.
 
     Args:
         folder: the checkpoint.
         tiers: tier -> its algorithm.
-        averaged: which networks.
 
     Raises:
         CheckpointError: missing or damaged, or without such a tier of that algorithm.
@@ -334,8 +333,7 @@ def load_modules(folder: str | Path, tiers: Mapping[str, str], *, averaged: bool
         path = folder / "learner_group" / tier / "learner" / "rl_module" / tier
         try:
             modules[tier] = RLModule.from_checkpoint(path)
-            if averaged:
-                modules[tier].load_state_dict(networks[tier], strict=False)
+            modules[tier].load_state_dict(networks[tier], strict=False)
         except Exception as error:  # whatever unpickling a foreign or damaged file may raise
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be loaded ({error})") from error
         modules[tier].eval()
