@@ -17,7 +17,7 @@ takes the first of the tier's places in the joint columns (`HMARL._order_of_crit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from ray.rllib.utils.metrics import ALL_MODULES, TD_ERROR_KEY
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
@@ -159,7 +159,23 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         return out
 
 
-class MADDPGTorchLearner(DQNTorchLearner):
+class PullsActor:
+    """Learner whose actor's output before the tanh is pulled to where it starts: an L2 penalty of weight `pre_tanh_l2`,
+    a number or a schedule over environment steps."""
+
+    env_steps = 0
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self.env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+
+    def pull(self, weight: float | Sequence[Sequence[float]], output: torch.Tensor, initial: torch.Tensor) -> Any:
+        """The penalty at this time of training: scalar."""
+        now = Scheduler(fixed_value_or_schedule=weight, framework="torch").update(self.env_steps)  # type: ignore[arg-type]
+        return now * (output - initial).pow(2).mean()
+
+
+class MADDPGTorchLearner(PullsActor, DQNTorchLearner):
     """MADDPG's two losses; target networks are kept by RLlib's DQN learner."""
 
     @classmethod
@@ -189,7 +205,7 @@ class MADDPGTorchLearner(DQNTorchLearner):
         values = [fwd_out[name] for name in self.module[module_id].unwrapped().critics()]
         critic_loss = sum((batch["weights"] * F.huber_loss(q, target, reduction="none")).mean() for q in values)
         initial = self.module[module_id].unwrapped().actor.initial
-        saturation = config.pre_tanh_l2 * (fwd_out["pre_tanh"] - initial).pow(2).mean()
+        saturation = self.pull(config.pre_tanh_l2, fwd_out["pre_tanh"], initial)
         actor_loss = -fwd_out["actor_value"].mean() + saturation
         td_error = torch.stack([(q - target).abs() for q in values]).mean(0).detach()
         self.metrics.log_value((module_id, TD_ERROR_KEY), td_error, reduce="item_series")
@@ -225,7 +241,8 @@ class MADDPGConfig(AlgorithmConfig):
         self.actor_lr, self.critic_lr, self.lr = 1e-4, 1e-3, None
         self.tau, self.target_network_update_freq = 0.005, 0
         self.noise_std: Any = 0.1
-        self.pre_tanh_l2, self.mean_bound = 1e-3, 3.0
+        self.pre_tanh_l2: Any = 1e-3
+        self.mean_bound = 3.0
         self.twin_q, self.critic_layer_norm, self.action_bins = True, False, 0
         self.action_groups: list[int] = []
         self.group_deviation, self.critic = 0.1, "joint"

@@ -31,7 +31,7 @@ from ray.rllib.core.learner.learner import POLICY_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from policies.foreign import imported
-from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner
+from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner, PullsActor
 from policies.modules import BoundedMeanHead, DQNModule, PPOModule, SACModule
 from policies.scripted import Policy, RandomPolicy, scripted
 from policies.zones import MIXINGS
@@ -114,7 +114,7 @@ class PPOLearner(CompleteState, PPOTorchLearner):
     """RLlib's PPO learner with its whole state in checkpoints."""
 
 
-class SACLearner(ManySteps, SACTorchLearner):
+class SACLearner(PullsActor, ManySteps, SACTorchLearner):
     """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean to its start.
 
     The pull (`pre_tanh_l2`, 0 for none) decides where the critic has nothing to say: an action that matters in one
@@ -127,7 +127,7 @@ class SACLearner(ManySteps, SACTorchLearner):
         weight = module.model_config["pre_tanh_l2"]
         if weight and isinstance(module.pi, BoundedMeanHead):
             mean = fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0]
-            pull = weight * (mean - module.pi.initial).pow(2).mean()
+            pull = self.pull(weight, mean, module.pi.initial)
             self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
             total = total + pull
         return total
@@ -198,7 +198,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "group_deviation": 0.1,  # scale of each action's own output beside the shared one; 0 for none
             "initial_action": [],  # that the actor starts at, one value a group or entry; [] for the middle
             "action_bins": 0,  # resolution at which critics read actions, see modules.ActionCode; 0: raw
-            "pre_tanh_l2": 0.0,
+            "pre_tanh_l2": 0.0,  # or a schedule, see maddpg.PullsActor
             "tau": 0.01,
             "target_network_update_freq": 0,
         },
@@ -354,6 +354,7 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
         )
     _check_agents(tier, merged["agents"])
+    _check_pull(tier, merged.get("pre_tanh_l2", 0.0))
     if not isinstance(merged["trainable"], bool):
         raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
     if not 0.0 <= merged["gamma"] <= 1.0:
@@ -390,6 +391,21 @@ def _complete_scripted(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]
 def _check_agents(tier: str, agents: Any) -> None:
     if not isinstance(agents, (list, tuple)) or any(not isinstance(agent, str) for agent in agents):
         raise ConfigError(f"tier {tier!r}: agents is {agents!r}, allowed: a list of agents' names")
+
+
+def _check_pull(tier: str, pull: Any) -> None:
+    try:
+        points = pull if isinstance(pull, (list, tuple)) else [[0, pull]]
+        steps, weights = zip(*points, strict=True)
+        numbers = all(isinstance(number, (int, float)) for number in steps + weights)
+        fits = numbers and min(weights) >= 0 and steps[0] == 0 and list(steps) == sorted(set(steps))
+    except (TypeError, ValueError):  # no pairs, or none at all
+        fits = False
+    if not fits:
+        raise ConfigError(
+            f"tier {tier!r}: pre_tanh_l2 is {pull!r}, allowed: a number of 0 or more, or a schedule over environment "
+            "steps, [[0, value], [steps, value], ...]"
+        )
 
 
 def build_config(
