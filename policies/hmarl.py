@@ -48,7 +48,7 @@ from policies.env_runner import ColumnarEnvRunner, Rollout, act
 from policies.foreign import import_path
 from policies.learner_group import TieredLearnerGroup
 from policies.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
-from policies.modules import VARIANCE_FLOOR, encode_actions, flat_dim
+from policies.modules import VARIANCE_FLOOR, encode_actions, flat_dim, value_at
 from policies.replay import REPLAY_PRIORITIES, REPLAYS, DetectionPriority, JointReplay
 from policies.tiers import ALGORITHMS, DEFAULT_TIERS, SCRIPTED, Spaces
 from soc_env.errors import CheckpointError, ConfigError
@@ -92,7 +92,8 @@ class HMARLConfig(AlgorithmConfig):
         updates_per_iteration: gradient steps of each off-policy tier an iteration.
         n_step: steps whose rewards an off-policy tier that acts at every step sums before it bootstraps.
         average_rate: share by which the averaged networks, which `TrainedPolicy` acts with, follow the newest ones an
-            iteration; 1 for the newest ones themselves.
+            iteration, or a schedule of it over environment steps; 1 for the newest ones themselves. While networks
+            still change a lot, an average over many iterations acts like none of them.
         return_scale_rate: weight of the newest iteration in the running mean absolute return.
         action_bias: added to every actor's outputs at the start (adverse-start experiments); 0 for none.
     """
@@ -107,7 +108,8 @@ class HMARLConfig(AlgorithmConfig):
         self.checkpoint_replay = True
         self.learning_starts, self.random_steps = 5_000, 2_000
         self.updates_per_iteration = 8
-        self.n_step, self.average_rate = 1, 1.0
+        self.n_step = 1
+        self.average_rate: Any = 1.0
         self.return_scale_rate = 0.05
         self.action_bias = 0.0
         self.lr = None
@@ -206,9 +208,9 @@ class HMARLConfig(AlgorithmConfig):
         for name in ("replay_capacity", "replay_batch_size", "updates_per_iteration", "n_step"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed: 1 or more")
-        for name in ("return_scale_rate", "average_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed: above 0, at most 1")
+        if not 0 < self.return_scale_rate <= 1:
+            raise ConfigError(f"return_scale_rate is {self.return_scale_rate!r}, allowed: above 0, at most 1")
+        tier_data.check_schedule("average_rate", self.average_rate, "above 0, at most 1", lambda rate: 0 < rate <= 1)
 
     # ---- what RLlib asks for
     def tier_config(
@@ -408,7 +410,7 @@ class HMARL(Algorithm):
         }
 
     def _average(self) -> None:
-        rate = self.config.average_rate
+        rate = value_at(self.config.average_rate, self.num_env_steps)
         for tier, average in self.averaged.items():
             newest = self.env_runner.module[tier].state_dict()
             for name, value in average.items():

@@ -34,7 +34,16 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
-from policies.modules import Normalised, RunningNorm, actor_layer, initial_action, make_body, soft_bound, value_layer
+from policies.modules import (
+    Normalised,
+    RunningNorm,
+    actor_layer,
+    initial_action,
+    make_body,
+    soft_bound,
+    value_at,
+    value_layer,
+)
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
@@ -171,8 +180,7 @@ class PullsActor:
 
     def pull(self, weight: float | Sequence[Sequence[float]], output: torch.Tensor, initial: torch.Tensor) -> Any:
         """The penalty at this time of training: scalar."""
-        now = Scheduler(fixed_value_or_schedule=weight, framework="torch").update(self.env_steps)  # type: ignore[arg-type]
-        return now * (output - initial).pow(2).mean()
+        return value_at(weight, self.env_steps) * (output - initial).pow(2).mean()
 
 
 class MADDPGTorchLearner(PullsActor, DQNTorchLearner):

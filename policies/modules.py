@@ -39,6 +39,14 @@ def flat_dim(space: gym.Space) -> int:
     return int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape or ()))
 
 
+def value_at(schedule: float | Sequence[Sequence[float]], env_steps: int) -> float:
+    """A setting that is a number, or a schedule of RLlib's form [[0, number], [steps, number], ...], at that time."""
+    if not isinstance(schedule, Sequence):
+        return schedule
+    steps, numbers = zip(*schedule, strict=True)
+    return float(np.interp(env_steps, steps, numbers))
+
+
 def encode_actions(space: gym.Space, actions: np.ndarray) -> np.ndarray:
     """(B,) or (B, dim) actions as (B, flat_dim) float32, Discrete ones one-hot."""
     if isinstance(space, gym.spaces.Discrete):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -354,7 +355,8 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
         )
     _check_agents(tier, merged["agents"])
-    _check_pull(tier, merged.get("pre_tanh_l2", 0.0))
+    pull = merged.get("pre_tanh_l2", 0.0)
+    check_schedule(f"tier {tier!r}: pre_tanh_l2", pull, "a number of 0 or more", lambda weight: 0 <= weight < math.inf)
     if not isinstance(merged["trainable"], bool):
         raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
     if not 0.0 <= merged["gamma"] <= 1.0:
@@ -393,18 +395,18 @@ def _check_agents(tier: str, agents: Any) -> None:
         raise ConfigError(f"tier {tier!r}: agents is {agents!r}, allowed: a list of agents' names")
 
 
-def _check_pull(tier: str, pull: Any) -> None:
+def check_schedule(what: str, value: Any, allowed: str, fits: Callable[[float], bool]) -> None:
+    """ConfigError unless `value` is a number that fits, or a schedule [[0, number], [steps, number], ...] of such."""
     try:
-        points = pull if isinstance(pull, (list, tuple)) else [[0, pull]]
-        steps, weights = zip(*points, strict=True)
-        numbers = all(isinstance(number, (int, float)) for number in steps + weights)
-        fits = numbers and min(weights) >= 0 and steps[0] == 0 and list(steps) == sorted(set(steps))
-    except (TypeError, ValueError):  # no pairs, or none at all
-        fits = False
-    if not fits:
+        points = value if isinstance(value, (list, tuple)) else [[0, value]]
+        steps, numbers = zip(*points, strict=True)
+        is_good = steps[0] == 0 and list(steps) == sorted(set(steps)) and all(map(fits, numbers))
+    except (TypeError, ValueError):  # no pairs, none at all, or not numbers
+        is_good = False
+    if not is_good:
         raise ConfigError(
-            f"tier {tier!r}: pre_tanh_l2 is {pull!r}, allowed: a number of 0 or more, or a schedule over environment "
-            "steps, [[0, value], [steps, value], ...]"
+            f"{what} is {value!r}, allowed: {allowed}, or a schedule over environment steps, "
+            "[[0, number], [steps, number], ...]"
         )
 
 
