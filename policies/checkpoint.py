@@ -27,7 +27,8 @@ from policies.foreign import import_path, make_batched_env
 from policies.hmarl import HMARL
 from policies.scripted import Policy
 from policies.tiers import SCRIPTED, make_scripted, tier_of, unknown
-from policies.zones import MIXINGS, agent_of, token_names
+from policies.tokens import Tokens, agent_of
+from policies.zones import MIXINGS
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError
 from soc_env.soc.networks import MAX_ZONES
@@ -207,15 +208,26 @@ class TrainedPolicy:
             {agent: (N, heads, tokens, tokens)}: by head, the share of every token (last axis, sums to 1) in what every
             token hears. `token_names` has the names of tokens.
         """
-        found = {}
-        for agent, observation in observations.items():
-            for name, body in self.modules[self._tier_of(agent)].named_modules():
-                if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
-                    found[agent] = body.attention(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
-                    break
-        return found
+        bodies = {agent: self._attending(agent) for agent in observations}
+        return {
+            agent: body.attention(torch.from_numpy(np.ascontiguousarray(observations[agent]))).numpy()
+            for agent, body in bodies.items()
+            if body is not None
+        }
 
-    token_names = staticmethod(token_names)
+    def tokens(self, agent: str) -> Tokens | None:
+        """What the tokens of an agent's network "attention" are, of which `names` are those of the axes of `attention`;
+        None for another network."""
+        body = self._attending(agent)
+        return None if body is None else body.tokens
+
+    def _attending(self, agent: str) -> Any:
+        """The body with attention that the agent acts with; None if there is none."""
+        module = self.modules.get(self._tier_of(agent))
+        for name, body in module.named_modules() if module is not None else ():
+            if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
+                return body
+        return None
 
     @torch.no_grad()
     def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> dict[str, np.ndarray]:
