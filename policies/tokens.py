@@ -79,6 +79,11 @@ class Tokens:
         zones, cases = ([f"{kind} {k}" for k in range(n)] for kind, n in zip(self.kinds, self._numbers, strict=True))
         return [*zones, "context", *cases]
 
+    def decisions(self, agent: str) -> list[str]:
+        """Names of the tokens whose features the agent's actions come from."""
+        zones = self.names[: len(self.zones)] if self.entries[agent][0] else []
+        return [*zones, "context"]
+
     @property
     def _numbers(self) -> tuple[int, int]:
         return len(self.zones), len(self.cases)

@@ -474,7 +474,8 @@ def test_the_picture_of_attention() -> None:
     pytest.importorskip("matplotlib")
     names = ["zone 0", "zone 1", "context", "case 0"]
     shares = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.15, 0.35], [1.0, 0.0, 0.0, 0.0]]
-    agents = {agent: {"tokens": names, "shares": shares} for agent in (TRIAGE, HUNTER)}
+    decisions = {TRIAGE: names[2:3], HUNTER: names[:3]}
+    agents = {agent: {"tokens": names, "decisions": own, "shares": shares} for agent, own in decisions.items()}
     triage, hunter, *others = report.draw_attention(agents).axes
     assert not any(panel.get_visible() for panel in others)
     assert [label.get_text() for label in triage.get_yticklabels()] == ["context"]
