@@ -257,7 +257,8 @@ class ZoneMLP(nn.Module):
     def _relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.
 
-        Where no zones are shown the links are between cases of the same zone.
+        Where no zones are shown, cases of the same zone are linked with each other, and with the context if it is that
+        of the first case: it is the context that hears most, and it reads the first case.
         """
         if not self.has_cases:
             return ()
@@ -266,13 +267,14 @@ class ZoneMLP(nn.Module):
         is_absent = cases[..., self.tokens.present] <= 0
         number = (cases[..., self.tokens.case_zone] * self.tokens.zone_scale).round()
         num_tokens = zones + 1 + len(self.tokens.cases)
-        links = observation.new_zeros(len(observation), num_tokens, num_tokens)
         if zones:
+            links = observation.new_zeros(len(observation), num_tokens, num_tokens)
             of_zone = (number.unsqueeze(-1) == torch.arange(zones)) & ~is_absent.unsqueeze(-1)  # (B, C, Z)
             links[:, zones + 1 :, :zones] = of_zone.to(links.dtype)
             links[:, :zones, zones + 1 :] = of_zone.transpose(1, 2).to(links.dtype)
         else:
-            links[:, 1:, 1:] = (number.unsqueeze(-1) == number.unsqueeze(-2)).to(links.dtype)
+            number = torch.cat([number[:, :1], number], 1)
+            links = (number.unsqueeze(-1) == number.unsqueeze(-2)).to(observation.dtype)
         return links, nn.functional.pad(is_absent, (zones + 1, 0))
 
     def group_sizes(self) -> list[int]:
