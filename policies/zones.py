@@ -18,7 +18,6 @@ outputs in that order. paper-v0's segments have identities: to each token a lear
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -67,27 +66,28 @@ class ZoneNorm(RunningNorm):
 
 
 class Windows:
-    """Views, without a copy, on the entries of tokens: (B, size) -> parts (B, N, .), side by side the N tokens.
+    """Views, without a copy, on the entries of tokens: (B, size) -> parts (B, N, .), whose features are side by side.
 
     Args:
-        places: (N, F) indices, in rows that are evenly spaced.
+        places: (N, F) indices, in evenly spaced rows.
+        read: sorted indices of the entries of x, if that has not all of an observation.
     """
 
-    def __init__(self, places: np.ndarray):
-        self.parts: list[tuple[int, int, int]] = []  # first entry, width, step from row to row
-        self.num_rows = len(places)
+    def __init__(self, places: np.ndarray, read: np.ndarray | None = None):
+        self.parts: list[tuple[slice, int, int]] = []  # from the first to the last row, width, step from row to row
+        if not places.size:
+            return
+        if read is not None:
+            places = np.array(np.searchsorted(read, places))
         breaks = np.flatnonzero((np.diff(places, axis=1) != 1).any(0)) + 1
-        for run in np.split(places, breaks, axis=1) if places.size else ():
+        for run in np.split(places, breaks, axis=1):
             steps = np.unique(np.diff(run[:, 0]))
             assert len(steps) <= 1, "rows are not evenly spaced"
-            self.parts.append((int(run[0, 0]), run.shape[1], int(steps[0]) if len(steps) else 1))
+            span = slice(int(run[0, 0]), int(run[-1, -1]) + 1)
+            self.parts.append((span, run.shape[1], int(steps[0]) if len(steps) else 1))
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
-        ends = [first + (self.num_rows - 1) * step + width for first, width, step in self.parts]
-        return [
-            x[:, first:end].unfold(1, width, step)
-            for (first, width, step), end in zip(self.parts, ends, strict=True)
-        ]
+        return [x[:, span].unfold(1, width, step) for span, width, step in self.parts]
 
 
 class Attention(nn.Module):
@@ -171,9 +171,8 @@ class ZoneMLP(nn.Module):
         self.num_zones, self.has_cases = len(tokens.zones), len(tokens.cases) > 0
         self.out_dim = self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
         self.norm = ZoneNorm(tokens)
-        of_read = functools.partial(np.searchsorted, tokens.read)
-        self.zone_windows, self.case_windows = Windows(of_read(tokens.zones)), Windows(of_read(tokens.cases))
-        self.context_windows, self.raw_cases = Windows(of_read(tokens.context[None])), Windows(tokens.cases)
+        self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
+        self.context_windows, self.raw_cases = Windows(tokens.context[None], tokens.read), Windows(tokens.cases)
         self.code = ActionCode(action_bins) if action_bins else nn.Identity()
         coded = max(1, action_bins)
         self.reads_actions = bool(acting)
