@@ -74,9 +74,15 @@ def test_sizes_say_what_is_what():
         assert len(ACTIONS[agent]) == PAPER_ENTRIES[agent][0] * ZONES + PAPER_ENTRIES[agent][1]
     assert joint_tokens(352).zones.shape == (5, 4 + 10 + 8)
     assert PAPER_ENTRIES == {TRIAGE: (0, 4), HUNTER: (2, 6), ORCHESTRATOR: (2, 2), COORDINATOR: (0, 8)}
+    for tokens in (own_tokens(TRIAGE, 64), joint_tokens(352)):
+        oldest = tokens.cases[0]
+        assert FEATURES[TRIAGE][oldest[tokens.present]].name == "alert0_severity"
+        assert FEATURES[TRIAGE][oldest[tokens.case_zone]].name == "alert0_segment"
     for read in (lambda: own_tokens(HUNTER, 64), lambda: joint_tokens(353)):
         with pytest.raises(ConfigError, match=r"paper-v0 or of the soc-v1 family; there is none of size (64|353)"):
             read()
+    with pytest.raises(ConfigError, match="tier 'prey': .* paper-v0 or of the soc-v1 family; allowed tiers: alert_tri"):
+        make_body({"network": "attention", "hiddens": [8, 8], "role": "prey"}, 64)
 
 
 @pytest.mark.parametrize("network", ["zones", "attention"])
