@@ -108,6 +108,18 @@ def test_every_fact_of_paper_v0_is_read_once(agents, network):
     assert moved.count_nonzero() == len(expected)
 
 
+def test_a_joint_critic_reads_an_action_where_it_acts():
+    others = [agent for agent in AGENTS if agent != ORCHESTRATOR]
+    names = [row.name for agent in (*others, ORCHESTRATOR) for row in ACTIONS[agent]]
+    config = {"network": "attention", "hiddens": [8, 8], "role": "response_orchestrator"}
+    body, zone, context = make_body(config, 352, (28, 12), is_joint=True), [], []
+    body._add_actions(torch.arange(float(len(names))).unsqueeze(0), zone, context)
+    found = [[names[k] for k in row] for row in torch.cat(zone, -1)[0].int().tolist()]
+    assert found == [[f"{tool}_{s}" for tool in ("intensity", "scope", "isolate", "remediate")] for s in range(ZONES)]
+    read = [names[k] for k in torch.cat(context, -1)[0].int().tolist()]
+    assert sorted(sum(found, read)) == sorted(names)
+
+
 def test_zones_in_another_order_give_actions_in_that_order():
     torch.manual_seed(0)
     shape, order = layout(HUNTER, ZONES), torch.tensor([2, 0, 4, 1, 3])
