@@ -76,17 +76,14 @@ class Tokens:
     @property
     def names(self) -> list[str]:
         """What the tokens of "attention" are, in their order: zones, the context, cases."""
-        zones, cases = ([f"{kind} {k}" for k in range(n)] for kind, n in zip(self.kinds, self._numbers, strict=True))
+        zone, case = self.kinds
+        zones, cases = [f"{zone} {z}" for z in range(len(self.zones))], [f"{case} {k}" for k in range(len(self.cases))]
         return [*zones, "context", *cases]
 
     def decisions(self, agent: str) -> list[str]:
         """Names of the tokens whose features the agent's actions come from."""
         zones = self.names[: len(self.zones)] if self.entries[agent][0] else []
         return [*zones, "context"]
-
-    @property
-    def _numbers(self) -> tuple[int, int]:
-        return len(self.zones), len(self.cases)
 
     @property
     def read(self) -> np.ndarray:
