@@ -61,9 +61,9 @@ Dark: greedy validation episodes, which choose the best checkpoint. The comparis
 GAP_TEXT = """<h2>Held-out networks and attackers</h2><p class=note>The same policies on the training split and on the
 test split, whose networks and additional attacker families training never met. Gap: test minus train; scripted policies
 show how much harder the test split is for anybody.</p>"""
-ATTENTION_TEXT = """<h2>What the trained team looks at</h2><p class=note>The busiest minute ({minute}) of an episode of
-the test split. A row is where a decision is made: in a zone, or for the whole network (context). Its cells sum to 1:
-the share of each zone, case and of the context in what that decision hears, mean over heads. Absent cases have
+ATTENTION_TEXT = """<h2>What the trained team looks at</h2><p class=note>The busiest step ({minute}) of a test
+episode. A row is where a decision is made: in a zone (segment), or for the whole network (context). Its cells sum to 1:
+the share of each zone, case (alert) and of the context in what that decision hears, mean over heads. Absent cases have
 none.</p>"""
 
 MEANING = {
@@ -545,10 +545,8 @@ def draw_attention(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
     for panel in axes.flat:
         panel.set_visible(False)
     for panel, (agent, own) in zip(axes.flat, agents.items(), strict=False):
-        names = own["tokens"]
-        num_rows = 1 if agent.startswith("alert_triage") else names.index("context") + 1  # triage chooses once
-        first = names.index("context") + 1 - num_rows
-        shares = np.array(own["shares"])[first : first + num_rows]
+        names, rows = own["tokens"], own["decisions"]
+        shares = np.array(own["shares"])[[names.index(name) for name in rows]]
         panel.set_visible(True)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=max(0.5, float(shares.max())), aspect="auto")
         for (row, column), share in np.ndenumerate(shares):
@@ -557,7 +555,7 @@ def draw_attention(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
                 panel.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=7.5, color=color)
         panel.grid(visible=False)
         panel.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-        panel.set_yticks(range(num_rows), names[first : first + num_rows])
+        panel.set_yticks(range(len(rows)), rows)
         panel.set_title(agent.removesuffix("_0").replace("_", " "), fontsize=10.5, color=INK, loc="left")
     return figure
 

@@ -469,7 +469,7 @@ def _finish(out: Path, settings: Mapping[str, Any]) -> None:
             print("on the held-out networks and attackers of the test split:")
     else:
         tested = _compare(out, settings, {})
-    if is_soc(settings["scenario"]) and (moment := explained_moment(_best(out), settings)):
+    if moment := explained_moment(_best(out), settings):
         write_json(out / "attention.json", moment)
     write_json(out / "evaluation.json", {name: result.to_dict() for name, result in tested.items()})
     print_table(tested)
@@ -500,29 +500,41 @@ def _best(out: Path) -> Any:
 
 
 def explained_moment(policy: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a policy with attention looks at in one minute of a test episode: that with most cases in view.
+    """What a policy with attention looks at in one step of a test episode: that with most cases in view.
 
     Returns:
-        {} without attention, else "minute" and "agents": {agent: {"tokens": names, "shares": (T, T), mean over heads}}.
+        {} without attention, else "minute", its number, and "agents": {agent: {"tokens": names, "decisions": names of
+        those whose features actions come from, "shares": (T, T), mean over heads}}.
     """
     import numpy as np
 
-    scenario = soc_env.make_scenario(settings["scenario"], **{**settings["overrides"], "split": "test"})
+    from experiments.evaluate import is_soc
+    from policies.tokens import own_tokens
+    from soc_env.tables import TRIAGE
+
+    split = {"split": "test"} if is_soc(settings["scenario"]) else {}
+    scenario = soc_env.make_scenario(settings["scenario"], **{**settings["overrides"], **split})
     simulator = soc_env.Simulator(scenario, num_envs=1, seed=[settings["seed"] + EVALUATION_SEED])
     observations, most, found = simulator.reset(), -1, {}
     if not policy.attention(observations):
         return {}
-    shown = [k for k, name in enumerate(simulator.features("alert_triage_0")) if name.endswith("_present")]
-    for minute in range(scenario.max_steps):
+    tokens = own_tokens(TRIAGE, observations[TRIAGE].shape[1])  # who is shown most cases
+    shown = tokens.cases[:, tokens.present]
+    for step in range(scenario.max_steps):
         seen = {agent: observation.copy() for agent, observation in simulator.observations.items()}
-        if (num_cases := int((seen["alert_triage_0"][0, shown] > 0).sum())) > most:
-            most, found = num_cases, {"minute": minute, "seen": seen}
+        if (num_cases := int((seen[TRIAGE][0, shown] > 0).sum())) > most:
+            most, found = num_cases, {"minute": step, "seen": seen}
         for agent, action in policy(seen, simulator.decides).items():
             simulator.actions[agent][...] = action
         simulator.step()
-    shares = {agent: np.round(shares[0].mean(0), 4) for agent, shares in policy.attention(found.pop("seen")).items()}
-    names = {agent: policy.token_names(agent, scenario.num_zones) for agent in shares}  # type: ignore[attr-defined]
-    return {**found, "agents": {a: {"tokens": names[a], "shares": shares[a].tolist()} for a in shares}}
+        if simulator.terminated[0]:
+            break
+    agents = {}
+    for agent, shares in policy.attention(found.pop("seen")).items():
+        tokens = policy.tokens(agent)
+        names = {"tokens": tokens.names, "decisions": tokens.decisions(agent)}
+        agents[agent] = {**names, "shares": np.round(shares[0].mean(0), 4).tolist()}
+    return {**found, "agents": agents}
 
 
 # ---- small things

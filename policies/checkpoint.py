@@ -27,7 +27,8 @@ from policies.foreign import import_path, make_batched_env
 from policies.hmarl import HMARL
 from policies.scripted import Policy
 from policies.tiers import SCRIPTED, make_scripted, tier_of, unknown
-from policies.zones import MIXINGS, agent_of, token_names
+from policies.tokens import Tokens, agent_of, own_tokens
+from policies.zones import MIXINGS
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError
 from soc_env.soc.networks import MAX_ZONES
@@ -181,7 +182,7 @@ class TrainedPolicy:
 
         Raises:
             ConfigError: `num_zones` is not 1 to 16, or a tier is scripted or its network has weights of its own for
-                every input ("mlp").
+                every input ("mlp") or segment (any of paper-v0).
         """
         if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
             raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
@@ -205,17 +206,28 @@ class TrainedPolicy:
 
         Returns:
             {agent: (N, heads, tokens, tokens)}: by head, the share of every token (last axis, sums to 1) in what every
-            token hears. `token_names` has the names of tokens.
+            token hears. `tokens(agent).names` has the names of tokens.
         """
-        found = {}
-        for agent, observation in observations.items():
-            for name, body in self.modules[self._tier_of(agent)].named_modules():
-                if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
-                    found[agent] = body.attention(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
-                    break
-        return found
+        bodies = {agent: self._attending(agent) for agent in observations}
+        return {
+            agent: body.attention(torch.from_numpy(np.ascontiguousarray(observations[agent]))).numpy()
+            for agent, body in bodies.items()
+            if body is not None
+        }
 
-    token_names = staticmethod(token_names)
+    def tokens(self, agent: str) -> Tokens | None:
+        """What the tokens of an agent's network "attention" are, of which `names` are those of the axes of `attention`;
+        None for another network."""
+        body = self._attending(agent)
+        return None if body is None else body.tokens
+
+    def _attending(self, agent: str) -> Any:
+        """The body with attention that the agent acts with; None if there is none."""
+        module = self.modules.get(self._tier_of(agent))
+        for name, body in module.named_modules() if module is not None else ():
+            if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
+                return body
+        return None
 
     @torch.no_grad()
     def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> dict[str, np.ndarray]:
@@ -263,10 +275,10 @@ def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
     sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
     if module.observation_space.shape == sizes[:1]:
         return module
-    if network not in MIXINGS:
+    if network not in MIXINGS or own_tokens(agent, module.observation_space.shape[0]).is_numbered:
         raise ConfigError(
             f"tier {tier!r}: network {network!r} is made for one number of zones, it cannot act on {num_zones}; "
-            f"allowed there: {' or '.join(map(repr, MIXINGS))}"
+            f"allowed there: {' or '.join(map(repr, MIXINGS))} of the soc-v1 family"
         )
     spaces = {"observation_space": gym.spaces.Box(-1.0, 1.0, sizes[:1])}
     if isinstance(module.action_space, gym.spaces.Box):

@@ -159,15 +159,14 @@ def make_body(
     layer_norm = is_critic and config.get("critic_layer_norm", False)
     bins = config.get("action_bins", 0) if action_dims else 0
     if config.get("network", "mlp") != "mlp":
-        from policies import zones
+        from policies import tokens, zones
 
-        agent = zones.agent_of(config.get("role"))
-        shape = zones.joint_layout(obs_dim) if is_joint else zones.own_layout(agent, obs_dim)
-        acting = [other for other in zones.AGENTS if other != agent] if is_joint else []
+        agent = tokens.agent_of(config.get("role"))
+        acting = [other for other in tokens.AGENTS if other != agent] if is_joint else []
         acting += [agent] * (len(action_dims) - is_joint)
         return (zones.ZoneEncoder if is_encoder else zones.ZoneMLP)(
             agent,
-            shape,
+            tokens.joint_tokens(obs_dim) if is_joint else tokens.own_tokens(agent, obs_dim),
             config["hiddens"],
             acting,
             mixing=zones.MIXINGS[config["network"]],
@@ -416,7 +415,7 @@ def masked(config: Mapping[str, Any], values: torch.Tensor, observation: torch.T
     on. What is possible is read off the observation, so that next states are masked too."""
     if not config.get("use_mask"):
         return values
-    from policies.zones import impossible_choices
+    from policies.tokens import impossible_choices
 
     return values.masked_fill(impossible_choices(observation), filler)
 

@@ -245,7 +245,7 @@ COMMON: dict[str, Any] = {
     "checkpoint": None,  # folder written by save_checkpoint whose tier of this name it starts from
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
-    "network": "mlp",  # or "zones" or "attention": read soc-v1 by tokens with shared weights, see `policies.zones`
+    "network": "mlp",  # or "zones" or "attention": read by tokens with shared weights, see `policies.zones`
     "attention_heads": 4,  # of network "attention"; d_k is the size of a layer
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
     "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held

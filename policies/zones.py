@@ -1,24 +1,23 @@
-"""Networks that read soc-v1's observations token by token with shared weights.
+"""Networks that read an observation token by token with shared weights; `policies.tokens` says where tokens lie.
 
 What an agent sees of a zone and what it does there mean the same in every zone, and what happens in a zone mostly
-stays there. So one small network reads every zone's token (with the priority that the directive gives it, and in a
-critic with the actions in that zone) and the same context for all (clock, postures, the first case). From the second
-layer on tokens hear of each other, as a tier's setting `network` says:
+stays there. So one small network reads every zone's token (in soc-v1 with the priority that the directive gives it,
+and in a critic with the actions in that zone) and the same context for all (clock, postures, the first case). From the
+second layer on tokens hear of each other, as a tier's setting `network` says:
 
 * "zones": by the mean over zones (Zaheer et al. 2017, "Deep Sets", equivariant layers); a summary of all cases is part
   of the context. Values come from the mean of the zones' features, so that a critic is a sum over zones.
 * "attention": by multi-head attention over zones, context and cases (Vaswani et al. 2017, "Attention is all you
-  need", equation 1). Absent cases are left out, and a learned bias ties a case to its zone, in place of the zone's
-  number. Values come from the context's token.
+  need", equation 1). Absent cases are left out, and a learned bias ties a case to its zone (in soc-v1 in place of the
+  zone's number), or to the other cases of its zone where no zones are shown. Values come from the context's token.
 
-Actions in a zone come from that zone's features, actions for the network from the same as values. No weight, statistic
-or bias belongs to a zone, so the state of a module fits any number of zones, and zones in another order give outputs
-in that order.
+Actions in a zone come from that zone's features, actions for the network from the same as values. In soc-v1 no weight,
+statistic or bias belongs to a zone, so the state of a module fits any number of zones, and zones in another order give
+outputs in that order. paper-v0's segments have identities: to each token a learned embedding of its number is added.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -28,113 +27,67 @@ import torch
 from torch import nn
 
 from policies.modules import OBSERVATION_CLIP, ActionCode, ReadsBatch, RunningNorm, small_linear
-from soc_env.errors import ConfigError
-from soc_env.soc.networks import MAX_ZONES
-from soc_env.soc.tables import (
-    CASE_FEATURES,
-    CHOICES_READ,
-    CLOCK_FEATURES,
-    ZONE_FEATURES,
-    Layout,
-    actions,
-    features,
-    layout,
-    possible_choices,
-)
-from soc_env.tables import AGENTS, COORDINATOR, TRIAGE
+from policies.tokens import Tokens
 
 MIXINGS = {"zones": "mean", "attention": "attention"}  # setting `network` -> how tokens hear of each other
 
 
-def _entries(agent: str) -> tuple[int, int]:
-    one, two = (len(actions(agent, num_zones)) for num_zones in (1, 2))
-    return two - one, 2 * one - two
-
-
-ENTRIES = {agent: _entries(agent) for agent in AGENTS}
-"""agent -> (entries per zone, entries for the whole network) of its action: zones first, group by group."""
-NUM_POSTURES = ENTRIES[COORDINATOR][1]
-PRESENT, CASE_ZONE = ([f.name for f in CASE_FEATURES].index(name) for name in ("present", "zone"))
-ZONE_SCALE = 16  # the case feature "zone" is zone / 16
-
-
-def agent_of(role: str | None) -> str:
-    """The agent of the soc-v1 family with that role (the name of its tier); ConfigError if there is none."""
-    agent = f"{role}_0"
-    if agent not in AGENTS:
-        known = ", ".join(name.removesuffix("_0") for name in AGENTS)
-        raise ConfigError(f"tier {role!r}: its network reads observations of the soc-v1 family; allowed tiers: {known}")
-    return agent
-
-
-def own_layout(agent: str, obs_dim: int) -> Layout:
-    """The layout of the agent's observation of that size; ConfigError if there is none."""
-    for num_zones in range(1, MAX_ZONES + 1):
-        if layout(agent, num_zones).size == obs_dim:
-            return layout(agent, num_zones)
-    raise ConfigError(f"{agent}: its network reads observations of the soc-v1 family; there is none of size {obs_dim}")
-
-
-def joint_layout(joint_obs_dim: int) -> Layout:
-    """The layout of triage's observation, the first of all agents' and the one that shows most, in the joint one."""
-    for num_zones in range(1, MAX_ZONES + 1):
-        if sum(layout(agent, num_zones).size for agent in AGENTS) == joint_obs_dim:
-            return layout(TRIAGE, num_zones)
-    raise ConfigError(f"a joint critic by zones reads observations of the soc-v1 family; none has size {joint_obs_dim}")
-
-
-def token_names(agent: str, num_zones: int) -> list[str]:
-    """What the tokens of "attention" are, in their order: zones, the context, cases."""
-    cases = [f"case {k}" for k in range(layout(agent, num_zones).num_cases)]
-    return [*(f"zone {z}" for z in range(num_zones)), "context", *cases]
-
-
-def impossible_choices(observation: torch.Tensor) -> torch.Tensor:
-    """(B, size) of triage's observation -> (B, choices), whether a choice is impossible."""
-    names = _names(own_layout(TRIAGE, observation.shape[1]).num_zones)
-    can, can_enrich = possible_choices(*(observation[:, names.index(name)] for name in CHOICES_READ))
-    others = can.unsqueeze(1).expand(-1, ENTRIES[TRIAGE][1] - 1)
-    return ~torch.cat([others, can_enrich.unsqueeze(1)], 1)
-
-
-@functools.cache
-def _names(num_zones: int) -> list[str]:
-    return [feature.name for feature in features(TRIAGE, num_zones)]
-
-
 class ZoneNorm(RunningNorm):
-    """A `RunningNorm` with one statistic for a feature in all zones, in all cases; reads the head of a longer vector.
+    """A `RunningNorm` with one statistic for a feature in all zones, in all cases; gives the entries that are read.
 
-    Its state is (zone features + case features + priority + postures + clock,), whatever the number of zones.
+    Its state, (features,), does not depend on the number of zones and cases, see `Tokens.statistics`.
     """
 
     places: torch.Tensor
+    read: torch.Tensor
 
-    def __init__(self, shape: Layout):
-        widths = (len(ZONE_FEATURES), len(CASE_FEATURES), 1, NUM_POSTURES + len(CLOCK_FEATURES))
-        repeats = (shape.num_zones, shape.num_cases, shape.num_zones, 1)
-        starts = np.cumsum([0, *widths])
-        places = [
-            np.tile(first + np.arange(width), n) for first, width, n in zip(starts, widths, repeats, strict=False)
-        ]
-        super().__init__(int(starts[-1]))
-        self.register_buffer("places", torch.from_numpy(np.concatenate(places)), persistent=False)
+    def __init__(self, tokens: Tokens):
+        super().__init__(int(tokens.statistics.max()) + 1)
+        self.register_buffer("places", torch.from_numpy(tokens.statistics), persistent=False)
+        self.register_buffer("read", torch.from_numpy(tokens.read), persistent=False)
+        self.reads_head = len(self.read) == int(self.read[-1]) + 1  # then no copy is needed
 
     def set(self, mean: np.ndarray, var: np.ndarray) -> None:
         """New statistics: of an observation's entries, or those of another `ZoneNorm` as they are."""
         if len(mean) == len(self.mean) < len(self.places):
             super().set(mean, var)
             return
-        places = self.places.numpy()
-        mean, var = np.asarray(mean, np.float64)[: len(places)], np.asarray(var, np.float64)[: len(places)]
+        places, read = self.places.numpy(), self.read.numpy()
+        mean, var = np.asarray(mean, np.float64)[read], np.asarray(var, np.float64)[read]
         count = np.bincount(places)
         shared = np.bincount(places, mean) / count
         spread = np.bincount(places, var + (mean - shared[places]) ** 2) / count
         super().set(shared, spread)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = (x[:, : len(self.places)] - self.mean[self.places]) * self.inv_std[self.places]
+        x = x[:, : len(self.places)] if self.reads_head else x.index_select(1, self.read)
+        x = (x - self.mean[self.places]) * self.inv_std[self.places]
         return x.clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)
+
+
+class Windows:
+    """Views, without a copy, on the entries of tokens: (B, size) -> parts (B, N, .), whose features are side by side.
+
+    Args:
+        places: (N, F) indices, in evenly spaced rows.
+        read: sorted indices of the entries of x, if that has not all of an observation.
+    """
+
+    def __init__(self, places: np.ndarray, read: np.ndarray | None = None):
+        self.parts: list[tuple[slice, int, int]] = []  # from the first to the last row, width, step from row to row
+        if not places.size:
+            return
+        if read is not None:
+            places = np.array(np.searchsorted(read, places))
+        breaks = np.flatnonzero((np.diff(places, axis=1) != 1).any(0)) + 1
+        for run in np.split(places, breaks, axis=1):
+            steps = np.unique(np.diff(run[:, 0]))
+            assert len(steps) <= 1, "rows are not evenly spaced"
+            span = slice(int(run[0, 0]), int(run[-1, -1]) + 1)
+            self.parts.append((span, run.shape[1], int(steps[0]) if len(steps) else 1))
+
+    def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x[:, span].unfold(1, width, step) for span, width, step in self.parts]
 
 
 class Attention(nn.Module):
@@ -142,38 +95,41 @@ class Attention(nn.Module):
 
     Keys and values are the tokens themselves, so d_k is their size: with projections to as many dimensions, those of
     queries and keys would only be multiplied with each other, and those of values and the output too. `belongs` is the
-    weight, by head, of the bias between a case and its zone.
+    weight, by head, of the bias between a case and its zone; there is none without `has_cases`.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, heads: int):
+    def __init__(self, in_dim: int, out_dim: int, heads: int, has_cases: bool = True):
         super().__init__()
         self.heads, self.scale = heads, 1.0 / math.sqrt(in_dim)
         self.query = nn.Linear(in_dim, heads * in_dim, bias=False)
         self.write = nn.Linear(heads * in_dim, out_dim, bias=False)
-        self.belongs = nn.Parameter(torch.ones(heads))
+        self.belongs = nn.Parameter(torch.ones(heads)) if has_cases else None
 
     def forward(
-        self, tokens: torch.Tensor, links: torch.Tensor, absent: torch.Tensor, queries: slice = slice(None)
+        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
     ) -> torch.Tensor:
-        """What the tokens at `queries` hear; `links`, `absent` as in `weights`."""
-        heard = self.weights(tokens, links, absent, queries).flatten(1, 2) @ tokens
+        """What the tokens at `queries` hear; `relations` as in `weights`."""
+        heard = self.weights(tokens, relations, queries).flatten(1, 2) @ tokens
         return self.write(heard.unflatten(1, (-1, self.heads)).flatten(2))
 
     def weights(
-        self, tokens: torch.Tensor, links: torch.Tensor, absent: torch.Tensor, queries: slice = slice(None)
+        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
     ) -> torch.Tensor:
         """(B, queries, heads, T): the share of each token in what a token hears; the last axis sums to 1.
 
         Args:
             tokens: (B, T, in_dim).
-            links: (B, T, T), 1 between a case and its zone, else 0; symmetric.
-            absent: (B, T), whether a token is left out.
+            relations: with cases, links, (B, T, T), 1 between a case and its zone, else 0, symmetric; and absent,
+                (B, T), whether a token is left out.
             queries: which tokens hear.
         """
         query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
         score = (tokens @ query.transpose(1, 2)).unflatten(2, (-1, self.heads))  # torch's softmax is slow on short rows
-        score = score + self.belongs * links[:, :, queries].unsqueeze(-1)
-        return torch.softmax(score.masked_fill(absent[:, :, None, None], -torch.inf), 1).movedim(1, -1)
+        if self.belongs is not None:
+            links, absent = relations
+            score = score + self.belongs * links[:, :, queries].unsqueeze(-1)
+            score = score.masked_fill(absent[:, :, None, None], -torch.inf)
+        return torch.softmax(score, 1).movedim(1, -1)
 
 
 class ZoneMLP(nn.Module):
@@ -181,24 +137,24 @@ class ZoneMLP(nn.Module):
 
     Args:
         agent: whose network it is.
-        shape: of the observation, or of its head.
+        tokens: of the observation that it reads.
         hiddens: layer sizes; the first is that of tokens.
         acting: agents whose actions are read too, in that order.
         mixing: "mean" or "attention", see the module's text.
         heads: of "attention".
         layer_norm: whether layers are normalised.
         action_bins: resolution at which actions are read, see `modules.ActionCode`; 0 for raw.
-        keeps_zones: features of every zone, with what is observed of it itself beside what the layers make of it (the
-            risk score of a zone says most about what to do there), and those of the network,
+        keeps_zones: if the agent acts on zones, features of every zone, with what is observed of it itself beside what
+            the layers make of it (the risk score of a zone says most about what to do there), and those of the network,
             (B, (zones + 1) * width); else those of the network alone, (B, hiddens[-1]).
     """
 
-    read_of_cases: torch.Tensor
+    read_of_cases: torch.Tensor | None
 
     def __init__(
         self,
         agent: str,
-        shape: Layout,
+        tokens: Tokens,
         hiddens: Sequence[int],
         acting: Sequence[str] = (),
         *,
@@ -209,38 +165,46 @@ class ZoneMLP(nn.Module):
         keeps_zones: bool = False,
     ):
         super().__init__()
-        self.agent, self.shape, self.keeps_zones = agent, shape, keeps_zones
+        self.agent, self.tokens = agent, tokens
+        self.keeps_zones = keeps_zones and tokens.entries[agent][0] > 0
         self.attends = mixing == "attention"
-        self.out_dim = self.width = hiddens[-1] + len(ZONE_FEATURES) * keeps_zones
-        self.norm = ZoneNorm(shape)
+        self.num_zones, self.has_cases = len(tokens.zones), len(tokens.cases) > 0
+        self.out_dim = self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
+        self.norm = ZoneNorm(tokens)
+        self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
+        self.context_windows, self.raw_cases = Windows(tokens.context[None], tokens.read), Windows(tokens.cases)
         self.code = ActionCode(action_bins) if action_bins else nn.Identity()
         coded = max(1, action_bins)
         self.reads_actions = bool(acting)
-        self.groups = [ENTRIES[name] for name in acting]
-        zone_dim = len(ZONE_FEATURES) + 1 + coded * sum(per_zone for per_zone, _ in self.groups)
-        context_dim = len(CLOCK_FEATURES) + NUM_POSTURES + len(CASE_FEATURES)
-        context_dim += hiddens[0] * (not self.attends) + coded * sum(whole for _, whole in self.groups)
+        self.groups = [tokens.entries[name] for name in acting]
+        case_dim = tokens.cases.shape[1]
+        zone_dim = tokens.zones.shape[1] + coded * sum(per_zone for per_zone, _ in self.groups)
+        context_dim = len(tokens.context) + case_dim + coded * sum(whole for _, whole in self.groups)
+        context_dim += hiddens[0] * (self.has_cases and not self.attends)
         # The number of a case's zone would tie outputs to the order of zones: attention has its links instead.
-        read_of_cases = torch.tensor([float(k != CASE_ZONE) for k in range(len(CASE_FEATURES))])
+        hides_number = self.attends and not tokens.is_numbered
+        read_of_cases = torch.tensor([float(k != tokens.case_zone) for k in range(case_dim)]) if hides_number else None
         self.register_buffer("read_of_cases", read_of_cases, persistent=False)
-        self.case = nn.Linear(len(CASE_FEATURES), hiddens[0])
-        self.zone = nn.Linear(zone_dim, hiddens[0])
+        self.case = nn.Linear(case_dim, hiddens[0]) if self.has_cases else None
+        self.zone = nn.Linear(zone_dim, hiddens[0]) if self.num_zones else None
         self.context = nn.Linear(context_dim, hiddens[0])
+        has_numbers = tokens.is_numbered and self.num_zones > 0
+        self.numbers = nn.Parameter(torch.zeros(self.num_zones, hiddens[0])) if has_numbers else None
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
-            Attention(a, b, heads) if self.attends else nn.Linear(a, b, bias=False) for a, b in sizes
+            Attention(a, b, heads, self.has_cases) if self.attends else nn.Linear(a, b, bias=False) for a, b in sizes
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
     def forward(self, observation: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
         tokens, seen = self._embedded(observation, *extra)
-        links, absent = self._relations(observation) if self.attends else (None, None)
-        zones, every = self.shape.num_zones, slice(None)
+        relations = self._relations(observation) if self.attends else ()
+        zones, every = self.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
             if self.attends:  # the last layer is wanted of the zones and the context alone
                 which = every if k < len(self.deeper) else slice(0 if self.keeps_zones else zones, zones + 1)
-                heard = mix(tokens, links, absent, which)
+                heard = mix(tokens, relations, which)
             else:
                 which, heard = every, mix(tokens.mean(1, keepdim=True))
             tokens = torch.relu(norm(layer(tokens[:, which]) + heard))
@@ -251,64 +215,77 @@ class ZoneMLP(nn.Module):
         return torch.cat([torch.cat([tokens[:, :zones], seen], -1), network], 1).flatten(1)
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
-        """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `token_names`."""
+        """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
         tokens, _ = self._embedded(observation)
-        return cast(Attention, self.mixing[0]).weights(tokens, *self._relations(observation)).transpose(1, 2)
+        return cast(Attention, self.mixing[0]).weights(tokens, self._relations(observation)).transpose(1, 2)
 
     def _embedded(self, observation: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens after the first layer (B, T, hiddens[0]), and what is seen of the zones (B, Z, features)."""
-        zone, context, cases = self._tokens(self.norm(observation), torch.cat(extra, -1) if extra else None)
-        if self.attends:
-            cases = cases * self.read_of_cases
-        case = self.case(cases)
-        context = [*context, cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
+        x = self.norm(observation)
+        zone = self.zone_windows(x)
+        context = [part.squeeze(1) for part in self.context_windows(x)]
+        self._add_actions(torch.cat(extra, -1) if extra else None, zone, context)
+        case = None
+        if self.case is not None:
+            (cases,) = self.case_windows(x)
+            if self.read_of_cases is not None:
+                cases = cases * self.read_of_cases
+            case = self.case(cases)
+            context += [cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
         network = self.context(torch.cat(context, -1)).unsqueeze(1)
-        tokens = self.zone(zone) + network  # (B, Z, h)
-        if self.attends:
-            tokens = torch.cat([tokens, network, case], 1)
-        return torch.relu(self.norms[0](tokens)), zone[..., : len(ZONE_FEATURES)]
+        tokens = [network] if self.attends or self.zone is None else []
+        seen = zone[0] if zone else network[:, :0]
+        if self.zone is not None:
+            zones = self.zone(torch.cat(zone, -1)) + network  # (B, Z, h)
+            tokens.insert(0, zones if self.numbers is None else zones + self.numbers)
+        if self.attends and case is not None:
+            tokens.append(case)
+        return torch.relu(self.norms[0](torch.cat(tokens, 1))), seen[..., : self.tokens.num_seen]
 
-    def _tokens(
-        self, x: torch.Tensor, acted: torch.Tensor | None
-    ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
-        """Features of the zones (B, Z, .), of the context (B, .) in parts, and of the cases (B, C, .)."""
-        shape, zones = self.shape, self.shape.num_zones
-        seen = x[:, : shape.case_start].unflatten(1, (zones, len(ZONE_FEATURES)))
-        cases = x[:, shape.case_start : shape.directive_start].unflatten(1, (shape.num_cases, len(CASE_FEATURES)))
-        directive = x[:, shape.directive_start : shape.clock_start]
-        zone = [seen, directive[:, :zones].unsqueeze(-1)]
-        context = [x[:, shape.clock_start :], directive[:, zones:]]
+    def _add_actions(self, acted: torch.Tensor | None, zone: list[torch.Tensor], context: list[torch.Tensor]) -> None:
+        """Appends the actions that are read, coded: those in a zone to `zone`, the others to `context`."""
         first = 0
         for per_zone, whole in self.groups:
             assert acted is not None
-            last = first + per_zone * zones
+            last = first + per_zone * self.num_zones
             if per_zone:
-                zone.append(self.code(acted[:, first:last].unflatten(1, (per_zone, zones)).transpose(1, 2)))
+                zone.append(self.code(acted[:, first:last].unflatten(1, (per_zone, self.num_zones)).transpose(1, 2)))
             context.append(self.code(acted[:, last : last + whole]))
             first = last + whole
-        return torch.cat(zone, -1), context, cases
 
-    def _relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T)."""
-        shape, zones = self.shape, self.shape.num_zones
-        cases = observation[:, shape.case_start : shape.directive_start]
-        cases = cases.unflatten(1, (shape.num_cases, len(CASE_FEATURES)))
-        is_absent = cases[..., PRESENT] <= 0
-        number = (cases[..., CASE_ZONE] * ZONE_SCALE).round()
-        of_zone = (number.unsqueeze(-1) == torch.arange(zones)) & ~is_absent.unsqueeze(-1)  # (B, C, Z)
-        num_tokens = zones + 1 + shape.num_cases
-        links = observation.new_zeros(len(observation), num_tokens, num_tokens)
-        links[:, zones + 1 :, :zones] = of_zone.to(links.dtype)
-        links[:, :zones, zones + 1 :] = of_zone.transpose(1, 2).to(links.dtype)
+    def _relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.
+
+        Where no zones are shown, cases of the same zone are linked with each other, and with the context if it is that
+        of the first case: it is the context that hears most, and it reads the first case.
+        """
+        if not self.has_cases:
+            return ()
+        zones = self.num_zones
+        (cases,) = self.raw_cases(observation)
+        is_absent = cases[..., self.tokens.present] <= 0
+        number = (cases[..., self.tokens.case_zone] * self.tokens.zone_scale).round()
+        num_tokens = zones + 1 + len(self.tokens.cases)
+        if zones:
+            links = observation.new_zeros(len(observation), num_tokens, num_tokens)
+            of_zone = (number.unsqueeze(-1) == torch.arange(zones)) & ~is_absent.unsqueeze(-1)  # (B, C, Z)
+            links[:, zones + 1 :, :zones] = of_zone.to(links.dtype)
+            links[:, :zones, zones + 1 :] = of_zone.transpose(1, 2).to(links.dtype)
+        else:
+            number = torch.cat([number[:, :1], number], 1)
+            links = (number.unsqueeze(-1) == number.unsqueeze(-2)).to(observation.dtype)
         return links, nn.functional.pad(is_absent, (zones + 1, 0))
 
     def group_sizes(self) -> list[int]:
         """Sizes of the runs of the agent's action's entries that say the same for every zone."""
-        return [self.shape.num_zones] * ENTRIES[self.agent][0]
+        return [self.num_zones] * self.tokens.entries[self.agent][0]
 
-    def action_layer(self, num_parts: int) -> ZoneLinear:
+    def action_layer(self, num_parts: int) -> nn.Module:
         """An output layer for `num_parts` numbers an action."""
-        return ZoneLinear(self.width, num_parts, *ENTRIES[self.agent])
+        per_zone, whole = self.tokens.entries[self.agent]
+        if not self.keeps_zones:
+            return small_linear(self.width, num_parts * whole)
+        return ZoneLinear(self.width, num_parts, per_zone, whole)
 
 
 class ZoneLinear(nn.Module):

@@ -14,7 +14,9 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
 from experiments.evaluate import evaluate_checkpoint
-from policies import HMARLConfig, save_checkpoint
+from experiments.report import draw_attention
+from experiments.train import explained_moment
+from policies import HMARLConfig, load_policy, save_checkpoint
 from policies.checkpoint import TrainedPolicy
 from policies.env_runner import act
 from policies.modules import (
@@ -24,13 +26,15 @@ from policies.modules import (
     action_layer,
     initial_action,
     make_body,
+    masked,
     value_layer,
 )
 from policies.tiers import DEFAULT_TIERS, tier_of
-from policies.zones import CASE_ZONE, ENTRIES, PRESENT, ZoneMLP, joint_layout, own_layout
+from policies.tokens import CASE_ZONE, ENTRIES, PAPER_ENTRIES, PRESENT, joint_tokens, own_tokens
+from policies.zones import ZoneMLP
 from soc_env.errors import ConfigError
 from soc_env.soc.tables import ZONE_FEATURES, actions, layout
-from soc_env.tables import AGENTS, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.tables import ACTIONS, AGENTS, COORDINATOR, FEATURES, HUNTER, ORCHESTRATOR, TRIAGE
 
 ZONES = 5
 WIDTH = len(ZONE_FEATURES)
@@ -58,21 +62,68 @@ def swap_action(action, order, agent):
 def test_sizes_say_what_is_what():
     for zones in range(1, 17):
         for agent in AGENTS:
-            assert own_layout(agent, layout(agent, zones).size) == layout(agent, zones)
+            own = own_tokens(agent, layout(agent, zones).size)
+            assert (len(own.zones), len(own.cases)) == (zones, layout(agent, zones).num_cases)
+            assert own.read.tolist() == list(range(layout(agent, zones).size))
             per_zone, whole = ENTRIES[agent]
             assert len(actions(agent, zones)) == per_zone * zones + whole
-        assert joint_layout(sum(layout(agent, zones).size for agent in AGENTS)) == layout(TRIAGE, zones)
-    for size in (64, 128, 96):  # those of paper-v0
-        with pytest.raises(ConfigError, match="soc-v1"):
-            own_layout(HUNTER, size)
-    with pytest.raises(ConfigError, match="soc-v1"):
-        joint_layout(352)
+        joint = joint_tokens(sum(layout(agent, zones).size for agent in AGENTS))
+        assert joint is own_tokens(TRIAGE, layout(TRIAGE, zones).size)
+    for agent, shape in {TRIAGE: (0, 0), HUNTER: (5, 14), ORCHESTRATOR: (5, 12), COORDINATOR: (5, 4)}.items():
+        assert own_tokens(agent, len(FEATURES[agent])).zones.shape == shape
+        assert len(ACTIONS[agent]) == PAPER_ENTRIES[agent][0] * ZONES + PAPER_ENTRIES[agent][1]
+    assert joint_tokens(352).zones.shape == (5, 4 + 10 + 8)
+    assert PAPER_ENTRIES == {TRIAGE: (0, 4), HUNTER: (2, 6), ORCHESTRATOR: (2, 2), COORDINATOR: (0, 8)}
+    for tokens in (own_tokens(TRIAGE, 64), joint_tokens(352)):
+        oldest = tokens.cases[0]
+        assert FEATURES[TRIAGE][oldest[tokens.present]].name == "alert0_severity"
+        assert FEATURES[TRIAGE][oldest[tokens.case_zone]].name == "alert0_segment"
+    for read in (lambda: own_tokens(HUNTER, 64), lambda: joint_tokens(353)):
+        with pytest.raises(ConfigError, match=r"paper-v0 or of the soc-v1 family; there is none of size (64|353)"):
+            read()
+    with pytest.raises(ConfigError, match="tier 'prey': .* paper-v0 or of the soc-v1 family; allowed tiers: alert_tri"):
+        make_body({"network": "attention", "hiddens": [8, 8], "role": "prey"}, 64)
+
+
+@pytest.mark.parametrize("network", ["zones", "attention"])
+@pytest.mark.parametrize("agents", [*((agent,) for agent in AGENTS), AGENTS], ids=lambda agents: "+".join(agents))
+def test_every_fact_of_paper_v0_is_read_once(agents, network):
+    """In a joint observation what agents share is read where it comes first; padding is not read."""
+    torch.manual_seed(0)
+    rows = [row for agent in agents for row in FEATURES[agent]]
+    names = [row.name for row in rows]
+    expected = [k for k, row in enumerate(rows) if row.low < row.high and row.name not in names[:k]]
+    is_joint = len(agents) > 1
+    dims = (28, 12) if is_joint else ()
+    role = "response_orchestrator" if is_joint else agents[0].removesuffix("_0")
+    config = {"network": network, "hiddens": [32, 32], "role": role}
+    body = make_body(config, len(rows), dims, is_joint=is_joint, keeps_zones=not is_joint)
+    tokens = body.tokens
+    assert sorted([*tokens.zones.flat, *tokens.cases.flat, *tokens.context]) == expected
+    scene = torch.rand(1, len(rows)).expand(len(rows) + 1, -1).clone()
+    scene[range(len(rows)), range(len(rows))] += 0.5  # row k differs in entry k from the last row
+    out = body(scene, *(torch.zeros(len(scene), dim) for dim in dims))
+    moved = (out[:-1] - out[-1]).abs().amax(1)
+    assert (moved > 1e-5).nonzero().flatten().tolist() == expected
+    assert moved.count_nonzero() == len(expected)
+
+
+def test_a_joint_critic_reads_an_action_where_it_acts():
+    others = [agent for agent in AGENTS if agent != ORCHESTRATOR]
+    names = [row.name for agent in (*others, ORCHESTRATOR) for row in ACTIONS[agent]]
+    config = {"network": "attention", "hiddens": [8, 8], "role": "response_orchestrator"}
+    body, zone, context = make_body(config, 352, (28, 12), is_joint=True), [], []
+    body._add_actions(torch.arange(float(len(names))).unsqueeze(0), zone, context)
+    found = [[names[k] for k in row] for row in torch.cat(zone, -1)[0].int().tolist()]
+    assert found == [[f"{tool}_{s}" for tool in ("intensity", "scope", "isolate", "remediate")] for s in range(ZONES)]
+    read = [names[k] for k in torch.cat(context, -1)[0].int().tolist()]
+    assert sorted(sum(found, read)) == sorted(names)
 
 
 def test_zones_in_another_order_give_actions_in_that_order():
     torch.manual_seed(0)
     shape, order = layout(HUNTER, ZONES), torch.tensor([2, 0, 4, 1, 3])
-    body = ZoneMLP(HUNTER, shape, [16, 12], keeps_zones=True)
+    body = ZoneMLP(HUNTER, own_tokens(HUNTER, shape.size), [16, 12], keeps_zones=True)
     head = body.action_layer(2)
     with torch.no_grad():
         head.zone.weight.mul_(100)
@@ -105,7 +156,7 @@ def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_
 
 def test_statistics_are_shared_between_zones():
     shape = layout(TRIAGE, ZONES)
-    body = ZoneMLP(TRIAGE, shape, [8])
+    body = ZoneMLP(TRIAGE, own_tokens(TRIAGE, shape.size), [8])
     rows = np.random.default_rng(0).random((500, shape.size)) * np.linspace(1, 2, shape.size)
     body.norm.set(rows.mean(0), rows.var(0))
     zones = rows[:, : shape.case_start].reshape(-1, WIDTH)
@@ -117,9 +168,10 @@ def test_statistics_are_shared_between_zones():
     np.testing.assert_allclose(normal[:, :WIDTH], (rows[:, :WIDTH] - zones.mean(0)) / zones.std(0), atol=1e-3)
 
 
+@pytest.mark.parametrize("scenario", ["soc-v1", "paper-v0"])
 @pytest.mark.parametrize("network", ["zones", "attention", "mlp"])
-def test_every_tier_takes_the_network(network):
-    simulator = soc_env.Simulator("soc-v1", num_envs=3, seed=0, num_networks=1)
+def test_every_tier_takes_the_network(network, scenario):
+    simulator = soc_env.Simulator(scenario, num_envs=3, seed=0)
     config = HMARLConfig().tiers({tier: {"network": network, "hiddens": [8, 8]} for tier in DEFAULT_TIERS})
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
     joint = [gym.spaces.Dict(dict(own)) for own in (simulator.observation_spaces, simulator.action_spaces)]
@@ -135,10 +187,10 @@ def test_every_tier_takes_the_network(network):
 # ---- another number of zones
 
 
-def policy_of(network, **settings):
+def policy_of(network, scenario="soc-v1", **settings):
     """Untrained tiers with weights large enough to tell actions apart, and statistics as if they had seen something."""
     torch.manual_seed(0)
-    simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=0, num_networks=1)
+    simulator = soc_env.Simulator(scenario, num_envs=1, seed=0)
     settings = {"network": network, "hiddens": [16, 12], "attention_heads": 2, **settings}
     config = HMARLConfig().tiers(dict.fromkeys(DEFAULT_TIERS, settings))
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
@@ -168,6 +220,17 @@ def scenes(num_zones, num_scenes=6):
         cases[..., PRESENT] = (cases[..., PRESENT] > 0.5).float()
         cases[..., CASE_ZONE] = (cases[..., CASE_ZONE] * num_zones).floor() / 16
         found[agent] = seen
+    return found
+
+
+def paper_scenes(num_scenes=6):
+    """{agent: (N, size)} of paper-v0 in which every entry is in use; half of the alerts exist."""
+    generator = torch.Generator().manual_seed(1)
+    found = {agent: torch.rand(num_scenes, len(rows), generator=generator) for agent, rows in FEATURES.items()}
+    alerts = found[TRIAGE][:, own_tokens(TRIAGE, 64).cases]
+    alerts[..., 2] = (alerts[..., 2] * ZONES).floor() / ZONES
+    alerts *= (alerts[..., :1] > 0.5).float()
+    found[TRIAGE][:, own_tokens(TRIAGE, 64).cases] = alerts
     return found
 
 
@@ -236,6 +299,8 @@ def test_an_mlp_is_for_one_number_of_zones():
         policy.for_zones(8)
     with pytest.raises(ConfigError, match="reads observations of size 294, got 363"):
         policy(as_arrays(scenes(8)), np.ones(6, bool))
+    with pytest.raises(ConfigError, match="cannot act on 8; allowed there: 'zones' or 'attention' of the soc-v1"):
+        policy_of("attention", "paper-v0").for_zones(8)
 
 
 @pytest.mark.parametrize("num_zones", [0, 17, 2.5, True])
@@ -274,6 +339,11 @@ def test_a_masked_triage_takes_possible_choices_alone(algorithm, network):
     assert found[False] > 20
 
 
+def test_there_is_no_mask_in_paper_v0():
+    with pytest.raises(ConfigError, match="use_mask reads triage's observation in the soc-v1 family"):
+        masked({"use_mask": True}, torch.zeros(1, 4), torch.zeros(1, 64), 0.0)
+
+
 @pytest.mark.parametrize(("tier", "value"), [("alert_triage", 3), ("threat_hunter", True)])
 def test_only_triage_has_a_mask(tier, value):
     with pytest.raises(ConfigError, match=f"tier '{tier}': use_mask is {value}"):
@@ -283,22 +353,51 @@ def test_only_triage_has_a_mask(tier, value):
 # ---- attention
 
 
-def test_attention_is_a_share_of_what_is_there():
-    policy, observations = policy_of("attention").for_zones(3), scenes(3)
+@pytest.mark.parametrize("scenario", ["soc-v1", "paper-v0"])
+def test_attention_is_a_share_of_what_is_there(scenario):
+    policy, observations = policy_of("attention", scenario), paper_scenes()
+    if scenario == "soc-v1":
+        policy, observations = policy.for_zones(3), scenes(3)
     found = policy.attention(as_arrays(observations))
     assert set(found) == set(AGENTS)
     for agent, shares in found.items():
-        names = policy.token_names(agent, 3)
+        tokens = policy.tokens(agent)
+        zones, names = len(tokens.zones), tokens.names
         assert shares.shape == (6, 2, len(names), len(names))
         np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
-        assert np.ptp(shares[..., :4]) > 0.05
-        shape = layout(agent, 3)
-        cases = observations[agent][:, shape.case_start : shape.directive_start].view(6, shape.num_cases, -1)
-        is_absent = (cases[..., PRESENT] <= 0).numpy()
-        assert names[3:5] == ["context", "case 0"]
-        assert is_absent.any()
-        assert (shares[..., 4:].transpose(0, 3, 1, 2)[is_absent] == 0).all()
-    assert policy_of("zones").attention(as_arrays(scenes(ZONES))) == {}
+        assert np.ptp(shares[..., : zones + 1]) > 0.05
+        kinds = ("zone", "case") if scenario == "soc-v1" else ("segment", "alert")
+        numbered = [f"{kinds[0]} {z}" for z in range(zones)], [f"{kinds[1]} {k}" for k in range(len(tokens.cases))]
+        assert names == [*numbered[0], "context", *numbered[1]]
+        if len(tokens.cases):
+            is_absent = (observations[agent][:, tokens.cases[:, tokens.present]] <= 0).numpy()
+            assert is_absent.any()
+            assert (shares[..., zones + 1 :].transpose(0, 3, 1, 2)[is_absent] == 0).all()
+    assert [len(policy.tokens(agent).zones) for agent in AGENTS] == ([3] * 4 if scenario == "soc-v1" else [0, 5, 5, 5])
+    assert policy_of("zones", scenario).attention(as_arrays(observations)) == {}
+    assert policy_of("zones", scenario).tokens(HUNTER) is None
+
+
+@pytest.mark.parametrize("scenario", ["soc-v1", "paper-v0"])
+@pytest.mark.parametrize("is_joint", [False, True])
+def test_an_absent_case_changes_nothing(scenario, is_joint):
+    """But for the first, whose entries the context reads as they are."""
+    torch.manual_seed(0)
+    seen = {"soc-v1": scenes(ZONES), "paper-v0": paper_scenes()}[scenario]
+    scene = torch.cat([seen[agent] for agent in AGENTS], 1) if is_joint else seen[TRIAGE]
+    config = {"network": "attention", "hiddens": [16, 16, 12], "role": "alert_triage"}
+    acts = [*(torch.rand(6, dim) for dim in ((36, 4) if is_joint else ()))]
+    body = make_body(config, scene.shape[1], (36, 4) if is_joint else (), is_joint=is_joint)
+    tokens, other = body.tokens, scene.clone()
+    cases = other[:, tokens.cases]
+    there = cases[..., tokens.present] > 0
+    filled = torch.rand_like(cases)
+    filled[..., tokens.present] = 0.0
+    filled[there] = cases[there]
+    filled[:, 0] = cases[:, 0]
+    other[:, tokens.cases] = filled
+    assert not torch.equal(other, scene)
+    torch.testing.assert_close(body(other, *acts), body(scene, *acts))
 
 
 def test_a_case_and_its_zone_hear_more_of_each_other():
@@ -310,9 +409,62 @@ def test_a_case_and_its_zone_hear_more_of_each_other():
     for zone in (1, 4):
         cases[0, 2, CASE_ZONE] = zone / 16
         shares.append(policy.attention({TRIAGE: seen[TRIAGE].numpy()})[TRIAGE][0])
-    place = policy.token_names(TRIAGE, ZONES).index("case 2")
+    place = policy.tokens(TRIAGE).names.index("case 2")
     assert (shares[0][:, 1, place] > shares[1][:, 1, place]).all()
     assert (shares[0][:, place, 4] < shares[1][:, place, 4]).all()
+
+
+@pytest.mark.parametrize("is_joint", [False, True])
+def test_alerts_of_a_segment_hear_more_of_each_other_or_of_the_segment(is_joint):
+    """Where segments are shown the link is to the segment, else among its alerts and the context if it is of these."""
+    torch.manual_seed(0)
+    seen = torch.rand(1, 352)[:, : 352 if is_joint else 64]
+    config = {"network": "attention", "hiddens": [8, 8], "role": "alert_triage"}
+    body = make_body(config, seen.shape[1], (36, 4)[: 2 * is_joint], is_joint=is_joint)
+    names, alerts = body.tokens.names, body.tokens.cases
+    seen[:, alerts[:, 2]] = torch.arange(10.0) % 5 / 5  # alerts k and k + 5 are in segment k
+    links, is_absent = body._relations(seen)
+    linked = {(names[a], names[b]) for a, b in links[0].nonzero().tolist()}
+    there = [(f"alert {k}", f"segment {k % 5}") for k in range(10)]
+    if not is_joint:
+        there = [(f"alert {k}", f"alert {j}") for k in range(10) for j in (k % 5, k % 5 + 5)]
+        there += [("context", name) for name in ("context", "alert 0", "alert 5")]
+    assert linked == {*there, *((b, a) for a, b in there)}
+    assert not is_absent.any()
+
+
+@pytest.mark.parametrize("network", ["zones", "attention"])
+def test_a_number_tells_segments_apart(network):
+    """Segments of paper-v0 that look the same are treated the same until their numbers mean something."""
+    torch.manual_seed(0)
+    config = {"network": network, "hiddens": [16, 12], "role": "threat_hunter"}
+    body, seen = make_body(config, 128, keeps_zones=True), paper_scenes()[HUNTER]
+    seen[:, body.tokens.zones] = seen[:, body.tokens.zones[:1]].expand(-1, ZONES, -1)
+    of_segments = body(seen).unflatten(1, (ZONES + 1, -1))[:, :ZONES]
+    torch.testing.assert_close(of_segments, of_segments[:, :1].expand(-1, ZONES, -1))
+    with torch.no_grad():
+        body.numbers.normal_()
+    of_segments = body(seen).unflatten(1, (ZONES + 1, -1))[:, :ZONES].detach()
+    assert all((of_segments[:, s] - of_segments[:, t]).abs().max() > 1e-2 for s in range(ZONES) for t in range(s))
+    assert make_body(config, layout(HUNTER, ZONES).size).numbers is None
+
+
+def test_the_heat_map_of_paper_v0():
+    moment = explained_moment(policy_of("attention", "paper-v0"), {"scenario": "paper-v0", "overrides": {}, "seed": 0})
+    segments = [f"segment {s}" for s in range(ZONES)]
+    assert {agent: own["decisions"] for agent, own in moment["agents"].items()} == {
+        TRIAGE: ["context"],
+        HUNTER: [*segments, "context"],
+        ORCHESTRATOR: [*segments, "context"],
+        COORDINATOR: ["context"],
+    }
+    assert moment["agents"][TRIAGE]["tokens"] == ["context", *(f"alert {k}" for k in range(10))]
+    shares = np.array(moment["agents"][TRIAGE]["shares"])
+    assert (shares[0, 1:4] > 0).all()  # the moment is one with alerts
+    panels = draw_attention(moment["agents"]).axes
+    assert [len(panel.get_yticklabels()) for panel in panels] == [1, 6, 6, 1]
+    mixed = {"alert_triage": policy_of("mlp", "paper-v0").modules["alert_triage"]}
+    assert explained_moment(TrainedPolicy(mixed), {"scenario": "paper-v0", "overrides": {}, "seed": 0}) == {}
 
 
 @pytest.fixture
@@ -360,6 +512,39 @@ def test_every_algorithm_learns_and_its_checkpoint_plays_on_other_numbers_of_zon
         assert np.isfinite(result.mean("score"))
     elsewhere = evaluate_checkpoint(folder, "soc-cage4-v0", max_steps=10, **quick)
     assert elsewhere.settings["scenario"] == "soc-cage4-v0"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_attention_learns_paper_v0_and_its_checkpoint_acts_the_same(tmp_path):
+    own = {"network": "attention", "hiddens": [8, 8], "attention_heads": 2}
+    ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}
+    critic = {"critic": "additive", "action_bins": 3, "actor_lr": 1e-3}
+    config = HMARLConfig().environment("paper-v0", env_config={"max_steps": 20}).debugging(seed=0, log_level="ERROR")
+    config.tiers(dict.fromkeys(DEFAULT_TIERS, own)).tiers({"strategic_coordinator": ppo})
+    config.tiers({"threat_hunter": critic, "response_orchestrator": critic})
+    config.env_runners(num_envs_per_env_runner=8)
+    config.training(train_batch_size=160, learning_starts=0, random_steps=0, replay_batch_size=16)
+    algo = config.training(updates_per_iteration=2).build_algo()
+
+    def learned():
+        modules = {tier: group._learner.module[tier].unwrapped() for tier, group in algo.learner_group.groups.items()}
+        return {f"{tier} {n}": p.detach().clone() for tier, m in modules.items() for n, p in m.named_parameters()}
+
+    before = learned()
+    for _ in range(2):
+        algo.train()
+    after = learned()
+    still = [name for name in before if torch.equal(before[name], after[name])]
+    assert [name for name in still if "target" not in name and "log_std" not in name] == []
+    folder = save_checkpoint(algo, tmp_path / "c", replay=False)
+    modules = algo.averaged_modules()
+    algo.stop()
+    policies, seen = (load_policy(folder), TrainedPolicy(modules)), as_arrays(paper_scenes())
+    found = [policy(seen, np.ones(6, bool)) for policy in policies]
+    shares = [policy.attention(seen) for policy in policies]
+    for agent in AGENTS:
+        np.testing.assert_array_equal(found[0][agent], found[1][agent])
+        np.testing.assert_array_equal(shares[0][agent], shares[1][agent])
 
 
 # ---- critics that are additive in their own action

@@ -394,7 +394,8 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     pytest.importorskip("ray")
     from experiments import train as training
     from policies.checkpoint import read_manifest
-    from policies.zones import token_names
+    from policies.tokens import own_tokens
+    from soc_env.soc.tables import layout
 
     monkeypatch.setattr(training, "SOC_VALIDATION_EPISODES", 4)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
@@ -426,7 +427,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     attended = json.loads((out / "attention.json").read_text())
     assert 0 <= attended["minute"] < 20
     for agent, own in attended["agents"].items():
-        assert own["tokens"] == token_names(agent, 5)
+        assert own["tokens"] == own_tokens(agent, layout(agent, 5).size).names
         assert np.sum(own["shares"], 1) == pytest.approx(np.ones(len(own["tokens"])), abs=1e-2)
     assert "greedy score" in capsys.readouterr().out
 
@@ -474,7 +475,8 @@ def test_the_picture_of_attention() -> None:
     pytest.importorskip("matplotlib")
     names = ["zone 0", "zone 1", "context", "case 0"]
     shares = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.15, 0.35], [1.0, 0.0, 0.0, 0.0]]
-    agents = {agent: {"tokens": names, "shares": shares} for agent in (TRIAGE, HUNTER)}
+    decisions = {TRIAGE: names[2:3], HUNTER: names[:3]}
+    agents = {agent: {"tokens": names, "decisions": own, "shares": shares} for agent, own in decisions.items()}
     triage, hunter, *others = report.draw_attention(agents).axes
     assert not any(panel.get_visible() for panel in others)
     assert [label.get_text() for label in triage.get_yticklabels()] == ["context"]
