@@ -214,6 +214,18 @@ def test_maddpg_losses_equal_a_hand_computation(build):
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("tier", ["threat_hunter", "response_orchestrator"])
+def test_the_pull_of_an_actor_follows_its_schedule(build, tier):
+    learner = maddpg_learner(build)[0].learner_group[tier]._learner
+    output, initial = torch.full((4, 2), 3.0), torch.ones(4, 2)
+    pulls = []
+    for steps in (0, 250, 5000):
+        learner.before_gradient_based_update(timesteps={"num_env_steps_sampled_lifetime": steps})
+        pulls.append(float(learner.pull([[0, 2.0], [1000, 0.0]], output, initial)))
+    assert pulls == [8.0, 6.0, 0.0]
+    assert float(learner.pull(0.5, output, initial)) == 2.0
+
+
 def test_central_critic_sees_every_agent(build):
     algo, learner = maddpg_learner(build)
     module, batch = learner.module["response_orchestrator"].unwrapped(), maddpg_batch(algo)
@@ -413,14 +425,14 @@ def test_penalties_are_scaled_for_the_tier_that_says_so(build):
 
 
 def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, tmp_path):
-    algo = build(toy_config().training(average_rate=0.25))
+    algo = build(toy_config().training(average_rate=[[0, 0.5], [512, 0.25]]))
     expected = {tier: {n: v.numpy().copy() for n, v in state.items()} for tier, state in algo.averaged.items()}
-    for _ in range(3):
+    for rate in (0.375, 0.25, 0.25):  # after 256, 512 and 768 steps
         algo.train()
         for tier, values in expected.items():
             newest = algo.env_runner.module[tier].state_dict()
             for name in values:
-                values[name] = values[name] + 0.25 * (newest[name].numpy() - values[name])
+                values[name] = values[name] + rate * (newest[name].numpy() - values[name])
     for tier, values in expected.items():
         for name, value in values.items():
             assert algo.averaged[tier][name].numpy() == pytest.approx(value, rel=1e-4, abs=1e-6), f"{tier}: {name}"
@@ -632,7 +644,11 @@ STATEFUL = {  # everything that moves by itself: schedules, temperatures, coeffi
         "tau": 1.0,
     },
     "threat_hunter": {"algorithm": "SAC", "alpha_lr": [[0, 1e-2], [4000, 1e-3]], "initial_alpha": 0.5},
-    "response_orchestrator": {"algorithm": "MADDPG", "noise_std": [[0, 0.9], [4000, 0.1]], "pre_tanh_l2": 1e-2},
+    "response_orchestrator": {
+        "algorithm": "MADDPG",
+        "noise_std": [[0, 0.9], [4000, 0.1]],
+        "pre_tanh_l2": [[0, 1.0], [4000, 0.0]],
+    },
     "strategic_coordinator": {
         "algorithm": "PPO",
         "use_kl_loss": True,
@@ -767,6 +783,15 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
         ),
         ({"threat_hunter": {"algorithm": "SAC", "gamma": 1.5}}, "gamma is 1.5, allowed: 0 to 1"),
         ({"threat_hunter": {"algorithm": "SAC", "hiddens": []}}, r"hiddens is \[\]"),
+        ({"threat_hunter": {"algorithm": "SAC", "pre_tanh_l2": -1.0}}, "pre_tanh_l2 is -1.0, allowed: a number of 0"),
+        (
+            {"threat_hunter": {"algorithm": "SAC", "pre_tanh_l2": [[10, 1.0]]}},
+            r"pre_tanh_l2 is \[\[10, 1.0\]\], allowed",
+        ),
+        (
+            {"threat_hunter": {"algorithm": "SAC", "pre_tanh_l2": [[0, 1.0], [9, "a"]]}},
+            "pre_tanh_l2 is .*'a'.*, allowed",
+        ),
         ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None is unknown"),
     ],
 )
