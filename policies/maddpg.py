@@ -30,7 +30,6 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
-from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 from torch.nn import functional as F
 
@@ -95,7 +94,6 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         if not self.inference_only:
             for name in self.critics():
                 setattr(self, name, CentralCritic(config, num_actions))
-        self.noise_std = Scheduler(fixed_value_or_schedule=config["noise_std"], framework="torch")
         self.init_statistics()
 
     # ---- statistics and heads (see Normalised)
@@ -143,11 +141,10 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
     def _forward_exploration(
         self, batch: dict[str, Any], t: int = 0, noise: torch.Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        self.noise_std.update(int(t))
         with torch.no_grad():
             action = torch.tanh(self.actor(batch[Columns.OBS]))
             drawn = torch.randn_like(action) if noise is None else noise
-            noisy = action + float(self.noise_std.get_current_value()) * drawn
+            noisy = action + value_at(self.model_config["noise_std"], t) * drawn
             return {Columns.ACTIONS: noisy.clamp(-1, 1)}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -170,7 +167,11 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
 
 class PullsActor:
     """Learner whose actor's output before the tanh is pulled to where it starts: an L2 penalty of weight `pre_tanh_l2`,
-    a number or a schedule over environment steps."""
+    a number (0: none) or a schedule over environment steps.
+
+    The pull decides where the critic has nothing to say: an action that matters in one episode of three otherwise
+    drifts to an end of its range, where it is never tried again.
+    """
 
     env_steps = 0
 

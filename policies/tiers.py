@@ -116,11 +116,7 @@ class PPOLearner(CompleteState, PPOTorchLearner):
 
 
 class SACLearner(PullsActor, ManySteps, SACTorchLearner):
-    """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean to its start.
-
-    The pull (`pre_tanh_l2`, 0 for none) decides where the critic has nothing to say: an action that matters in one
-    episode of three otherwise drifts to an end of its range, where it is never tried again.
-    """
+    """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean."""
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
         total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
@@ -254,6 +250,13 @@ COMMON: dict[str, Any] = {
     "penalty_scale": 1.0,  # the tier learns from negative rewards times this (gains stay as they are)
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
+# Numbers that may be schedules over environment steps (learning rates too: RLlib checks those).
+_POSITIVE = ("a number of 0 or more", lambda x: 0 <= x < math.inf)
+TIMED: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "pre_tanh_l2": _POSITIVE,
+    "noise_std": _POSITIVE,
+    "epsilon": ("0 to 1", lambda x: 0 <= x <= 1),
+}
 # Those of them that neither RLlib's config classes nor modules know.
 RUNNER_ONLY = (
     "agents", "trainable", "checkpoint", "metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw",
@@ -355,8 +358,9 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
         )
     _check_agents(tier, merged["agents"])
-    pull = merged.get("pre_tanh_l2", 0.0)
-    check_schedule(f"tier {tier!r}: pre_tanh_l2", pull, "a number of 0 or more", lambda weight: 0 <= weight < math.inf)
+    for name, (allowed, fits) in TIMED.items():
+        if name in merged:
+            check_schedule(f"tier {tier!r}: {name}", merged[name], allowed, fits)
     if not isinstance(merged["trainable"], bool):
         raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
     if not 0.0 <= merged["gamma"] <= 1.0:

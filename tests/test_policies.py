@@ -792,6 +792,8 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
             {"threat_hunter": {"algorithm": "SAC", "pre_tanh_l2": [[0, 1.0], [9, "a"]]}},
             "pre_tanh_l2 is .*'a'.*, allowed",
         ),
+        ({"alert_triage": {"algorithm": "DQN", "epsilon": [[0, 1.0], [9, 1.5]]}}, "epsilon is .*1.5.*, allowed: 0"),
+        ({"response_orchestrator": {"algorithm": "MADDPG", "noise_std": -0.1}}, "noise_std is -0.1, allowed: a number"),
         ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None is unknown"),
     ],
 )
