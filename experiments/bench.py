@@ -26,7 +26,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import pathlib
 import platform
 import statistics
 import sys
@@ -172,11 +171,11 @@ def bench(
         if json_path is not None:
             print(f"wrote {write_atomically(json_path, to_json(result))}", file=file)
         if plot_path is not None:
-            pathlib.Path(plot_path).parent.mkdir(parents=True, exist_ok=True)
+            from experiments.report import write_picture
+
             version = result["versions"].get("hmarl-soc", "(not installed)")
             about = f"hmarl-soc {version}, {_machine_line(result['machine'])}"
-            draw(measurements, about).savefig(plot_path, dpi=110, format="png")
-            print(f"wrote {plot_path}", file=file)
+            print(f"wrote {write_picture(plot_path, draw(measurements, about))}", file=file)
     except OSError as error:
         raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
     return result

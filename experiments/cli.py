@@ -360,8 +360,7 @@ def _seeds(args: argparse.Namespace) -> int:
             print(f"wrote {write_atomically(args.json, to_json(data))}")
         if args.plot is not None:
             figure = report.draw_seeds(data) if "" in groups else report.draw_settings(data)
-            figure.savefig(args.plot, dpi=130, format="png")
-            print(f"wrote {args.plot}")
+            print(f"wrote {report.write_picture(args.plot, figure)}")
     except OSError as error:
         raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
     return 0

@@ -30,13 +30,13 @@ import pathlib
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from soc_env.errors import ConfigError, unknown_name
+from soc_env.files import new_file
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
@@ -301,20 +301,9 @@ def to_json(data: Mapping[str, Any]) -> str:
 
 def write_atomically(path: str | os.PathLike[str], text: str) -> pathlib.Path:
     """Write a UTF-8 file so that a reader sees the old or the new content, never a part. Makes missing folders."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # mkstemp's 0600 would hide results from colleagues
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
-    return path
+    with new_file(path) as file:
+        file.write(text.encode())
+    return pathlib.Path(path)
 
 
 def provenance() -> dict[str, Any]:

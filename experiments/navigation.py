@@ -147,7 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
     if args.json:
         write_atomically(args.json, to_json(result))
     if args.plot:
-        plot([result]).savefig(args.plot)
+        from experiments.report import write_picture
+
+        write_picture(args.plot, plot([result]))
     return 0
 
 

@@ -41,6 +41,7 @@ from experiments.evaluate import (
     write_atomically,
 )
 from soc_env.errors import CheckpointError, ConfigError
+from soc_env.files import new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -618,6 +619,15 @@ def panels(rows: int, columns: int, width: float, height: float, sharey: bool = 
         panel.grid(axis="both", color="#e7e9ec", linewidth=0.7, zorder=0)
         panel.set_axisbelow(True)
     return figure, axes
+
+
+def write_picture(path: str | os.PathLike[str], figure: Figure) -> pathlib.Path:
+    """Writes PNG, or what the name ends in (.svg, .pdf), whole or not at all; returns the path."""
+    path = pathlib.Path(path)
+    kind = path.suffix[1:].lower()
+    with new_file(path) as file:
+        figure.savefig(file, dpi=130, format=kind if kind in figure.canvas.get_supported_filetypes() else "png")
+    return path
 
 
 def _picture(figure: Figure, alternative: str) -> str:

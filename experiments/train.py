@@ -30,6 +30,7 @@ from typing import Any
 
 import soc_env
 from soc_env.errors import CheckpointError, ConfigError
+from soc_env.files import new_file
 
 METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
 SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fpr", "action_fpr", "csr")
@@ -550,10 +551,8 @@ def _with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` to `path` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(data, indent=2, default=str))
-    os.replace(partial, path)
+    with new_file(path) as file:
+        file.write(json.dumps(data, indent=2, default=str).encode())
 
 
 def _shown(path: Path) -> str:

@@ -330,7 +330,9 @@ def transfer(
             _write(file, data)
             progress.show(f"{task.name} {score:,.0f}")
     _write(file, data)
-    draw(data).savefig(file.with_name(PICTURE), dpi=130, format="png")
+    from experiments.report import write_picture
+
+    write_picture(file.with_name(PICTURE), draw(data))
     return data
 
 

@@ -12,7 +12,6 @@ import pytest
 
 import policies
 import soc_env
-from experiments import evaluate as evaluation
 from experiments.evaluate import (
     COLUMNS,
     PUBLISHED,
@@ -354,7 +353,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     def broken(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(evaluation.os, "replace", broken)
+    monkeypatch.setattr("soc_env.files.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, "new")
     assert path.read_text() == "old"

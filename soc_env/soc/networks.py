@@ -42,7 +42,6 @@ that is broken raises `ConfigError`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import math
@@ -50,8 +49,7 @@ import operator
 import os
 import pathlib
 import reprlib
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -62,6 +60,7 @@ import numpy as np
 from networkx.readwrite.graphml import GraphMLReader, GraphMLWriter
 
 from ..errors import ConfigError, unknown_name
+from ..files import new_file
 
 ROLES = ("workstation", "server", "domain_controller", "cloud")
 WORKSTATION, SERVER, DOMAIN_CONTROLLER, CLOUD = range(4)
@@ -311,7 +310,7 @@ class Network:
         writer = _Writer()
         writer.add_graph_element(self.to_graph())
         try:
-            with _atomic(path) as file:
+            with new_file(path) as file:
                 writer.dump(file)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}; allowed: a file in a folder") from error
@@ -595,23 +594,6 @@ def _graphml_path(path: str | os.PathLike[str]) -> pathlib.Path:
     if path.suffix != ".graphml":
         raise _wrong(str(path), "suffix", path.suffix, ".graphml")
     return path
-
-
-@contextlib.contextmanager
-def _atomic(path: pathlib.Path) -> Iterator[Any]:
-    """A binary file that takes the name `path` once it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # mkstemp's 0600 would hide networks from colleagues
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
 
 
 class _Writer(GraphMLWriter):

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import HMARLSOCError
+from ..files import new_file
 from ..tables import AGENTS, TRIAGE
 from .attack import GOALS, REACTIONS, TECHNIQUES
 from .kernels.state import LOG_FIELDS, N_RAW_EVENTS
@@ -180,14 +181,8 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Writes JSON lines. The file appears under its name only once it is complete. Returns the path."""
         path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(partial, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(line + "\n" for line in self.lines())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with new_file(path) as file:
+            file.writelines(f"{line}\n".encode() for line in self.lines())
         return path
 
     @classmethod
