@@ -322,19 +322,24 @@ def print_settings(data: Mapping[str, Any], file: TextIO | None = None) -> None:
     rows = []
     for name, found in settings.items():
         steps = np.mean([run["steps"] for run in found["runs"]])
-        own = [Estimate(**found["summary"][TRAINED][c.name]).within(c.bounds).format(c) for c in columns]
-        rows.append([name, str(len(found["runs"])), f"{steps:,.0f}", *own])
+        n, summary = len(found["runs"]), found["summary"][TRAINED]
+        own = [_over_seeds(Estimate(**summary[c.name]).within(c.bounds), n, c) for c in columns]
+        rows.append([name, str(n), f"{steps:,.0f}", *own])
     for name, gain in data["gains"].items():
         if gain:
             n = gain[columns[0].name]["n"]
             parts = [{key: gain[c.name][key] for key in ("mean", "std", "low", "high")} for c in columns]
-            own = [Estimate(**part).format(c) for part, c in zip(parts, columns, strict=True)]
+            own = [_over_seeds(Estimate(**part), n, c) for part, c in zip(parts, columns, strict=True)]
             rows.append([f"{name} - {first}", str(n), "", *own])
     caption = (
         f"greedy HMARL, means of {settings[first]['num_episodes']} episodes of {scenario}"
         f" ({settings[first]['scenario_hash']}) a run; mean [95 % interval] over seeds, differences by seed"
     )
     print_rows(header, rows, caption, file or sys.stdout)
+
+
+def _over_seeds(estimate: Estimate, n: int, column: Column) -> str:
+    return estimate.format(column) if n > 1 else column.format(estimate.mean)  # one seed has no spread
 
 
 def draw_settings(data: Mapping[str, Any]) -> Figure:

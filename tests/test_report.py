@@ -214,7 +214,9 @@ def test_settings_are_compared_on_the_seeds_they_share(
     gain = {"n": 1, "mean": 0.0, "std": 0.0, "low": 0.0, "high": 0.0}  # seed 1 alone
     assert data["gains"]["second"]["reward"] == gain
     assert data["gains"]["third"] == {}
-    assert "second - first" in capsys.readouterr().out
+    printed = {line.split("  ")[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert "[" in printed["first"]
+    assert "[" not in printed["second"] + printed["second - first"]  # of one seed: no interval over seeds
     assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
 
 
