@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import CheckpointError, ConfigError, unknown_name
 from soc_env.files import new_file
 
 METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
@@ -262,11 +262,10 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
         ConfigError: an unknown setting.
     """
     from policies.hmarl import SETTINGS, HMARLConfig
-    from policies.tiers import unknown
 
     for name in settings["config"]:
         if name not in (*SETTINGS, *CONFIG_KEYS):
-            raise unknown("config: setting", name, (*SETTINGS, *CONFIG_KEYS))
+            raise ConfigError(unknown_name("config: setting", name, (*SETTINGS, *CONFIG_KEYS)))
     config = (
         HMARLConfig()
         .environment(settings["scenario"], env_config=settings["overrides"])

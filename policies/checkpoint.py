@@ -26,11 +26,11 @@ from policies.env_runner import act
 from policies.foreign import import_path, make_batched_env
 from policies.hmarl import HMARL
 from policies.scripted import Policy
-from policies.tiers import SCRIPTED, make_scripted, tier_of, unknown
+from policies.tiers import SCRIPTED, make_scripted, tier_of
 from policies.tokens import Tokens, agent_of, own_tokens
 from policies.zones import MIXINGS
 from soc_env import SCENARIOS
-from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError
+from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, unknown_name
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
 
@@ -338,7 +338,7 @@ def load_modules(folder: str | Path, tiers: Mapping[str, str]) -> dict[str, Any]
     modules = {}
     for tier, algorithm in tiers.items():
         if tier not in networks:
-            raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown('tier', tier, networks)}")
+            raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown_name('tier', tier, networks)}")
         trained = manifest["tiers"][tier]["algorithm"]
         if trained != algorithm:
             raise CheckpointError(f"tier {tier!r}: {trained} in checkpoint {str(folder)!r}, but {algorithm} here")

@@ -51,7 +51,7 @@ from policies.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT
 from policies.modules import VARIANCE_FLOOR, encode_actions, flat_dim, value_at
 from policies.replay import REPLAY_PRIORITIES, REPLAYS, DetectionPriority, JointReplay
 from policies.tiers import ALGORITHMS, DEFAULT_TIERS, SCRIPTED, Spaces
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import CheckpointError, ConfigError, unknown_name
 
 REPLAY, STATISTICS = "joint_replay", "statistics"
 JOINT = "joint"  # the store that tiers share; other stores have the name of their tier
@@ -200,7 +200,7 @@ class HMARLConfig(AlgorithmConfig):
         super().validate()
         for name, allowed in (("replay", REPLAYS), ("replay_priority", REPLAY_PRIORITIES)):
             if getattr(self, name) not in allowed:
-                raise tier_data.unknown(name, getattr(self, name), allowed)
+                raise ConfigError(unknown_name(name, getattr(self, name), allowed))
         if self.replay == "uniform" and self.replay_priority != "td_error":
             raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has none")
         if self.replay_priority == "paper":

@@ -37,7 +37,7 @@ from policies.modules import BoundedMeanHead, DQNModule, PPOModule, SACModule
 from policies.scripted import Policy, RandomPolicy, scripted
 from policies.zones import MIXINGS
 from soc_env import SCENARIOS
-from soc_env.errors import ConfigError
+from soc_env.errors import ConfigError, unknown_name
 
 Spaces = tuple[gym.Space, gym.Space]
 
@@ -317,17 +317,9 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
     if isinstance(policy, str):
         known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
         if ":" not in policy and policy not in known:
-            raise unknown(f"tier {tier!r}: policy", policy, known)
+            raise ConfigError(unknown_name(f"tier {tier!r}: policy", policy, known))
         builder = imported(policy) if ":" in policy else known[policy]
     return builder(action_spaces, seed)
-
-
-def unknown(what: str, name: Any, allowed: Iterable[str]) -> ConfigError:
-    """A one-line error for a name that is not one of `allowed`, with the nearest one as a hint."""
-    allowed = sorted(allowed)
-    near = difflib.get_close_matches(str(name), allowed, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return ConfigError(f"{what} {name!r} is unknown{hint}; allowed: {', '.join(allowed)}")
 
 
 def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,7 +332,7 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if algorithm == SCRIPTED:
         return _complete_scripted(tier, settings)
     if algorithm not in ALGORITHMS:
-        raise unknown(f"tier {tier!r}: algorithm", algorithm, (*ALGORITHMS, SCRIPTED))
+        raise ConfigError(unknown_name(f"tier {tier!r}: algorithm", algorithm, (*ALGORITHMS, SCRIPTED)))
     entry = ALGORITHMS[algorithm]
     known = set(vars(entry.config())) | set(COMMON) | set(entry.defaults) | {"algorithm"}
     for name in settings:
@@ -352,7 +344,7 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**copy.deepcopy(COMMON), **copy.deepcopy(dict(entry.defaults)), **copy.deepcopy(dict(settings))}
     for name, kinds in (("network", NETWORKS), ("critic", CRITICS)):
         if name in merged and merged[name] not in kinds:
-            raise unknown(f"tier {tier!r}: {name}", merged[name], kinds)
+            raise ConfigError(unknown_name(f"tier {tier!r}: {name}", merged[name], kinds))
     if merged.get("critic") == "additive" and merged["action_bins"] < 2:
         raise ConfigError(
             f"tier {tier!r}: action_bins is {merged['action_bins']!r}, an additive critic needs 2 or more"
@@ -387,7 +379,7 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _complete_scripted(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in settings:
         if name not in ("algorithm", "policy", "agents"):
-            raise unknown(f"tier {tier!r}: setting of a scripted tier", name, ("policy", "agents"))
+            raise ConfigError(unknown_name(f"tier {tier!r}: setting of a scripted tier", name, ("policy", "agents")))
     if "policy" not in settings:
         raise ConfigError(f"tier {tier!r}: policy is missing; a scripted tier needs the name of one")
     _check_agents(tier, settings.get("agents", []))

@@ -256,7 +256,7 @@ def test_tiers_that_do_not_fit_the_environment_are_named(build, tiers, message):
         ({"a": {"algorithm": "scripted", "policy": "random", "agents": [1]}}, r"tier 'a': agents is \[1\]"),
         ({"a": {"algorithm": "SAC", "trainable": 0}}, "tier 'a': trainable is 0, allowed: True or False"),
         ({"a": {"algorithm": "scripted"}}, "tier 'a': policy is missing"),
-        ({"a": {"algorithm": "scripted", "policy": "random", "lr": 1.0}}, "setting of a scripted tier 'lr' is unknown"),
+        ({"a": {"algorithm": "scripted", "policy": "random", "lr": 1.0}}, "setting of a scripted tier .lr. does not"),
         (
             {t: {"algorithm": "SAC", "agents": ["x"]} for t in "ab"},
             "agent 'x' is named by tiers 'a' and 'b'; allowed: one of them",
@@ -271,7 +271,7 @@ def test_bad_tiers_are_named(tiers, message):
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("randon", r"tier 'b': policy 'randon' is unknown \(did you mean 'random'\?\)"),
+        ("randon", r"tier 'b': policy 'randon' does not exist; did you mean 'random'\?"),
         ("toy:none", "'toy:none' cannot be imported"),
     ],
 )
@@ -546,7 +546,7 @@ def test_checkpoints_that_do_not_fit_are_named(build, trained):
         with pytest.raises(CheckpointError, match=message):
             build(toy_config(tiers, agents=agents[:1]))
     tiers = {"threat_hunter": {"algorithm": "SAC"}, "alert_triage": {"algorithm": "DQN", "checkpoint": str(folder)}}
-    with pytest.raises(CheckpointError, match="tier 'alert_triage' is unknown"):
+    with pytest.raises(CheckpointError, match="tier 'alert_triage' does not exist"):
         build(
             toy_config(tiers, agents=agents, spaces={"threat_hunter_0": BOX2, "alert_triage_0": gym.spaces.Discrete(4)})
         )

@@ -548,9 +548,9 @@ def test_presets_train_with_every_replay(build, scenario, replay):
     [
         (
             {"replay": "seperate"},
-            r"replay 'seperate' is unknown \(did you mean 'separate'\?\); allowed: separate, shared, uni",
+            r"replay 'seperate' does not exist; did you mean 'separate'\? allowed: separate, shared, uni",
         ),
-        ({"replay_priority": "td"}, "replay_priority 'td' is unknown.*allowed: paper, td_error"),
+        ({"replay_priority": "td"}, "replay_priority 'td' does not exist.*allowed: paper, td_error"),
         (
             {"replay": "uniform", "replay_priority": "paper"},
             "replay_priority is 'paper', but a uniform replay has none",
@@ -776,7 +776,7 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
 @pytest.mark.parametrize(
     ("tiers", "message"),
     [
-        ({"threat_hunter": {"algorithm": "SACC"}}, r"algorithm 'SACC' is unknown \(did you mean 'SAC'\?\)"),
+        ({"threat_hunter": {"algorithm": "SACC"}}, r"algorithm 'SACC' does not exist; did you mean 'SAC'\?"),
         (
             {"threat_hunter": {"algorithm": "SAC", "actor_lrr": 1}},
             "has no setting 'actor_lrr', did you mean 'actor_lr'",
@@ -794,7 +794,7 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
         ),
         ({"alert_triage": {"algorithm": "DQN", "epsilon": [[0, 1.0], [9, 1.5]]}}, "epsilon is .*1.5.*, allowed: 0"),
         ({"response_orchestrator": {"algorithm": "MADDPG", "noise_std": -0.1}}, "noise_std is -0.1, allowed: a number"),
-        ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None is unknown"),
+        ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None does not exist"),
     ],
 )
 def test_bad_tiers_are_named(tiers, message):
