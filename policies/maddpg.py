@@ -94,7 +94,12 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         if not self.inference_only:
             for name in self.critics():
                 setattr(self, name, CentralCritic(config, num_actions))
+        self.set_time(0)
         self.init_statistics()
+
+    def set_time(self, env_steps: int) -> None:
+        """Where the schedules are that training reads."""
+        self.actor_noise = [value_at(scale, env_steps) for scale in self.model_config["actor_noise"]]
 
     # ---- statistics and heads (see Normalised)
     def input_norms(self) -> Iterable[tuple[RunningNorm, bool]]:
@@ -156,8 +161,8 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         # The actor's gradient flows through the critic's input, not into its weights.
         self.critic.requires_grad_(False)
         own = torch.tanh(out["pre_tanh"])
-        if self.model_config["actor_noise"]:
-            low, high = (math.log(scale) for scale in self.model_config["actor_noise"])
+        if self.actor_noise:
+            low, high = map(math.log, self.actor_noise)
             scale = torch.exp(low + (high - low) * torch.rand(len(own), 1))
             own = (own + scale * torch.randn_like(own)).clamp(-1, 1)
         out["actor_value"] = self.critic(joint_obs, others, own)
@@ -194,6 +199,11 @@ class MADDPGTorchLearner(PullsActor, DQNTorchLearner):
     def build(self) -> None:
         super().build()
         self._losses: dict[tuple[str, str], torch.Tensor] = {}
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)
+        for module in self.module.values():
+            module.unwrapped().set_time(self.env_steps)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         module = self._module[module_id].unwrapped()
@@ -256,7 +266,7 @@ class MADDPGConfig(AlgorithmConfig):
         self.action_groups: list[int] = []
         self.group_deviation, self.critic = 0.1, "joint"
         self.initial_action: list[float] = []
-        self.actor_noise: list[float] = []  # [lowest, highest] standard deviation, drawn anew for each row
+        self.actor_noise: list[Any] = []  # [lowest, highest] standard deviation or schedule of it, drawn for each row
         self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
         self.joint_obs_dim = self.other_action_dim = 0
 

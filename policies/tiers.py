@@ -353,6 +353,11 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, (allowed, fits) in TIMED.items():
         if name in merged:
             check_schedule(f"tier {tier!r}: {name}", merged[name], allowed, fits)
+    noise = merged.get("actor_noise") or []
+    if not isinstance(noise, (list, tuple)) or len(noise) not in (0, 2):
+        raise ConfigError(f"tier {tier!r}: actor_noise is {noise!r}, allowed: [], or [lowest, highest] deviation")
+    for scale in noise:
+        check_schedule(f"tier {tier!r}: part of actor_noise", scale, "a number above 0", lambda x: 0 < x < math.inf)
     if not isinstance(merged["trainable"], bool):
         raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
     if not 0.0 <= merged["gamma"] <= 1.0:

@@ -157,8 +157,9 @@ def test_all_four_learn_together(build):
 # ---- MADDPG
 
 
-def maddpg_learner(build):
-    algo = build(toy_config({"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}, agents=PAIR))
+def maddpg_learner(build, **settings):
+    tiers = {"threat_hunter": "SAC", "response_orchestrator": {"algorithm": "MADDPG", **settings}}
+    algo = build(toy_config(tiers, agents=PAIR))
     for _ in range(2):
         algo.train()
     return algo, algo.learner_group["response_orchestrator"]._learner
@@ -224,6 +225,21 @@ def test_the_pull_of_an_actor_follows_its_schedule(build, tier):
         pulls.append(float(learner.pull([[0, 2.0], [1000, 0.0]], output, initial)))
     assert pulls == [8.0, 6.0, 0.0]
     assert float(learner.pull(0.5, output, initial)) == 2.0
+
+
+def test_the_noise_that_an_actor_is_improved_at_follows_its_schedule(build):
+    algo, learner = maddpg_learner(build, actor_noise=[0.01, [[0, 0.5], [1000, 0.1]]])
+    module = learner.module["response_orchestrator"].unwrapped()
+    assert module.actor_noise == pytest.approx([0.01, 0.2952])  # two iterations of 256 steps
+    for steps, highest in ((250, 0.4), (5000, 0.1)):
+        learner.before_gradient_based_update(timesteps={"num_env_steps_sampled_lifetime": steps})
+        assert module.actor_noise == pytest.approx([0.01, highest])
+    batch, drawn = maddpg_batch(algo), []
+    for noise in ([], [1e-6, 1e-6], [2.0, 2.0]):
+        module.actor_noise = noise
+        drawn.append(module._forward_train(batch)["actor_value"])
+    assert torch.allclose(drawn[0], drawn[1], atol=1e-4)
+    assert not torch.allclose(drawn[0], drawn[2], atol=1e-2)
 
 
 def test_central_critic_sees_every_agent(build):
@@ -794,6 +810,11 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
         ),
         ({"alert_triage": {"algorithm": "DQN", "epsilon": [[0, 1.0], [9, 1.5]]}}, "epsilon is .*1.5.*, allowed: 0"),
         ({"response_orchestrator": {"algorithm": "MADDPG", "noise_std": -0.1}}, "noise_std is -0.1, allowed: a number"),
+        ({"response_orchestrator": {"algorithm": "MADDPG", "actor_noise": [0.1]}}, r"actor_noise is \[0.1\], allowed"),
+        (
+            {"response_orchestrator": {"algorithm": "MADDPG", "actor_noise": [0.1, [[0, 0.5], [9, 0]]]}},
+            "part of actor_noise is .*, allowed: a number above 0",
+        ),
         ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None does not exist"),
     ],
 )
