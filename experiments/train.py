@@ -45,7 +45,8 @@ VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how o
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 # Over environment steps: the critics learn first. When the large losses are gone, what is left to win is smaller than
 # the noise of critics that learn fast and than the pull to the middle (pre_tanh_l2): both fade.
-_ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 3e-4], [350_000, 2e-4], [1_500_000, 3e-5]]
+_ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 3e-4], [350_000, 2e-4], [900_000, 2e-4], [1_300_000, 3e-5]]
+_CRITIC_LR = [[0, 1e-3], [300_000, 1e-3], [800_000, 2e-4], [1_300_000, 5e-5]]
 # What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
 # choice is worth a step: critics that are to see the rest learn from a tenth of it. Effects are small against the
 # noise of returns, so exploration noise is held for some steps, and every draw has its own scale, from nearly none to
@@ -53,10 +54,11 @@ _ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 3e-4], [350_000, 2e-4], [1_500_0
 # cliff. Where a critic has nothing to say, actions stay in the middle (pre_tanh_l2); beyond a cliff the reward is flat,
 # and response sees the way back by the noise that it is improved at (actor_noise).
 _ACTOR_CRITIC = {
+    "gamma": 0.95,
     "hiddens": [128, 128],
     "critic": "additive",
     "actor_lr": _ACTOR_LR,
-    "critic_lr": [[0, 1e-3], [1_500_000, 1e-4]],
+    "critic_lr": _CRITIC_LR,
     "critic_layer_norm": True,
     "action_bins": 21,
     "action_groups": [5, 5],  # by segment: intensity and scope, isolation and remediation
@@ -72,7 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "random_steps": 8_192,
         "learning_starts": 8_192,
         "updates_per_iteration": 8,
-        "replay_batch_size": 512,
+        "replay_batch_size": 1024,
         "replay_capacity": 300_000,
         "replay_alpha": 0.3,
         "replay_beta": 1.0,
@@ -91,7 +93,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
             "threat_hunter": {
                 **_ACTOR_CRITIC,
-                "gamma": 0.995,  # a host found in a later stage is worth more: waiting pays, if the future counts
                 "pre_tanh_l2": [[0, 0.02], [250_000, 0.02], [700_000, 0.002]],
                 "alpha_lr": 1e-3,
                 "initial_alpha": 0.003,
@@ -102,7 +103,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
             "response_orchestrator": {
                 **_ACTOR_CRITIC,
-                "gamma": 0.95,
                 "pre_tanh_l2": [[0, 0.0025], [250_000, 0.0025], [700_000, 0.0005]],
                 "noise_std": 0.05,
                 "noise_ladder": [1.0, 8.0],
