@@ -34,7 +34,6 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.debug import update_global_seed_if_necessary
 
 from policies.foreign import make_batched_env
-from policies.modules import value_at
 from policies.tiers import SCRIPTED, make_scripted
 from soc_env.errors import ConfigError
 
@@ -175,7 +174,7 @@ class OpenDecisions:
     """Decisions whose consequence is not known yet, one slot per environment, and the rows of those that closed."""
 
     num_envs: int
-    gamma: float = 1.0  # discount per step, as of now
+    gamma: float
     slots: dict[str, np.ndarray] = field(default_factory=dict)
     rows: list[Columnar] = field(default_factory=list)
 
@@ -348,7 +347,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._on_policy = {a for a in self._learning if self.config.is_on_policy(self._tier[a])}
         self._held = {a: np.zeros_like(env.actions[a]) for a in self._slow}
         self._open = {
-            a: OpenDecisions(self.num_envs)
+            a: OpenDecisions(self.num_envs, settings[self._tier[a]]["gamma"])
             for a in self._learning
             if a in self._on_policy or a in self._slow
         }
@@ -472,13 +471,7 @@ class _Fragment:
 
     def __init__(self, runner: ColumnarEnvRunner):
         self.runner, self.env = runner, runner.env
-        t = runner.num_env_steps_sampled_lifetime
-        self.settings = {
-            tier: {**settings, "gamma": value_at(settings.get("gamma", 1.0), t)}
-            for tier, settings in runner.config.tier_settings.items()
-        }
-        for agent, decisions in runner._open.items():
-            decisions.gamma = self.settings[runner._tier[agent]]["gamma"]
+        self.settings = runner.config.tier_settings
         self.everyone = np.arange(runner.num_envs)
         self.columns: dict[str, list[np.ndarray]] = defaultdict(list)
         self.absolute: dict[str, list[float]] = {runner._tier[a]: [0.0, 0] for a in runner._learning}

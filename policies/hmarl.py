@@ -23,7 +23,6 @@ Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can take the place of our envi
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -594,7 +593,7 @@ class HMARL(Algorithm):
             Columns.ACTIONS: take(f"action/{agent}"),
             Columns.REWARDS: take(f"reward/{agent}") / scale,
             Columns.TERMINATEDS: take(f"terminated/{agent}" if self._have_lives else "terminated"),
-            "n_step": take("n_step") * self._discount_steps(tier),
+            "n_step": take("n_step"),
         }
         if self.config.tier_settings[tier]["algorithm"] == "MADDPG":
             order = self._order_of_critic(tier, agent)
@@ -615,13 +614,6 @@ class HMARL(Algorithm):
                 OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
             }
         return columns
-
-    def _discount_steps(self, tier: str) -> np.float32:
-        """Steps of the discount that the tier's learner has (its schedule's last) that make one of today's."""
-        schedule = self.config.tier_settings[tier]["gamma"]
-        if not isinstance(schedule, Sequence):
-            return np.float32(1)
-        return np.float32(math.log(value_at(schedule, self.num_env_steps)) / math.log(schedule[-1][1]))
 
     def _order_of_critic(self, tier: str, agent: str) -> list[str]:
         """The agents as the tier's central critic reads them: its own are turned so that `agent` takes the first of

@@ -239,8 +239,7 @@ COMMON: dict[str, Any] = {
     "agents": [],  # that the tier acts for; none: those whose name is the tier's, with an index or without
     "trainable": True,  # False: the tier acts, greedily, and neither its networks nor its statistics ever change
     "checkpoint": None,  # folder written by save_checkpoint whose tier of this name it starts from
-    # Discount per environment step, also of a tier that decides every K steps (SMDP); off policy, it may be a schedule.
-    "gamma": 0.99,
+    "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
     "network": "mlp",  # or "zones" or "attention": read by tokens with shared weights, see `policies.zones`
     "attention_heads": 4,  # of network "attention"; d_k is the size of a layer
@@ -361,11 +360,8 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         check_schedule(f"tier {tier!r}: part of actor_noise", scale, "a number above 0", lambda x: 0 < x < math.inf)
     if not isinstance(merged["trainable"], bool):
         raise ConfigError(f"tier {tier!r}: trainable is {merged['trainable']!r}, allowed: True or False")
-    if entry.is_on_policy or not isinstance(merged["gamma"], (list, tuple)):
-        if not isinstance(merged["gamma"], (int, float)) or not 0.0 <= merged["gamma"] <= 1.0:
-            raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
-    else:
-        check_schedule(f"tier {tier!r}: gamma", merged["gamma"], "above 0 and below 1", lambda x: 0 < x < 1)
+    if not 0.0 <= merged["gamma"] <= 1.0:
+        raise ConfigError(f"tier {tier!r}: gamma is {merged['gamma']!r}, allowed: 0 to 1")
     if not merged["hiddens"] or any(not isinstance(h, int) or h < 1 for h in merged["hiddens"]):
         raise ConfigError(
             f"tier {tier!r}: hiddens is {merged['hiddens']!r}, allowed: a list of layer sizes of 1 or more"
@@ -436,8 +432,6 @@ def build_config(
     model |= {name: settings.pop(name) for name in ("network", "attention_heads")}
     if algorithm != "MADDPG":  # its configuration class is ours and knows them
         model |= {name: settings.pop(name) for name in MODULE_ONLY if name in settings}
-    if isinstance(settings["gamma"], (list, tuple)):
-        settings["gamma"] = settings["gamma"][-1][1]  # HMARL counts steps of it, see `HMARL._discount_steps`
     config = entry.config()
     config.update_from_dict({**settings, **(extra if algorithm == "MADDPG" else {})})
     config.environment(env=None).framework("torch").debugging(seed=seed)

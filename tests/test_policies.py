@@ -242,37 +242,6 @@ def test_the_noise_that_an_actor_is_improved_at_follows_its_schedule(build):
     assert not torch.allclose(drawn[0], drawn[2], atol=1e-2)
 
 
-def test_the_discount_follows_its_schedule(build, monkeypatch):
-    """In the sums over steps of what is sampled and in the powers that the learner takes of its own, the last one."""
-    summed = []
-
-    def watched(steps, n_step, gammas):
-        summed.append(gammas["response_orchestrator_0"])
-        return n_step_rows(steps, n_step, gammas)
-
-    monkeypatch.setattr("policies.env_runner.n_step_rows", watched)
-    tiers = {"threat_hunter": "SAC", "response_orchestrator": {"algorithm": "MADDPG", "gamma": [[0, 0.5], [1024, 0.9]]}}
-    algo = build(toy_config(tiers, agents=PAIR, length=4).training(n_step=3))
-    assert algo.learner_group["response_orchestrator"]._learner.config.gamma == 0.9
-    for gamma in (0.6, 0.7, 0.8, 0.9, 0.9):
-        algo.train()
-        taken = algo.replay.columns["n_step"][:64]
-        assert set(taken) == {1.0, 2.0, 3.0}
-        for tier, now in (("response_orchestrator", gamma), ("threat_hunter", 0.5)):
-            last = algo.learner_group[tier]._learner.config.gamma
-            given = algo._agent_columns(tier, f"{tier}_0", algo.replay, np.arange(64))["n_step"]
-            assert last**given == pytest.approx(now**taken, rel=1e-5)
-    assert summed == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
-
-
-def test_the_discount_of_a_slow_tier_follows_its_schedule(build):
-    tiers = {"threat_hunter": {"algorithm": "SAC", "gamma": [[0, 0.5], [512, 0.9]]}, "response_orchestrator": "MADDPG"}
-    algo = build(toy_config(tiers, agents=PAIR, period=2, slow=("threat_hunter_0",)))
-    for gamma in (0.5, 0.7, 0.9):
-        algo.train()
-        assert algo.env_runner._open["threat_hunter_0"].gamma == pytest.approx(gamma)
-
-
 def test_central_critic_sees_every_agent(build):
     algo, learner = maddpg_learner(build)
     module, batch = learner.module["response_orchestrator"].unwrapped(), maddpg_batch(algo)
@@ -846,8 +815,6 @@ def test_damaged_checkpoints_are_named(build, tmp_path):
             {"response_orchestrator": {"algorithm": "MADDPG", "actor_noise": [0.1, [[0, 0.5], [9, 0]]]}},
             "part of actor_noise is .*, allowed: a number above 0",
         ),
-        ({"threat_hunter": {"algorithm": "SAC", "gamma": [[0, 0.9], [9, 1.0]]}}, "gamma is .*, allowed: above 0"),
-        ({"strategic_coordinator": {"algorithm": "PPO", "gamma": [[0, 0.9]]}}, "gamma is .*, allowed: 0 to 1"),
         ({"new_tier": {"lr": 1.0}}, "tier 'new_tier': algorithm None does not exist"),
     ],
 )
