@@ -139,7 +139,7 @@ def bench(
         scenarios: names of `SCENARIOS`; all by default.
         quick: fewer sizes and shorter repeats.
         json_path: JSON file to write.
-        plot_path: PNG file to draw.
+        plot_path: file to draw (PNG, SVG, PDF).
         file: where the table goes; standard output by default.
 
     Returns:

@@ -334,7 +334,7 @@ With names, settings are compared: greedy HMARL of each, and differences to the 
         "runs", nargs="+", metavar="[NAME=]RUN", help="a run folder with an evaluation, of setting NAME"
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything to FILE")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw the curves into FILE (PNG)")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw the curves into FILE (PNG, SVG, PDF)")
     parser.set_defaults(run=_seeds)
 
 
@@ -489,7 +489,7 @@ Rates are per CPU-second, so a busy machine disturbs them less.""",
         help="only this scenario, can be given several times; default: paper-v0 and soc-v1",
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the measurements to FILE")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw them into FILE (PNG)")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="draw them into FILE (PNG, SVG, PDF)")
     parser.set_defaults(run=_bench)
 
 

@@ -627,11 +627,11 @@ def panels(rows: int, columns: int, width: float, height: float, sharey: bool = 
 
 
 def write_picture(path: str | os.PathLike[str], figure: Figure) -> pathlib.Path:
-    """Writes PNG, or what the name ends in (.svg, .pdf), whole or not at all; returns the path."""
+    """Writes SVG or PDF if the name ends so, else PNG, whole or not at all; returns the path."""
     path = pathlib.Path(path)
     kind = path.suffix[1:].lower()
     with new_file(path) as file:
-        figure.savefig(file, dpi=130, format=kind if kind in figure.canvas.get_supported_filetypes() else "png")
+        figure.savefig(file, dpi=130, format=kind if kind in ("svg", "pdf") else "png")
     return path
 
 

@@ -84,8 +84,8 @@ class Actor(nn.Module):
 
 
 class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: hiddens, network, twin_q, mean_bound, noise_std (a schedule over env steps), actor_noise,
-    joint_obs_dim, other_action_dim."""
+    """model_config: hiddens, network, twin_q, mean_bound, joint_obs_dim, other_action_dim; noise_std and the two of
+    actor_noise, which may be schedules over env steps."""
 
     def setup(self) -> None:
         config = self.model_config
@@ -98,7 +98,7 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         self.init_statistics()
 
     def set_time(self, env_steps: int) -> None:
-        """Where the schedules are that training reads."""
+        """Sets what training reads from schedules to its value at that time."""
         self.actor_noise = [value_at(scale, env_steps) for scale in self.model_config["actor_noise"]]
 
     # ---- statistics and heads (see Normalised)

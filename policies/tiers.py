@@ -116,7 +116,7 @@ class PPOLearner(CompleteState, PPOTorchLearner):
 
 
 class SACLearner(PullsActor, ManySteps, SACTorchLearner):
-    """RLlib's SAC learner with its whole state in checkpoints, and an optional pull of the actor's mean."""
+    """RLlib's SAC learner with its whole state in checkpoints, and a pull of the actor's mean (`PullsActor`)."""
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
         total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
@@ -250,13 +250,6 @@ COMMON: dict[str, Any] = {
     "penalty_scale": 1.0,  # the tier learns from negative rewards times this (gains stay as they are)
     "metric_rewards": {},  # episode metric -> reward per unit of its increase, added for this tier only
 }
-# Numbers that may be schedules over environment steps (learning rates too: RLlib checks those).
-_POSITIVE = ("a number of 0 or more", lambda x: 0 <= x < math.inf)
-TIMED: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "pre_tanh_l2": _POSITIVE,
-    "noise_std": _POSITIVE,
-    "epsilon": ("0 to 1", lambda x: 0 <= x <= 1),
-}
 # Those of them that neither RLlib's config classes nor modules know.
 RUNNER_ONLY = (
     "agents", "trainable", "checkpoint", "metric_rewards", "noise_steps", "noise_ladder", "noise_by_draw",
@@ -269,6 +262,13 @@ MODULE_ONLY = (
     "group_deviation", "initial_action", "pre_tanh_l2", "use_mask",
 )  # fmt: skip
 
+# Numbers that may be schedules over environment steps; so may those of actor_noise, and learning rates (see RLlib).
+_NOT_NEGATIVE = ("a number of 0 or more", lambda x: 0 <= x < math.inf)
+TIMED: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "pre_tanh_l2": _NOT_NEGATIVE,
+    "noise_std": _NOT_NEGATIVE,
+    "epsilon": ("0 to 1", lambda x: 0 <= x <= 1),
+}
 NETWORKS, CRITICS = ("mlp", *MIXINGS), ("joint", "additive")
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},
@@ -353,7 +353,7 @@ def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, (allowed, fits) in TIMED.items():
         if name in merged:
             check_schedule(f"tier {tier!r}: {name}", merged[name], allowed, fits)
-    noise = merged.get("actor_noise") or []
+    noise = merged.get("actor_noise", [])
     if not isinstance(noise, (list, tuple)) or len(noise) not in (0, 2):
         raise ConfigError(f"tier {tier!r}: actor_noise is {noise!r}, allowed: [], or [lowest, highest] deviation")
     for scale in noise:

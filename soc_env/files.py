@@ -3,7 +3,7 @@
 import contextlib
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterator
 from typing import IO
 
@@ -11,17 +11,22 @@ from typing import IO
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file that takes the name `path` once it is complete: a reader sees the old content or the new, never a
-    part. Makes missing folders."""
+    part. Makes missing folders.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+    """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with open(descriptor, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "xb") as file:
             yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from colleagues
         os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
+    except OSError as error:
+        if error.filename in (str(partial), partial):
+            error.filename, error.filename2 = str(path), None
         raise
+    finally:
+        with contextlib.suppress(OSError):  # it has its name, or was never made
+            partial.unlink()

@@ -358,3 +358,12 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for wrong, named in (("folder", "folder"), ("file/result.json", "file")):
+        with pytest.raises(OSError, match=r"directory|exists") as error:
+            write_atomically(tmp_path / wrong, "new")
+        assert str(error.value.filename) == str(tmp_path / named)

@@ -227,6 +227,17 @@ def test_the_pull_of_an_actor_follows_its_schedule(build, tier):
     assert float(learner.pull(0.5, output, initial)) == 2.0
 
 
+def test_exploration_noise_follows_its_schedule(build):
+    algo, learner = maddpg_learner(build, noise_std=[[0, 0.2], [1000, 0.1]])
+    module = learner.module["response_orchestrator"].unwrapped()
+    batch = {Columns.OBS: maddpg_batch(algo)[Columns.OBS][:8]}
+    module.actor.head.weight.data.zero_()  # far from the ends of the range
+    greedy = module.forward_inference(batch)[Columns.ACTIONS]
+    for steps, std in ((0, 0.2), (500, 0.15), (5000, 0.1)):
+        noisy = module.forward_exploration(batch, t=steps, noise=torch.ones_like(greedy))[Columns.ACTIONS]
+        assert torch.allclose(noisy - greedy, torch.full_like(greedy, std))
+
+
 def test_the_noise_that_an_actor_is_improved_at_follows_its_schedule(build):
     algo, learner = maddpg_learner(build, actor_noise=[0.01, [[0, 0.5], [1000, 0.1]]])
     module = learner.module["response_orchestrator"].unwrapped()

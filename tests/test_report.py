@@ -220,6 +220,17 @@ def test_settings_are_compared_on_the_seeds_they_share(
     assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_pictures_are_written_whole_and_as_their_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, _ = report.panels(1, 1, 2.0, 1.0)
+    for name, start in (("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF"), ("a", b"\x89PNG")):
+        assert report.write_picture(tmp_path / name, figure).read_bytes().startswith(start)
+    monkeypatch.setattr(figure, "savefig", lambda file, **_: file.write(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.write_picture(tmp_path / "a.png", figure)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_gain_is_the_mean_difference_by_seed(run_folders: list[Path], tmp_path: Path) -> None:
     better = []
     for folder, gain in zip(run_folders, (1.0, 2.0, 6.0), strict=True):
