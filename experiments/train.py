@@ -43,10 +43,8 @@ VALIDATION_SEED, EVALUATION_SEED = (
 VALIDATION_EPISODES, SOC_VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 256, 1_000
 VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
-# Over environment steps: the critics learn first. When the large losses are gone, what is left to win is smaller than
-# the noise of critics that learn fast and than the pull to the middle (pre_tanh_l2): both fade.
-_ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 3e-4], [350_000, 2e-4], [900_000, 2e-4], [1_300_000, 3e-5]]
-_CRITIC_LR = [[0, 1e-3], [300_000, 1e-3], [800_000, 2e-4], [1_300_000, 5e-5]]
+# Over environment steps: the critics learn first.
+_ACTOR_LR = [[0, 0.0], [60_000, 0.0], [100_000, 3e-4], [350_000, 2e-4], [1_200_000, 5e-5]]
 # What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
 # choice is worth a step: critics that are to see the rest learn from a tenth of it. Effects are small against the
 # noise of returns, so exploration noise is held for some steps, and every draw has its own scale, from nearly none to
@@ -58,12 +56,13 @@ _ACTOR_CRITIC = {
     "hiddens": [128, 128],
     "critic": "additive",
     "actor_lr": _ACTOR_LR,
-    "critic_lr": _CRITIC_LR,
+    "critic_lr": [[0, 1e-3], [2_000_000, 2e-4]],
     "critic_layer_norm": True,
     "action_bins": 21,
     "action_groups": [5, 5],  # by segment: intensity and scope, isolation and remediation
     "group_deviation": 0.02,
     "mean_bound": 1.5,
+    "pre_tanh_l2": 0.02,
     "noise_steps": 3.0,
     "noise_by_draw": True,
     "penalty_scale": 0.1,
@@ -74,12 +73,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "random_steps": 8_192,
         "learning_starts": 8_192,
         "updates_per_iteration": 8,
-        "replay_batch_size": 1024,
+        "replay_batch_size": 512,
         "replay_capacity": 300_000,
         "replay_alpha": 0.3,
         "replay_beta": 1.0,
         "n_step": 3,
-        "average_rate": [[0, 0.05], [300_000, 0.05], [700_000, 0.01]],
+        "average_rate": 0.05,
         "tiers": {
             # A tie-breaker: the published reward never charges a false escalation, its false-positive rate does.
             # It learns in minutes and then stands still: at 2e-5 for ever it fell apart after a million steps.
@@ -93,7 +92,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
             "threat_hunter": {
                 **_ACTOR_CRITIC,
-                "pre_tanh_l2": [[0, 0.02], [250_000, 0.02], [700_000, 0.002]],
                 "alpha_lr": 1e-3,
                 "initial_alpha": 0.003,
                 "target_entropy": -36,
@@ -103,15 +101,14 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
             "response_orchestrator": {
                 **_ACTOR_CRITIC,
-                "pre_tanh_l2": [[0, 0.0025], [250_000, 0.0025], [700_000, 0.0005]],
                 "noise_std": 0.05,
                 "noise_ladder": [1.0, 8.0],
                 "penalty_scale": 0.5,  # over-isolation costs little a step, but every step
+                "pre_tanh_l2": 0.0025,
                 "actor_noise": [0.01, 0.5],
             },
             "strategic_coordinator": {
                 "gamma": 0.99,
-                "lr": [[0, 3e-4], [300_000, 3e-4], [500_000, 1e-5]],
                 "hiddens": [128, 128],
                 "train_batch_size": 1024,
                 "entropy_coeff": 0.0,
