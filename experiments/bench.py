@@ -38,6 +38,7 @@ from gymnasium.vector.utils import batch_space
 
 import soc_env
 from experiments.evaluate import provenance, to_json, write_atomically
+from experiments.report import panels, write_picture
 from soc_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -171,8 +172,6 @@ def bench(
         if json_path is not None:
             print(f"wrote {write_atomically(json_path, to_json(result))}", file=file)
         if plot_path is not None:
-            from experiments.report import write_picture
-
             version = result["versions"].get("hmarl-soc", "(not installed)")
             about = f"hmarl-soc {version}, {_machine_line(result['machine'])}"
             print(f"wrote {write_picture(plot_path, draw(measurements, about))}", file=file)
@@ -653,8 +652,6 @@ def _shown(value: float) -> str:
 
 def draw(measurements: Sequence[Measurement], about: str = "") -> Figure:
     """One panel for each part that was measured; `about` is written below them."""
-    from experiments.report import panels
-
     drawers = {name: DRAWERS[name] for name in PARTS if any(m.part == name for m in measurements)}
     columns = min(3, len(drawers))
     rows = -(-len(drawers) // columns)

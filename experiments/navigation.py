@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluate import provenance, to_json, write_atomically
+from experiments.report import write_picture
 from experiments.train import _quiet_ray
 
 PUBLISHED = {"QMIX": -126.62, "IQL": -132.63, "MAPPO": -133.54, "MADDPG": -141.70, "COMA": -204.31}
@@ -147,8 +148,6 @@ def main(arguments: list[str] | None = None) -> int:
     if args.json:
         write_atomically(args.json, to_json(result))
     if args.plot:
-        from experiments.report import write_picture
-
         write_picture(args.plot, plot([result]))
     return 0
 

@@ -39,6 +39,7 @@ from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
 from experiments.evaluate import Estimate, episode_seeds, print_rows, provenance, to_json, write_atomically
+from experiments.report import GREY, INK, RED, panels, write_picture
 from soc_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -330,8 +331,6 @@ def transfer(
             _write(file, data)
             progress.show(f"{task.name} {score:,.0f}")
     _write(file, data)
-    from experiments.report import write_picture
-
     write_picture(file.with_name(PICTURE), draw(data))
     return data
 
@@ -400,8 +399,6 @@ def _measured(data: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def draw(data: Mapping[str, Any]) -> Figure:
     """Bars of penalties (the negative score) on a logarithmic axis with 95 % intervals; published figures as lines."""
-    from experiments.report import GREY, INK, RED, panels
-
     entries = _measured(data)
     figure, axes = panels(1, 1, width=11.0, height=2.6 + 0.42 * len(entries))
     panel = axes[0][0]

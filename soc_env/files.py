@@ -17,16 +17,16 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OSError: it cannot be written; names `path`.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    partial = str(path.with_name(f".{path.name}.{secrets.token_hex(4)}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "xb") as file:
             yield file
         os.replace(partial, path)
     except OSError as error:
-        if error.filename in (str(partial), partial):
+        if error.filename == partial:
             error.filename, error.filename2 = str(path), None
         raise
     finally:
         with contextlib.suppress(OSError):  # it has its name, or was never made
-            partial.unlink()
+            os.unlink(partial)

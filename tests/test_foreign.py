@@ -256,7 +256,10 @@ def test_tiers_that_do_not_fit_the_environment_are_named(build, tiers, message):
         ({"a": {"algorithm": "scripted", "policy": "random", "agents": [1]}}, r"tier 'a': agents is \[1\]"),
         ({"a": {"algorithm": "SAC", "trainable": 0}}, "tier 'a': trainable is 0, allowed: True or False"),
         ({"a": {"algorithm": "scripted"}}, "tier 'a': policy is missing"),
-        ({"a": {"algorithm": "scripted", "policy": "random", "lr": 1.0}}, "setting of a scripted tier .lr. does not"),
+        (
+            {"a": {"algorithm": "scripted", "policy": "random", "lr": 1.0}},
+            "setting of a scripted tier 'lr' does not exist",
+        ),
         (
             {t: {"algorithm": "SAC", "agents": ["x"]} for t in "ab"},
             "agent 'x' is named by tiers 'a' and 'b'; allowed: one of them",
