@@ -87,8 +87,8 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "hiddens": [128, 128],
                 "lr": [[0, 3e-4], [150_000, 3e-4], [300_000, 2e-5], [600_000, 0.0]],
                 "epsilon": [[0, 1.0], [100_000, 0.05]],
-                "penalty_scale": 0.3,
-                "metric_rewards": {"false_positives": -0.1},
+                "penalty_scale": 0.0,
+                "metric_rewards": {"false_escalations": -1.0, "missed_alerts": -1.0},
             },
             "threat_hunter": {
                 **_ACTOR_CRITIC,

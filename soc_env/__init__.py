@@ -290,6 +290,8 @@ terminates in that very step, as published).
 | true_positives | count | hosts detected by hunting + true alerts escalated |
 | false_positives | count | false scans + false alerts escalated |
 | total_scans | host-scans | hosts in scanned segments, summed over steps |
+| false_escalations | alerts | false alerts escalated; not published |
+| missed_alerts | alerts | true alerts suppressed; not published |
 
 ## Known faults of the published simulator
 Kept, so that results stay comparable. Do not read more into this task than they allow.

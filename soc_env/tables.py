@@ -266,6 +266,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("true_positives", "count", "hosts detected by hunting + true alerts escalated"),
     Metric("false_positives", "count", "false scans + false alerts escalated"),
     Metric("total_scans", "host-scans", "hosts in scanned segments, summed over steps"),
+    Metric("false_escalations", "alerts", "false alerts escalated; not published"),
+    Metric("missed_alerts", "alerts", "true alerts suppressed; not published"),
 )
 
 

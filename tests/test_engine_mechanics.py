@@ -903,5 +903,5 @@ def test_a_new_episode_starts_clean():
     assert not any(hosts[name].any() for name in ("is_compromised", "stage", "is_detected", "is_isolated"))
     assert sim.campaign(0)["footholds"] == []
     assert len(sim.alerts(0)) == 0
-    assert sim.running_metrics()[0].tolist() == (0, 0, 200, 200, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert sim.running_metrics()[0].tolist() == (0, 0, 200, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     assert_counters_fit(sim)

@@ -70,9 +70,11 @@ def triage(env, choice):
             env["true_positives"] += 1
         else:
             env["false_positives"] += 1
+            env["false_escalations"] += 1
         drop_oldest(env)
     elif choice == SUPPRESS:
         env["suppressed"] = np.int64(oldest["is_true"])
+        env["missed_alerts"] += env["suppressed"]
         drop_oldest(env)
     elif choice == CORRELATE:
         correlate(env)

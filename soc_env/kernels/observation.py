@@ -180,3 +180,5 @@ def write_metrics(world, env, row):
     row["true_positives"] = env["true_positives"]
     row["false_positives"] = env["false_positives"]
     row["total_scans"] = env["total_scans"]
+    row["false_escalations"] = env["false_escalations"]
+    row["missed_alerts"] = env["missed_alerts"]

@@ -82,6 +82,8 @@ EPISODE = np.dtype(
         ("reward", "f8"),
         ("true_positives", "i8"),
         ("false_positives", "i8"),
+        ("false_escalations", "i8"),
+        ("missed_alerts", "i8"),
         ("total_scans", "i8"),
         ("total_alerts", "i8"),
         # alert queue: a ring, oldest at queue_head

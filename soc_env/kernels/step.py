@@ -87,6 +87,8 @@ def start_episode(world, env, marks):
     env["reward"] = 0.0
     env["true_positives"] = 0
     env["false_positives"] = 0
+    env["false_escalations"] = 0
+    env["missed_alerts"] = 0
     env["total_scans"] = 0
     env["total_alerts"] = 0
     env["queue_head"] = 0
