@@ -122,7 +122,10 @@ Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the wh
         "--workers", type=_integer(0), default=0, metavar="N", help="remote env runners; 0 (default): sample here"
     )
     parser.add_argument(
-        "--num-envs", type=_integer(1), default=64, metavar="N", help="environments of each env runner (default: 64)"
+        "--num-envs",
+        type=_integer(1),
+        metavar="N",
+        help="environments of each env runner (default: 256 on paper-v0, 64 on the others)",
     )
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="run folder (default: runs/SCENARIO-seedSEED)")
     parser.add_argument(

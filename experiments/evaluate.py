@@ -92,6 +92,8 @@ COLUMNS: dict[str, Column] = {
         Column("true_positives", "True positives"),
         Column("false_positives", "False positives", better="lower"),
         Column("total_scans", "Host scans", decimals=0),
+        Column("false_escalations", "False escalations", better="lower"),
+        Column("missed_alerts", "Missed alerts", better="lower"),
     )
 }
 HEADLINE = ("reward", "mttd", "mttr", "fpr", "csr")

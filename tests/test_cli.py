@@ -128,7 +128,7 @@ def test_train_without_options(monkeypatch: pytest.MonkeyPatch) -> None:
                 "out": None,
                 "resume": False,
                 "overrides": {},
-                "num_envs": 64,
+                "num_envs": None,
                 "adverse_start": False,
                 "config": None,
                 "evaluation": True,

@@ -472,7 +472,9 @@ def test_escalating_counts_and_removes_the_oldest():
         order(sim, triage=ESCALATE)
         sim.step()
         assert sim.alerts(0)["segment"].tolist() == [2]
-        assert (sim._envs[0]["true_positives"], sim._envs[0]["false_positives"]) == counts
+        row = sim.running_metrics()[0]
+        assert (row["true_positives"], row["false_positives"]) == counts
+        assert (row["false_escalations"], row["missed_alerts"]) == (1 - is_true, 0)
         assert sim.rewards[0] == 0.0  # escalated false alerts cost nothing
 
 
@@ -484,6 +486,8 @@ def test_suppressing_a_true_alert_costs_one():
         assert sim.alerts(0)["segment"].tolist() == [2]
         assert sim.rewards[0] == reward
         assert sim.reward_terms[0].tolist() == [0.0, 0.0, 0.0, -reward / 2]
+        row = sim.running_metrics()[0]
+        assert (row["false_escalations"], row["missed_alerts"]) == (0, is_true)
         sim.actions[TRIAGE][...] = ENRICH
         sim.step()
         assert sim.rewards[0] == 0.0  # for one step

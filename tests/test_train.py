@@ -22,7 +22,7 @@ import ray
 
 import soc_env
 from experiments.evaluate import evaluate, evaluate_checkpoint
-from experiments.train import hmarl_config, train
+from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, Run, hmarl_config, train
 from policies import checkpoint as checkpoint_module
 from policies import load_policy, save_checkpoint
 from policies.checkpoint import read_manifest, recover_checkpoint
@@ -363,6 +363,14 @@ def test_unknown_settings_are_named(config, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         train_tiny(tmp_path / "run", config=config)
     assert not (tmp_path / "run").exists()
+
+
+def test_scenarios_have_numbers_of_environments_of_their_own(monkeypatch, tmp_path):
+    numbers = []
+    monkeypatch.setattr(Run, "go", lambda out, settings, *args: numbers.append(settings["num_envs"]))
+    for scenario, given in (("paper-v0", {}), ("soc-v1", {}), ("paper-v0", {"num_envs": 8})):
+        train(scenario, out=tmp_path / "run", evaluation=False, **given)
+    assert numbers == [NUM_ENVS["paper-v0"], DEFAULT_NUM_ENVS, 8]
 
 
 # ---- the experiment
