@@ -43,8 +43,8 @@ VALIDATION_SEED, EVALUATION_SEED = (
 VALIDATION_EPISODES, SOC_VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 256, 1_000
 VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
-# Over environment steps: the critics learn first; when the large losses are gone, what is left to win is smaller than the
-# noise of critics that learn fast and than the pull to the middle (pre_tanh_l2), which both fade.
+# Over environment steps: the critics learn first; when the large losses are gone, what is left to win is smaller than
+# the noise of critics that learn fast and than the pull to the middle (pre_tanh_l2), which both fade.
 _ACTOR_LR = [[0, 0.0], [240_000, 0.0], [400_000, 3e-4], [1_600_000, 3e-4], [2_800_000, 1.5e-4], [4_000_000, 3e-5]]
 _CRITIC_LR = [[0, 1e-3], [600_000, 1e-3], [1_400_000, 3e-4], [2_800_000, 1e-4], [4_000_000, 3e-5]]
 # What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
@@ -61,7 +61,7 @@ _ACTOR_CRITIC = {
     "critic_layer_norm": True,
     "action_bins": 21,
     "action_groups": [5, 5],  # by segment: intensity and scope, isolation and remediation
-    "group_deviation": 0.02,
+    "group_deviation": 0.004,
     "mean_bound": 1.5,
     "noise_steps": 3.0,
     "noise_by_draw": True,
