@@ -378,7 +378,7 @@ def test_scenarios_have_numbers_of_environments_of_their_own(monkeypatch, tmp_pa
 
 @pytest.mark.slow
 def test_adverse_start_is_overcome(tmp_path):
-    out = train("paper-v0", adverse_start=True, steps=400_000, seed=0, out=tmp_path / "run", evaluation=False)
+    out = train("paper-v0", adverse_start=True, steps=1_200_000, seed=0, out=tmp_path / "run", evaluation=False)
     start = evaluate_checkpoint(out / "checkpoints" / "start", num_episodes=200, seed=77)
     assert start.mean("reward") < -1500
     best = evaluate_checkpoint(out / "checkpoints" / "best", num_episodes=1000, seed=77)
