@@ -68,8 +68,8 @@ _ACTOR_CRITIC = {
     "penalty_scale": 0.1,
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    # Simulation is nearly free, so a tier draws a row half a time on average. With two to four draws a row, critics show
-    # ripples between neighbouring actions larger than what those differ by, and reward stops near 11.2.
+    # Simulation is nearly free, so a tier draws a row half a time on average. With two to four draws a row, critics
+    # show ripples between neighbouring actions larger than what those differ by, and reward stops near 11.2.
     "paper-v0": {
         "train_batch_size": 8192,
         "random_steps": 8_192,
