@@ -43,21 +43,19 @@ VALIDATION_SEED, EVALUATION_SEED = (
 VALIDATION_EPISODES, SOC_VALIDATION_EPISODES, EVALUATION_EPISODES = 512, 256, 1_000
 VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
-# Over environment steps: the critics learn first; when the large losses are gone, what is left to win is smaller than
-# the noise of critics that learn fast and than the pull to the middle (pre_tanh_l2), which both fade.
-_ACTOR_LR = [[0, 0.0], [240_000, 0.0], [400_000, 3e-4], [1_600_000, 3e-4], [2_800_000, 1.5e-4], [4_000_000, 3e-5]]
-_CRITIC_LR = [[0, 1e-3], [600_000, 1e-3], [1_400_000, 3e-4], [2_800_000, 1e-4], [4_000_000, 3e-5]]
 # What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
 # choice is worth a step: critics that are to see the rest learn from a tenth of it. Effects are small against the
 # noise of returns, so exploration noise is held for some steps, and every draw has its own scale, from nearly none to
 # nearly the whole range. Segments nearly share their outputs (group_deviation): a single one otherwise drifts over a
 # cliff. Where a critic has nothing to say, actions stay in the middle (pre_tanh_l2); beyond a cliff the reward is flat,
-# and response sees the way back by the noise that it is improved at (actor_noise).
+# and response sees the way back by the noise that it is improved at (actor_noise). Over environment steps: the critics
+# learn first; when the large losses are gone, what is left to win is smaller than the noise of critics that learn fast
+# and than the pull to the middle, which both fade.
 _ACTOR_CRITIC = {
     "hiddens": [128, 128],
     "critic": "additive",
-    "actor_lr": _ACTOR_LR,
-    "critic_lr": _CRITIC_LR,
+    "actor_lr": [[0, 0.0], [240_000, 0.0], [400_000, 3e-4], [1_600_000, 3e-4], [2_800_000, 1.5e-4], [4_000_000, 3e-5]],
+    "critic_lr": [[0, 1e-3], [600_000, 1e-3], [1_400_000, 3e-4], [2_800_000, 1e-4], [4_000_000, 3e-5]],
     "critic_layer_norm": True,
     "action_bins": 21,
     "action_groups": [5, 5],  # by segment: intensity and scope, isolation and remediation
@@ -125,8 +123,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     }
 }
-NUM_ENVS = {"paper-v0": 256}  # environments of an env runner where it is not DEFAULT_NUM_ENVS
-DEFAULT_NUM_ENVS = 64
 # What soc-v1 needs. The effect of one tool call is small against the noise of returns and comes late (a rebuilt host
 # pays over the rest of the shift), so hunting and response also earn the fall in compromised hosts at once: a
 # potential, which moves rewards in time and hardly changes which policy is best; triage earns its verdicts. These are
@@ -194,6 +190,8 @@ PRESETS["soc-v1"] = {
     },
 }
 PRESET_OF = {"soc-cage4-v0": "soc-v1"}  # scenarios that use another's preset
+NUM_ENVS = {"paper-v0": 256}  # environments of an env runner where it is not DEFAULT_NUM_ENVS
+DEFAULT_NUM_ENVS = 64
 DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
 DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported
 CONFIG_KEYS = ("tiers", "train_batch_size")  # beside policies.hmarl.SETTINGS

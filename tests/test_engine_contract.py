@@ -339,7 +339,7 @@ def test_fresh_arrays_stay_as_they_are():
 
 def test_metrics_of_the_last_finished_episode_stay():
     sim = started(num_envs=1, seed=0, max_steps=5)
-    assert sim.episode_metrics[0].tolist() == (0,) * len(soc_env.METRICS)
+    assert sim.episode_metrics[0].tolist() == (0,) * 14
     for step in range(1, 12):
         sim.step()
         assert sim.episode_metrics[0]["length"] == (0 if step < 5 else 5)
