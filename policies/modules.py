@@ -324,7 +324,7 @@ def action_layer(
     """The output layer of an actor on `body`, near zero at the start, `num_parts` numbers an action: by zones where the
     body keeps them, `GroupedLinear` where there are groups."""
     if hasattr(body, "action_layer"):
-        return body.action_layer(num_parts)
+        return body.action_layer(num_parts, deviation if groups else 1.0)
     if groups:
         return GroupedLinear(body.out_dim, action_dim, num_parts, groups, deviation)
     return small_linear(body.out_dim, num_parts * action_dim)

@@ -280,26 +280,27 @@ class ZoneMLP(nn.Module):
         """Sizes of the runs of the agent's action's entries that say the same for every zone."""
         return [self.num_zones] * self.tokens.entries[self.agent][0]
 
-    def action_layer(self, num_parts: int) -> nn.Module:
-        """An output layer for `num_parts` numbers an action."""
+    def action_layer(self, num_parts: int, deviation: float = 1.0) -> nn.Module:
+        """An output layer for `num_parts` numbers an action; `deviation` as in `ZoneLinear`."""
         per_zone, whole = self.tokens.entries[self.agent]
         if not self.keeps_zones:
             return small_linear(self.width, num_parts * whole)
-        return ZoneLinear(self.width, num_parts, per_zone, whole)
+        return ZoneLinear(self.width, num_parts, per_zone, whole, deviation)
 
 
 class ZoneLinear(nn.Module):
     """Outputs for every zone from that zone's features with shared weights, and for the network from its own.
 
     (B, (zones + 1) * width) -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
-    (parts * (per_zone + whole),), is not trained.
+    (parts * (per_zone + whole),), is not trained. Zones differ from their mean by `deviation` of what their features
+    say, see `modules.GroupedLinear`.
     """
 
     bias: torch.Tensor
 
-    def __init__(self, width: int, num_parts: int, per_zone: int, whole: int):
+    def __init__(self, width: int, num_parts: int, per_zone: int, whole: int, deviation: float = 1.0):
         super().__init__()
-        self.width, self.num_parts, self.per_zone = width, num_parts, per_zone
+        self.width, self.num_parts, self.per_zone, self.deviation = width, num_parts, per_zone, deviation
         self.zone = small_linear(width, num_parts * per_zone)
         self.whole = small_linear(width, num_parts * whole)
         self.register_buffer("bias", torch.zeros(num_parts * (per_zone + whole)))
@@ -307,7 +308,10 @@ class ZoneLinear(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         tokens = features.unflatten(1, (-1, self.width))
         bias = self.bias.unflatten(0, (self.num_parts, -1))
-        zone = self.zone(tokens[:, :-1]).unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
+        zone = self.zone(tokens[:, :-1])
+        if self.deviation != 1.0:
+            zone = torch.lerp(zone.mean(1, keepdim=True), zone, self.deviation)
+        zone = zone.unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
         zone = zone.permute(0, 2, 3, 1).flatten(2)  # (B, parts, per zone * Z)
         whole = self.whole(tokens[:, -1]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
         return torch.cat([zone, whole], -1).flatten(1)
