@@ -322,7 +322,7 @@ def action_layer(
     body: Any, action_dim: int, num_parts: int, groups: Sequence[int] = (), deviation: float = 0.0
 ) -> nn.Module:
     """The output layer of an actor on `body`, near zero at the start, `num_parts` numbers an action: by zones where the
-    body keeps them, `GroupedLinear` where there are groups."""
+    body keeps them (with any `groups`, zones differ by `deviation` alone), else `GroupedLinear` if there are groups."""
     if hasattr(body, "action_layer"):
         return body.action_layer(num_parts, deviation if groups else 1.0)
     if groups:

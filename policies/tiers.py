@@ -191,7 +191,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "mean_bound": 3.0,  # of the Gaussian's mean before the tanh
             "critic": "joint",  # or "additive": see modules.ActionValues
             "critic_layer_norm": False,
-            "action_groups": [],  # sizes of leading runs of actions with a shared output, see modules.GroupedLinear
+            "action_groups": [],  # sizes of leading runs of actions with a shared output, see modules.action_layer
             "group_deviation": 0.1,  # scale of each action's own output beside the shared one; 0 for none
             "initial_action": [],  # that the actor starts at, one value a group or entry; [] for the middle
             "action_bins": 0,  # resolution at which critics read actions, see modules.ActionCode; 0: raw

@@ -24,6 +24,7 @@ from policies.modules import (
     GaussianHead,
     GroupedLinear,
     action_layer,
+    actor_layer,
     initial_action,
     make_body,
     masked,
@@ -608,6 +609,26 @@ def test_grouped_outputs_differ_by_their_deviation_alone():
         torch.testing.assert_close(shared[:, part, 2], shared[:, part, 0])
         assert not torch.allclose(shared[:, part, 3], shared[:, part, 0])
     assert not torch.allclose(own[:, 0, 1], own[:, 0, 0])
+
+
+@pytest.mark.parametrize("network", ["zones", "attention"])
+def test_grouped_zones_differ_from_their_mean_by_their_deviation_alone(network):
+    outputs = []
+    for settings in ({}, {"action_groups": [5, 5], "group_deviation": 0.25}):
+        torch.manual_seed(0)
+        config = {"network": network, "hiddens": [8, 8], "role": "threat_hunter", "action_groups": [], **settings}
+        body = make_body(config, len(FEATURES[HUNTER]), keeps_zones=True)
+        head = actor_layer(body, 16, 2, config)
+        with torch.no_grad():
+            head.zone.weight.normal_()
+            head.whole.weight.normal_()
+        outputs.append(head(body(torch.rand(6, len(FEATURES[HUNTER])))).unflatten(1, (2, 16)))
+    free, grouped = outputs
+    torch.testing.assert_close(grouped[..., 10:], free[..., 10:])
+    free, grouped = (x[..., :10].unflatten(-1, (2, 5)) for x in outputs)
+    mean = free.mean(-1, keepdim=True)
+    torch.testing.assert_close(grouped, mean + 0.25 * (free - mean))
+    assert (free - mean).abs().amax() > 0.1
 
 
 @pytest.mark.parametrize("algorithm", ["SAC", "MADDPG"])
