@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyborg_bridge.zones import Zone
-from soc_env import risk
+from soc_env.soc import risk
 
 LEVELS = ("flat", "raw")
 SSH = 22  # an attack on it shows the port at the source

@@ -14,9 +14,10 @@ import numpy as np
 
 from cyborg_bridge.soc_alerts import ALERTS, AlertKind, is_server
 from soc_env.actions import idle_actions
+from soc_env.engine.jit import entry_point
 from soc_env.errors import ActionError, unknown_name
-from soc_env.jit import entry_point
-from soc_env.scenario import make_scenario
+from soc_env.paper.scenario import make_scenario
+from soc_env.paper.tables import AGENTS, TRIAGE
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
 from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS
@@ -25,7 +26,6 @@ from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import ENRICH_CHOICE, SOCSimulator
 from soc_env.soc.tables import CLOCK_FEATURES, MAX_DECOYS, MAX_PHASES, TOOL_NAMES, ZONE_FEATURES, layout
-from soc_env.tables import AGENTS, TRIAGE
 
 _scenario = make_scenario("soc-cage4-v0")
 assert isinstance(_scenario, SOCScenario)
@@ -229,7 +229,7 @@ class Desk(SOCSimulator):
             self.find(row, source, kind.source_finding)
 
     def find(self, row: int, host: int, weight: float) -> None:
-        """A finding on a host, of a weight of `soc_env.risk`."""
+        """A finding on a host, of a weight of `soc_env.soc.risk`."""
         add_finding(*self._engine[1:], row, host, weight)
 
     def read(self, row: int, case_id: int, is_found: bool = False) -> None:

@@ -25,10 +25,10 @@ from pettingzoo import ParallelEnv
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env
 from cyborg_bridge.soc_view import SOCView
+from soc_env.paper.tables import AGENTS as ROLES
+from soc_env.paper.tables import COORDINATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
 from soc_env.soc.tables import actions, features
-from soc_env.tables import AGENTS as ROLES
-from soc_env.tables import COORDINATOR, TRIAGE
 
 Observations = dict[str, np.ndarray]
 Infos = dict[str, dict[str, Any]]

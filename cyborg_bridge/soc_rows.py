@@ -1,4 +1,4 @@
-"""CC4 as a batch of SOCs to train on: `SOCRows`, what `policies.foreign.make_batched_env` steps.
+"""CC4 as a batch of SOCs to train on: `SOCRows`, what `policies.runner.batched_env.make_batched_env` steps.
 
 Every row is one SOC with the four roles of the `soc-v1` family, so tiers learn on CC4 with the networks, joint critics
 and replay that they have at home. A CC4 episode is five rows: those of blue agents 0-3, which guard one zone, and that
@@ -21,9 +21,9 @@ from cyborg_bridge.cage4 import OFFICIAL_STEPS, cage4_parallel_env
 from cyborg_bridge.soc_desk import SCENARIO
 from cyborg_bridge.soc_view import SOCView
 from soc_env.errors import ConfigError
+from soc_env.paper.tables import AGENTS as ROLES
+from soc_env.paper.tables import COORDINATOR, TRIAGE
 from soc_env.soc.tables import actions, features
-from soc_env.tables import AGENTS as ROLES
-from soc_env.tables import COORDINATOR, TRIAGE
 
 TEAMS, ZONES = 5, 3  # rows of a CC4 episode; zones that every row shows
 

@@ -36,11 +36,11 @@ import numpy as np
 from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
 from cyborg_bridge.soc_desk import Desk, zone_network, zone_value
 from cyborg_bridge.zones import SLEEP, Order, Zone
-from soc_env import risk
 from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.paper.tables import AGENTS as ROLES
 from soc_env.parallel import ResetNeeded
+from soc_env.soc import risk
 from soc_env.soc.kernels.tools import STRAY_WEIGHT
-from soc_env.tables import AGENTS as ROLES
 
 if TYPE_CHECKING:
     from cyborg_bridge.cage4 import Cage4Env, StepReturn

@@ -463,7 +463,7 @@ def _stock_case(num_envs: int) -> Case:
 
 
 def _columnar_case(num_envs: int) -> Case:
-    from policies.env_runner import ColumnarEnvRunner
+    from policies.runner.env_runner import ColumnarEnvRunner
 
     runner = ColumnarEnvRunner(config=_runner_config(TRAINING_SCENARIO, num_envs))
 

@@ -65,7 +65,7 @@ def published_scale(episodes: np.ndarray) -> np.ndarray:
 
 def evaluate(policy: Any) -> np.ndarray:
     """(NUM_EPISODES,) returns of a policy, on the published scale, always of the same episodes."""
-    from policies.foreign import make_batched_env
+    from policies.runner.batched_env import make_batched_env
 
     batch = make_batched_env(ENVIRONMENT, NUM_EPISODES, EVALUATION_SEED, OPTIONS)
     batch.reset()

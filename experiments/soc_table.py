@@ -41,8 +41,8 @@ from experiments.evaluate import (
 )
 from policies.scripted import Actions, Observations, Policy, scripted
 from soc_env.errors import ConfigError, unknown_name
+from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import FAMILIES
-from soc_env.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 
 SCENARIO = "soc-v1"
 NUM_SEEDS, MIN_SEEDS = 5, 5

@@ -265,7 +265,7 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: an unknown setting.
     """
-    from policies.hmarl import SETTINGS, HMARLConfig
+    from policies.hmarl.algorithm import SETTINGS, HMARLConfig
 
     for name in settings["config"]:
         if name not in (*SETTINGS, *CONFIG_KEYS):
@@ -516,8 +516,8 @@ def explained_moment(policy: Any, settings: Mapping[str, Any]) -> dict[str, Any]
     import numpy as np
 
     from experiments.evaluate import is_soc
-    from policies.tokens import own_tokens
-    from soc_env.tables import TRIAGE
+    from policies.networks.tokens import own_tokens
+    from soc_env.paper.tables import TRIAGE
 
     split = {"split": "test"} if is_soc(settings["scenario"]) else {}
     scenario = soc_env.make_scenario(settings["scenario"], **{**settings["overrides"], **split})

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 _WHERE = {
-    "HMARL": "policies.hmarl",
-    "HMARLConfig": "policies.hmarl",
+    "HMARL": "policies.hmarl.algorithm",
+    "HMARLConfig": "policies.hmarl.algorithm",
     "load_policy": "policies.checkpoint",
     "save_checkpoint": "policies.checkpoint",
 }

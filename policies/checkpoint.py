@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from policies.env_runner import act
-from policies.foreign import import_path, make_batched_env
-from policies.hmarl import HMARL
+from policies.hmarl.algorithm import HMARL
+from policies.networks.tokens import Tokens, agent_of, own_tokens
+from policies.networks.zones import MIXINGS
+from policies.runner.batched_env import import_path, make_batched_env
+from policies.runner.env_runner import act
 from policies.scripted import Policy
 from policies.tiers import SCRIPTED, make_scripted, tier_of
-from policies.tokens import Tokens, agent_of, own_tokens
-from policies.zones import MIXINGS
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, unknown_name
 from soc_env.soc.networks import MAX_ZONES

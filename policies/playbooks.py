@@ -33,8 +33,8 @@ from policies.scripted import (
     RandomPolicy,
     Spaces,
 )
+from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES, ZONE_TRUTH, layout, state_features
-from soc_env.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 
 ZONE = {feature.name: k for k, feature in enumerate(ZONE_FEATURES)}
 CASE = {feature.name: k for k, feature in enumerate(CASE_FEATURES)}

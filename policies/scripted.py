@@ -26,10 +26,8 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from soc_env.errors import ConfigError
-from soc_env.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS, make_scenario
-from soc_env.settings import Scenario
-from soc_env.soc.scenario import SOCScenario
-from soc_env.tables import (
+from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS, make_scenario
+from soc_env.paper.tables import (
     ACTIONS,
     COORDINATOR,
     FEATURES,
@@ -40,6 +38,8 @@ from soc_env.tables import (
     TRIAGE,
     index_of,
 )
+from soc_env.settings import Scenario
+from soc_env.soc.scenario import SOCScenario
 
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(len(ACTIONS[TRIAGE]))
 

@@ -31,11 +31,11 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import POLICY_LOSS_KEY, Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from policies.foreign import imported
-from policies.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner, PullsActor
-from policies.modules import BoundedMeanHead, DQNModule, PPOModule, SACModule
+from policies.algorithms.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner, PullsActor
+from policies.networks.blocks import BoundedMeanHead, DQNModule, PPOModule, SACModule
+from policies.networks.zones import MIXINGS
+from policies.runner.batched_env import imported
 from policies.scripted import Policy, RandomPolicy, scripted
-from policies.zones import MIXINGS
 from soc_env import SCENARIOS
 from soc_env.errors import ConfigError, unknown_name
 
@@ -241,7 +241,7 @@ COMMON: dict[str, Any] = {
     "checkpoint": None,  # folder written by save_checkpoint whose tier of this name it starts from
     "gamma": 0.99,  # discount per environment step, also of a tier that decides every K steps (SMDP)
     "hiddens": [256, 256],
-    "network": "mlp",  # or "zones" or "attention": read by tokens with shared weights, see `policies.zones`
+    "network": "mlp",  # or "zones" or "attention": read by tokens with shared weights, see `policies.networks.zones`
     "attention_heads": 4,  # of network "attention"; d_k is the size of a layer
     "num_learners": 0,  # remote learners of this tier; 0 trains in the driver
     "noise_steps": 1.0,  # mean number of steps for which an off-policy tier's Gaussian exploration noise is held

@@ -55,8 +55,8 @@ Sensors cover part of the attempts and lose some alerts; phishing and privilege 
 cause most alerts, some as confident as malicious ones. Alerts arrive late, name a target and, for network alerts, a
 source, and gather in cases. The queue of cases is bounded, ranked, and ages.
 
-Alerts, findings and verdicts add up to a risk score per host (`soc_env.risk`) in [0, 1), which fades with time. Agents
-never see hosts but by that score: the "most suspect host" of a zone is the one where it is highest.
+Alerts, findings and verdicts add up to a risk score per host (`soc_env.soc.risk`) in [0, 1), which fades with time.
+Agents never see hosts but by that score: the "most suspect host" of a zone is the one where it is highest.
 
 ## Agents
 Z is the number of zones.
@@ -317,15 +317,15 @@ Kept, so that results stay comparable. Do not read more into this task than they
 - `num_hosts` need not be a multiple of five: what is left over goes to the first segments.
 """
 
-from .errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError
-from .parallel import SOCEnv, env, parallel_env
-from .scenario import SCENARIOS, PaperScenario, make_scenario
-from .settings import Scenario
-from .simulator import Simulator
-from .soc.console import Console
-from .soc.scenario import SOCScenario
-from .soc.trace import Trace, TraceError
-from .tables import ACTIONS, AGENTS, FEATURES, METRICS, REWARD_TERMS, STATE, features
+from soc_env.engine.simulator import Simulator
+from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError
+from soc_env.paper.scenario import SCENARIOS, PaperScenario, make_scenario
+from soc_env.paper.tables import ACTIONS, AGENTS, FEATURES, METRICS, REWARD_TERMS, STATE, features
+from soc_env.parallel import SOCEnv, env, parallel_env
+from soc_env.settings import Scenario
+from soc_env.soc.console import Console
+from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.trace import Trace, TraceError
 
 __all__ = [
     "ACTIONS", "AGENTS", "FEATURES", "METRICS", "REWARD_TERMS", "SCENARIOS", "STATE", "ActionError", "CheckpointError",

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ActionError
-from .settings import Scenario
-from .soc.scenario import SOCScenario
-from .tables import ACTIONS, COORDINATOR, DIRECTIVE_SIZE, HUNTER, NUM_SEGMENTS, ORCHESTRATOR
+from soc_env.errors import ActionError
+from soc_env.paper.tables import ACTIONS, COORDINATOR, DIRECTIVE_SIZE, HUNTER, NUM_SEGMENTS, ORCHESTRATOR
+from soc_env.settings import Scenario
+from soc_env.soc.scenario import SOCScenario
 
 
 def box_action(agent: str, action: Any, size: int) -> np.ndarray:

@@ -156,17 +156,17 @@ from gymnasium.spaces import Space
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
-from .actions import idle_actions
-from .errors import ActionError, ConfigError, HMARLSOCError, unknown_name
-from .layouts import Layout
-from .picture import Canvas
-from .render import as_text
-from .settings import Scenario
-from .simulator import Simulator
-from .soc.console import Console
-from .soc.simulator import SOCSimulator
-from .soc.trace import Played, Trace, trace_of
-from .tables import AGENTS, COORDINATOR, TRIAGE
+from soc_env.actions import idle_actions
+from soc_env.engine.simulator import Simulator
+from soc_env.errors import ActionError, ConfigError, HMARLSOCError, unknown_name
+from soc_env.options import Layout
+from soc_env.paper.picture import Canvas
+from soc_env.paper.tables import AGENTS, COORDINATOR, TRIAGE
+from soc_env.paper.text import as_text
+from soc_env.settings import Scenario
+from soc_env.soc.console import Console
+from soc_env.soc.simulator import SOCSimulator
+from soc_env.soc.trace import Played, Trace, trace_of
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
 OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-from .errors import ScenarioError, unknown_name
+from soc_env.errors import ScenarioError, unknown_name
 
 MAX_HOSTS = 1_000_000
 MAX_STEPS = 1_000_000  # an episode's step is 20 bits of a draw's counter, see kernels/draws.py

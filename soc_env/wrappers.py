@@ -24,13 +24,13 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from .actions import box_action, discrete_action, preset_tables
-from .errors import ActionError, ConfigError, unknown_name
-from .layouts import unit_box
-from .parallel import parallel_env
-from .settings import Scenario
-from .simulator import Seed, Simulator
-from .tables import AGENTS, TRIAGE
+from soc_env.actions import box_action, discrete_action, preset_tables
+from soc_env.engine.simulator import Seed, Simulator
+from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.options import unit_box
+from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.parallel import parallel_env
+from soc_env.settings import Scenario
 
 try:
     from gymnasium.vector import AutoresetMode

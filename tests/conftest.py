@@ -18,7 +18,7 @@ def quiet_ray():
     torch.set_num_threads(1)
     tests = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:  # workers have to find the test modules' environments and the packages
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent)]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(tests / "helpers"), str(tests.parent)]))
         ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         yield
         ray.shutdown()

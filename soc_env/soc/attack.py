@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError, unknown_name
 
 DATA = Path(__file__).parent / "data"
 CHECKSUMS = {  # SHA-256 with line ends as \n

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError, HMARLSOCError, unknown_name
-from ..tables import COORDINATOR
-from .knowledge import POSTURES, read_cases, read_hosts, read_status
-from .simulator import SOCSimulator
-from .tables import EDR, SIEM, SOAR, TOOLS, Tool
+from soc_env.errors import ConfigError, HMARLSOCError, unknown_name
+from soc_env.paper.tables import COORDINATOR
+from soc_env.soc.knowledge import POSTURES, read_cases, read_hosts, read_status
+from soc_env.soc.simulator import SOCSimulator
+from soc_env.soc.tables import EDR, SIEM, SOAR, TOOLS, Tool
 
 MAX_HUNT_DEPTH = 0.5  # scan depth from which a hunt is a deep scan
 

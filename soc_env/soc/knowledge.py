@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .attack import TECHNIQUES
-from .networks import ROLES
-from .simulator import SOCSimulator
-from .tables import TOOL_NAMES
+from soc_env.soc.attack import TECHNIQUES
+from soc_env.soc.networks import ROLES
+from soc_env.soc.simulator import SOCSimulator
+from soc_env.soc.tables import TOOL_NAMES
 
 POSTURES = ("hunt_posture", "triage_posture", "response_posture")
 PERIMETER = ("open", "block awaited", "blocked")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .tables import TOOL_NAMES, TOOLS
+from soc_env.soc.tables import TOOL_NAMES, TOOLS
 
 RESPONSES = ("isolate", "kill_process", "reimage")
 SPENT = ("done", "started", "failed")  # outcomes that took the analysts' time

@@ -59,8 +59,8 @@ import networkx as nx
 import numpy as np
 from networkx.readwrite.graphml import GraphMLReader, GraphMLWriter
 
-from ..errors import ConfigError, unknown_name
-from ..files import new_file
+from soc_env.errors import ConfigError, unknown_name
+from soc_env.files import new_file
 
 ROLES = ("workstation", "server", "domain_controller", "cloud")
 WORKSTATION, SERVER, DOMAIN_CONTROLLER, CLOUD = range(4)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..pen import ASKED, BAD, CALM, FAINT, GOOD, HEIGHT, INK, PANEL, PAPER, RULE, WARN, WIDTH, Color, Pen
-from .render import SHOWN_CASES, STANDING, Frame, times_of, where_of
-from .simulator import SOCSimulator
+from soc_env.engine.pen import ASKED, BAD, CALM, FAINT, GOOD, HEIGHT, INK, PANEL, PAPER, RULE, WARN, WIDTH, Color, Pen
+from soc_env.soc.simulator import SOCSimulator
+from soc_env.soc.text import SHOWN_CASES, STANDING, Frame, times_of, where_of
 
 # Colours of hosts. What the SOC knows: by risk score. The truth: by whose the host is.
 RISKS: tuple[Color, ...] = ((222, 228, 234), (255, 240, 178), (255, 214, 74), (255, 150, 28), (226, 60, 44))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ScenarioError, unknown_name
-from ..settings import MAX_STEPS, Scenario, choice, setting
-from .attack import FAMILIES
-from .networks import Network
+from soc_env.errors import ScenarioError, unknown_name
+from soc_env.settings import MAX_STEPS, Scenario, choice, setting
+from soc_env.soc.attack import FAMILIES
+from soc_env.soc.networks import Network
 
 ASSUMPTION = "assumption"
 DESIGN = "DESIGN.md section 5"

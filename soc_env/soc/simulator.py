@@ -9,15 +9,15 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from ..errors import ConfigError, ScenarioError
-from ..simulator import Simulator
-from ..tables import AGENTS, TRIAGE
-from .attack import FAMILIES, TECHNIQUES, families
-from .kernels import step as kernels
-from .kernels.state import ASSET, EPISODE, HOST, LOG, LOG_KINDS, MAX_TRACKED, make_networks, make_world
-from .networks import Network, cage4, enterprise
-from .scenario import SOCScenario
-from .tables import (
+from soc_env.engine.simulator import Simulator
+from soc_env.errors import ConfigError, ScenarioError
+from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.soc.attack import FAMILIES, TECHNIQUES, families
+from soc_env.soc.kernels import step as kernels
+from soc_env.soc.kernels.state import ASSET, EPISODE, HOST, LOG, LOG_KINDS, MAX_TRACKED, make_networks, make_world
+from soc_env.soc.networks import Network, cage4, enterprise
+from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.tables import (
     CHOICES_READ,
     METRICS,
     OUTCOMES,
@@ -247,5 +247,3 @@ def _plain_call(call: np.void) -> dict[str, Any]:
         "depth": call["depth"].item(),
         "outcome": OUTCOMES[call["outcome"]],
     }
-
-

@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from ..tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, Action, Feature, Metric, RewardTerm
+from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, Action, Feature, Metric, RewardTerm
 
 SIEM, EDR, SOAR = "SIEM", "EDR", "SOAR"
 LOW, HIGH = "low", "high"  # risk class of a tool; high needs approval

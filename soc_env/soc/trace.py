@@ -31,16 +31,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import HMARLSOCError
-from ..files import new_file
-from ..tables import AGENTS, TRIAGE
-from .attack import GOALS, REACTIONS, TECHNIQUES
-from .kernels.state import LOG_FIELDS, N_RAW_EVENTS
-from .measures import measure
-from .networks import host_zone
-from .scenario import SOCScenario
-from .simulator import SOCSimulator
-from .tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS
+from soc_env.errors import HMARLSOCError
+from soc_env.files import new_file
+from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.soc.attack import GOALS, REACTIONS, TECHNIQUES
+from soc_env.soc.kernels.state import LOG_FIELDS, N_RAW_EVENTS
+from soc_env.soc.measures import measure
+from soc_env.soc.networks import host_zone
+from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.simulator import SOCSimulator
+from soc_env.soc.tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS
 
 FORMAT, VERSION = "hmarl-soc trace", 1
 LOG_CAPACITY = 16_384  # entries of one minute: calls, alerts, and a few for every host on record
@@ -407,4 +407,3 @@ def trace_of(sim: SOCSimulator, script: Iterable[Played], options: dict[str, Any
     if not is_same or _digests(sim, 0) != {name: last[name] for name in ("observations", "state")}:
         raise TraceError("the episode was changed by something else than step(), so it cannot be traced")
     return trace
-

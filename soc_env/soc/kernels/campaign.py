@@ -6,12 +6,22 @@ import math
 
 import numpy as np
 
-from ...jit import kernel
-from ...kernels.draws import below, uniform
-from ..attack import CHANNELS, GOALS, REACTIONS, TACTICS
-from ..tables import MAX_DECOYS
-from .draws import ALERT_SHAPE, ARRIVAL, ATTEMPT, DECOY, DWELL, FAMILY_CHOICE, OUTCOME, REENTRY, SIGHT, TARGETS
-from .hosts import (
+from soc_env.engine.draws import below, uniform
+from soc_env.engine.jit import kernel
+from soc_env.soc.attack import CHANNELS, GOALS, REACTIONS, TACTICS
+from soc_env.soc.kernels.draws import (
+    ALERT_SHAPE,
+    ARRIVAL,
+    ATTEMPT,
+    DECOY,
+    DWELL,
+    FAMILY_CHOICE,
+    OUTCOME,
+    REENTRY,
+    SIGHT,
+    TARGETS,
+)
+from soc_env.soc.kernels.hosts import (
     LOG_CAMPAIGN,
     LOG_DAMAGE,
     compromise,
@@ -23,8 +33,9 @@ from .hosts import (
     track,
     zone_of,
 )
-from .siem import send, within
-from .state import N_ENCRYPTED, N_EXFILTRATED, NEVER
+from soc_env.soc.kernels.siem import send, within
+from soc_env.soc.kernels.state import N_ENCRYPTED, N_EXFILTRATED, NEVER
+from soc_env.soc.tables import MAX_DECOYS
 
 (
     INITIAL_ACCESS, EXECUTION, PERSISTENCE, ESCALATION, EVASION, CREDENTIALS, DISCOVERY, LATERAL, COLLECTION, CONTROL,

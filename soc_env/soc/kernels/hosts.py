@@ -5,9 +5,9 @@ Nothing else writes `hosts` and `slots`, the counters of services and users, or 
 
 from __future__ import annotations
 
-from ... import risk
-from ...jit import kernel
-from .state import LOG_KINDS, N_BLAST_RADIUS, NEVER
+from soc_env.engine.jit import kernel
+from soc_env.soc import risk
+from soc_env.soc.kernels.state import LOG_KINDS, N_BLAST_RADIUS, NEVER
 
 (
     LOG_CALL, LOG_COMPLETED, LOG_ALERT, LOG_CASE, LOG_CASE_CLOSED, LOG_CAMPAIGN, LOG_COMPROMISE, LOG_CLEANED,

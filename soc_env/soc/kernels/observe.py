@@ -5,10 +5,13 @@ Nothing in `observe` reads a field that `state.py` lists as truth.
 
 from __future__ import annotations
 
-from ...jit import kernel
-from ...tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
-from ..attack import CHANNELS, TACTICS
-from ..tables import (
+from soc_env.engine.jit import kernel
+from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.soc.attack import CHANNELS, TACTICS
+from soc_env.soc.kernels.campaign import ACTIVE, zone_factor
+from soc_env.soc.kernels.hosts import find
+from soc_env.soc.kernels.tools import MAX_ANALYST_TIME, num_decoys, shares_host
+from soc_env.soc.tables import (
     CAMPAIGN_TRUTH,
     CASE_FEATURES,
     CLOCK_FEATURES,
@@ -19,9 +22,6 @@ from ..tables import (
     ZONE_FEATURES,
     ZONE_TRUTH,
 )
-from .campaign import ACTIVE, zone_factor
-from .hosts import find
-from .tools import MAX_ANALYST_TIME, num_decoys, shares_host
 
 ZONE_SIZE, CASE_SIZE, CLOCK_SIZE = len(ZONE_FEATURES), len(CASE_FEATURES), len(CLOCK_FEATURES)
 TRIAGE_CASES, HUNTER_CASES, RESPONSE_CASES, COORDINATOR_CASES = (

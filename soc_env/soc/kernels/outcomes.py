@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...jit import kernel
-from .campaign import NONE, clear_host_counts, count_host, elapsed, keep_times, zone_factor
-from .hosts import is_live
-from .state import (
+from soc_env.engine.jit import kernel
+from soc_env.soc.kernels.campaign import NONE, clear_host_counts, count_host, elapsed, keep_times, zone_factor
+from soc_env.soc.kernels.hosts import is_live
+from soc_env.soc.kernels.state import (
     N_ACTION_FPR,
     N_ACTIONS,
     N_CAMPAIGNS,
@@ -34,6 +34,7 @@ from .state import (
 
 ADMIN = 2
 COST_UNIT = 5.0  # loss of the cost term: at the default weights it then weighs as much as damage
+
 
 @kernel
 def count_losses(world, net, assets, env, hosts):

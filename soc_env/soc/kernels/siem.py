@@ -9,12 +9,12 @@ import math
 
 import numpy as np
 
-from ... import risk
-from ...jit import kernel
-from ...kernels.draws import TABLE_BITS, U20, below, bits, mix, uniform
-from ..attack import CHANNELS
-from .draws import BENIGN, DELIVERY, EVENTS, NOISY
-from .hosts import (
+from soc_env.engine.draws import TABLE_BITS, U20, below, bits, mix, uniform
+from soc_env.engine.jit import kernel
+from soc_env.soc import risk
+from soc_env.soc.attack import CHANNELS
+from soc_env.soc.kernels.draws import BENIGN, DELIVERY, EVENTS, NOISY
+from soc_env.soc.kernels.hosts import (
     LOG_ALERT,
     LOG_CASE,
     LOG_CASE_CLOSED,
@@ -26,7 +26,7 @@ from .hosts import (
     track,
     zone_of,
 )
-from .state import (
+from soc_env.soc.kernels.state import (
     N_AUTO_CLOSED,
     N_CASES,
     N_DROPPED_CASES,

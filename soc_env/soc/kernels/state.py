@@ -13,20 +13,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...kernels.draws import TABLE_SIZE, noise_table
-from ...risk import decay
-from ..attack import (
-    FAMILIES,
-    MAX_CHOICES,
-    MAX_PLAN,
-    TECHNIQUES,
-    Family,
-    family_tables,
-    technique_tables,
-)
-from ..networks import Network
-from ..scenario import SOCScenario
-from ..tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS, TOOLS
+from soc_env.engine.draws import TABLE_SIZE, noise_table
+from soc_env.soc.attack import FAMILIES, MAX_CHOICES, MAX_PLAN, TECHNIQUES, Family, family_tables, technique_tables
+from soc_env.soc.networks import Network
+from soc_env.soc.risk import decay
+from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS, TOOLS
 
 MAX_ZONES, MAX_SEGMENTS, MAX_SERVICES, MAX_ROLES = 16, 32, 16, 4
 PENDING_SLOTS = 48  # alerts on their way

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...jit import entry_point, kernel
-from ...kernels.draws import below, mix, step_key
-from ...kernels.step import NUM_TERMS, clear_outputs, has_bad_action
-from ..tables import MAX_DECOYS
-from .campaign import NONE, advance_campaigns, count_hosts
-from .draws import NETWORK_CHOICE
-from .hosts import forget_all
-from .observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
-from .outcomes import count_losses, score, write_metrics
-from .siem import count_events, deliver, raise_benign_alerts, summarise, work_queue
-from .state import MAX_ZONES, NEVER
-from .tools import carry_out, decode_hunter, decode_response, decode_triage, finish_jobs, hold_directive
+from soc_env.engine.draws import below, mix, step_key
+from soc_env.engine.jit import entry_point, kernel
+from soc_env.paper.kernels.step import NUM_TERMS, clear_outputs, has_bad_action
+from soc_env.soc.kernels.campaign import NONE, advance_campaigns, count_hosts
+from soc_env.soc.kernels.draws import NETWORK_CHOICE
+from soc_env.soc.kernels.hosts import forget_all
+from soc_env.soc.kernels.observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
+from soc_env.soc.kernels.outcomes import count_losses, score, write_metrics
+from soc_env.soc.kernels.siem import count_events, deliver, raise_benign_alerts, summarise, work_queue
+from soc_env.soc.kernels.state import MAX_ZONES, NEVER
+from soc_env.soc.kernels.tools import (
+    carry_out,
+    decode_hunter,
+    decode_response,
+    decode_triage,
+    finish_jobs,
+    hold_directive,
+)
+from soc_env.soc.tables import MAX_DECOYS
 
 # What `run` does with each env of its slice.
 STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY, DECODE_ONLY, OBSERVE_ONLY = range(7)

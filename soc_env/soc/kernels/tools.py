@@ -8,11 +8,43 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import risk
-from ...jit import kernel
-from ...kernels.draws import below, uniform
-from ..attack import ROLES
-from ..tables import (
+from soc_env.engine.draws import below, uniform
+from soc_env.engine.jit import kernel
+from soc_env.soc import risk
+from soc_env.soc.attack import ROLES
+from soc_env.soc.kernels.draws import APPROVAL, ENRICHMENT, EXAMINE, FINDING, FORENSICS, INTEL, JOB, STRAY
+from soc_env.soc.kernels.hosts import (
+    LOG_ACTION,
+    LOG_CALL,
+    LOG_CLEARING,
+    LOG_COMPLETED,
+    LOG_FINDING,
+    LOG_WORK,
+    clean,
+    clear_suspicion,
+    credit_response,
+    find,
+    log,
+    notice_detection,
+    set_encrypted,
+    set_isolated,
+    set_offline,
+    track,
+    zone_of,
+)
+from soc_env.soc.kernels.siem import ESCALATED, MERGED, SUPPRESSED, close_case, rate, stands
+from soc_env.soc.kernels.state import (
+    CALL_SLOTS,
+    N_ACTIONS,
+    N_ANALYST_MINUTES,
+    N_FALSE_FINDINGS,
+    N_FALSE_POSITIVES,
+    N_FINDINGS,
+    N_MISSED_CASES,
+    N_TRUE_POSITIVES,
+    NEVER,
+)
+from soc_env.soc.tables import (
     BLOCK_PERIMETER,
     BUSY,
     COLLECT_FORENSICS,
@@ -40,38 +72,6 @@ from ..tables import (
     STARTED,
     SUPPRESS,
     UNBLOCK_PERIMETER,
-)
-from .draws import APPROVAL, ENRICHMENT, EXAMINE, FINDING, FORENSICS, INTEL, JOB, STRAY
-from .hosts import (
-    LOG_ACTION,
-    LOG_CALL,
-    LOG_CLEARING,
-    LOG_COMPLETED,
-    LOG_FINDING,
-    LOG_WORK,
-    clean,
-    clear_suspicion,
-    credit_response,
-    find,
-    log,
-    notice_detection,
-    set_encrypted,
-    set_isolated,
-    set_offline,
-    track,
-    zone_of,
-)
-from .siem import ESCALATED, MERGED, SUPPRESSED, close_case, rate, stands
-from .state import (
-    CALL_SLOTS,
-    N_ACTIONS,
-    N_ANALYST_MINUTES,
-    N_FALSE_FINDINGS,
-    N_FALSE_POSITIVES,
-    N_FINDINGS,
-    N_MISSED_CASES,
-    N_TRUE_POSITIVES,
-    NEVER,
 )
 
 DOMAIN_CONTROLLER = ROLES.index("domain_controller")

@@ -1,0 +1,1 @@
+"""One file an algorithm: settings, module, learner and what it can do."""

@@ -1,0 +1,1 @@
+"""The algorithm in which every tier learns with its own: `HMARL`, `HMARLConfig`."""

@@ -1,0 +1,703 @@
+"""HMARL: one RLlib Algorithm in which every tier learns with its own algorithm.
+
+    from policies import HMARLConfig
+
+    config = (
+        HMARLConfig()
+        .environment("paper-v0", env_config={"num_hosts": 200})
+        .tiers({"threat_hunter": {"algorithm": "SAC", "actor_lr": 1e-4}})
+        .env_runners(num_env_runners=2, num_envs_per_env_runner=64)
+        .debugging(seed=0)
+    )
+    algo = config.build_algo()
+    result = algo.train()
+
+One iteration (Algorithm 1 of the paper): all tiers act together for `train_batch_size` environment steps; the joint
+transitions go into one prioritised replay; each off-policy tier takes `updates_per_iteration` gradient steps on batches
+drawn by its own priorities; each on-policy tier updates once it has collected its own `train_batch_size` decisions.
+Differences from the paper are in the README.
+
+Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can take the place of our environments, see
+`policies.runner.batched_env`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.rl_module.apis import TargetNetworkAPI
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils import metrics as keys
+from ray.rllib.utils.numpy import convert_to_numpy
+
+from policies import tiers as tier_data
+from policies.algorithms.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.hmarl.learner_group import TieredLearnerGroup
+from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS, DetectionPriority, JointReplay
+from policies.networks.blocks import VARIANCE_FLOOR, encode_actions, flat_dim, value_at
+from policies.runner.batched_env import import_path
+from policies.runner.env_runner import ColumnarEnvRunner, Rollout, act
+from policies.tiers import ALGORITHMS, DEFAULT_TIERS, SCRIPTED, Spaces
+from soc_env.errors import CheckpointError, ConfigError, unknown_name
+
+REPLAY, STATISTICS = "joint_replay", "statistics"
+JOINT = "joint"  # the store that tiers share; other stores have the name of their tier
+RETURN_SCALE_FLOOR = 1e-3  # [reward] a task that pays nothing is not scaled up without end
+SETTINGS = (
+    "replay",
+    "replay_priority",
+    "replay_capacity",
+    "replay_alpha",
+    "replay_beta",
+    "replay_batch_size",
+    "checkpoint_replay",
+    "learning_starts",
+    "random_steps",
+    "updates_per_iteration",
+    "n_step",
+    "average_rate",
+    "return_scale_rate",
+    "action_bias",
+)
+
+
+class HMARLConfig(AlgorithmConfig):
+    """Configuration of `HMARL`; see the module's docstring for an example.
+
+    Settings of `training(...)` beside RLlib's own:
+        replay: "shared": one store of joint transitions for all tiers; "uniform": the same, drawn uniformly;
+            "separate": a store for each tier that holds its own agents' transitions alone, so that rows of two tiers
+            are not drawn together and a central critic reads no more than the tier's own agents.
+        replay_priority: "td_error": each tier's own newest TD error (Schaul et al. 2016); "paper": detection confidence
+            x response urgency when the row is stored, the same for all tiers
+            (`policies.hmarl.replay.DetectionPriority`).
+        replay_capacity: joint transitions kept.
+        replay_alpha, replay_beta: exponents of priorities and importance weights (alpha 0 draws uniformly).
+        replay_batch_size: rows of an off-policy update.
+        checkpoint_replay: whether checkpoints hold the replay (needed to go on exactly as if never stopped).
+        learning_starts: environment steps before off-policy tiers update.
+        random_steps: environment steps in which off-policy tiers act uniformly at random.
+        updates_per_iteration: gradient steps of each off-policy tier an iteration.
+        n_step: steps whose rewards an off-policy tier that acts at every step sums before it bootstraps.
+        average_rate: share by which the averaged networks, which `TrainedPolicy` acts with, follow the newest ones an
+            iteration, or a schedule of it over environment steps; 1 for the newest ones themselves. While networks
+            still change a lot, an average over many iterations acts like none of them.
+        return_scale_rate: weight of the newest iteration in the running mean absolute return.
+        action_bias: added to every actor's outputs at the start (adverse-start experiments); 0 for none.
+    """
+
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class=algo_class or HMARL)
+        self.tier_settings: dict[str, dict[str, Any]] = {}
+        self.tiers(DEFAULT_TIERS)
+        self.replay, self.replay_priority = "shared", "td_error"
+        self.replay_capacity, self.replay_batch_size = 100_000, 256
+        self.replay_alpha, self.replay_beta = 0.6, 0.4
+        self.checkpoint_replay = True
+        self.learning_starts, self.random_steps = 5_000, 2_000
+        self.updates_per_iteration = 8
+        self.n_step = 1
+        self.average_rate: Any = 1.0
+        self.return_scale_rate = 0.05
+        self.action_bias = 0.0
+        self.lr = None
+        self.train_batch_size = 1024  # environment steps an iteration
+        self.env = "paper-v0"
+        self.env_runner_cls = ColumnarEnvRunner
+        self.num_env_runners, self.num_envs_per_env_runner = 0, 64
+        self.rollout_fragment_length = "auto"  # train_batch_size over all environments
+        self.create_local_env_runner = True  # holds the modules that give the other tiers' next actions
+        self.metrics_num_episodes_for_smoothing = 500
+
+    # ---- settings
+    def tiers(self, tiers: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> HMARLConfig:
+        """Sets or changes tiers: `{"alert_triage": {"algorithm": "DQN", "lr": 3e-4}, ...}`.
+
+        Settings of a tier that is there are merged, or replaced when its algorithm changes. `replace=True` drops the
+        other tiers; those of `DEFAULT_TIERS` need no dropping where the environment has no agents of theirs.
+
+        Raises:
+            ConfigError: unknown algorithm or setting, or an agent that two tiers name.
+        """
+        if replace:
+            self.tier_settings = {}
+        for tier, settings in tiers.items():
+            before = self.tier_settings.get(tier, {})
+            keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
+            self.tier_settings[tier] = tier_data.complete(tier, {**(before if keeps else {}), **settings})
+        networks = {tier for tier, settings in self.tier_settings.items() if settings["algorithm"] != SCRIPTED}
+        self.multi_agent(policies=networks, policy_mapping_fn=tier_data.mapping(self.tier_settings))
+        return self
+
+    def members(self, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Tier -> its agents among `agents`, in their order; of the tiers of `DEFAULT_TIERS` those that have any.
+
+        Raises:
+            ConfigError: an agent without a tier, or a tier or a named agent that `agents` do not have.
+        """
+        agents, known = tuple(agents), ", ".join(self.tier_settings)
+        assert self.policy_mapping_fn is not None
+        of = {agent: self.policy_mapping_fn(agent, None) for agent in agents}
+        for agent, tier in of.items():
+            if tier not in self.tier_settings:
+                raise ConfigError(
+                    f"agent {agent!r} belongs to tier {tier!r}, which does not exist; name the agent in the setting "
+                    f"'agents' of one of the tiers: {known}"
+                )
+        members = {tier: tuple(a for a in agents if of[a] == tier) for tier in self.tier_settings}
+        for tier, own in members.items():
+            absent = set(self.tier_settings[tier]["agents"]) - set(agents)
+            if absent or not own and tier not in DEFAULT_TIERS:
+                missing = f"no agent {min(absent)!r}" if absent else "no agents of it"
+                raise ConfigError(f"tier {tier!r}: the environment has {missing}; agents: {', '.join(agents)}")
+        return {tier: own for tier, own in members.items() if own}
+
+    def trains(self, tier: str) -> bool:
+        """Whether the tier learns: it has networks, is "trainable", and `policies_to_train` does not leave it out."""
+        settings, chosen = self.tier_settings[tier], self.policies_to_train
+        if settings["algorithm"] == SCRIPTED or not settings["trainable"]:
+            return False
+        return chosen is None or bool(chosen(tier, None) if callable(chosen) else tier in chosen)
+
+    def known_agents(self, tier: str, agents: Iterable[str]) -> tuple[str, ...]:
+        """The agents whose transitions the tier's replay holds and its central critic reads."""
+        return self.members(agents)[tier] if self.replay == "separate" else tuple(agents)
+
+    def is_on_policy(self, tier: str) -> bool:
+        """Whether the tier learns from its newest decisions alone."""
+        return ALGORITHMS[self.tier_settings[tier]["algorithm"]].is_on_policy
+
+    def training(self, *, tiers: Any = NotProvided, **settings: Any) -> HMARLConfig:
+        """RLlib's `training`, and the settings named in the class docstring; `tiers` as in `tiers()` (for Tune's
+        param_space).
+        """
+        own = {name: settings.pop(name) for name in SETTINGS if name in settings}
+        super().training(**settings)
+        for name, value in own.items():
+            setattr(self, name, value)
+        return self if tiers is NotProvided else self.tiers(tiers)
+
+    def update_from_dict(self, config_dict: dict[str, Any]) -> HMARLConfig:
+        """As in RLlib; the key "tiers" is merged as `tiers()` does (Tune hands search spaces over this way)."""
+        config_dict = dict(config_dict)
+        changed = config_dict.pop("tiers", None)
+        super().update_from_dict(config_dict)
+        return self if changed is None else self.tiers(changed)
+
+    def validate(self) -> None:
+        super().validate()
+        for name, allowed in (("replay", REPLAYS), ("replay_priority", REPLAY_PRIORITIES)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(unknown_name(name, getattr(self, name), allowed))
+        if self.replay == "uniform" and self.replay_priority != "td_error":
+            raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has none")
+        if self.replay_priority == "paper":
+            DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
+        for name in ("replay_capacity", "replay_batch_size", "updates_per_iteration", "n_step"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed: 1 or more")
+        if not 0 < self.return_scale_rate <= 1:
+            raise ConfigError(f"return_scale_rate is {self.return_scale_rate!r}, allowed: above 0, at most 1")
+        tier_data.check_schedule("average_rate", self.average_rate, "above 0, at most 1", lambda rate: 0 < rate <= 1)
+
+    # ---- what RLlib asks for
+    def tier_config(
+        self, tier: str, spaces: Spaces, joint: Sequence[Mapping[str, gym.Space]] | None = None
+    ) -> AlgorithmConfig:
+        """The tier's own algorithm configuration, built anew from the plain data; `joint` are the observation and
+        action spaces, by agent, that a central critic reads.
+        """
+        sizes = {}
+        if joint is not None:
+            observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
+            sizes = {"joint_obs_dim": observed, "other_action_dim": acted - flat_dim(spaces[1])}
+        return tier_data.build_config(tier, self.tier_settings[tier], spaces, self.seed, **sizes)
+
+    def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
+        entries = {tier: ALGORITHMS[self.tier_settings[tier]["algorithm"]] for tier in self.policies}
+        return MultiRLModuleSpec(rl_module_specs={t: RLModuleSpec(module_class=e.module) for t, e in entries.items()})
+
+    def get_default_learner_class(self) -> type:
+        return ALGORITHMS["PPO"].learner  # never built: TieredLearnerGroup holds one learner a tier
+
+    def get_multi_rl_module_spec(
+        self, *, env: Any = None, spaces: Any = None, inference_only: bool = False, **kwargs: Any
+    ) -> MultiRLModuleSpec:
+        joint = spaces[INPUT_ENV_SINGLE_SPACES]
+        specs = {}
+        for tier in self.members(joint[0]):
+            if tier not in self.policies:
+                continue
+            known = self.known_agents(tier, joint[0])
+            config = self.tier_config(tier, spaces[tier], tuple({a: part[a] for a in known} for part in joint))
+            spec = config.get_multi_rl_module_spec(spaces={tier: spaces[tier]}, inference_only=inference_only)
+            specs[tier] = spec.rl_module_specs[tier]
+            specs[tier].inference_only = inference_only
+        return MultiRLModuleSpec(rl_module_specs=specs, inference_only=inference_only)
+
+    def build_learner_group(
+        self, *, env: Any = None, spaces: Any = None, rl_module_spec: Any = None, placement_group: Any = None
+    ) -> LearnerGroup:
+        spec = rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces)
+        return TieredLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
+
+
+class Moments:
+    """Running mean and variance of vectors, merged batch by batch (Chan et al. 1983)."""
+
+    def __init__(self, dim: int):
+        self.count, self.mean, self.m2 = 0, np.zeros(dim), np.zeros(dim)
+
+    def add(self, rows: np.ndarray) -> None:
+        n, mean = len(rows), rows.mean(0, dtype=np.float64)
+        delta, total = mean - self.mean, self.count + n
+        self.m2 = self.m2 + ((rows - mean) ** 2).sum(0) + delta**2 * (self.count * n / total)
+        self.mean = self.mean + delta * (n / total)
+        self.count = total
+
+    @property
+    def variance(self) -> np.ndarray:
+        return self.m2 / max(1, self.count) if self.count else np.ones_like(self.m2)
+
+
+class HMARL(Algorithm):
+    """Trains all tiers of an `HMARLConfig` at once; an ordinary RLlib Algorithm in every other respect."""
+
+    @classmethod
+    def get_default_config(cls) -> HMARLConfig:
+        return HMARLConfig()
+
+    @staticmethod
+    def _get_env_id_and_creator(env_specifier: Any, config: AlgorithmConfig) -> tuple[str, Any]:
+        """The environment's name; our runner makes its environments itself (`policies.runner.batched_env`)."""
+        return import_path(env_specifier), None
+
+    @classmethod
+    def default_resource_request(cls, config: Any) -> Any:
+        if not isinstance(config, AlgorithmConfig):
+            config = cls.get_default_config().update_from_dict(config)
+        request = config.copy(copy_frozen=False)
+        request.num_learners = sum(s.get("num_learners", 0) for s in config.tier_settings.values())
+        return Algorithm.default_resource_request.__func__(cls, request)
+
+    def setup(self, config: AlgorithmConfig) -> None:
+        super().setup(config)
+        spaces = self.env_runner_group.get_spaces()
+        self._periods = spaces["decision_periods"]
+        self.agents = tuple(self._periods)
+        self._members = self.config.members(self.agents)
+        observed, self._action_spaces = spaces[INPUT_ENV_SINGLE_SPACES]
+        ends = np.cumsum([0] + [flat_dim(observed[a]) for a in self.agents])
+        self._slice = {a: slice(int(ends[i]), int(ends[i + 1])) for i, a in enumerate(self.agents)}
+        learning = [tier for tier in self._members if self.config.trains(tier)]
+        self.on_policy = [tier for tier in learning if self.config.is_on_policy(tier)]
+        self.off_policy = [tier for tier in learning if tier not in self.on_policy]
+        self.slow_agents = tuple(a for a, period in self._periods.items() if period > 1)
+        self._slow = [t for t in self.off_policy if self._periods[self._members[t][0]] > 1]
+        self._known = {tier: self.config.known_agents(tier, self.agents) for tier in self._members}
+        self._have_lives = spaces["have_lives"]
+        self._build_replays()
+        self._scripted = self.scripted_policies()
+        self.saves_replay = self.config.checkpoint_replay
+        self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
+        self.moments = Moments(int(ends[-1]))
+        self.mean_absolute_return: dict[str, float] = {}
+        self._given_statistics: dict[str, Any] = {}
+        self._load_tiers()
+        if self.config.action_bias:
+            self._bias_actions(self.config.action_bias)
+        self.averaged = self._newest_networks()
+
+    def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
+        """Tier -> a policy of its own of every scripted tier."""
+        return {
+            tier: tier_data.make_scripted(tier, settings["policy"], self.config.env, self._action_spaces, seed)
+            for tier, settings in self.config.tier_settings.items()
+            if tier in self._members and settings["algorithm"] == SCRIPTED
+        }
+
+    def _load_tiers(self) -> None:
+        """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
+        from policies.checkpoint import load_modules  # which imports this module
+
+        for tier, group in self.learner_group.groups.items():
+            folder = self.config.tier_settings[tier]["checkpoint"]
+            if folder is None:
+                continue
+            algorithm = self.config.tier_settings[tier]["algorithm"]
+            loaded = load_modules(folder, {tier: algorithm})[tier]
+            own = [norm for norm, is_joint in loaded.input_norms() if not is_joint]
+            for norm in own[1:]:  # critics are not averaged; they read as the actor does
+                norm.load_state_dict(own[0].state_dict())
+            for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
+                if (reason := result.get()) is not None:
+                    raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
+            self._given_statistics[tier] = _observation_statistics(loaded)
+            self.mean_absolute_return[tier] = float(loaded.return_scale)
+        if self._given_statistics:
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+
+    # ---- replay
+    def _build_replays(self) -> None:
+        """`self.replays`: name -> store; `self._store_of`: off-policy tier -> the name of its store.
+
+        Tiers that decide every K steps have stores of their own, whose rows are decisions. The others share the joint
+        store, whose rows are steps, or with `replay="separate"` have one each without other tiers' agents.
+        """
+        is_shared = self.config.replay != "separate"
+        self._store_of = {t: JOINT if is_shared and t not in self._slow else t for t in self.off_policy}
+        self.replays: dict[str, JointReplay] = {}
+        for name in dict.fromkeys(self._store_of.values()):
+            tiers = [tier for tier, store in self._store_of.items() if store == name]
+            seed = [self.config.seed or 0, *([] if name == JOINT else [list(self._members).index(name)])]
+            self.replays[name] = self._build_replay(tiers, seed)
+        self._paper_priority = None
+        if self.config.replay_priority == "paper":
+            self._paper_priority = DetectionPriority(self.config.env, self.config.env_config)
+
+    def _is_masked(self, tiers: Iterable[str]) -> bool:
+        """Whether rows may speak for some of the tiers' agents only: those that take part, or that decided."""
+        return self._have_lives or any(t in self._slow and len(self._members[t]) > 1 for t in tiers)
+
+    def _build_replay(self, tiers: list[str], seed: list[int]) -> JointReplay:
+        columns: dict[str, tuple[tuple[int, ...], Any]] = {}
+        for agent in self._known[tiers[0]]:
+            size, space = self._slice[agent].stop - self._slice[agent].start, self._action_spaces[agent]
+            is_discrete = isinstance(space, gym.spaces.Discrete)
+            columns |= {f"obs/{agent}": ((size,), np.float32), f"next_obs/{agent}": ((size,), np.float32)}
+            columns[f"action/{agent}"] = ((), np.int64) if is_discrete else (space.shape, np.float32)
+            if self._have_lives:
+                columns[f"terminated/{agent}"] = ((), np.bool_)
+        columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
+        for agent in (a for tier in tiers for a in self._members[tier]):
+            columns[f"reward/{agent}"] = ((), np.float32)
+            if self._is_masked(tiers):
+                columns[f"alive/{agent}"] = ((), np.bool_)
+        alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
+        return JointReplay(self.config.replay_capacity, columns, tiers, alpha, seed)
+
+    def replay_of(self, tier: str) -> JointReplay:
+        """The store that an off-policy tier draws from."""
+        return self.replays[self._store_of[tier]]
+
+    @property
+    def replay(self) -> JointReplay | None:
+        """The store that tiers share, if there is one."""
+        return self.replays.get(JOINT)
+
+    def _bias_actions(self, value: float) -> None:
+        for tier, group in self.learner_group.groups.items():
+            group.foreach_learner(lambda learner, t=tier: learner.module[t].unwrapped().bias_actions(value))
+        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+
+    # ---- averaged networks (Polyak & Juditsky 1992): greedy actions without the noise of single updates
+    def _newest_networks(self) -> dict[str, dict[str, torch.Tensor]]:
+        return {
+            tier: {name: value.clone() for name, value in self.env_runner.module[tier].state_dict().items()}
+            for tier in self.learner_group.groups
+        }
+
+    def _average(self) -> None:
+        rate = value_at(self.config.average_rate, self.num_env_steps)
+        for tier, average in self.averaged.items():
+            newest = self.env_runner.module[tier].state_dict()
+            for name, value in average.items():
+                value.lerp_(newest[name], rate)
+
+    def averaged_modules(self) -> dict[str, Any]:
+        """The tiers' modules with averaged weights: copies, to act with."""
+        modules = {tier: copy.deepcopy(self.env_runner.module[tier]) for tier in self.averaged}
+        for tier, module in modules.items():
+            module.load_state_dict(self.averaged[tier])
+        return modules
+
+    # ---- one iteration
+    def training_step(self) -> None:
+        rollouts = self._sample()
+        if not rollouts:
+            return
+        timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps}
+        with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
+            self._store(rollouts)
+            self._update_statistics(rollouts)
+        updated = set()
+        with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
+            for tier in self.on_policy:
+                if self._update_on_policy(tier, timesteps):
+                    updated.add(tier)
+        if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
+            with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
+                for tier in self.off_policy:
+                    if self._update_off_policy(tier, timesteps):
+                        updated.add(tier)
+        for name, replay in self.replays.items():
+            self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
+        with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
+            # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy
+            )
+        self._average()
+
+    @property
+    def num_env_steps(self) -> int:
+        """Environment steps sampled since the beginning."""
+        return int(self.metrics.peek((keys.ENV_RUNNER_RESULTS, keys.NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+
+    def _sample(self) -> list[Rollout]:
+        with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
+            parts, runner_metrics = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                max_env_steps=self.config.train_batch_size,
+                concat=False,
+                sample_timeout_s=self.config.sample_timeout_s,
+                random_actions=self.num_env_steps < self.config.random_steps,
+                _uses_new_env_runners=True,
+                _return_metrics=True,
+            )
+        self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
+        return [rollout for part in parts for rollout in part]
+
+    def _store(self, rollouts: Iterable[Rollout]) -> None:
+        for rollout in rollouts:
+            for name in dict.fromkeys(self._store_of.values()):
+                if rollout.joint and name not in self._slow:
+                    self._add(self.replays[name], rollout.joint)
+            for agent, rows in rollout.decisions.items():
+                self._add(self.replays[self._tier_of(agent)], rows)
+            for tier, rows in rollout.on_policy.items():
+                self._collected[tier].append(rows)
+
+    def _add(self, replay: JointReplay, rows: Mapping[str, np.ndarray]) -> None:
+        """Adds the store's columns of joint rows. Rows that no agent of a tier has part in are never drawn by it."""
+        columns = dict(rows)
+        for agent in self.agents:
+            columns |= {f"{name}/{agent}": rows[name][:, self._slice[agent]] for name in ("obs", "next_obs")}
+        scale = {}
+        for tier in replay.trees:
+            alive = [rows[f"alive/{a}"] for a in self._members[tier] if f"alive/{a}" in replay.columns]
+            if alive:
+                scale[tier] = np.any(alive, 0).astype(np.float64)
+            if self._paper_priority is not None:
+                scale[tier] = scale.get(tier, 1.0) * self._paper_priority(columns)
+        replay.add({name: columns[name] for name in replay.columns}, scale)
+
+    def _update_statistics(self, rollouts: list[Rollout]) -> None:
+        """Newest observation statistics and return scale of every tier that learns, from the rollouts into the
+        learners' modules.
+        """
+        for rollout in rollouts:
+            self.moments.add(rollout.seen)
+        rate = self.config.return_scale_rate
+        of_agent = self._pooled_statistics()
+        for tier in (*self.on_policy, *self.off_policy):
+            total = sum(r.absolute_returns[tier][0] for r in rollouts)
+            count = sum(r.absolute_returns[tier][1] for r in rollouts)
+            newest = total / max(1, count)
+            before = self.mean_absolute_return.get(tier, newest)
+            self.mean_absolute_return[tier] = before + rate * (newest - before)
+            own = of_agent[self._members[tier][0]]
+            known = [of_agent[a] for a in self._known[tier]]
+            joint = tuple(np.concatenate(part) for part in zip(*known, strict=True))
+            args = self._given_statistics.get(tier, (own, joint))
+            scale = max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier])
+            self.learner_group[tier].foreach_learner(_set_statistics(tier, (*args, scale)))
+
+    def _pooled_statistics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Agent -> (mean, variance) of observations, the same for the agents of a tier: their networks are."""
+        mean, variance = self.moments.mean, self.moments.variance
+        pooled: dict[str, Any] = {}
+        for members in self._members.values():
+            means, variances = (np.stack([part[self._slice[a]] for a in members]) for part in (mean, variance))
+            statistics = (means.mean(0), variances.mean(0) + means.var(0))
+            pooled |= dict.fromkeys(members, tuple(part.astype(np.float32) for part in statistics))
+        return pooled
+
+    def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
+        parts, settings = self._collected[tier], self.config.tier_settings[tier]
+        if sum(len(part[Columns.OBS]) for part in parts) < settings["train_batch_size"]:
+            return False
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self._collected[tier] = []
+        advantage = columns[Postprocessing.ADVANTAGES]
+        columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
+        num_rows = len(advantage)
+        results = self.learner_group[tier].update(
+            batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=num_rows),
+            timesteps=timesteps,
+            num_epochs=settings["num_epochs"],
+            minibatch_size=min(settings["minibatch_size"], num_rows),
+            shuffle_batch_per_epoch=True,
+        )
+        self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
+        return True
+
+    def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
+        """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
+        replay, size = self.replay_of(tier), self.config.replay_batch_size
+        if len(replay) == 0:
+            return False
+        num_steps = self.config.updates_per_iteration
+        index, weights = replay.sample(tier, size * num_steps, self.config.replay_beta)
+        # Drawn rows are in the order of the ring: every gradient step gets rows of all ages.
+        order = np.arange(len(index)).reshape(size, num_steps).T.ravel()
+        index, weights = index[order], weights[order]
+        batch = self.tier_batch(tier, replay, index, weights)
+        results = self.learner_group[tier].update(batch=batch, timesteps=timesteps, minibatch_size=size)
+        if self.config.replay_priority == "td_error":
+            errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
+            td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])
+            replay.update_priorities(tier, index, td_error)
+        self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
+        return True
+
+    def tier_batch(self, tier: str, replay: JointReplay, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
+        """The tier's columns of the rows `index`, rewards in units of its return scale.
+
+        The rows of a tier with several agents are dealt out among them; each row speaks for one that has part in it.
+        """
+        members = self._members[tier]
+        masks = [replay.columns[f"alive/{a}"][index] for a in members if f"alive/{a}" in replay.columns]
+        alive = np.stack(masks, 1) if masks else np.ones((len(index), len(members)), bool)
+        turn = np.arange(len(index)) % alive.sum(1)
+        speaker = (alive.cumsum(1) > turn[:, None]).argmax(1)
+        batch: dict[str, np.ndarray] = {}
+        for number, agent in enumerate(members):
+            rows = np.nonzero(speaker == number)[0]
+            for name, part in self._agent_columns(tier, agent, replay, index[rows]).items():
+                if name not in batch:
+                    batch[name] = np.zeros((len(index), *part.shape[1:]), part.dtype)
+                batch[name][rows] = part
+        return MultiAgentBatch({tier: SampleBatch({**batch, "weights": weights})}, env_steps=len(index))
+
+    def _agent_columns(self, tier: str, agent: str, replay: JointReplay, index: np.ndarray) -> dict[str, np.ndarray]:
+        def take(name: str) -> np.ndarray:
+            return replay.columns[name][index]
+
+        scale = np.float32(max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier]))
+        columns = {
+            Columns.OBS: take(f"obs/{agent}"),
+            Columns.NEXT_OBS: take(f"next_obs/{agent}"),
+            Columns.ACTIONS: take(f"action/{agent}"),
+            Columns.REWARDS: take(f"reward/{agent}") / scale,
+            Columns.TERMINATEDS: take(f"terminated/{agent}" if self._have_lives else "terminated"),
+            "n_step": take("n_step"),
+        }
+        if self.config.tier_settings[tier]["algorithm"] == "MADDPG":
+            order = self._order_of_critic(tier, agent)
+            following = {a: take(f"next_obs/{a}") for a in order}
+            actions = {a: take(f"action/{a}") for a in order}
+            others = [a for a in order if a != agent]
+            now = [encode_actions(self._action_spaces[a], actions[a]) for a in others]
+            after = [
+                encode_actions(self._action_spaces[a], self._next_action(a, following, actions[a])) for a in others
+            ]
+            if self._have_lives:  # who has left does nothing
+                after = [action * ~take(f"terminated/{a}")[:, None] for a, action in zip(others, after, strict=True)]
+            none = np.zeros((len(index), 0), np.float32)
+            columns |= {
+                JOINT_OBS: np.concatenate([take(f"obs/{a}") for a in order], 1),
+                JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
+                OTHER_ACTIONS: np.concatenate([none, *now], 1),
+                OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
+            }
+        return columns
+
+    def _order_of_critic(self, tier: str, agent: str) -> list[str]:
+        """The agents as the tier's central critic reads them: its own are turned so that `agent` takes the first of
+        their places, since one critic rates them all and has to know whom."""
+        members = self._members[tier]
+        first = members.index(agent)
+        turned = iter(members[first:] + members[:first])
+        return [next(turned) if a in members else a for a in self._known[tier]]
+
+    def _next_action(self, agent: str, following: Mapping[str, np.ndarray], held: np.ndarray) -> np.ndarray:
+        """What another agent's newest policy does in the next state; a slow one holds on to what it did, a scripted
+        one is asked without its memory."""
+        tier = self._tier_of(agent)
+        if self._periods[agent] > 1:
+            return held
+        if tier in self._scripted:
+            if set(following) < set(self.agents):
+                return held
+            self._scripted[tier].reset(0)
+            return self._scripted[tier](following, np.ones(len(held), bool))[agent]
+        with torch.no_grad():
+            return act(self.env_runner.module[tier], following[agent], explore=False).executed
+
+    def _tier_of(self, agent: str) -> str:
+        return self.config.policy_mapping_fn(agent, None)
+
+    # ---- checkpoints: RLlib stores learners and runners, this adds what only the driver knows
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(STATISTICS, components, not_components):
+            state[STATISTICS] = {
+                "moments": vars(self.moments).copy(),
+                "mean_absolute_return": dict(self.mean_absolute_return),
+                "collected": copy.deepcopy(self._collected),
+                "averaged": copy.deepcopy(self.averaged),
+            }
+        if self.saves_replay and self._check_component(REPLAY, components, not_components):
+            state[REPLAY] = {name: replay.get_state() for name, replay in self.replays.items()}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if STATISTICS in state:
+            vars(self.moments).update(state[STATISTICS]["moments"])
+            self.mean_absolute_return = dict(state[STATISTICS]["mean_absolute_return"])
+            self._collected = copy.deepcopy(state[STATISTICS]["collected"])
+            self.averaged = copy.deepcopy(state[STATISTICS]["averaged"])
+        if REPLAY in state and set(state[REPLAY]) != set(self.replays):
+            raise CheckpointError(
+                f"the checkpoint's replay has stores {sorted(state[REPLAY])}, allowed: {sorted(self.replays)}; it is "
+                "of another version or setting"
+            )
+        for name, replay_state in state.get(REPLAY, {}).items():
+            self.replays[name].set_state(replay_state)
+
+
+def _observation_statistics(module: Any) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """(mean, variance) of the own and of the joint observation that a module normalises with."""
+    found = {
+        is_joint: (norm.mean.numpy().copy(), norm.inv_std.numpy() ** -2.0 - VARIANCE_FLOOR)
+        for norm, is_joint in module.input_norms()
+    }
+    return found[False], found.get(True, found[False])
+
+
+def _set_module_state(tier: str, state: Mapping[str, torch.Tensor]) -> Callable[[Any], str | None]:
+    """A function for learners that gives the tier's module the networks of `state`, its target networks too, and
+    returns what does not fit."""
+
+    def apply(learner: Any) -> str | None:
+        module = learner.module[tier].unwrapped()
+        try:
+            module.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            return str(error).splitlines()[-1].strip()
+        for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
+            target.load_state_dict(network.state_dict())
+        return None
+
+    return apply
+
+
+def _set_statistics(tier: str, args: tuple[Any, ...]) -> Callable[[Any], None]:
+    """A function for learners (also remote ones) that hands new statistics to the tier's module."""
+    return lambda learner: learner.module[tier].unwrapped().set_statistics(*args)

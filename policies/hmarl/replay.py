@@ -1,0 +1,179 @@
+"""Joint prioritised replay: one ring of aligned joint transitions, one priority tree a tier.
+
+Proportional prioritisation with importance weights (Schaul et al. 2016, "Prioritized Experience Replay"). All tiers
+share the rows (paper, shared replay of tier 3); each draws by its own TD errors, or all by the paper's priority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from soc_env import SCENARIOS, features
+from soc_env.errors import CheckpointError, ConfigError
+from soc_env.paper.tables import TRIAGE
+
+REPLAYS, REPLAY_PRIORITIES = ("shared", "separate", "uniform"), ("td_error", "paper")
+PRIORITY_FLOOR = 1e-6
+SIMULATOR_OPTIONS = ("num_threads", "autoreset")  # in env_config, but no fields of the scenario
+DETECTION_FLOOR = 0.02  # priority of a row in which triage sees nothing, against at most 1
+
+
+class SumTree:
+    """Binary tree of sums over `capacity` leaves, with set and search vectorised over many leaves."""
+
+    def __init__(self, capacity: int):
+        self.num_leaves = 1 << max(1, int(capacity - 1).bit_length())
+        self.sums = np.zeros(2 * self.num_leaves)
+
+    def set(self, leaves: np.ndarray, values: np.ndarray | float) -> None:
+        node = np.asarray(leaves) + self.num_leaves
+        self.sums[node] = values
+        while node[0] > 1:
+            node = np.unique(node >> 1)
+            self.sums[node] = self.sums[2 * node] + self.sums[2 * node + 1]
+
+    @property
+    def total(self) -> float:
+        return float(self.sums[1])
+
+    def find(self, prefix: np.ndarray) -> np.ndarray:
+        """Leaves at which the running sum passes `prefix` (B,)."""
+        node, rest = np.ones(len(prefix), np.int64), prefix.astype(np.float64)
+        while node[0] < self.num_leaves:
+            node *= 2
+            left = self.sums[node]
+            goes_right = rest >= left
+            rest -= left * goes_right
+            node += goes_right
+        return node - self.num_leaves
+
+
+class JointReplay:
+    """Ring buffer of rows (one joint transition each) with a priority tree for every tier.
+
+    Args:
+        capacity: rows kept; older ones are overwritten.
+        columns: name -> (shape of one entry, dtype).
+        tiers: who draws from it.
+        alpha: exponent of the priorities; 0 draws uniformly.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        columns: Mapping[str, tuple[tuple[int, ...], Any]],
+        tiers: Iterable[str],
+        alpha: float = 0.6,
+        seed: int | Sequence[int] = 0,
+    ):
+        self.capacity, self.alpha = capacity, alpha
+        self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.trees = {tier: SumTree(capacity) for tier in tiers}
+        self.max_priority = dict.fromkeys(self.trees, 1.0)
+        self.position = self.size = self.num_added = 0
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def add(self, rows: Mapping[str, np.ndarray], scale: Mapping[str, np.ndarray] | None = None) -> None:
+        """Adds rows {column: (n, ...)}; new rows get each tier's highest priority so far, times its `scale` (n,) if it
+        has one. Rows of priority 0 are never drawn."""
+        n, scale = len(next(iter(rows.values()))), scale or {}
+        if n == 0:
+            return
+        if n > self.capacity:
+            rows, scale = ({k: values[-self.capacity :] for k, values in part.items()} for part in (rows, scale))
+            n = self.capacity
+        index = (self.position + np.arange(n)) % self.capacity
+        for name, values in rows.items():
+            self.columns[name][index] = values
+        for tier, tree in self.trees.items():
+            priority = self.max_priority[tier] * scale.get(tier, np.ones(n))
+            tree.set(index, np.where(priority > 0, priority**self.alpha, 0.0))
+        self.position = int((self.position + n) % self.capacity)
+        self.size = min(self.capacity, self.size + n)
+        self.num_added += n
+
+    def sample(self, tier: str, num_rows: int, beta: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+        """Draws `num_rows` row numbers by the tier's priorities, stratified: (indices, importance weights in (0,
+        1]).
+        """
+        tree = self.trees[tier]
+        prefix = (np.arange(num_rows) + self._rng.random(num_rows)) * (tree.total / num_rows)
+        index = np.minimum(tree.find(prefix), self.size - 1)
+        probability = tree.sums[index + tree.num_leaves] / tree.total
+        weights = (self.size * np.maximum(probability, 1e-12)) ** -beta
+        return index, (weights / weights.max()).astype(np.float32)
+
+    def update_priorities(self, tier: str, index: np.ndarray, td_error: np.ndarray) -> None:
+        """Sets the tier's priorities of the rows to their absolute TD errors (where a row is named twice, the last
+        counts).
+        """
+        priority = np.abs(td_error) + PRIORITY_FLOOR
+        self.max_priority[tier] = max(self.max_priority[tier], float(priority.max()))
+        self.trees[tier].set(index, priority**self.alpha)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "columns": {name: values[: self.size].copy() for name, values in self.columns.items()},
+            "leaves": {t: tree.sums[tree.num_leaves :][: self.size].copy() for t, tree in self.trees.items()},
+            "max_priority": dict(self.max_priority),
+            "position": self.position,
+            "size": self.size,
+            "num_added": self.num_added,
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`; CheckpointError if that was of a replay with other columns."""
+        if set(state["columns"]) != set(self.columns):
+            other = min(set(state["columns"]) ^ set(self.columns))
+            raise CheckpointError(f"the checkpoint's replay has other columns ({other!r}): another version or setting")
+        for name, values in state["columns"].items():
+            self.columns[name][: len(values)] = values
+        for tier, leaves in state["leaves"].items():
+            if len(leaves):
+                self.trees[tier].set(np.arange(len(leaves)), leaves)
+        self.max_priority = dict(state["max_priority"])
+        self.position, self.size, self.num_added = state["position"], state["size"], state["num_added"]
+        self._rng.bit_generator.state = state["rng"]
+
+
+class DetectionPriority:
+    """The paper's priority of a transition: detection confidence x response urgency, when it is stored.
+
+    Both are read from what triage sees before the action: of every alert (`paper-v0`) or case (`soc-v1`) its
+    confidence, times its urgency, which is its severity and in `soc-v1` also the business value of its zone; the
+    highest of these products counts. Assumption: these formulas of the two factors are ours. All are shares, so it
+    lies between `DETECTION_FLOOR` and 1.
+
+    Args:
+        env, env_config: as `HMARLConfig.environment` has them.
+
+    Raises:
+        ConfigError: an environment without a triage of ours.
+    """
+
+    def __init__(self, env: Any, env_config: Mapping[str, Any]):
+        if not isinstance(env, str) or env not in SCENARIOS:
+            raise ConfigError(
+                f"replay_priority 'paper' reads our triage's observation; environment {env!r} has none, allowed: "
+                f"{', '.join(SCENARIOS)}"
+            )
+        names = features(TRIAGE, env, **{k: v for k, v in env_config.items() if k not in SIMULATOR_OPTIONS})
+        self._columns = [
+            np.array([k for k, name in enumerate(names) if name.endswith(f"_{factor}")], int)
+            for factor in ("confidence", "severity", "zone_value")
+        ]
+
+    def __call__(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`rows` with the column `obs/alert_triage_0` (n, dim) -> priorities (n,)."""
+        seen = rows[f"obs/{TRIAGE}"]
+        confidence, severity, value = (seen[:, columns] for columns in self._columns)
+        urgency = severity * value if value.shape[1] else severity
+        return np.maximum((confidence * urgency).max(1), DETECTION_FLOOR)

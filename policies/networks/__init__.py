@@ -1,0 +1,1 @@
+"""The networks of tiers: blocks, and bodies that read observations by tokens."""

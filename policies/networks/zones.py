@@ -1,0 +1,323 @@
+"""Networks that read an observation token by token with shared weights.
+
+`policies.networks.tokens` says where tokens lie.
+
+What an agent sees of a zone and what it does there mean the same in every zone, and what happens in a zone mostly
+stays there. So one small network reads every zone's token (in soc-v1 with the priority that the directive gives it,
+and in a critic with the actions in that zone) and the same context for all (clock, postures, the first case). From the
+second layer on tokens hear of each other, as a tier's setting `network` says:
+
+* "zones": by the mean over zones (Zaheer et al. 2017, "Deep Sets", equivariant layers); a summary of all cases is part
+  of the context. Values come from the mean of the zones' features, so that a critic is a sum over zones.
+* "attention": by multi-head attention over zones, context and cases (Vaswani et al. 2017, "Attention is all you
+  need", equation 1). Absent cases are left out, and a learned bias ties a case to its zone (in soc-v1 in place of the
+  zone's number), or to the other cases of its zone where no zones are shown. Values come from the context's token.
+
+Actions in a zone come from that zone's features, actions for the network from the same as values. In soc-v1 no weight,
+statistic or bias belongs to a zone, so the state of a module fits any number of zones, and zones in another order give
+outputs in that order. paper-v0's segments have identities: to each token a learned embedding of its number is added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from policies.networks.blocks import OBSERVATION_CLIP, ActionCode, ReadsBatch, RunningNorm, small_linear
+from policies.networks.tokens import Tokens
+
+MIXINGS = {"zones": "mean", "attention": "attention"}  # setting `network` -> how tokens hear of each other
+
+
+class ZoneNorm(RunningNorm):
+    """A `RunningNorm` with one statistic for a feature in all zones, in all cases; gives the entries that are read.
+
+    Its state, (features,), does not depend on the number of zones and cases, see `Tokens.statistics`.
+    """
+
+    places: torch.Tensor
+    read: torch.Tensor
+
+    def __init__(self, tokens: Tokens):
+        super().__init__(int(tokens.statistics.max()) + 1)
+        self.register_buffer("places", torch.from_numpy(tokens.statistics), persistent=False)
+        self.register_buffer("read", torch.from_numpy(tokens.read), persistent=False)
+        self.reads_head = len(self.read) == int(self.read[-1]) + 1  # then no copy is needed
+
+    def set(self, mean: np.ndarray, var: np.ndarray) -> None:
+        """New statistics: of an observation's entries, or those of another `ZoneNorm` as they are."""
+        if len(mean) == len(self.mean) < len(self.places):
+            super().set(mean, var)
+            return
+        places, read = self.places.numpy(), self.read.numpy()
+        mean, var = np.asarray(mean, np.float64)[read], np.asarray(var, np.float64)[read]
+        count = np.bincount(places)
+        shared = np.bincount(places, mean) / count
+        spread = np.bincount(places, var + (mean - shared[places]) ** 2) / count
+        super().set(shared, spread)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x[:, : len(self.places)] if self.reads_head else x.index_select(1, self.read)
+        x = (x - self.mean[self.places]) * self.inv_std[self.places]
+        return x.clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)
+
+
+class Windows:
+    """Views, without a copy, on the entries of tokens: (B, size) -> parts (B, N, .), whose features are side by side.
+
+    Args:
+        places: (N, F) indices, in evenly spaced rows.
+        read: sorted indices of the entries of x, if that has not all of an observation.
+    """
+
+    def __init__(self, places: np.ndarray, read: np.ndarray | None = None):
+        self.parts: list[tuple[slice, int, int]] = []  # from the first to the last row, width, step from row to row
+        if not places.size:
+            return
+        if read is not None:
+            places = np.array(np.searchsorted(read, places))
+        breaks = np.flatnonzero((np.diff(places, axis=1) != 1).any(0)) + 1
+        for run in np.split(places, breaks, axis=1):
+            steps = np.unique(np.diff(run[:, 0]))
+            assert len(steps) <= 1, "rows are not evenly spaced"
+            span = slice(int(run[0, 0]), int(run[-1, -1]) + 1)
+            self.parts.append((span, run.shape[1], int(steps[0]) if len(steps) else 1))
+
+    def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x[:, span].unfold(1, width, step) for span, width, step in self.parts]
+
+
+class Attention(nn.Module):
+    """What tokens hear of all tokens, by `heads` heads: (B, T, in_dim) -> (B, queries, out_dim).
+
+    Keys and values are the tokens themselves, so d_k is their size: with projections to as many dimensions, those of
+    queries and keys would only be multiplied with each other, and those of values and the output too. `belongs` is the
+    weight, by head, of the bias between a case and its zone; there is none without `has_cases`.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, heads: int, has_cases: bool = True):
+        super().__init__()
+        self.heads, self.scale = heads, 1.0 / math.sqrt(in_dim)
+        self.query = nn.Linear(in_dim, heads * in_dim, bias=False)
+        self.write = nn.Linear(heads * in_dim, out_dim, bias=False)
+        self.belongs = nn.Parameter(torch.ones(heads)) if has_cases else None
+
+    def forward(
+        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
+    ) -> torch.Tensor:
+        """What the tokens at `queries` hear; `relations` as in `weights`."""
+        heard = self.weights(tokens, relations, queries).flatten(1, 2) @ tokens
+        return self.write(heard.unflatten(1, (-1, self.heads)).flatten(2))
+
+    def weights(
+        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
+    ) -> torch.Tensor:
+        """(B, queries, heads, T): the share of each token in what a token hears; the last axis sums to 1.
+
+        Args:
+            tokens: (B, T, in_dim).
+            relations: with cases, links, (B, T, T), 1 between a case and its zone, else 0, symmetric; and absent,
+                (B, T), whether a token is left out.
+            queries: which tokens hear.
+        """
+        query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
+        score = (tokens @ query.transpose(1, 2)).unflatten(2, (-1, self.heads))  # torch's softmax is slow on short rows
+        if self.belongs is not None:
+            links, absent = relations
+            score = score + self.belongs * links[:, :, queries].unsqueeze(-1)
+            score = score.masked_fill(absent[:, :, None, None], -torch.inf)
+        return torch.softmax(score, 1).movedim(1, -1)
+
+
+class ZoneMLP(nn.Module):
+    """(B, size) observation and actions -> features.
+
+    Args:
+        agent: whose network it is.
+        tokens: of the observation that it reads.
+        hiddens: layer sizes; the first is that of tokens.
+        acting: agents whose actions are read too, in that order.
+        mixing: "mean" or "attention", see the module's text.
+        heads: of "attention".
+        layer_norm: whether layers are normalised.
+        action_bins: resolution at which actions are read, see `modules.ActionCode`; 0 for raw.
+        keeps_zones: if the agent acts on zones, features of every zone, with what is observed of it itself beside what
+            the layers make of it (the risk score of a zone says most about what to do there), and those of the network,
+            (B, (zones + 1) * width); else those of the network alone, (B, hiddens[-1]).
+    """
+
+    read_of_cases: torch.Tensor | None
+
+    def __init__(
+        self,
+        agent: str,
+        tokens: Tokens,
+        hiddens: Sequence[int],
+        acting: Sequence[str] = (),
+        *,
+        mixing: str = "mean",
+        heads: int = 4,
+        layer_norm: bool = False,
+        action_bins: int = 0,
+        keeps_zones: bool = False,
+    ):
+        super().__init__()
+        self.agent, self.tokens = agent, tokens
+        self.keeps_zones = keeps_zones and tokens.entries[agent][0] > 0
+        self.attends = mixing == "attention"
+        self.num_zones, self.has_cases = len(tokens.zones), len(tokens.cases) > 0
+        self.out_dim = self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
+        self.norm = ZoneNorm(tokens)
+        self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
+        self.context_windows, self.raw_cases = Windows(tokens.context[None], tokens.read), Windows(tokens.cases)
+        self.code = ActionCode(action_bins) if action_bins else nn.Identity()
+        coded = max(1, action_bins)
+        self.reads_actions = bool(acting)
+        self.groups = [tokens.entries[name] for name in acting]
+        case_dim = tokens.cases.shape[1]
+        zone_dim = tokens.zones.shape[1] + coded * sum(per_zone for per_zone, _ in self.groups)
+        context_dim = len(tokens.context) + case_dim + coded * sum(whole for _, whole in self.groups)
+        context_dim += hiddens[0] * (self.has_cases and not self.attends)
+        # The number of a case's zone would tie outputs to the order of zones: attention has its links instead.
+        hides_number = self.attends and not tokens.is_numbered
+        read_of_cases = torch.tensor([float(k != tokens.case_zone) for k in range(case_dim)]) if hides_number else None
+        self.register_buffer("read_of_cases", read_of_cases, persistent=False)
+        self.case = nn.Linear(case_dim, hiddens[0]) if self.has_cases else None
+        self.zone = nn.Linear(zone_dim, hiddens[0]) if self.num_zones else None
+        self.context = nn.Linear(context_dim, hiddens[0])
+        has_numbers = tokens.is_numbered and self.num_zones > 0
+        self.numbers = nn.Parameter(torch.zeros(self.num_zones, hiddens[0])) if has_numbers else None
+        sizes = list(zip(hiddens, hiddens[1:], strict=False))
+        self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
+        self.mixing = nn.ModuleList(
+            Attention(a, b, heads, self.has_cases) if self.attends else nn.Linear(a, b, bias=False) for a, b in sizes
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
+
+    def forward(self, observation: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
+        tokens, seen = self._embedded(observation, *extra)
+        relations = self._relations(observation) if self.attends else ()
+        zones, every = self.num_zones, slice(None)
+        for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
+            if self.attends:  # the last layer is wanted of the zones and the context alone
+                which = every if k < len(self.deeper) else slice(0 if self.keeps_zones else zones, zones + 1)
+                heard = mix(tokens, relations, which)
+            else:
+                which, heard = every, mix(tokens.mean(1, keepdim=True))
+            tokens = torch.relu(norm(layer(tokens[:, which]) + heard))
+        network = tokens[:, -1:] if self.attends else tokens.mean(1, keepdim=True)
+        if not self.keeps_zones:
+            return network.squeeze(1)
+        network = torch.cat([network, seen.mean(1, keepdim=True)], -1)
+        return torch.cat([torch.cat([tokens[:, :zones], seen], -1), network], 1).flatten(1)
+
+    def attention(self, observation: torch.Tensor) -> torch.Tensor:
+        """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
+        tokens, _ = self._embedded(observation)
+        return cast(Attention, self.mixing[0]).weights(tokens, self._relations(observation)).transpose(1, 2)
+
+    def _embedded(self, observation: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens after the first layer (B, T, hiddens[0]), and what is seen of the zones (B, Z, features)."""
+        x = self.norm(observation)
+        zone = self.zone_windows(x)
+        context = [part.squeeze(1) for part in self.context_windows(x)]
+        self._add_actions(torch.cat(extra, -1) if extra else None, zone, context)
+        case = None
+        if self.case is not None:
+            (cases,) = self.case_windows(x)
+            if self.read_of_cases is not None:
+                cases = cases * self.read_of_cases
+            case = self.case(cases)
+            context += [cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
+        network = self.context(torch.cat(context, -1)).unsqueeze(1)
+        tokens = [network] if self.attends or self.zone is None else []
+        seen = zone[0] if zone else network[:, :0]
+        if self.zone is not None:
+            zones = self.zone(torch.cat(zone, -1)) + network  # (B, Z, h)
+            tokens.insert(0, zones if self.numbers is None else zones + self.numbers)
+        if self.attends and case is not None:
+            tokens.append(case)
+        return torch.relu(self.norms[0](torch.cat(tokens, 1))), seen[..., : self.tokens.num_seen]
+
+    def _add_actions(self, acted: torch.Tensor | None, zone: list[torch.Tensor], context: list[torch.Tensor]) -> None:
+        """Appends the actions that are read, coded: those in a zone to `zone`, the others to `context`."""
+        first = 0
+        for per_zone, whole in self.groups:
+            assert acted is not None
+            last = first + per_zone * self.num_zones
+            if per_zone:
+                zone.append(self.code(acted[:, first:last].unflatten(1, (per_zone, self.num_zones)).transpose(1, 2)))
+            context.append(self.code(acted[:, last : last + whole]))
+            first = last + whole
+
+    def _relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.
+
+        Where no zones are shown, cases of the same zone are linked with each other, and with the context if it is that
+        of the first case: it is the context that hears most, and it reads the first case.
+        """
+        if not self.has_cases:
+            return ()
+        zones = self.num_zones
+        (cases,) = self.raw_cases(observation)
+        is_absent = cases[..., self.tokens.present] <= 0
+        number = (cases[..., self.tokens.case_zone] * self.tokens.zone_scale).round()
+        num_tokens = zones + 1 + len(self.tokens.cases)
+        if zones:
+            links = observation.new_zeros(len(observation), num_tokens, num_tokens)
+            of_zone = (number.unsqueeze(-1) == torch.arange(zones)) & ~is_absent.unsqueeze(-1)  # (B, C, Z)
+            links[:, zones + 1 :, :zones] = of_zone.to(links.dtype)
+            links[:, :zones, zones + 1 :] = of_zone.transpose(1, 2).to(links.dtype)
+        else:
+            number = torch.cat([number[:, :1], number], 1)
+            links = (number.unsqueeze(-1) == number.unsqueeze(-2)).to(observation.dtype)
+        return links, nn.functional.pad(is_absent, (zones + 1, 0))
+
+    def group_sizes(self) -> list[int]:
+        """Sizes of the runs of the agent's action's entries that say the same for every zone."""
+        return [self.num_zones] * self.tokens.entries[self.agent][0]
+
+    def action_layer(self, num_parts: int, deviation: float = 1.0) -> nn.Module:
+        """An output layer for `num_parts` numbers an action; `deviation` as in `ZoneLinear`."""
+        per_zone, whole = self.tokens.entries[self.agent]
+        if not self.keeps_zones:
+            return small_linear(self.width, num_parts * whole)
+        return ZoneLinear(self.width, num_parts, per_zone, whole, deviation)
+
+
+class ZoneLinear(nn.Module):
+    """Outputs for every zone from that zone's features with shared weights, and for the network from its own.
+
+    (B, (zones + 1) * width) -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
+    (parts * (per_zone + whole),), is not trained. Zones differ from their mean by `deviation` of what their features
+    say, see `modules.GroupedLinear`.
+    """
+
+    bias: torch.Tensor
+
+    def __init__(self, width: int, num_parts: int, per_zone: int, whole: int, deviation: float = 1.0):
+        super().__init__()
+        self.width, self.num_parts, self.per_zone, self.deviation = width, num_parts, per_zone, deviation
+        self.zone = small_linear(width, num_parts * per_zone)
+        self.whole = small_linear(width, num_parts * whole)
+        self.register_buffer("bias", torch.zeros(num_parts * (per_zone + whole)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        tokens = features.unflatten(1, (-1, self.width))
+        bias = self.bias.unflatten(0, (self.num_parts, -1))
+        zone = self.zone(tokens[:, :-1])
+        if self.deviation != 1.0:
+            zone = torch.lerp(zone.mean(1, keepdim=True), zone, self.deviation)
+        zone = zone.unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
+        zone = zone.permute(0, 2, 3, 1).flatten(2)  # (B, parts, per zone * Z)
+        whole = self.whole(tokens[:, -1]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
+        return torch.cat([zone, whole], -1).flatten(1)
+
+
+class ZoneEncoder(ReadsBatch, ZoneMLP):  # type: ignore[misc]
+    """`ZoneMLP` in RLlib's encoder interface."""

@@ -1,0 +1,1 @@
+"""What the scenario families share; nothing here knows one of them."""

@@ -1,0 +1,393 @@
+"""The batched simulator: arrays in, arrays out. `Simulator(scenario)` is the simulator of that scenario's family."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from gymnasium.spaces import Box, Discrete, Space
+
+from soc_env.errors import ActionError, ConfigError, HMARLSOCError, unknown_name
+from soc_env.paper.scenario import make_scenario
+from soc_env.paper.tables import AGENTS, COORDINATOR, TRIAGE, Action, Feature, Metric, RewardTerm
+from soc_env.settings import Scenario
+
+Seed = int | Sequence[int] | np.ndarray | None
+NUM_TERMS = 4
+
+
+class Simulator:
+    """Many independent episodes of one scenario, stepped together.
+
+    Every env is a pure function of its seed and the actions it got: env i under seed s gives the same trajectory in any
+    batch, on any number of threads, in any process.
+
+    This is the base of the two families; `Simulator(...)` builds the one that the scenario belongs to, `PaperSimulator`
+    or `SOCSimulator`, which document what they add.
+
+    Use: write into `actions`, call `step()`, read `observations`, `rewards`, `terminated`, `truncated`.
+
+    Attributes:
+        scenario: What is simulated.
+        feature_tables: dict agent -> its `Feature` rows, one an entry of the observation.
+        action_tables: dict agent -> its `Action` rows.
+        state_table: `Feature` rows of `state()`.
+        metric_table: `Metric` rows of `episode_metrics`.
+        reward_table: `RewardTerm` rows.
+        num_envs: Envs in the batch.
+        agents: Names, in the order used everywhere.
+        observation_spaces: dict agent -> Box(-1, 1).
+        action_spaces: dict agent -> Box(-1, 1) or Discrete(4).
+        state_space: Box(-1, 1) of `state()`.
+        decision_periods: dict agent -> steps between two of its actions that count.
+        actions: Mapping agent -> (num_envs, size) float32, or (num_envs,) int32 for triage. Write in place, or assign;
+            assignment copies.
+        observations: dict agent -> (num_envs, size) float32, overwritten by the next step.
+        final_observations: The same; rows are valid where an episode has just ended (only with `autoreset`).
+        rewards: (num_envs,) float64, the team's reward.
+        reward_terms: (num_envs, 4) float64: detection, response, cost, false_positive, before weighting.
+        terminated: (num_envs,) bool, contained or exfiltrated.
+        truncated: (num_envs,) bool, max_steps reached; may be set together with `terminated`, as published.
+        decides: (num_envs,) bool, whether the coordinator's next action counts; else the directive stays in force.
+        episode_metrics: (num_envs,) structured, the last finished episode of each env, see `tables.METRICS`; zeros
+            before the first, and again after `reset` with a seed.
+        is_started: Whether `reset` has been called.
+    """
+
+    agents = AGENTS
+    kernels: Any  # module of the family's compiled step: run, STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY
+    num_shared: int  # arrays at the head of the engine's that all envs share
+    metric_table: tuple[Metric, ...]
+    reward_table: tuple[RewardTerm, ...]
+    feature_tables: dict[str, tuple[Feature, ...]]
+    action_tables: dict[str, tuple[Action, ...]]
+    state_table: tuple[Feature, ...]
+
+    def __new__(cls, scenario: str | Scenario = "soc-v1", *args: Any, **kwargs: Any) -> Simulator:
+        if cls is Simulator:
+            chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
+            return object.__new__(_family_of(chosen))
+        return object.__new__(cls)
+
+    def __init__(
+        self,
+        scenario: str | Scenario = "soc-v1",
+        num_envs: int = 1,
+        seed: Seed = None,
+        autoreset: bool = True,
+        num_threads: int = 1,
+        **overrides: Any,
+    ) -> None:
+        """Builds the batch; call `reset` before `step`.
+
+        Args:
+            scenario: A name of `SCENARIOS`, or a scenario.
+            num_envs: At least 1.
+            seed: An int >= 0 of any size (env i is keyed by seed and i), or one int per env (each behaves as env 0 of
+                its seed), or None for a fresh one.
+            autoreset: If True, an env whose episode ends starts the next one in the same step: `observations` is the
+                new episode's first, `final_observations` the ended one's last. If False, a finished env waits for
+                `reset`: it keeps its observation and flags and earns nothing.
+            num_threads: Threads that share the envs of a step.
+            **overrides: Fields of the scenario.
+
+        Raises:
+            ScenarioError: Unknown scenario or override, or a value out of range.
+            ConfigError: A bad number of envs or threads, or a bad seed.
+        """
+        chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
+        self.scenario = chosen.replace(**overrides)
+        self.num_envs = _positive("num_envs", num_envs)
+        self._num_threads = _positive("num_threads", num_threads)
+        self._step_mode = self.kernels.STEP_AND_RESET if autoreset else self.kernels.STEP
+        self.is_started = False
+        self._engine = self._make_engine()
+        self._build_spaces()
+        n = self.num_envs
+        boxes, seen = self._box_sizes(), self._observation_sizes()
+        self.raw_actions = np.zeros(n * (1 + sum(boxes.values())), np.float32)
+        self._observations = np.zeros(n * sum(seen.values()), np.float32)
+        self._finals = np.zeros_like(self._observations)
+        self._rewards = np.zeros(n * (1 + NUM_TERMS))
+        self._flags = np.zeros(n * 3, np.bool_)
+        self.episode_metrics = np.zeros(n, [(metric.name, "f8") for metric in self.metric_table])
+        self._bind()
+        self._seed(secrets.randbits(64) if seed is None else seed)
+        self._settle_network()
+
+    # ------------------------------------------------------------------ what a family says
+    def _make_engine(self) -> tuple[np.ndarray, ...]:
+        """Sets the tables and makes the arrays that the family's kernels take first, envs among them."""
+        raise NotImplementedError
+
+    def _settle_network(self) -> None:
+        """Called once, after the first seed is known."""
+
+    @property
+    def _envs(self) -> np.ndarray:
+        """(num_envs,) records with seed_key, episode and step."""
+        raise NotImplementedError
+
+    def network(self, index: int = 0) -> nx.DiGraph:
+        """The network of an env's current episode as a graph."""
+        raise NotImplementedError
+
+    def hosts(self, index: int = 0) -> np.ndarray:
+        """(num_hosts,) structured: the truth about every host, with what the SOC knows of it. A copy."""
+        raise NotImplementedError
+
+    def action_masks(self) -> dict[str, np.ndarray]:
+        """agent -> (num_envs, choices) int8 of the Discrete agents: 1 where a choice does something. Fresh arrays.
+
+        A function of what the agent observes.
+        """
+        raise NotImplementedError
+
+    def mask_reader(self, index: int = 0) -> Callable[[], np.ndarray]:
+        """A function that returns `action_masks` of triage in env `index`, (choices,), faster; do not write into it."""
+        raise NotImplementedError
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """(num_envs,) int64: the place of each env's episode in the stream of its seed, from 0; -1 before `reset`."""
+        return self._envs["episode"].astype(np.int64)
+
+    def _observation_sizes(self) -> dict[str, int]:
+        return {agent: len(self.feature_tables[agent]) for agent in AGENTS}
+
+    def _box_sizes(self) -> dict[str, int]:
+        return {agent: len(self.action_tables[agent]) for agent in AGENTS if agent != TRIAGE}
+
+    def _build_spaces(self) -> None:
+        sizes = self._observation_sizes()
+        self.observation_spaces: dict[str, Space] = {agent: _unit_box(sizes[agent]) for agent in AGENTS}
+        self.action_spaces: dict[str, Space] = {
+            agent: Discrete(len(rows)) if agent == TRIAGE else _unit_box(len(rows))
+            for agent, rows in self.action_tables.items()
+        }
+        self.state_space = _unit_box(len(self.state_table))
+        self.decision_periods = {
+            agent: self.scenario.coordinator_period if agent == COORDINATOR else 1 for agent in AGENTS
+        }
+
+    def features(self, agent: str) -> list[str]:
+        """Names of the entries of an agent's observation, by index."""
+        return [feature.name for feature in self.feature_tables[agent]]
+
+    def split_actions(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """Views of `raw_actions`, or of a copy of it, by agent: triage's choices (num_envs,) int32, which come first,
+        and (num_envs, size) float32."""
+        n = self.num_envs
+        blocks = _blocks(raw[n:], self._box_sizes(), n) | {TRIAGE: raw[:n].view(np.int32)}
+        return {agent: blocks[agent] for agent in AGENTS}
+
+    def _bind(self) -> None:
+        """Makes the public views of the flat buffers."""
+        n = self.num_envs
+        self.num_choices = len(self.action_tables[TRIAGE])
+        self.actions = ActionBuffers(self.split_actions(self.raw_actions), self.num_choices)
+        self.observations = _blocks(self._observations, self._observation_sizes(), n)
+        self.final_observations = _blocks(self._finals, self._observation_sizes(), n)
+        self.rewards = self._rewards[:n]
+        self.reward_terms = self._rewards[n:].reshape(n, NUM_TERMS)
+        self.terminated, self.truncated, self.decides = self._flags.reshape(3, n)
+        self._arguments: tuple[Any, ...] = (
+            *self._engine, self.raw_actions[n:], self.raw_actions[:n].view(np.int32), self._observations, self._finals,
+            self._rewards, self._flags, self._metric_rows(self.episode_metrics),
+        )  # fmt: skip
+        cuts = [n * t // self._num_threads for t in range(self._num_threads + 1)]
+        self._slices = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = -1
+
+    # ------------------------------------------------------------------ stepping
+    def reset(self, seed: Seed = None) -> dict[str, np.ndarray]:
+        """Starts an episode in every env.
+
+        Args:
+            seed: As in the constructor: starts at that seed's first episode, with nothing left of what was before. None
+                goes on with the next episode of the current seed. Where vulnerabilities are not redrawn they stay those
+                of construction.
+
+        Returns:
+            `observations`, the simulator's own buffers.
+
+        Raises:
+            ConfigError: A bad seed.
+        """
+        if seed is not None:
+            self._seed(seed)
+            self.episode_metrics[...] = 0
+            self._finals[...] = 0
+        self._run_all(self.kernels.RESET, False)
+        self.is_started = True
+        return self.observations
+
+    def step(self) -> None:
+        """One step of every env with the actions in `actions`. Box actions are clipped to [-1, 1].
+
+        Raises:
+            ActionError: An action is NaN, or not a choice of a Discrete space. Nothing has changed then.
+            HMARLSOCError: `reset` was never called.
+        """
+        if not self.is_started:
+            raise HMARLSOCError("step() before reset(): call reset() first")
+        if len(self._slices) == 1:
+            if not self.kernels.run(*self._arguments, 0, self.num_envs, self._step_mode, True):
+                self._raise_bad_action()
+            return
+        if not self.kernels.run(*self._arguments, 0, 0, self._step_mode, True):
+            self._raise_bad_action()
+        self._run_all(self._step_mode, False)
+
+    def _run_all(self, mode: int, is_checked: bool) -> None:
+        """Runs every slice, the first in this thread."""
+        if len(self._slices) == 1:
+            self.kernels.run(*self._arguments, 0, self.num_envs, mode, is_checked)
+            return
+        pool = self._threads()
+        run: Callable[..., Any] = self.kernels.run
+        waiting = [pool.submit(run, *self._arguments, a, b, mode, is_checked) for a, b in self._slices[1:]]
+        self.kernels.run(*self._arguments, *self._slices[0], mode, is_checked)
+        for future in waiting:
+            future.result()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """The pool; a forked process does not inherit its parent's threads and gets its own."""
+        if self._pool is None or self._pool_process != os.getpid():
+            self._pool = ThreadPoolExecutor(len(self._slices) - 1)
+            self._pool_process = os.getpid()
+        return self._pool
+
+    def _raise_bad_action(self) -> None:
+        for agent, action in self.actions.items():
+            if agent == TRIAGE:
+                bad = np.flatnonzero((action < 0) | (action >= self.num_choices))
+                allowed = f"an integer from 0 to {self.num_choices - 1}"
+            else:
+                bad = np.flatnonzero(np.isnan(action).any(axis=1))
+                allowed = "numbers (they are clipped to [-1, 1])"
+            if bad.size:
+                value = action[bad[0]].tolist()
+                raise ActionError(f"action of {agent} in env {bad[0]} is {value}; allowed: {allowed}")
+
+    # ------------------------------------------------------------------ reading
+    def state(self) -> np.ndarray:
+        """(num_envs, len(state_table)) float32: the truth, for central critics. A fresh array."""
+        out = np.zeros(self.num_envs * len(self.state_table), np.float32)
+        arguments = (*self._arguments[:-4], out, *self._arguments[-3:])
+        self.kernels.run(*arguments, 0, self.num_envs, self.kernels.STATE_ONLY, False)
+        return out.reshape(self.num_envs, len(self.state_table))
+
+    def running_metrics(self) -> np.ndarray:
+        """(num_envs,) structured as `episode_metrics`: the episodes in progress. A fresh array."""
+        out = np.zeros_like(self.episode_metrics)
+        arguments = (*self._arguments[:-1], self._metric_rows(out))
+        self.kernels.run(*arguments, 0, self.num_envs, self.kernels.METRICS_ONLY, False)
+        return out
+
+    def _metric_rows(self, metrics: np.ndarray) -> np.ndarray:
+        """Metrics in the form the family's kernels write."""
+        return metrics
+
+    def nbytes(self) -> int:
+        """Bytes held per env, buffers included."""
+        return sum(array.nbytes for array in self._arguments[self.num_shared :]) // self.num_envs
+
+    # ------------------------------------------------------------------ seeds, copies
+    def _seed(self, seed: int | Sequence[int] | np.ndarray) -> None:
+        self._envs["seed_key"] = episode_keys("episodes", seed, self.num_envs)
+        self._envs["episode"] = -1
+        self.seed = seed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Buffers without their views and threads; the copy goes on exactly where this one stands."""
+        derived = {"actions", "observations", "final_observations", "rewards", "reward_terms", "terminated",
+                   "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices"}  # fmt: skip
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._bind()
+
+
+def _family_of(scenario: Scenario) -> type[Simulator]:
+    """The simulator class of a scenario's family."""
+    from soc_env.paper.simulator import PaperSimulator
+    from soc_env.soc.scenario import SOCScenario
+    from soc_env.soc.simulator import SOCSimulator
+
+    return SOCSimulator if isinstance(scenario, SOCScenario) else PaperSimulator
+
+
+class ActionBuffers(Mapping[str, np.ndarray]):
+    """The simulator's action arrays by agent. Assigning copies into them: they are never replaced."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], num_choices: int) -> None:
+        self._arrays, self._num_choices = arrays, num_choices
+
+    def __getitem__(self, agent: str) -> np.ndarray:
+        return self._arrays[agent]
+
+    def __setitem__(self, agent: str, value: Any) -> None:
+        if agent not in self._arrays:
+            raise ActionError(unknown_name("agent", agent, self._arrays))
+        buffer, given = self._arrays[agent], np.asarray(value)
+        if given.shape != buffer.shape:
+            raise ActionError(f"actions of {agent} have shape {given.shape}; allowed: {buffer.shape}")
+        kinds = "iu" if buffer.dtype.kind == "i" else "iuf"
+        if given.dtype.kind not in kinds:
+            raise ActionError(f"actions of {agent} have type {given.dtype}; allowed: {buffer.dtype}")
+        if kinds == "iu" and ((given < 0) | (given >= self._num_choices)).any():  # a cast could hide it
+            raise ActionError(f"actions of {agent} are {given.tolist()}; allowed: 0 to {self._num_choices - 1}")
+        buffer[...] = given
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def _blocks(flat: np.ndarray, sizes: dict[str, int], num_envs: int) -> dict[str, np.ndarray]:
+    """Views (num_envs, size) of a flat buffer, one contiguous block per agent."""
+    blocks, first = {}, 0
+    for agent, size in sizes.items():
+        blocks[agent] = flat[first : first + num_envs * size].reshape(num_envs, size)
+        first += num_envs * size
+    return blocks
+
+
+def _unit_box(size: int) -> Box:
+    return Box(-1.0, 1.0, (size,), np.float32)
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ConfigError(f"{name}={value!r} must be an integer of at least 1")
+    return int(value)
+
+
+def episode_keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs: int) -> np.ndarray:
+    """(num_envs,) uint64: the key of each env's draws."""
+    if isinstance(seed, (list, tuple, np.ndarray)) and np.ndim(seed) == 1:
+        if len(seed) != num_envs:
+            raise ConfigError(f"seed has {len(seed)} entries; allowed: one integer, or one per env ({num_envs})")
+        pairs = [(_checked_seed(one), 0) for one in seed]
+    else:
+        pairs = [(_checked_seed(seed), i) for i in range(num_envs)]
+    digests = [hashlib.blake2b(f"{purpose}:{s}:{i}".encode(), digest_size=8).digest() for s, i in pairs]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def _checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ConfigError(f"seed={seed!r} must be an integer of at least 0, or one per env")
+    return int(seed)

@@ -1,0 +1,369 @@
+"""Evaluation: which episodes count, intervals against hand-computed numbers, repeatability, and no training."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import policies
+import soc_env
+from experiments.evaluate import (
+    COLUMNS,
+    PUBLISHED,
+    Estimate,
+    EvaluationResult,
+    compare,
+    episode_seeds,
+    evaluate,
+    evaluate_checkpoint,
+    mean_interval,
+    paired_gain,
+    print_table,
+    run_episodes,
+    student_t_quantile,
+    wilson_interval,
+    write_atomically,
+)
+from soc_env.errors import ConfigError, ScenarioError
+
+ROOT = Path(__file__).parents[2]
+
+# --- which episodes count
+
+
+class ShortOrLong:
+    """Episodes of even seeds take 1 step and earn 1, those of odd seeds take 30 and earn 0; auto-reset repeats them."""
+
+    def __init__(self, num_envs: int, seeds: list[int]) -> None:
+        self.num_envs = num_envs
+        self._length = np.where(np.array(seeds) % 2 == 0, 1, 30)
+        self.observations = {"agent": np.zeros((num_envs, 1), np.float32)}
+        self.actions = {"agent": np.zeros((num_envs, 1), np.float32)}
+        self.decides = np.ones(num_envs, bool)
+        self.truncated = np.zeros(num_envs, bool)
+        self.episode_metrics = np.zeros(num_envs, [("reward", "f8"), ("length", "f8"), ("count", "f8")])
+
+    def reset(self) -> None:
+        self._clock = np.zeros(self.num_envs, int)
+
+    def step(self) -> None:
+        self._clock += 1
+        self.terminated = self._clock == self._length
+        done = self.terminated
+        self.episode_metrics["reward"][done] = self._length[done] == 1
+        self.episode_metrics["length"][done] = self._length[done]
+        self.episode_metrics["count"][done] += 1  # which episode of its slot
+        self._clock[done] = 0
+
+
+class Still:
+    """A policy that does nothing and notes its resets."""
+
+    def __init__(self) -> None:
+        self.resets: list[int] = []
+
+    def reset(self, seed: int) -> None:
+        self.resets.append(seed)
+
+    def __call__(self, observations: Any, decides: np.ndarray) -> dict[str, np.ndarray]:
+        return {"agent": np.zeros((len(decides), 1), np.float32)}
+
+
+@pytest.mark.parametrize("num_envs", [1, 16, 1000])
+def test_short_episodes_are_not_favoured(num_envs: int) -> None:
+    """Taking the first to finish would give nearly all short ones; here each counts once, whatever its length."""
+    rows = run_episodes(Still(), ShortOrLong, 101, seed=5, num_envs=num_envs)
+    is_short = episode_seeds(5, 101) % 2 == 0
+    assert 30 < is_short.sum() < 70
+    np.testing.assert_array_equal(rows["reward"], is_short)  # in order of the seeds too
+    np.testing.assert_array_equal(rows["length"], np.where(is_short, 1, 30))
+    np.testing.assert_array_equal(rows["count"], 1)  # a slot's first episode, not one that followed it
+
+
+def test_policies_start_afresh_in_every_batch() -> None:
+    policy, finished = Still(), []
+    run_episodes(policy, ShortOrLong, 10, seed=5, num_envs=4, progress=finished.append)
+    assert len(set(policy.resets)) == 3
+    assert finished == [4, 8, 10]
+
+
+def test_episode_seeds() -> None:
+    seeds = episode_seeds(0, 5000)
+    assert len(set(seeds.tolist())) == 5000
+    assert (seeds >= 0).all()
+    assert seeds.max() < 2**53
+    np.testing.assert_array_equal(episode_seeds(0, 100), seeds[:100])  # a longer evaluation starts with the same
+    assert not set(seeds.tolist()) & set(episode_seeds(1, 5000).tolist())  # neighbouring seeds share none
+
+
+# --- intervals
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),  # source: a printed table of Student's t, two-sided 95 %
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (99, 1.9842), (1999, 1.9612)],
+)
+def test_student_t_quantile(degrees: int, expected: float) -> None:
+    assert student_t_quantile(degrees) == pytest.approx(expected, abs=5e-5)
+
+
+def test_student_t_quantile_continues_smoothly_to_the_normal_one() -> None:
+    assert student_t_quantile(2001) == pytest.approx(student_t_quantile(2000), abs=2e-6)
+    assert student_t_quantile(10**9) == pytest.approx(1.959964, abs=1e-6)
+
+
+def test_mean_interval_by_hand() -> None:
+    """1..5: mean 3, standard deviation sqrt(2.5), t(4) = 2.77645, half width 2.77645 * sqrt(2.5 / 5) = 1.96324."""
+    low, high = mean_interval(np.arange(1.0, 6.0))
+    assert (low, high) == pytest.approx((1.03676, 4.96324), abs=1e-5)
+    assert mean_interval(np.array([7.0])) == (7.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "expected"),  # source: Newcombe 1998, Statistics in Medicine 17, Table I, method 3
+    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
+)
+def test_wilson_interval(successes: int, trials: int, expected: tuple[float, float]) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx(expected, abs=5e-5)
+    mirrored = wilson_interval(trials - successes, trials)
+    assert mirrored == pytest.approx((1 - expected[1], 1 - expected[0]), abs=5e-5)
+
+
+def test_mean_interval_covers_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    samples = generator.normal(3.0, 2.0, (4000, 8))
+    covers = [low <= 3.0 <= high for low, high in map(mean_interval, samples)]
+    assert np.mean(covers) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 4000))
+
+
+def test_estimates_take_the_interval_of_their_kind() -> None:
+    values = np.array([1.0, 1.0, 1.0, 0.0])
+    assert Estimate.of(values) == Estimate(0.75, 0.5, *mean_interval(values))
+    assert Estimate.of(values, is_proportion=True) == Estimate(0.75, 0.5, *wilson_interval(3, 4))
+    assert {name for name, column in COLUMNS.items() if column.is_proportion} == {"csr", "exfiltrated"}
+
+
+def test_every_metric_of_the_simulator_has_a_column() -> None:
+    assert set(COLUMNS) == {metric.name for metric in soc_env.METRICS}
+
+
+# --- evaluate
+
+
+def test_same_seed_same_bytes() -> None:
+    first = evaluate("random", num_episodes=40, seed=3).to_json()
+    assert first == evaluate("random", num_episodes=40, seed=3).to_json()
+    assert first != evaluate("random", num_episodes=40, seed=4).to_json()
+
+
+def test_same_bytes_in_another_process() -> None:
+    code = "from experiments.evaluate import evaluate; print(evaluate('rule-soar', num_episodes=30, seed=3).to_json())"
+    there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    here = evaluate("rule-soar", num_episodes=30, seed=3).to_json()
+    assert json.loads(there)["episodes"] == json.loads(here)["episodes"]
+    assert json.loads(there)["summary"] == json.loads(here)["summary"]
+
+
+def test_num_envs_changes_no_episode_of_a_policy_that_does_not_draw() -> None:
+    results = [evaluate("rule-soar", num_episodes=30, seed=3, num_envs=n) for n in (1, 7, 512)]
+    for name in COLUMNS:
+        for other in results[1:]:
+            np.testing.assert_array_equal(other.episodes[name], results[0].episodes[name])
+
+
+def test_episodes_are_those_of_the_simulator() -> None:
+    """Episode 2, played by hand, step by step."""
+    result = evaluate("zeros", num_episodes=3, seed=8)
+    simulator = soc_env.Simulator("paper-v0", num_envs=1, seed=[int(result.episodes["seed"][2])], autoreset=False)
+    simulator.reset()
+    simulator.actions["alert_triage_0"][:] = 3
+    total, length = 0.0, 0
+    while not (simulator.terminated[0] or simulator.truncated[0]):
+        simulator.step()
+        total, length = total + simulator.rewards[0], length + 1
+    assert result.episodes["length"][2] == length
+    assert result.episodes["reward"][2] == pytest.approx(total, abs=1e-9)
+
+
+def test_overrides_reach_the_simulator_and_the_record() -> None:
+    result = evaluate("null", num_episodes=5, max_steps=17)
+    assert (result.episodes["length"] <= 17).all()
+    assert result.settings["overrides"] == {"max_steps": 17}
+    assert result.settings["scenario_hash"] == soc_env.make_scenario("paper-v0", max_steps=17).hash()
+    assert result.settings["scenario_hash"] != evaluate("null", num_episodes=1).settings["scenario_hash"]
+
+
+def test_a_result_survives_json() -> None:
+    result = evaluate("zeros", num_episodes=6, seed=2)
+    again = EvaluationResult.from_dict(json.loads(result.to_json()))
+    assert again.to_json() == result.to_json()
+    assert again.mean("reward") == result.mean("reward") == pytest.approx(result.episodes["reward"].mean())
+
+
+def test_the_record_says_what_was_run() -> None:
+    settings = evaluate("null", num_episodes=4, seed=9, num_envs=2).settings
+    assert (settings["scenario"], settings["seed"], settings["num_episodes"], settings["num_envs"]) == (
+        "paper-v0",
+        9,
+        4,
+        2,
+    )
+    assert settings["versions"]["numpy"] == np.__version__
+    assert set(settings) >= {"git_hash", "scenario_hash", "overrides"}
+
+
+@pytest.mark.parametrize("bad", [{"num_episodes": 0}, {"seed": -1}, {"num_envs": 0}])
+def test_numbers_out_of_range(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(bad))}="):
+        evaluate("null", **bad)
+
+
+def test_unknown_names_come_with_a_hint() -> None:
+    with pytest.raises(ConfigError, match="'rule-soar'"):
+        evaluate("rule-sour")
+    with pytest.raises(ScenarioError, match="'paper-v0'"):
+        evaluate("null", "paper-v9")
+    with pytest.raises(ScenarioError, match="'num_hosts'"):
+        evaluate("null", num_host=3)
+
+
+# --- trained policies
+
+
+class Hunting:
+    """Stands for a loaded checkpoint."""
+
+    manifest: ClassVar = {"scenario": "paper-v0", "overrides": {"max_steps": 30, "num_hosts": 50}}
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def __call__(self, observations: Any, decides: np.ndarray) -> dict[str, np.ndarray]:
+        return {"threat_hunter_0": np.full((len(decides), 16), 0.3, np.float32)}
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_evaluation_does_not_train(deterministic: bool) -> None:
+    """Weights, and the running statistics of observations, are the same bytes before and after."""
+    pytest.importorskip("torch")
+    pytest.importorskip("ray")
+    from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+
+    from policies import HMARLConfig
+    from policies.checkpoint import TrainedPolicy
+    from policies.tiers import tier_of
+
+    simulator = soc_env.Simulator("paper-v0")
+    spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
+    spaces[INPUT_ENV_SINGLE_SPACES] = (simulator.observation_spaces, simulator.action_spaces)
+    modules = HMARLConfig().get_multi_rl_module_spec(spaces=spaces).build()
+    policy = TrainedPolicy(dict(modules.items()), ("strategic_coordinator_0",), deterministic=deterministic)
+
+    def weights() -> dict[str, bytes]:
+        return {f"{t}/{k}": v.numpy().tobytes() for t, m in modules.items() for k, v in m.state_dict().items()}
+
+    before = weights()
+    result = evaluate(policy, num_episodes=8, seed=1, max_steps=40)
+    assert result.mean("length") > 1
+    assert weights() == before
+    assert len(before) > 20
+    assert evaluate(policy, num_episodes=8, seed=1, max_steps=40).to_json() == result.to_json()  # sampled ones too
+
+
+def test_evaluating_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = []
+
+    def load_policy(folder: Path, **options: Any) -> Hunting:
+        calls.append((Path(folder), options))
+        return Hunting()
+
+    monkeypatch.setitem(vars(policies), "load_policy", load_policy)  # setattr would import the real one first
+    result = evaluate_checkpoint(tmp_path / "c", "paper-v0", deterministic=False, num_episodes=4, num_hosts=60)
+    assert calls == [(tmp_path / "c", {"deterministic": False, "scenario": "paper-v0"})]
+    assert result.settings["overrides"] == {"max_steps": 30, "num_hosts": 60}  # the training's, and ours on top
+    (tmp_path / "run" / "checkpoints" / "last").mkdir(parents=True)
+    evaluate_checkpoint(tmp_path / "run", num_episodes=1)
+    (tmp_path / "run" / "checkpoints" / "best").mkdir()
+    evaluate_checkpoint(tmp_path / "run", num_episodes=1)
+    assert [folder.name for folder, _ in calls[1:]] == ["last", "best"]
+
+
+# --- comparison
+
+
+def test_a_comparison_meets_the_same_episodes() -> None:
+    results = compare({"doing nothing": "null", "zeros": "zeros"}, num_episodes=50, seed=6)
+    assert list(results) == ["doing nothing", "zeros"]
+    np.testing.assert_array_equal(results["zeros"].episodes["seed"], results["doing nothing"].episodes["seed"])
+    gain = paired_gain(results["zeros"], results["doing nothing"])
+    differences = results["zeros"].episodes["reward"] - results["doing nothing"].episodes["reward"]
+    assert gain.mean == pytest.approx(differences.mean())
+    assert (gain.low, gain.high) == mean_interval(differences)
+
+
+def test_a_paired_gain_needs_the_same_episodes() -> None:
+    first = evaluate("null", num_episodes=5, seed=1)
+    with pytest.raises(ValueError, match="same episodes"):
+        paired_gain(first, evaluate("null", num_episodes=5, seed=2))
+    with pytest.raises(ValueError, match="same episodes"):
+        paired_gain(first, evaluate("null", num_episodes=5, seed=1, max_steps=50))
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_the_table(has_rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if has_rich:
+        pytest.importorskip("rich")
+    else:
+        monkeypatch.setitem(sys.modules, "rich.table", None)
+    results = compare({"nothing": "null", "zeros": "zeros"}, num_episodes=300, seed=6)
+    file = io.StringIO()
+    print_table(results, file)
+    lines = file.getvalue().splitlines()
+    for name in ("nothing", "zeros"):
+        (line,) = [line for line in lines if line.strip().startswith(name)]
+        for metric in ("reward", "mttd", "mttr", "fpr", "csr"):
+            estimate, column = results[name].summary[metric], COLUMNS[metric]
+            assert f"{column.format(estimate.mean)} [{column.format(estimate.low)}, " in line
+    (published,) = [line for line in lines if PUBLISHED in line]
+    assert published.split()[-5:] == ["6.9", "16.8", "93.2", "0.17", "71"]
+    assert "300 episodes of paper-v0" in file.getvalue()
+
+
+def test_numbers_are_shown_in_their_unit() -> None:
+    assert COLUMNS["csr"].format(0.975) == "97.5"
+    assert COLUMNS["fpr"].format(0.0017) == "0.170"
+    assert COLUMNS["reward"].format(-300.5) == "-300"
+    assert COLUMNS["reward"].format(10.677) == "10.68"
+    assert COLUMNS["reward"].format(99.996) == "100"  # not 100.00
+
+
+# --- files
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "result.json"
+    assert write_atomically(path, "old") == path
+    assert path.read_text() == "old"
+
+    def broken(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("soc_env.files.os.replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for wrong, named in (("folder", "folder"), ("file/result.json", "file")):
+        with pytest.raises(OSError, match=r"directory|exists") as error:
+            write_atomically(tmp_path / wrong, "new")
+        assert str(error.value.filename) == str(tmp_path / named)
