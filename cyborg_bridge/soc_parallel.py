@@ -25,8 +25,8 @@ from pettingzoo import ParallelEnv
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env
 from cyborg_bridge.soc_view import SOCView
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, TRIAGE
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
 from soc_env.soc.tables import actions, features
 

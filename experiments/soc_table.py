@@ -40,8 +40,8 @@ from experiments.evaluate import (
     write_atomically,
 )
 from policies.scripted import Actions, Observations, Policy, scripted
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import FAMILIES
 
 SCENARIO = "soc-v1"

@@ -33,7 +33,7 @@ from policies.scripted import (
     RandomPolicy,
     Spaces,
 )
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES, ZONE_TRUTH, layout, state_features
 
 ZONE = {feature.name: k for k, feature in enumerate(ZONE_FEATURES)}

@@ -25,21 +25,12 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from soc_env.engine.scenario import Scenario
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.errors import ConfigError
-from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS, make_scenario
-from soc_env.paper.tables import (
-    ACTIONS,
-    COORDINATOR,
-    FEATURES,
-    HUNTER,
-    NUM_SHOWN_ALERTS,
-    ORCHESTRATOR,
-    QUEUE_CAPACITY,
-    TRIAGE,
-    index_of,
-)
-from soc_env.settings import Scenario
-from soc_env.soc.scenario import SOCScenario
+from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
+from soc_env.paper.tables import ACTIONS, FEATURES, NUM_SHOWN_ALERTS, QUEUE_CAPACITY
+from soc_env.registry import family_of
 
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(len(ACTIONS[TRIAGE]))
 
@@ -294,8 +285,7 @@ def scripted(scenario: str | Scenario) -> dict[str, Callable[..., Policy]]:
     Raises:
         ScenarioError: There is no scenario of that name.
     """
-    chosen = make_scenario(scenario) if isinstance(scenario, str) else scenario
-    if isinstance(chosen, SOCScenario):
+    if family_of(scenario).name == "soc":
         from policies.playbooks import PLAYBOOKS  # builds on this module
 
         return PLAYBOOKS

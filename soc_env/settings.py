@@ -1,4 +1,4 @@
-"""What every scenario is: a frozen dataclass whose fields know their unit, range and source.
+"""Fields of frozen dataclasses that know their unit, range and source, and the check of their values.
 
 A name that does not exist, a wrong type or a value out of range raises `ScenarioError` and says what is allowed.
 """
@@ -6,16 +6,11 @@ A name that does not exist, a wrong type or a value out of range raises `Scenari
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from numbers import Integral, Real
 from typing import Any
 
 from soc_env.errors import ScenarioError, unknown_name
-
-MAX_HOSTS = 1_000_000
-MAX_STEPS = 1_000_000  # an episode's step is 20 bits of a draw's counter, see kernels/draws.py
 
 
 def setting(default: Any, low: float, high: float, unit: str, source: str) -> Any:
@@ -28,55 +23,7 @@ def choice(default: Any, allowed: tuple[Any, ...], unit: str, source: str) -> An
     return field(default=default, metadata={"allowed": allowed, "unit": unit, "source": source})
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """One task. `Scenario.__dataclass_fields__[name].metadata` holds unit, range and source of each field.
-
-    Attributes:
-        name: Versioned name, a key of `SCENARIOS`.
-        num_hosts: Hosts of the network.
-        max_steps: Steps after which an episode is truncated.
-        coordinator_period: Steps between two decisions of the coordinator.
-        weight_detection, weight_response, weight_cost, weight_false_positive: Weights of the reward terms.
-    """
-
-    name: str
-    num_hosts: int
-    max_steps: int
-    coordinator_period: int
-    weight_detection: float
-    weight_response: float
-    weight_cost: float
-    weight_false_positive: float
-
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            if "low" in spec.metadata or "allowed" in spec.metadata or isinstance(spec.default, bool):
-                object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
-
-    @property
-    def weights(self) -> tuple[float, float, float, float]:
-        """Weights of the reward terms, in the order of `tables.REWARD_TERMS`."""
-        return (self.weight_detection, self.weight_response, self.weight_cost, self.weight_false_positive)
-
-    def replace(self, **overrides: Any) -> Scenario:
-        """A copy with some fields changed; raises ScenarioError as `make_scenario` does."""
-        allowed = [spec.name for spec in dataclasses.fields(self) if spec.name != "name"]
-        for key in overrides:
-            if key not in allowed:
-                raise ScenarioError(unknown_name(f"override of scenario {self.name!r}", key, allowed))
-        return dataclasses.replace(self, **overrides)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON data; `type(scenario)(**data)` is the scenario again."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    def hash(self) -> str:
-        """Short hex digest of all fields: equal digests mean the same task."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _checked(spec: dataclasses.Field, value: Any) -> Any:
+def checked(spec: dataclasses.Field, value: Any) -> Any:
     """The value in the type of the field's default, or ScenarioError."""
     default: Any = spec.default
     if "allowed" in spec.metadata:

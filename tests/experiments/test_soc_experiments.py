@@ -48,8 +48,8 @@ from experiments.soc_table import (
 from policies import playbooks
 from policies.playbooks import PLAYBOOKS
 from policies.scripted import SCRIPTED, ConstantPolicy, scripted
+from soc_env.engine.tables import HUNTER, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.paper.tables import HUNTER, TRIAGE
 from soc_env.soc.tables import METRICS
 
 SHORT = {"max_steps": 25}

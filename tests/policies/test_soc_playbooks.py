@@ -26,8 +26,8 @@ from soc_states import (
 
 from policies import playbooks
 from policies.playbooks import PLAYBOOKS, View
-from soc_env.engine.simulator import Simulator
-from soc_env.paper.tables import AGENTS
+from soc_env import Simulator
+from soc_env.engine.tables import AGENTS
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES
 
 FAIR = [name for name in PLAYBOOKS if name != "informed"]
