@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("soc_env", "policies", "experiments", "cyborg_bridge")
-NOT_SHIPPED = re.compile(r"__pycache__|\.py[co]$|\.nb[ci]$|^experiments/results/")
+NOT_SHIPPED = re.compile(r"__pycache__|\.py[co]$|\.nb[ci]$")
 
 
 def run(*command: str | Path, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
