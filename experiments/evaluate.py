@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError
 from soc_env.files import new_file
 
 if TYPE_CHECKING:
@@ -506,12 +506,9 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = "paper-v0") -> Policy:
     """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
-    from policies.scripted import scripted
+    from policies.scripted import find, scripted
 
-    known = scripted(scenario)
-    if name not in known:
-        raise ConfigError(unknown_name(f"policy of {scenario}", name, known))
-    return known[name](action_spaces, seed)
+    return find(f"policy of {scenario}", name, scripted(scenario))(action_spaces, seed)
 
 
 # --- comparison
