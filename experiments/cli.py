@@ -193,7 +193,7 @@ def _add_evaluate(commands: Any) -> None:
   {PROG} evaluate --policy expert --override split=test --override families=espionage,web_shell
   {PROG} evaluate --checkpoint runs/first --sampled
   {PROG} evaluate --scenario paper-v0 --policy zeros --override num_hosts=1000 --json zeros.json
-Score and reward, times to detect and to contain, FPR and CSR with 95 % intervals; all other metrics are in the JSON.
+Score and reward, times to detect and to contain, false positives and CSR with 95 % intervals; the rest is in the JSON.
 The same seed gives the same episodes to every policy.""",
     )
     subject = parser.add_mutually_exclusive_group(required=True)

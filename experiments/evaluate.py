@@ -109,13 +109,14 @@ SOC_COLUMNS: dict[str, Column] = {
         Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+        Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
+        Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=SHARE),
     )
 }
 """Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
-SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr")
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
 PUBLISHED = "published HMARL-SOC"
 
@@ -271,7 +272,16 @@ class EvaluationResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EvaluationResult:
-        """The inverse of `to_dict`, for reports made later."""
+        """The inverse of `to_dict`, for reports made later.
+
+        Raises:
+            ConfigError: A result of a time when soc-v1's `fdr` and `action_fdr` were called `fpr` and `action_fpr`.
+        """
+        if "action_fpr" in data["summary"]:
+            raise ConfigError(
+                f"the result of policy {data['policy']!r} is of an older hmarl-soc: its 'fpr' and 'action_fpr' are "
+                "'fdr' and 'action_fdr' now, and 'fpr' is another metric: evaluate again"
+            )
         own = ("policy", "summary", "episodes")
         return cls(
             policy=data["policy"],

@@ -47,7 +47,7 @@ from soc_env.soc.attack import FAMILIES
 SCENARIO = "soc-v1"
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
-SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fdr", "action_fdr", "csr")
 SPARSE = Column("sparse", "Sparse reward", decimals=2, better="higher")  # what `reward="sparse"` pays: score / 100
 SPLITS = ("test", "train")
 CLAIRVOYANT, BEST_CONSTANT = "clairvoyant", "best-constant"
