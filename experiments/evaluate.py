@@ -22,21 +22,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
-import json
 import math
 import os
 import pathlib
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from experiments.output import to_json
+from experiments.provenance import provenance
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.files import new_file
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
@@ -287,55 +284,6 @@ class EvaluationResult:
     def mean(self, metric: str) -> float:
         """Mean of a metric over the episodes, in the simulator's unit (shares, not per cent)."""
         return self.summary[metric].mean
-
-
-def to_json(data: Mapping[str, Any]) -> str:
-    """A JSON object with one entry a line at the first two levels."""
-    lines = []
-    for key, value in data.items():
-        if isinstance(value, dict) and value:
-            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in value.items())
-            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
-        else:
-            lines.append(f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def write_atomically(path: str | os.PathLike[str], text: str) -> pathlib.Path:
-    """Write a UTF-8 file so that a reader sees the old or the new content, never a part. Makes missing folders."""
-    with new_file(path) as file:
-        file.write(text.encode())
-    return pathlib.Path(path)
-
-
-def provenance() -> dict[str, Any]:
-    """Versions of what the result depends on, and the git commit when run from a checkout of this project."""
-    packages = ("hmarl-soc", "numpy", "numba", "torch", "ray")
-    versions = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "git_hash": git_hash()}
-
-
-@functools.cache
-def git_hash() -> str | None:
-    """The checkout's commit, with "-dirty" when tracked files were changed; None when installed as a package."""
-    root = pathlib.Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None  # somebody else's repository, with this package installed somewhere below it
-        is_dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return git("rev-parse", "HEAD") + ("-dirty" if is_dirty else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 # --- running episodes

@@ -38,8 +38,8 @@ from experiments.evaluate import (
     print_rows,
     scenario_of,
     table_rows,
-    write_atomically,
 )
+from experiments.output import write_text
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.files import new_file
 
@@ -108,7 +108,7 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
     on_train = folder / "evaluation-train.json"
     trained_on = _read_results(on_train) if on_train.exists() else None
     attended = _read_json(folder / "attention.json") if (folder / "attention.json").exists() else None
-    return write_atomically(folder / "report.html", page(results, curve, config, trained_on, attended))
+    return write_text(folder / "report.html", page(results, curve, config, trained_on, attended))
 
 
 def page(

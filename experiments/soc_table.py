@@ -33,12 +33,11 @@ from experiments.evaluate import (
     fitted,
     is_soc,
     mean_interval,
-    provenance,
     run_episodes,
     scripted_policy,
-    to_json,
-    write_atomically,
 )
+from experiments.output import output_errors, to_json, write_text
+from experiments.provenance import provenance
 from policies.scripted import Actions, Observations, Policy, scripted
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
@@ -568,10 +567,8 @@ def _named(
 def _write(path: pathlib.Path | None, text: str, file: TextIO) -> None:
     if path is None:
         return
-    try:
-        print(f"wrote {write_atomically(path, text)}", file=file)
-    except OSError as error:
-        raise ConfigError(f"output {str(path)!r} cannot be written ({error.strerror})") from error
+    with output_errors():
+        print(f"wrote {write_text(path, text)}", file=file)
 
 
 def _to_stderr(text: str) -> None:

@@ -27,7 +27,6 @@ from experiments.evaluate import (
     run_episodes,
     student_t_quantile,
     wilson_interval,
-    write_atomically,
 )
 from soc_env.errors import ConfigError, ScenarioError
 
@@ -340,30 +339,3 @@ def test_numbers_are_shown_in_their_unit() -> None:
     assert COLUMNS["reward"].format(-300.5) == "-300"
     assert COLUMNS["reward"].format(10.677) == "10.68"
     assert COLUMNS["reward"].format(99.996) == "100"  # not 100.00
-
-
-# --- files
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "result.json"
-    assert write_atomically(path, "old") == path
-    assert path.read_text() == "old"
-
-    def broken(*_: Any) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("soc_env.files.os.replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("")
-    for wrong, named in (("folder", "folder"), ("file/result.json", "file")):
-        with pytest.raises(OSError, match=r"directory|exists") as error:
-            write_atomically(tmp_path / wrong, "new")
-        assert str(error.value.filename) == str(tmp_path / named)
