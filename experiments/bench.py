@@ -15,8 +15,8 @@ Parts, the first four of both scenarios of `SCENARIOS`, the others of `TRAINING_
 A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
 other, so a batch is always measured over whole episodes' lengths.
 
-The results of version 0.1.0 (``experiments/results/bench-0.1.0.json`` and ``.png``) were made by
-``hmarl-soc bench --json experiments/results/bench-0.1.0.json --plot experiments/results/bench-0.1.0.png``.
+The results of version 0.1.0 (``results/bench-0.1.0.json`` and ``.png``) were made by
+``hmarl-soc bench --json results/bench-0.1.0.json --plot results/bench-0.1.0.png``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ MPE2 gives each agent half of the first sum and half of the collisions, itself l
 the published return is hence exactly 2 * (sum over agents of MPE2's return) - 75, which is what this file reports.
 Theirs acts in five discrete directions, ours pushes in both axes at once: a difference that no formula takes out.
 
-`experiments/results/mpe-navigation.json` and `.png` were made by the command above.
+`results/mpe-navigation.json` and `.png` were made by the command above.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ seeds are refused unless the caller insists.
     calibrate    `null_loss` and `clairvoyant_loss`, the two numbers that put the mission score between 0 and 100
     search       the best constant action of at least 2,000: a wide draw, then rounds of refinement on fresh episodes
 
-All of it is measured, nothing is trained. ``experiments/results/soc-v1-table.json`` and ``.md`` were made by
-``hmarl-soc table --json experiments/results/soc-v1-table.json --markdown experiments/results/soc-v1-table.md``.
+All of it is measured, nothing is trained. ``results/soc-v1-table.json`` and ``.md`` were made by
+``hmarl-soc table --json results/soc-v1-table.json --markdown results/soc-v1-table.md``.
 """
 
 from __future__ import annotations

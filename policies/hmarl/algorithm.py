@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -143,6 +144,12 @@ class HMARLConfig(AlgorithmConfig):
         self.multi_agent(policies=networks, policy_mapping_fn=tier_data.mapping(self.tier_settings))
         return self
 
+    def tier(self, tier: str) -> Any:
+        """The tier's settings with typed access, `config.tier("threat_hunter").exploration.hold_steps`."""
+        if hasattr(tier_data, "parse"):
+            return tier_data.parse(tier, self.tier_settings[tier])
+        return _settings_of(self.tier_settings[tier])  # until tiers have settings classes
+
     def members(self, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tier -> its agents among `agents`, in their order; of the tiers of `DEFAULT_TIERS` those that have any.
 
@@ -254,6 +261,15 @@ class HMARLConfig(AlgorithmConfig):
     ) -> LearnerGroup:
         spec = rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces)
         return TieredLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
+
+
+def _settings_of(plain: Mapping[str, Any]) -> SimpleNamespace:
+    """A namespace with the names that settings classes have."""
+    settings = SimpleNamespace(**copy.deepcopy(dict(plain)))
+    if plain["algorithm"] != SCRIPTED:
+        settings.exploration = SimpleNamespace(hold_steps=plain["noise_steps"], scale_range=plain["noise_ladder"])
+        settings.reward_shaping = SimpleNamespace(penalty_scale=plain["penalty_scale"], metrics=plain["metric_rewards"])
+    return settings
 
 
 class Moments:
