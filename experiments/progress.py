@@ -51,8 +51,8 @@ class Progress:
         if self._file.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):  # they cannot move the cursor
             self._bar = _bar(self._file)
             self._bar.start()
-            self._bar.add_task(self.text(), total=self.total or 1.0, completed=self.done)
-            self._bar.refresh()
+            self._bar.add_task("", total=self.total or 1.0)
+            self._draw(self._bar)
         elif self.label:
             print(f"{self.label} ...", file=self._file, flush=True)
         return self
@@ -73,11 +73,14 @@ class Progress:
             return
         self._shown = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self.done, description=self.text())
-            self._bar.refresh()
+            self._draw(self._bar)
         else:
             self._has_lines = True
             print(self.text(), file=self._file, flush=True)
+
+    def _draw(self, bar: rich.progress.Progress) -> None:
+        bar.update(bar.task_ids[0], completed=self.done, description=self.text())
+        bar.refresh()
 
     def text(self) -> str:
         """For example ``3 of 10 episodes, 0:07 left  sleep -502``."""
