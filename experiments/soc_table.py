@@ -27,15 +27,14 @@ import numpy as np
 import soc_env
 from experiments.evaluate import (
     Column,
-    Estimate,
     checkpoint_folder,
     columns_of,
     fitted,
     is_soc,
-    mean_interval,
     run_episodes,
     scripted_policy,
 )
+from experiments.intervals import Estimate
 from experiments.output import output_errors, to_json, write_text
 from experiments.provenance import provenance
 from policies.scripted import Actions, Observations, Policy, scripted
@@ -100,12 +99,8 @@ class ClusterResult:
         """
         values = self.metrics[column.name]
         has = self.metrics[column.given] > 0 if column.given else np.ones(values.shape, bool)
-        means = np.array([row[keep].mean() for row, keep in zip(values, has, strict=True) if keep.any()])
-        if len(means) == 0:
-            return Estimate(0.0, 0.0, 0.0, 0.0)
-        low, high = mean_interval(means)
-        std = float(values[has].std(ddof=1)) if has.sum() > 1 else 0.0
-        return Estimate(float(means.mean()), std, low, high).within(column.bounds)
+        clusters = [row[keep] for row, keep in zip(values, has, strict=True)]
+        return Estimate.of_clusters(clusters).within(column.bounds)
 
 
 def network_seeds(scenario: str, num_seeds: int, **overrides: Any) -> list[int]:

@@ -38,7 +38,8 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
-from experiments.evaluate import Estimate, episode_seeds, print_rows
+from experiments.evaluate import episode_seeds, print_rows
+from experiments.intervals import Estimate
 from experiments.output import write_json
 from experiments.provenance import provenance
 from experiments.report import GREY, INK, RED, panels, write_picture
