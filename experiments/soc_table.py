@@ -9,8 +9,8 @@ seeds are refused unless the caller insists.
     calibrate    `null_loss` and `clairvoyant_loss`, the two numbers that put the mission score between 0 and 100
     search       the best constant action of at least 2,000: a wide draw, then rounds of refinement on fresh episodes
 
-All of it is measured, nothing is trained. ``experiments/results/soc-v1-table.json`` and ``.md`` were made by
-``hmarl-soc table --json experiments/results/soc-v1-table.json --markdown experiments/results/soc-v1-table.md``.
+All of it is measured, nothing is trained. ``results/soc-v1-table.json`` and ``.md`` were made by
+``hmarl-soc table --json results/soc-v1-table.json --markdown results/soc-v1-table.md``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ import numpy as np
 import soc_env
 from experiments.evaluate import (
     Column,
-    Estimate,
     checkpoint_folder,
     columns_of,
     fitted,
     is_soc,
-    mean_interval,
-    provenance,
     run_episodes,
     scripted_policy,
-    to_json,
-    write_atomically,
 )
+from experiments.intervals import Estimate
+from experiments.output import output_errors, to_json, write_text
+from experiments.provenance import provenance
 from policies.scripted import Actions, Observations, Policy, scripted
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
@@ -101,12 +99,8 @@ class ClusterResult:
         """
         values = self.metrics[column.name]
         has = self.metrics[column.given] > 0 if column.given else np.ones(values.shape, bool)
-        means = np.array([row[keep].mean() for row, keep in zip(values, has, strict=True) if keep.any()])
-        if len(means) == 0:
-            return Estimate(0.0, 0.0, 0.0, 0.0)
-        low, high = mean_interval(means)
-        std = float(values[has].std(ddof=1)) if has.sum() > 1 else 0.0
-        return Estimate(float(means.mean()), std, low, high).within(column.bounds)
+        clusters = [row[keep] for row, keep in zip(values, has, strict=True)]
+        return Estimate.of_clusters(clusters).within(column.bounds)
 
 
 def network_seeds(scenario: str, num_seeds: int, **overrides: Any) -> list[int]:
@@ -568,10 +562,8 @@ def _named(
 def _write(path: pathlib.Path | None, text: str, file: TextIO) -> None:
     if path is None:
         return
-    try:
-        print(f"wrote {write_atomically(path, text)}", file=file)
-    except OSError as error:
-        raise ConfigError(f"output {str(path)!r} cannot be written ({error.strerror})") from error
+    with output_errors():
+        print(f"wrote {write_text(path, text)}", file=file)
 
 
 def _to_stderr(text: str) -> None:

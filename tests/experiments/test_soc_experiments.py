@@ -16,17 +16,16 @@ from experiments.evaluate import (
     SOC_HEADLINE,
     TRAINED,
     UNTRAINED,
-    Estimate,
     EvaluationResult,
     columns_of,
     compare,
     evaluate,
     goal_of,
     headline_of,
-    mean_interval,
     print_table,
     scripted_policy,
 )
+from experiments.intervals import Estimate, mean_interval
 from experiments.soc_table import (
     ABLATIONS,
     LEVELS,
