@@ -27,18 +27,16 @@ import numpy as np
 import soc_env
 from experiments.evaluate import (
     Column,
-    Estimate,
     checkpoint_folder,
     columns_of,
     fitted,
     is_soc,
-    mean_interval,
-    provenance,
     run_episodes,
     scripted_policy,
-    to_json,
-    write_atomically,
 )
+from experiments.intervals import Estimate
+from experiments.output import output_errors, to_json, write_text
+from experiments.provenance import provenance
 from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
@@ -47,7 +45,7 @@ from soc_env.soc.attack import FAMILIES
 SCENARIO = "soc-v1"
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
-SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fdr", "action_fdr", "csr")
 SPARSE = Column("sparse", "Sparse reward", decimals=2, better="higher")  # what `reward="sparse"` pays: score / 100
 SPLITS = ("test", "train")
 BEST_CONSTANT = "best-constant"
@@ -74,12 +72,8 @@ class ClusterResult:
         """
         values = self.metrics[column.name]
         has = self.metrics[column.given] > 0 if column.given else np.ones(values.shape, bool)
-        means = np.array([row[keep].mean() for row, keep in zip(values, has, strict=True) if keep.any()])
-        if len(means) == 0:
-            return Estimate(0.0, 0.0, 0.0, 0.0)
-        low, high = mean_interval(means)
-        std = float(values[has].std(ddof=1)) if has.sum() > 1 else 0.0
-        return Estimate(float(means.mean()), std, low, high).within(column.bounds)
+        clusters = [row[keep] for row, keep in zip(values, has, strict=True)]
+        return Estimate.of_clusters(clusters).within(column.bounds)
 
 
 def network_seeds(scenario: str, num_seeds: int, **overrides: Any) -> list[int]:
@@ -541,10 +535,8 @@ def _named(
 def _write(path: pathlib.Path | None, text: str, file: TextIO) -> None:
     if path is None:
         return
-    try:
-        print(f"wrote {write_atomically(path, text)}", file=file)
-    except OSError as error:
-        raise ConfigError(f"output {str(path)!r} cannot be written ({error.strerror})") from error
+    with output_errors():
+        print(f"wrote {write_text(path, text)}", file=file)
 
 
 def _to_stderr(text: str) -> None:
