@@ -22,12 +22,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
-import json
 import os
 import pathlib
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -35,8 +31,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from experiments.intervals import Estimate
+from experiments.output import to_json
+from experiments.provenance import provenance
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.files import new_file
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
@@ -107,13 +104,14 @@ SOC_COLUMNS: dict[str, Column] = {
         Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+        Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
+        Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=SHARE),
     )
 }
 """Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
-SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr")
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
 PUBLISHED = "published HMARL-SOC"
 
@@ -180,7 +178,16 @@ class EvaluationResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EvaluationResult:
-        """The inverse of `to_dict`, for reports made later."""
+        """The inverse of `to_dict`, for reports made later.
+
+        Raises:
+            ConfigError: A result of a time when soc-v1's `fdr` and `action_fdr` were called `fpr` and `action_fpr`.
+        """
+        if "action_fpr" in data["summary"]:
+            raise ConfigError(
+                f"the result of policy {data['policy']!r} is of an older hmarl-soc: its 'fpr' and 'action_fpr' are "
+                "'fdr' and 'action_fdr' now, and 'fpr' is another metric: evaluate again"
+            )
         own = ("policy", "summary", "episodes")
         return cls(
             policy=data["policy"],
@@ -196,55 +203,6 @@ class EvaluationResult:
     def mean(self, metric: str) -> float:
         """Mean of a metric over the episodes, in the simulator's unit (shares, not per cent)."""
         return self.summary[metric].mean
-
-
-def to_json(data: Mapping[str, Any]) -> str:
-    """A JSON object with one entry a line at the first two levels."""
-    lines = []
-    for key, value in data.items():
-        if isinstance(value, dict) and value:
-            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in value.items())
-            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
-        else:
-            lines.append(f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def write_atomically(path: str | os.PathLike[str], text: str) -> pathlib.Path:
-    """Write a UTF-8 file so that a reader sees the old or the new content, never a part. Makes missing folders."""
-    with new_file(path) as file:
-        file.write(text.encode())
-    return pathlib.Path(path)
-
-
-def provenance() -> dict[str, Any]:
-    """Versions of what the result depends on, and the git commit when run from a checkout of this project."""
-    packages = ("hmarl-soc", "numpy", "numba", "torch", "ray")
-    versions = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "git_hash": git_hash()}
-
-
-@functools.cache
-def git_hash() -> str | None:
-    """The checkout's commit, with "-dirty" when tracked files were changed; None when installed as a package."""
-    root = pathlib.Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None  # somebody else's repository, with this package installed somewhere below it
-        is_dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return git("rev-parse", "HEAD") + ("-dirty" if is_dirty else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 # --- running episodes

@@ -36,9 +36,9 @@ from experiments.evaluate import (
     print_rows,
     scenario_of,
     table_rows,
-    write_atomically,
 )
 from experiments.intervals import Estimate
+from experiments.output import write_text
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.files import new_file
 
@@ -79,8 +79,8 @@ SOC_MEANING = {
     "reward": "sum of the four dense reward terms over an episode; what the team learns from",
     "mttd": "mean time to detect: from a campaign's first host to its first escalation or finding, to the end if none",
     "mttc": "mean time to contain: from the first host until all its hosts are cut off or clean, to the end if never",
-    "fpr": "share of escalated cases that were benign; 0 for who escalates nothing",
-    "action_fpr": "share of response actions on hosts that hit clean hosts",
+    "fdr": "false discovery rate: share of escalated cases that were benign; 0 for who escalates nothing",
+    "action_fdr": "share of response actions on hosts that hit clean hosts",
     "csr": "containment success rate: share of campaigns contained at the end",
 }
 GAP = ("score", "loss", "reward")  # metrics of the train/test table
@@ -107,7 +107,7 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
     on_train = folder / "evaluation-train.json"
     trained_on = _read_results(on_train) if on_train.exists() else None
     attended = _read_json(folder / "attention.json") if (folder / "attention.json").exists() else None
-    return write_atomically(folder / "report.html", page(results, curve, config, trained_on, attended))
+    return write_text(folder / "report.html", page(results, curve, config, trained_on, attended))
 
 
 def page(

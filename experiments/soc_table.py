@@ -31,13 +31,12 @@ from experiments.evaluate import (
     columns_of,
     fitted,
     is_soc,
-    provenance,
     run_episodes,
     scripted_policy,
-    to_json,
-    write_atomically,
 )
 from experiments.intervals import Estimate
+from experiments.output import output_errors, to_json, write_text
+from experiments.provenance import provenance
 from policies.scripted import Actions, Observations, Policy, scripted
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
@@ -46,7 +45,7 @@ from soc_env.soc.attack import FAMILIES
 SCENARIO = "soc-v1"
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
-SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fdr", "action_fdr", "csr")
 SPARSE = Column("sparse", "Sparse reward", decimals=2, better="higher")  # what `reward="sparse"` pays: score / 100
 SPLITS = ("test", "train")
 CLAIRVOYANT, BEST_CONSTANT = "clairvoyant", "best-constant"
@@ -563,10 +562,8 @@ def _named(
 def _write(path: pathlib.Path | None, text: str, file: TextIO) -> None:
     if path is None:
         return
-    try:
-        print(f"wrote {write_atomically(path, text)}", file=file)
-    except OSError as error:
-        raise ConfigError(f"output {str(path)!r} cannot be written ({error.strerror})") from error
+    with output_errors():
+        print(f"wrote {write_text(path, text)}", file=file)
 
 
 def _to_stderr(text: str) -> None:

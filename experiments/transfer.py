@@ -38,8 +38,10 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
-from experiments.evaluate import episode_seeds, print_rows, provenance, to_json, write_atomically
+from experiments.evaluate import episode_seeds, print_rows
 from experiments.intervals import Estimate
+from experiments.output import write_json
+from experiments.provenance import provenance
 from experiments.report import GREY, INK, RED, panels, write_picture
 from soc_env.errors import ConfigError, unknown_name
 
@@ -369,7 +371,7 @@ def _write(file: pathlib.Path, data: dict[str, Any]) -> None:
         if record["scores"]:
             estimate = Estimate.of(np.array(list(record["scores"].values())))
             record.update(n=len(record["scores"]), **dataclasses.asdict(estimate))
-    write_atomically(file, to_json(data))
+    write_json(file, data)
 
 
 def print_table(data: Mapping[str, Any], file: TextIO | None = None) -> None:

@@ -23,7 +23,6 @@ from experiments.evaluate import (
     paired_gain,
     print_table,
     run_episodes,
-    write_atomically,
 )
 from experiments.intervals import mean_interval
 from soc_env.errors import ConfigError, ScenarioError
@@ -162,6 +161,14 @@ def test_a_result_survives_json() -> None:
     assert again.mean("reward") == result.mean("reward") == pytest.approx(result.episodes["reward"].mean())
 
 
+def test_a_result_with_the_old_names_of_false_discovery_is_refused() -> None:
+    data = evaluate("null", num_episodes=2, scenario="soc-v1", max_steps=5).to_dict()
+    for name in ("summary", "episodes"):
+        data[name]["fpr"], data[name]["action_fpr"] = data[name].pop("fdr"), data[name].pop("action_fdr")
+    with pytest.raises(ConfigError, match="older hmarl-soc: its 'fpr' and 'action_fpr' are 'fdr' and 'action_fdr'"):
+        EvaluationResult.from_dict(data)
+
+
 def test_the_record_says_what_was_run() -> None:
     settings = evaluate("null", num_episodes=4, seed=9, num_envs=2).settings
     assert (settings["scenario"], settings["seed"], settings["num_episodes"], settings["num_envs"]) == (
@@ -297,30 +304,3 @@ def test_numbers_are_shown_in_their_unit() -> None:
     assert COLUMNS["reward"].format(-300.5) == "-300"
     assert COLUMNS["reward"].format(10.677) == "10.68"
     assert COLUMNS["reward"].format(99.996) == "100"  # not 100.00
-
-
-# --- files
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "result.json"
-    assert write_atomically(path, "old") == path
-    assert path.read_text() == "old"
-
-    def broken(*_: Any) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("soc_env.files.os.replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("")
-    for wrong, named in (("folder", "folder"), ("file/result.json", "file")):
-        with pytest.raises(OSError, match=r"directory|exists") as error:
-            write_atomically(tmp_path / wrong, "new")
-        assert str(error.value.filename) == str(tmp_path / named)

@@ -67,7 +67,7 @@ def run(*arguments: str) -> int:
 def test_each_family_has_its_columns_policies_and_goal() -> None:
     assert set(columns_of("soc-v1")) == {metric.name for metric in METRICS}
     assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.METRICS}
-    assert set(SOC_HEADLINE) == {"score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr"}
+    assert set(SOC_HEADLINE) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
     assert headline_of("soc-cage4-v0") == SOC_HEADLINE
     assert (goal_of("soc-v1"), goal_of("paper-v0")) == ("score", "reward")
     assert scripted("soc-v1") is scripted("soc-cage4-v0") is PLAYBOOKS
@@ -99,7 +99,7 @@ def test_a_metric_without_its_count_is_left_out() -> None:
     column = columns_of("soc-v1")["mttd"]
     episodes = {"mttd": np.array([0.0, 30.0, 0.0]), "campaigns": np.array([0.0, 2.0, 0.0])}
     assert Estimate.of_column(column, episodes).mean == 30.0
-    assert Estimate.of_column(columns_of("soc-v1")["fpr"], {"fpr": np.array([0.0, 0.3])}).mean == pytest.approx(0.15)
+    assert Estimate.of_column(columns_of("soc-v1")["fdr"], {"fdr": np.array([0.0, 0.3])}).mean == pytest.approx(0.15)
     assert Estimate.of_column(column, {name: 0 * values for name, values in episodes.items()}).mean == 0.0
 
 
@@ -118,7 +118,7 @@ def test_the_printed_table_has_the_family_s_metrics() -> None:
     file = io.StringIO()
     print_table(results, file)
     text = file.getvalue()
-    for label in ("Score", "Loss", "MTTC [min]", "Action FPR [%]", "CSR [%]", "4 episodes of soc-v1", "split=test"):
+    for label in ("Score", "Loss", "MTTC [min]", "Action FDR [%]", "CSR [%]", "4 episodes of soc-v1", "split=test"):
         assert label in text
     assert "published" not in text
     estimate, column = results["rule-soar"].summary["loss"], columns_of("soc-v1")["loss"]
@@ -411,7 +411,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     )
     with (out / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {"score", "loss", "mttc", "action_fpr", "validation_score", "validation_csr"} <= set(rows[0])
+    assert {"score", "loss", "mttc", "action_fdr", "validation_score", "validation_csr"} <= set(rows[0])
     assert float(rows[-1]["loss"]) >= 0
     manifest = read_manifest(out / "checkpoints" / "best")
     assert manifest["best_validation_score"] == pytest.approx(float(rows[-1]["validation_score"]))

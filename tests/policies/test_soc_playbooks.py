@@ -291,5 +291,5 @@ def test_reading_shortens_every_time():
     for metric in ("mttd", "mtta", "mttc", "mttr"):
         times = [mean(played[name], metric) for name in ("null", "rule-soar", "expert")]
         assert times == sorted(times, reverse=True), metric
-    assert mean(played["expert"], "fpr") < 0.5 < mean(played["rule-soar"], "fpr")
+    assert mean(played["expert"], "fdr") < 0.5 < mean(played["rule-soar"], "fdr")
     assert mean(played["expert"], "csr") > mean(played["rule-soar"], "csr") > mean(played["null"], "csr")
