@@ -8,8 +8,9 @@
             check_fields(self, ConfigError)
 
 `check_fields` puts every declared field into the type of its default, or raises one line that names the field, the
-value and what is allowed. NaN, infinities, strings and booleans are no numbers. Scenarios and the learners' settings are both
-declared this way, so docs and tests can walk over them: `metadata` of a field holds all that it was declared with.
+value and what is allowed. NaN, infinities, strings and booleans are no numbers. Scenarios and the learners' settings
+are both declared this way, so docs and tests can walk over them: `metadata` of a field holds all that it was declared
+with.
 """
 
 from __future__ import annotations
