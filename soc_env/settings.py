@@ -155,7 +155,7 @@ def merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return {**before, **changes, **parts}
 
 
-def _number(spec: Any, value: Any, is_whole: bool) -> int | float:
+def _number(spec: Any, value: Any, is_whole: bool) -> Any:
     low, high = spec.metadata["low"], spec.metadata["high"]
     kind: type
     kind, name = (Integral, "an integer") if is_whole else (Real, "a number")
@@ -169,9 +169,9 @@ def _none(spec: Any) -> str:
     return ", or None" if spec.metadata.get("is_optional") else ""
 
 
-def _check_number(spec: Any, value: Any) -> int | float:
+def _check_number(spec: Any, value: Any) -> Any:
     if value in spec.metadata.get("words", ()) and isinstance(value, str):
-        return value  # type: ignore[return-value]
+        return value
     return _number(spec, value, isinstance(spec.default, int))
 
 
@@ -186,6 +186,7 @@ def _check_list(spec: Any, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (tuple, list)) or (sizes and len(value) not in sizes):
         size = " or ".join(map(str, sizes)) if sizes else "a list of"
         raise _Refused(f"={value!r} must be {size} numbers{_none(spec)}")
+    check: Callable[[Any, Any], Any]
     check = _check_schedule if spec.metadata.get("is_timed") else lambda spec, item: _number(spec, item, is_whole)
     found = tuple(check(spec, item) for item in value)
     if spec.metadata.get("is_range") and found[0] > found[1]:
@@ -193,7 +194,7 @@ def _check_list(spec: Any, value: Any) -> tuple[Any, ...]:
     return found
 
 
-def _check_schedule(spec: Any, value: Any) -> Schedule:
+def _check_schedule(spec: Any, value: Any) -> Any:
     low, high = spec.metadata["low"], spec.metadata["high"]
     if not isinstance(value, (tuple, list)):
         return _number(spec, value, False)
