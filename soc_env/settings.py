@@ -162,7 +162,8 @@ def _number(spec: Any, value: Any, is_whole: bool) -> Any:
     # bool is an int to Python, but not to a reader; NaN fails the comparison
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high or abs(value) == math.inf:
         raise _Refused(f"={value!r} must be {name} from {low} to {high}{_none(spec)}")
-    return int(value) if is_whole else float(value)
+    convert: Any = int if is_whole else float
+    return convert(value)
 
 
 def _none(spec: Any) -> str:
