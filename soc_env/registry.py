@@ -13,7 +13,7 @@ nothing else has to ask which family something belongs to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,6 @@ class Family:
         tools: What the action vectors are decoded into; empty where they drive the simulator directly.
         columns: Metric name -> how it is shown, for every metric.
         headline: The metric that results, claims and the choice of the best checkpoint go by.
-        shown: The metrics of a printed table, in order.
-        test_split: Overrides that make a scenario the held-out one; empty where nothing is held out.
         presets: (scenario) -> Box agent -> name -> vector, in the order of the Discrete choices. Shared: not to be
             written into.
         idle_actions: (scenario) -> Box agent -> what it does if it never sends an action. Fresh arrays.
@@ -87,15 +85,13 @@ class Family:
     tools: tuple[Tool, ...]
     columns: Mapping[str, Column]
     headline: str
-    shown: tuple[str, ...]
-    test_split: Mapping[str, Any]
     presets: Callable[[Any], dict[str, Vectors]]
     idle_actions: Callable[[Any], Vectors]
     as_text: Callable[[Any, int], str]
     draw_background: Callable[[Pen, Any, int], None]
     draw: Callable[[Pen, Any, int], None]
     console: type[Console] | None = None
-    trace_of: Callable[..., Any] | None = field(default=None)
+    trace_of: Callable[..., Any] | None = None
 
     @property
     def higher_is_better(self) -> bool:
@@ -126,8 +122,6 @@ FAMILIES: dict[str, Family] = {
             tools=soc_tables.TOOLS,
             columns={column.name: column for column in soc_tables.COLUMNS},
             headline="score",
-            shown=soc_tables.SHOWN_METRICS,
-            test_split={"split": "test"},
             presets=lambda scenario: soc_presets.presets(scenario.num_zones),
             idle_actions=lambda scenario: soc_presets.idle_actions(scenario.num_zones),
             as_text=soc_text,
@@ -150,8 +144,6 @@ FAMILIES: dict[str, Family] = {
             tools=(),
             columns={column.name: column for column in paper_tables.COLUMNS},
             headline="reward",
-            shown=paper_tables.SHOWN_METRICS,
-            test_split={},
             presets=lambda scenario: paper_presets.PRESETS,
             idle_actions=lambda scenario: paper_presets.idle_actions(),
             as_text=paper_text,

@@ -146,12 +146,17 @@ def test_importing_all_of_soc_env_brings_in_no_learning_library() -> None:
     assert run.returncode == 0, run.stderr
 
 
+IMPORT_NAMES = {"PyYAML": "yaml"}  # where a package is imported by another name than it is installed by
+
+
 def declared_dependencies() -> set[str]:
-    """Import names of everything that an install with [train] brings in by name."""
+    """Import names of everything that an install with [train], which takes in [eval], brings in by name."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    lines = config["options"]["install_requires"] + config["options.extras_require"]["train"]
-    return {match.group() for match in re.finditer(r"^[A-Za-z0-9_-]+", lines, re.MULTILINE)}
+    extras = config["options.extras_require"]
+    lines = "\n".join((config["options"]["install_requires"], extras["eval"], extras["train"]))
+    names = {match.group() for match in re.finditer(r"^[A-Za-z0-9_-]+", lines, re.MULTILINE)}
+    return {IMPORT_NAMES.get(name, name) for name in names}
 
 
 # Adapters to what their users bring along, imported on demand: libraries, and a checkout of CybORG.

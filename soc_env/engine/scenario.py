@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from soc_env.errors import ScenarioError, unknown_name
-from soc_env.settings import checked
+from soc_env.settings import check_fields, to_plain
 
 MAX_HOSTS = 1_000_000
 MAX_STEPS = 1_000_000  # an episode's step is 20 bits of a draw's counter, see engine/draws.py
@@ -40,9 +40,7 @@ class Scenario:
     weight_false_positive: float
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            if "low" in spec.metadata or "allowed" in spec.metadata or isinstance(spec.default, bool):
-                object.__setattr__(self, spec.name, checked(spec, getattr(self, spec.name)))
+        check_fields(self, ScenarioError)
 
     @property
     def weights(self) -> tuple[float, float, float, float]:
@@ -59,7 +57,7 @@ class Scenario:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON data; `type(scenario)(**data)` is the scenario again."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return to_plain(self)
 
     def hash(self) -> str:
         """Short hex digest of all fields: equal digests mean the same task."""

@@ -237,5 +237,3 @@ COLUMNS: tuple[Column, ...] = (
     Column("missed_alerts", "Missed alerts", better="lower"),
 )
 """How the metrics are shown; published values: the manuscript's Table II."""
-SHOWN_METRICS = ("reward", "mttd", "mttr", "fpr", "csr")
-"""Those of a printed table."""

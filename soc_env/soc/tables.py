@@ -368,8 +368,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("mtta", "minutes", "first host to the first work on a case of it, likewise"),
     Metric("mttc", "minutes", "first host to the first moment with all its hosts cut off or clean, likewise"),
     Metric("mttr", "minutes", "first host to eradication, likewise"),
-    Metric("fpr", "share", "escalated benign cases / escalated cases"),
-    Metric("action_fpr", "share", "response actions on clean hosts / response actions on hosts"),
+    Metric("fdr", "share", "escalated benign cases / escalated cases (false discovery rate)"),
+    Metric("fpr", "share", "escalated benign cases / benign cases with a verdict, escalated or suppressed"),
+    Metric("action_fdr", "share", "response actions on clean hosts / response actions on hosts"),
     Metric("evidence_gated", "share", "response actions on hosts with a standing verdict or finding"),
     Metric("csr", "share", "campaigns contained at the end"),
     Metric("campaigns", "count", "campaigns that gained a host"),
@@ -390,6 +391,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("sla_breaches", "count", "cases that got no verdict in time"),
     Metric("true_positives", "count", "malicious cases escalated"),
     Metric("false_positives", "count", "benign cases escalated"),
+    Metric("true_negatives", "count", "benign cases suppressed; dropped, closed and expired ones got no verdict"),
     Metric("missed_cases", "count", "malicious cases suppressed, dropped, closed or expired"),
     Metric("findings", "count", "intruder's hosts found by hunting"),
     Metric("false_findings", "count", "clean hosts on which hunting found something"),
@@ -407,8 +409,9 @@ _SHOWN: tuple[Column, ...] = (
     Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
     Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
     Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+    Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
     Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
-    Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
+    Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
     Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=_SHARE),
 )  # the metrics that need more than METRICS says to be shown well
 COLUMNS: tuple[Column, ...] = tuple(
@@ -418,5 +421,3 @@ COLUMNS: tuple[Column, ...] = tuple(
     }.values()
 )
 """How the metrics are shown, in the order of METRICS."""
-SHOWN_METRICS = ("score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr")
-"""Those of a printed table."""
