@@ -1,7 +1,7 @@
 """The SOC of one or more blue agents: `soc-v1`'s own SIEM, fed from outside.
 
-A `Desk` is a `SOCSimulator` in which nobody attacks and no user raises an alert. Alerts and findings come from CC4, and
-everything that agents see or set in motion goes through `soc-v1`'s compiled code: risk scores, cases, ranking,
+An `ExternalSIEM` is a `SOCSimulator` in which nobody attacks and no user raises an alert. Alerts and findings come from
+CC4, and everything that agents see or set in motion goes through `soc-v1`'s compiled code: risk scores, cases, ranking,
 directive, analysts' time, jobs, observations, the decoding of actions. `FEATURES` says what that makes of each entry.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Discrete, Space
 
 from cyborg_bridge.soc_alerts import ALERTS, AlertKind, is_server
 from soc_env.actions import idle_actions
@@ -25,7 +26,16 @@ from soc_env.soc.kernels.tools import find_something
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import ENRICH_CHOICE, SOCSimulator
-from soc_env.soc.tables import CLOCK_FEATURES, MAX_DECOYS, MAX_PHASES, TOOL_NAMES, ZONE_FEATURES, layout
+from soc_env.soc.tables import (
+    CLOCK_FEATURES,
+    MAX_DECOYS,
+    MAX_PHASES,
+    TOOL_NAMES,
+    ZONE_FEATURES,
+    actions,
+    features,
+    layout,
+)
 
 _scenario = make_scenario("soc-cage4-v0")
 assert isinstance(_scenario, SOCScenario)
@@ -40,7 +50,7 @@ EXECUTOR_UNIT = 15.0  # [min] as in `observe.see_zone`
 # What enrichment says of a case that is malicious with probability p, on average, in `soc-v1`: 0.32 + 0.36 p.
 READING_BENIGN, READING_SPAN = 0.32, 0.36
 
-_KEPT = "kept by the desk from alerts and findings, as in soc-v1"
+_KEPT = "kept by the SIEM from alerts and findings, as in soc-v1"
 _ON_CASE = "of the case that the alerts made, as in soc-v1; severity and confidence from the table of kinds"
 FEATURES: dict[str, str] = {
     "value": "the zone's in soc-cage4-v0, times 10 for an operational one in the mission phase that stresses it",
@@ -85,6 +95,13 @@ FEATURES: dict[str, str] = {
 
 _EXECUTOR = [feature.name for feature in ZONE_FEATURES].index("executor")
 _PHASE = [feature.name for feature in CLOCK_FEATURES].index("phase_0")
+
+
+def spaces_of(role: str, zones: int) -> tuple[Box, Space]:
+    """Observation and action space of a role that guards so many zones, as in `soc-v1`."""
+    entries = len(actions(role, zones))
+    acts = Discrete(entries) if role == TRIAGE else Box(-1.0, 1.0, (entries,), np.float32)
+    return Box(-1.0, 1.0, (len(features(role, zones)),), np.float32), acts
 
 
 @entry_point
@@ -136,7 +153,7 @@ def zone_network(names: Sequence[str], hosts: Sequence[Sequence[str]]) -> Networ
     )
 
 
-class Desk(SOCSimulator):
+class ExternalSIEM(SOCSimulator):
     """As `SOCSimulator`, with one row (env) per blue agent; all of them guard the same number of zones.
 
     Use: write `actions`, `decode()`, pick from `calls(row)`, `set_calls`, play CC4's step, tell what came of it
@@ -278,7 +295,7 @@ class Desk(SOCSimulator):
         """The zone is hunted in the coming minute."""
         self._envs["last_hunt"][row, zone] = self._envs["step"][row] + 1
 
-    # ------------------------------------------------------------------ what the desk knows
+    # ------------------------------------------------------------------ what the SIEM knows
     def place_of(self, row: int, case_id: int) -> int | None:
         """Place of an open case in the row's queue."""
         env = self._envs[row]
