@@ -21,7 +21,7 @@ from soc_env.paper.scenario import make_scenario
 from soc_env.paper.tables import AGENTS, TRIAGE
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
-from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS
+from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS, Records
 from soc_env.soc.kernels.tools import find_something
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
 from soc_env.soc.scenario import SOCScenario
@@ -181,9 +181,9 @@ class ExternalSIEM(SOCSimulator):
     def _choose_networks(self) -> tuple[Network, ...]:
         return self._given
 
-    def _make_engine(self) -> tuple[np.ndarray, ...]:
+    def _make_engine(self) -> Records:
         engine = super()._make_engine()
-        world, networks = engine[0][0], engine[1]
+        world, networks = engine.world[0], engine.network
         world["max_campaigns"] = 0  # nobody attacks
         world["normal"] = 0.0  # raw events are as many as expected
         networks["event_mean"] = 0.0
@@ -201,8 +201,8 @@ class ExternalSIEM(SOCSimulator):
         for role, action in idle_actions(self.scenario).items():
             self.actions[role][...] = action
         self.actions[TRIAGE][...] = ENRICH_CHOICE
-        self._envs["network"] = np.arange(self.num_envs)
-        self._run_all(self.kernels.OBSERVE_ONLY, False)
+        self.records().env["network"] = np.arange(self.num_envs)
+        self.observe()
         return self.observations
 
     # ------------------------------------------------------------------ what the agents do
@@ -234,7 +234,7 @@ class ExternalSIEM(SOCSimulator):
     def alert(self, row: int, kind: AlertKind, host: int, source: int) -> None:
         """The next `step` ingests an alert about a host (number in the row's network); source: -1 if unknown. Beyond
         `PENDING_SLOTS` in a step they are lost."""
-        env = self._envs[row]
+        env = self.records(row).env
         place = int(env["num_pending"])
         if place < PENDING_SLOTS:
             rule = TECHNIQUE_INDEX[kind.technique]
@@ -247,7 +247,7 @@ class ExternalSIEM(SOCSimulator):
 
     def find(self, row: int, host: int, weight: float) -> None:
         """A finding on a host, of a weight of `soc_env.soc.risk`."""
-        add_finding(*self._engine[1:], row, host, weight)
+        add_finding(*self.records()[1:], row, host, weight)
 
     def read(self, row: int, case_id: int, is_found: bool = False) -> None:
         """Enriches a case, or queries it if it is enriched; nothing if it is closed or has both.
@@ -258,8 +258,8 @@ class ExternalSIEM(SOCSimulator):
         place = self.place_of(row, case_id)
         if place is None:
             return
-        env = self._envs[row]
-        case, world = env["cases"][place], self._engine[0][0]
+        env = self.records(row).env
+        case, world = env["cases"][place], self.records().world[0]
         tool = ("enrich", "query", None)[case["enriched"]]
         if tool is None:
             return
@@ -273,9 +273,9 @@ class ExternalSIEM(SOCSimulator):
 
     def tell(self, row: int, values: Sequence[float], decoys: Sequence[int]) -> None:
         """Business value of each zone in the present mission phase, and decoys of its least covered host."""
-        self._engine[1]["zone_value"][row, : len(values)] = values
+        self.records().network["zone_value"][row, : len(values)] = values
         for z, count in enumerate(decoys):
-            self._envs["decoy_ready"][row, z] = [0 if count > k else NEVER for k in range(MAX_DECOYS)]
+            self.records().env["decoy_ready"][row, z] = [0 if count > k else NEVER for k in range(MAX_DECOYS)]
 
     def show(self, row: int, phase: int, busy: int) -> None:
         """Puts what soc-v1's clock cannot know into the row's observations: call it after `reset` and `step`.
@@ -293,12 +293,12 @@ class ExternalSIEM(SOCSimulator):
 
     def note_hunt(self, row: int, zone: int) -> None:
         """The zone is hunted in the coming minute."""
-        self._envs["last_hunt"][row, zone] = self._envs["step"][row] + 1
+        self.records().env["last_hunt"][row, zone] = self.records().env["step"][row] + 1
 
     # ------------------------------------------------------------------ what the SIEM knows
     def place_of(self, row: int, case_id: int) -> int | None:
         """Place of an open case in the row's queue."""
-        env = self._envs[row]
+        env = self.records(row).env
         found = np.flatnonzero(env["cases"]["id"][: env["num_cases"]] == case_id)
         return int(found[0]) if found.size else None
 
@@ -307,21 +307,21 @@ class ExternalSIEM(SOCSimulator):
         place = self.place_of(row, case_id)
         if place is None:
             return None
-        case = self._envs["cases"][row, place]
+        case = self.records().env["cases"][row, place]
         return int(case["source"] if case["source"] >= 0 else case["host"])
 
     def risks(self, row: int) -> np.ndarray:
         """(hosts,) risk scores."""
         scores = np.zeros(self.networks[row].num_hosts)
-        records = self._engine[4][row, : self._envs["num_tracked"][row]]
+        records = self.records().hosts[row, : self.records().env["num_tracked"][row]]
         scores[records["host"]] = records["risk"]
         return scores
 
     def priorities(self, row: int) -> np.ndarray:
         """(zones,) the directive's priority of each zone, -1 to 1."""
-        return self._envs["directive"][row, : self.scenario.num_zones].copy()
+        return self.records().env["directive"][row, : self.scenario.num_zones].copy()
 
     def wants_blocks(self, row: int) -> np.ndarray:
         """(zones,) bool: the perimeter is to be blocked, or a host of the zone is set apart."""
-        env = self._envs[row]
+        env = self.records(row).env
         return (env["isolated"][: self.scenario.num_zones] > 0) | (env["perimeter"] > 0)
