@@ -59,6 +59,7 @@ class Simulator:
         episode_metrics: (num_envs,) structured, the last finished episode of each env, see `tables.METRICS`; zeros
             before the first, and again after `reset` with a seed.
         is_started: Whether `reset` has been called.
+        autoreset: As given.
     """
 
     agents = AGENTS
@@ -106,6 +107,7 @@ class Simulator:
         self.scenario = chosen.replace(**overrides)
         self.num_envs = _positive("num_envs", num_envs)
         self._num_threads = _positive("num_threads", num_threads)
+        self.autoreset = autoreset
         self._step_mode = self.kernels.STEP_AND_RESET if autoreset else self.kernels.STEP
         self.is_started = False
         self._engine = self._make_engine()
@@ -123,17 +125,29 @@ class Simulator:
         self._settle_network()
 
     # ------------------------------------------------------------------ what a family says
-    def _make_engine(self) -> tuple[np.ndarray, ...]:
-        """Sets the tables and makes the arrays that the family's kernels take first, envs among them."""
+    def _make_engine(self) -> Any:
+        """Sets the tables and makes the family's `Records`, which its kernels take first.
+
+        They have a field `env`, (num_envs,) with seed_key, episode and step, and a method `of(index)`.
+        """
         raise NotImplementedError
 
     def _settle_network(self) -> None:
         """Called once, after the first seed is known."""
 
-    @property
-    def _envs(self) -> np.ndarray:
-        """(num_envs,) records with seed_key, episode and step."""
-        raise NotImplementedError
+    def records(self, index: int | None = None) -> Any:
+        """The truth, writable, for tests and tools: what the kernels work on, by name.
+
+        Whoever writes into it keeps together what hangs together; nothing is checked. Observations are of the moment
+        when they were made.
+
+        Args:
+            index: An env, to have its own records; None for the arrays of the whole batch.
+
+        Returns:
+            The family's `Records`, whose fields and shapes it documents. No copies.
+        """
+        return self._engine if index is None else self._engine.of(index)
 
     def network(self, index: int = 0) -> nx.DiGraph:
         """The network of an env's current episode as a graph."""
@@ -157,7 +171,7 @@ class Simulator:
     @property
     def episodes(self) -> np.ndarray:
         """(num_envs,) int64: the place of each env's episode in the stream of its seed, from 0; -1 before `reset`."""
-        return self._envs["episode"].astype(np.int64)
+        return self._engine.env["episode"].astype(np.int64)
 
     def _observation_sizes(self) -> dict[str, int]:
         return {agent: len(self.feature_tables[agent]) for agent in AGENTS}
@@ -303,8 +317,8 @@ class Simulator:
 
     # ------------------------------------------------------------------ seeds, copies
     def _seed(self, seed: int | Sequence[int] | np.ndarray) -> None:
-        self._envs["seed_key"] = episode_keys("episodes", seed, self.num_envs)
-        self._envs["episode"] = -1
+        self._engine.env["seed_key"] = episode_keys("episodes", seed, self.num_envs)
+        self._engine.env["episode"] = -1
         self.seed = seed
 
     def __getstate__(self) -> dict[str, Any]:

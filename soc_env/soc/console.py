@@ -209,7 +209,7 @@ class Console:
                 "then collect()"
             )
         self._check_running()
-        if self._play is None and sim._step_mode == sim.kernels.STEP_AND_RESET:
+        if self._play is None and sim.autoreset:
             raise ConfigError(
                 "advance() needs a simulator with autoreset=False, or the last minute's outcomes are lost"
             )
@@ -296,7 +296,7 @@ class Console:
     # ------------------------------------------------------------------ plumbing
     @property
     def _env(self) -> np.void:
-        return self.simulator._envs[self.index]
+        return self.simulator.records(self.index).env
 
     @property
     def _network(self) -> Any:

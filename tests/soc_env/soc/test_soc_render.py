@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from soc_states import snapshot
 
 import soc_env
 from policies.scripted import SCRIPTED
@@ -116,7 +117,7 @@ def test_calls_that_wait_are_not_shown():
 
 def test_suspects_have_a_risk_above_one_half():
     sim = played("null", 30)
-    records, tracked = sim._engine[4][0], int(sim._envs["num_tracked"][0])
+    records, tracked = sim.records(0).hosts, int(sim.records(0).env["num_tracked"])
     records["risk"][:tracked] = 0.0
     for risk, count in ((0.5, 0), (0.51, 1)):
         records["risk"][0] = risk
@@ -213,7 +214,7 @@ def test_known_side_shows_no_truth(picture):
     """With other truth behind the same knowledge only the right half of the grids changes."""
     sim = played("null", 60)
     before = canvas(sim).draw()
-    records = sim._engine[4][0]
+    records = sim.records(0).hosts
     records["level"], records["is_encrypted"] = 2 - records["level"], 1
     after = canvas(sim).draw()
     for z in range(5):
@@ -298,10 +299,10 @@ def test_any_env_of_a_batch_can_be_drawn(picture):
 
 def test_rendering_changes_nothing(picture):
     sim, twin = played("rule-soar", 50), played("rule-soar", 50)
-    before = [array.copy() for array in sim._arguments]
+    before = snapshot(sim)
     drawing = canvas(sim)
     drawing.draw(), as_text(sim)
-    assert all(np.array_equal(a, b) for a, b in zip(before, sim._arguments, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, snapshot(sim), strict=True))
     for _ in range(5):
         drawing.draw(), as_text(sim)
         sim.step(), twin.step()
