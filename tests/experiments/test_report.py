@@ -1,5 +1,6 @@
 """The report page: complete, self-contained, safe to open, and written whole or not at all."""
 
+import json
 import re
 from pathlib import Path
 
