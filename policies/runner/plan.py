@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies.runner.batched_env import imported
-from policies.scripted import Policy, RandomPolicy, scripted
+from policies.scripted import Policy, RandomPolicy, find, scripted
 from policies.tiers import SCRIPTED
 from soc_env import SCENARIOS
-from soc_env.errors import ConfigError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,5 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
     builder = policy
     if isinstance(policy, str):
         known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
-        if ":" not in policy and policy not in known:
-            raise ConfigError(unknown_name(f"tier {tier!r}: policy", policy, known))
-        builder = imported(policy) if ":" in policy else known[policy]
+        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
     return builder(action_spaces, seed)
