@@ -20,9 +20,9 @@ from gymnasium.spaces import Space
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, cage4_parallel_env
 from cyborg_bridge.soc_siem import SCENARIO, spaces_of
 from cyborg_bridge.soc_view import SOCView
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, TRIAGE
 from soc_env.errors import ConfigError
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, TRIAGE
 from soc_env.soc.tables import actions, features
 
 TEAMS, ZONES = 5, 3  # rows of a CC4 episode; zones that every row shows

@@ -26,8 +26,8 @@ from pettingzoo import ParallelEnv
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env
 from cyborg_bridge.soc_siem import spaces_of
 from cyborg_bridge.soc_view import SOCView
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, TRIAGE
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
 
 Observations = dict[str, np.ndarray]

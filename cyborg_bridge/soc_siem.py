@@ -14,17 +14,16 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
 from cyborg_bridge.soc_alerts import ALERTS, AlertKind, is_server
-from soc_env.actions import idle_actions
 from soc_env.engine.jit import entry_point
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ActionError, unknown_name
-from soc_env.paper.scenario import make_scenario
-from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.registry import idle_actions
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
 from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS, Records
 from soc_env.soc.kernels.tools import find_something
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
-from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.scenario import SCENARIOS, SOCScenario
 from soc_env.soc.simulator import ENRICH_CHOICE, SOCSimulator
 from soc_env.soc.tables import (
     CLOCK_FEATURES,
@@ -37,9 +36,7 @@ from soc_env.soc.tables import (
     layout,
 )
 
-_scenario = make_scenario("soc-cage4-v0")
-assert isinstance(_scenario, SOCScenario)
-SCENARIO: SOCScenario = _scenario
+SCENARIO: SOCScenario = SCENARIOS["soc-cage4-v0"]
 ZONES = {zone.name: zone for zone in CAGE4_ZONES}
 STRESSED = [CAGE4_ZONES[z].name if z >= 0 else None for z in SCENARIO.phase_zones]  # by mission phase
 HIGHEST_VALUE = max(SCENARIO.phase_values) * max(CAGE4_ZONES[z].value for z in SCENARIO.phase_zones if z >= 0)

@@ -36,8 +36,8 @@ import numpy as np
 from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
 from cyborg_bridge.soc_siem import ExternalSIEM, zone_network, zone_value
 from cyborg_bridge.zones import SLEEP, Order, Zone
+from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.errors import ActionError, ConfigError, unknown_name
-from soc_env.paper.tables import AGENTS as ROLES
 from soc_env.parallel import ResetNeeded
 from soc_env.soc import risk
 from soc_env.soc.kernels.tools import STRAY_WEIGHT

@@ -9,11 +9,12 @@ import networkx as nx
 import numpy as np
 
 from soc_env.engine.simulator import Simulator, episode_keys
+from soc_env.engine.tables import TRIAGE, index_of
 from soc_env.paper.kernels import step as kernels
 from soc_env.paper.kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, NUM_MARKS, Records, make_world
 from soc_env.paper.networks import host_vulnerabilities, network_graph, segment_starts
 from soc_env.paper.scenario import PaperScenario
-from soc_env.paper.tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE, TRIAGE, index_of
+from soc_env.paper.tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE
 
 QUEUE = index_of(FEATURES[TRIAGE], "queue")
 ENRICH = [action.name for action in ACTIONS[TRIAGE]].index("enrich")  # the last choice

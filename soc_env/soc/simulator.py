@@ -10,8 +10,8 @@ import networkx as nx
 import numpy as np
 
 from soc_env.engine.simulator import Simulator
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.paper.tables import AGENTS, TRIAGE
 from soc_env.soc.attack import FAMILIES, TECHNIQUES, families
 from soc_env.soc.kernels import step as kernels
 from soc_env.soc.kernels.state import (
@@ -76,7 +76,7 @@ class SOCSimulator(Simulator):
 
     kernels = kernels
     num_shared = 3
-    metric_table, reward_table = METRICS, REWARD_TERMS
+    metric_table, reward_table, tool_table = METRICS, REWARD_TERMS, TOOLS
     scenario: SOCScenario
     _engine: Records
 

@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import HMARLSOCError
 from soc_env.files import new_file
-from soc_env.paper.tables import AGENTS, TRIAGE
 from soc_env.soc.attack import GOALS, REACTIONS, TECHNIQUES
 from soc_env.soc.kernels.state import LOG_FIELDS, N_RAW_EVENTS
 from soc_env.soc.measures import measure

@@ -15,9 +15,9 @@ from cyborg_bridge.soc_siem import FEATURES, READING_BENIGN, READING_SPAN, SCENA
 from cyborg_bridge.soc_view import HOST_TOOLS, SIEM_TOOLS, VERBS, SOCPolicy, SOCView
 from cyborg_bridge.zones import Zone
 from policies.scripted import SCRIPTED
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ActionError, ConfigError
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
 from soc_env.soc import risk
 from soc_env.soc.attack import CHANNELS, technique

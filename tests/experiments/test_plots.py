@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from experiments import plots
-from soc_env.paper.tables import HUNTER, TRIAGE
+from soc_env.engine.tables import HUNTER, TRIAGE
 
 
 def test_bars_keep_the_policies_worth_comparing_readable() -> None:

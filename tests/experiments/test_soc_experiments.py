@@ -44,8 +44,8 @@ from experiments.soc_table import (
 from experiments.tables import print_table
 from policies.scripted import SCRIPTED, ConstantPolicy, ControlOracle, scripted
 from policies.scripted import soc as playbooks
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.paper.tables import TRIAGE
 from soc_env.soc.tables import METRICS
 
 SHORT = {"max_steps": 25}

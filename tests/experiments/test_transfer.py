@@ -34,9 +34,9 @@ from experiments.transfer import (
     playbook_entries,
 )
 from experiments.transfer_train import preset, train_on_cage4, trained_entries
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import TRIAGE
 from soc_env.soc.tables import actions
 
 
@@ -104,7 +104,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     from policies import HMARLConfig, save_checkpoint
-    from soc_env.paper.tables import AGENTS
+    from soc_env.engine.tables import AGENTS
 
     root = tmp_path_factory.mktemp("runs")
     tiers = [agent.rsplit("_", 1)[0] for agent in AGENTS]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from policies.scripted import SCRIPTED
-from soc_env.engine.simulator import Simulator
-from soc_env.paper.tables import AGENTS
+from soc_env import Simulator
+from soc_env.engine.tables import AGENTS
 from soc_env.soc.attack import GOALS, REACTIONS, TACTICS, TECHNIQUES
 from soc_env.soc.kernels.state import HOST, METRICS, NEVER
 from soc_env.soc.tables import TOOL_NAMES

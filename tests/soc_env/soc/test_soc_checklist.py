@@ -34,12 +34,11 @@ from soc_states import (
 
 import soc_env
 from policies.scripted import RandomPolicy, scripted
-from soc_env import SCENARIOS, make_scenario
-from soc_env.engine.simulator import Simulator
-from soc_env.paper.tables import AGENTS
+from soc_env import SCENARIOS, Simulator, make_scenario
+from soc_env.engine.tables import AGENTS
 from soc_env.soc.attack import CHANNELS, FAMILIES, TECHNIQUES, attack_techniques, families
 from soc_env.soc.kernels.state import CASE_TRUTH, EPISODE_TRUTH, HOST, HOST_TRUTH, NEVER, PENDING_SLOTS
-from soc_env.soc.scenario import SOC_SCENARIOS
+from soc_env.soc.scenario import SCENARIOS as SOC_SCENARIOS
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
 
 ROOT = pathlib.Path(__file__).parents[3]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import soc_env
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError, HMARLSOCError
-from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.console import READERS, Console
 from soc_env.soc.kernels.state import CASE_TRUTH, HOST_TRUTH
 from soc_env.soc.tables import OUTCOMES, TOOL_NAMES, TOOLS

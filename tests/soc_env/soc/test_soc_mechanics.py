@@ -44,7 +44,7 @@ from soc_states import (
 )
 
 from policies.scripted import RandomPolicy
-from soc_env.engine.simulator import Simulator
+from soc_env import Simulator
 from soc_env.errors import ConfigError
 from soc_env.soc import risk
 from soc_env.soc.attack import TECHNIQUES

@@ -10,9 +10,8 @@ from soc_states import snapshot
 
 import soc_env
 from policies.scripted import SCRIPTED
-from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
-from soc_env.paper.text import as_text
-from soc_env.soc.text import SHOWN_CASES, WIDTH, Frame
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.soc.text import SHOWN_CASES, WIDTH, Frame, as_text
 
 
 def played(policy_name="rule-soar", minutes=0, seed=1, scenario="soc-v1", **options):
@@ -169,9 +168,9 @@ def picture():
 
 
 def canvas(sim, index=0):
-    from soc_env.paper.picture import Canvas
+    from soc_env import family_of
 
-    return Canvas(sim, index)
+    return family_of(sim).canvas(sim, index)
 
 
 def grids(picture, image, sim, z):

@@ -13,8 +13,8 @@ from soc_states import snapshot
 
 import soc_env
 from policies.scripted import SCRIPTED
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError
-from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import TECHNIQUE_INDEX
 from soc_env.soc.kernels import campaign as campaign_kernels
 from soc_env.soc.kernels import siem as siem_kernels
