@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from experiments.output import write_json
+from experiments.plots import write_picture
 from experiments.provenance import provenance
-from experiments.report import write_picture
 from experiments.train import _quiet_ray
 
 PUBLISHED = {"QMIX": -126.62, "IQL": -132.63, "MAPPO": -133.54, "MADDPG": -141.70, "COMA": -204.31}
@@ -85,8 +85,7 @@ def train(steps: int, seed: int = 0) -> dict[str, Any]:
     """
     import torch
 
-    from policies import HMARLConfig
-    from policies.checkpoint import policy_of
+    from policies import HMARLConfig, policy_of
 
     torch.set_num_threads(1)
     config = HMARLConfig().environment(ENVIRONMENT, env_config=OPTIONS).tiers({"agent": TIER})

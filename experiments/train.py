@@ -358,7 +358,7 @@ class Run:
         self.algo.stop()
 
     def save(self, name: str, *, replay: bool) -> None:
-        from policies.checkpoint import save_checkpoint
+        from policies import save_checkpoint
 
         info = {"seconds": self.seconds, f"best_validation_{self.goal}": self.best, "seed": self.settings["seed"]}
         info |= {"family": self.family} if self.family else {}
@@ -413,7 +413,7 @@ class Run:
 
     def validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""
-        from policies.checkpoint import policy_of
+        from policies import policy_of
 
         means = {f"validation_{name}": value for name, value in self.measure(policy_of(self.algo)).items()}
         if means[f"validation_{self.goal}"] > self.best:
@@ -467,8 +467,9 @@ def metrics_of(scenario: str) -> tuple[str, ...]:
 
 def _finish(out: Path, settings: Mapping[str, Any]) -> None:
     """The comparison of the trained policy with the untrained and the scripted ones: table, JSON, report."""
-    from experiments.evaluate import UNTRAINED, is_soc, print_table
+    from experiments.evaluate import UNTRAINED, is_soc
     from experiments.report import write_report
+    from experiments.tables import print_table
 
     if is_soc(settings["scenario"]):
         tested = _compare(out, settings, {"split": "test"})
@@ -578,7 +579,8 @@ def read_settings(out: Path) -> dict[str, Any]:
 
 
 def _last_manifest(checkpoints: Path) -> dict[str, Any]:
-    from policies.checkpoint import read_manifest, recover_checkpoint
+    from policies.checkpoint import read_manifest
+    from policies.hmarl.saving import recover_checkpoint
 
     for name in ("best", "last"):
         recover_checkpoint(checkpoints / name)
