@@ -150,10 +150,10 @@ def test_readme_begins_with_the_two_commands_and_names_only_existing_ones() -> N
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("train", r"hmarl-soc train --scenario paper-v0 --minutes 3 --seed 0 --out runs/paper-v0-\d{8}-\d{6}$"),
+        ("train", r"hmarl-soc train --scenario soc-v1 --minutes 3 --seed 0 --out runs/soc-v1-\d{8}-\d{6}$"),
         ("test", r"ruff check .*mypy .*pytest .*-m \"not slow\""),
         ("test-slow", r"pytest .*-m slow"),
-        ("lint", r"ruff check .*mypy soc_env policies experiments cyborg_bridge"),
+        ("lint", r"ruff check .*mypy soc_env policies experiments cyborg_bridge.*lint-imports$"),
         ("bench", r"hmarl-soc bench$"),
     ],
 )
