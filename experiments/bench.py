@@ -37,7 +37,8 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 import soc_env
-from experiments.evaluate import provenance, to_json, write_atomically
+from experiments.output import output_errors, write_json
+from experiments.provenance import provenance
 from experiments.report import panels, write_picture
 from soc_env.errors import ConfigError, unknown_name
 
@@ -168,15 +169,13 @@ def bench(
         "measurements": {f"{m.part}: {m.label}": dataclasses.asdict(m) for m in measurements},
     }
     print_measurements(measurements, goals, result["machine"], file)
-    try:
+    with output_errors():
         if json_path is not None:
-            print(f"wrote {write_atomically(json_path, to_json(result))}", file=file)
+            print(f"wrote {write_json(json_path, result)}", file=file)
         if plot_path is not None:
             version = result["versions"].get("hmarl-soc", "(not installed)")
             about = f"hmarl-soc {version}, {_machine_line(result['machine'])}"
             print(f"wrote {write_picture(plot_path, draw(measurements, about))}", file=file)
-    except OSError as error:
-        raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
     return result
 
 

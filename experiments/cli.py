@@ -19,7 +19,7 @@ PROG = "hmarl-soc"
 DEFAULT_SCENARIO = "soc-v1"
 POLICY_HELP = (
     "a scripted policy; soc-v1: null, random, isolate-all, escalate-all, suppress-all, best-constant, rule-soar, "
-    "expert, informed (sees the truth); paper-v0: random, null, zeros, best-constant, rule-soar"
+    "expert, oracle-observation (sees the truth); paper-v0: random, null, zeros, best-constant, rule-soar"
 )
 OUR_PACKAGES = ("soc_env", "policies", "experiments", "cyborg_bridge")
 
@@ -193,7 +193,7 @@ def _add_evaluate(commands: Any) -> None:
   {PROG} evaluate --policy expert --override split=test --override families=espionage,web_shell
   {PROG} evaluate --checkpoint runs/first --sampled
   {PROG} evaluate --scenario paper-v0 --policy zeros --override num_hosts=1000 --json zeros.json
-Score and reward, times to detect and to contain, FPR and CSR with 95 % intervals; all other metrics are in the JSON.
+Score and reward, times to detect and to contain, false positives and CSR with 95 % intervals; the rest is in the JSON.
 The same seed gives the same episodes to every policy.""",
     )
     subject = parser.add_mutually_exclusive_group(required=True)
@@ -223,7 +223,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     if args.sampled and args.checkpoint is None:
         raise ConfigError("--sampled applies to --checkpoint only: scripted policies have one way of acting")
-    from experiments.evaluate import evaluate, evaluate_checkpoint, print_table, write_atomically
+    from experiments.evaluate import evaluate, evaluate_checkpoint, print_table
+    from experiments.output import output_errors, write_text
 
     settings = {
         "num_episodes": args.episodes,
@@ -241,10 +242,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         return 0
     print_table({result.policy: result})
     if args.json is not None:
-        try:
-            print(f"wrote {write_atomically(args.json, result.to_json())}")
-        except OSError as error:
-            raise ConfigError(f"--json={args.json}: cannot be written ({error.strerror})") from error
+        with output_errors("--json"):
+            print(f"wrote {write_text(args.json, result.to_json())}")
     return 0
 
 
@@ -284,7 +283,7 @@ Intervals are over the means of the network seeds. A checkpoint's row has the na
     what.add_argument(
         "--search", type=_integer(1), metavar="N", help="search the best of N constant actions and refine it, instead"
     )
-    parser.add_argument("--policies", nargs="+", metavar="NAME", help="scripted ones (default: all) or clairvoyant")
+    parser.add_argument("--policies", nargs="+", metavar="NAME", help="scripted ones (default: all) or oracle-control")
     parser.add_argument("--checkpoint", nargs="+", type=pathlib.Path, default=[], metavar="DIR", help="rows to add")
     parser.add_argument(
         "--episodes", type=_integer(1), metavar="N", help="of a policy on a split, over all seeds (default: 500)"
@@ -343,7 +342,7 @@ With names, settings are compared: greedy HMARL of each, and differences to the 
 
 def _seeds(args: argparse.Namespace) -> int:
     from experiments import report
-    from experiments.evaluate import to_json, write_atomically
+    from experiments.output import output_errors, write_json
     from soc_env.errors import ConfigError
 
     groups: dict[str, list[str]] = {}
@@ -358,14 +357,12 @@ def _seeds(args: argparse.Namespace) -> int:
     else:
         data = report.compare_settings(groups)
         report.print_settings(data)
-    try:
+    with output_errors():
         if args.json is not None:
-            print(f"wrote {write_atomically(args.json, to_json(data))}")
+            print(f"wrote {write_json(args.json, data)}")
         if args.plot is not None:
             figure = report.draw_seeds(data) if "" in groups else report.draw_settings(data)
             print(f"wrote {report.write_picture(args.plot, figure)}")
-    except OSError as error:
-        raise ConfigError(f"output {error.filename!r} cannot be written ({error.strerror})") from error
     return 0
 
 

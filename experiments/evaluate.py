@@ -13,38 +13,33 @@ better score). It also follows that
 
 The metrics are those of the scenario's family, see `columns_of`; which of them is its goal says `goal_of`.
 
-Intervals are 95 %: Student's t over episodes for means, Wilson's score interval for proportions (source: Wilson 1927,
-JASA 22). paper-v0's episodes are independent, each with its own network. Those of soc-v1 share a few networks: the
-intervals here are about those networks; `experiments.soc_table` has the ones about networks not seen.
+Intervals over episodes are those of `experiments.intervals`. paper-v0's episodes are independent, each with its own
+network. Those of soc-v1 share a few networks: the intervals here are about those networks; `experiments.compare` has
+the ones about networks not seen.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
-import json
-import math
 import os
 import pathlib
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from soc_env.errors import ConfigError, unknown_name
-from soc_env.files import new_file
+from experiments.intervals import Estimate
+from experiments.output import to_json
+from experiments.provenance import provenance
+from soc_env.errors import ConfigError
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
 
 DEFAULT_NUM_ENVS = 512
 DEFAULT_NUM_EPISODES = 500
-CONFIDENCE = 0.95
-NORMAL_QUANTILE = 1.959963984540054  # of (1 + CONFIDENCE) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +104,14 @@ SOC_COLUMNS: dict[str, Column] = {
         Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+        Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
+        Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=SHARE),
     )
 }
 """Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
-SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr")
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
 PUBLISHED = "published HMARL-SOC"
 
@@ -152,95 +148,6 @@ def goal_of(scenario: str) -> str:
     return "score" if is_soc(scenario) else "reward"
 
 
-# --- intervals
-
-
-@functools.cache
-def student_t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
-    """The t with P(|T| < t) = confidence for an integer number of degrees of freedom.
-
-    Bisection on the exact finite series of the distribution (source: Abramowitz and Stegun, 26.7.3 and 26.7.4).
-    """
-    if degrees > 2000:  # first Cornish-Fisher term: relative error below 1e-6 from here
-        return NORMAL_QUANTILE + (NORMAL_QUANTILE**3 + NORMAL_QUANTILE) / (4 * degrees)
-    low, high = 0.0, math.pi / 2  # of theta = atan(t / sqrt(degrees))
-    for _ in range(60):
-        theta = (low + high) / 2
-        low, high = (theta, high) if _student_t_mass(theta, degrees) < confidence else (low, theta)
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
-
-
-def _student_t_mass(theta: float, degrees: int) -> float:
-    """P(|T| < t) for theta = atan(t / sqrt(degrees))."""
-    is_odd = degrees % 2
-    cosine, sine = math.cos(theta), math.sin(theta)
-    orders = np.arange(2 + is_odd, degrees, 2)
-    series = 1 + float(np.cumprod((orders - 1) / orders * cosine**2).sum())
-    if not is_odd:
-        return sine * series
-    return 2 / math.pi * (theta + (sine * cosine * series if degrees > 1 else 0.0))
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % Student's t interval of the mean; a single value has none and gives (value, value)."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, mean
-    half = student_t_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return mean - half, mean + half
-
-
-def wilson_interval(num_successes: int, num_trials: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion; unlike the normal one it stays in [0, 1] and is never empty."""
-    share, z2 = num_successes / num_trials, NORMAL_QUANTILE**2
-    center = (share + z2 / (2 * num_trials)) / (1 + z2 / num_trials)
-    spread = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / num_trials + z2 / (4 * num_trials**2))
-    half = spread / (1 + z2 / num_trials)
-    low = 0.0 if num_successes == 0 else center - half
-    high = 1.0 if num_successes == num_trials else center + half
-    return low, high
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean over episodes with its standard deviation and 95 % interval."""
-
-    mean: float
-    std: float  # over episodes, ddof = 1
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: np.ndarray, is_proportion: bool = False) -> Estimate:
-        """From one value per episode, ``(num_episodes,)``; proportions are 0 or 1."""
-        values = np.asarray(values, np.float64)
-        if len(values) == 0:
-            values = np.zeros(1)
-        std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        if is_proportion:
-            low, high = wilson_interval(int(np.count_nonzero(values)), len(values))
-        else:
-            low, high = mean_interval(values)
-        return cls(float(values.mean()), std, low, high)
-
-    @classmethod
-    def of_column(cls, column: Column, episodes: Mapping[str, np.ndarray]) -> Estimate:
-        """From the episodes in which the metric says something."""
-        values = episodes[column.name]
-        found = cls.of(values[episodes[column.given] > 0] if column.given else values, column.is_proportion)
-        return found.within(column.bounds)
-
-    def within(self, bounds: tuple[float, float] | None) -> Estimate:
-        """The same with its interval cut to the bounds."""
-        if bounds is None:
-            return self
-        return dataclasses.replace(self, low=max(self.low, bounds[0]), high=min(self.high, bounds[1]))
-
-    def format(self, column: Column) -> str:
-        """For example ``10.68 [10.50, 10.85]``."""
-        return f"{column.format(self.mean)} [{column.format(self.low)}, {column.format(self.high)}]"
-
-
 # --- results
 
 
@@ -271,7 +178,16 @@ class EvaluationResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EvaluationResult:
-        """The inverse of `to_dict`, for reports made later."""
+        """The inverse of `to_dict`, for reports made later.
+
+        Raises:
+            ConfigError: A result of a time when soc-v1's `fdr` and `action_fdr` were called `fpr` and `action_fpr`.
+        """
+        if "action_fpr" in data["summary"]:
+            raise ConfigError(
+                f"the result of policy {data['policy']!r} is of an older hmarl-soc: its 'fpr' and 'action_fpr' are "
+                "'fdr' and 'action_fdr' now, and 'fpr' is another metric: evaluate again"
+            )
         own = ("policy", "summary", "episodes")
         return cls(
             policy=data["policy"],
@@ -287,55 +203,6 @@ class EvaluationResult:
     def mean(self, metric: str) -> float:
         """Mean of a metric over the episodes, in the simulator's unit (shares, not per cent)."""
         return self.summary[metric].mean
-
-
-def to_json(data: Mapping[str, Any]) -> str:
-    """A JSON object with one entry a line at the first two levels."""
-    lines = []
-    for key, value in data.items():
-        if isinstance(value, dict) and value:
-            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in value.items())
-            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
-        else:
-            lines.append(f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def write_atomically(path: str | os.PathLike[str], text: str) -> pathlib.Path:
-    """Write a UTF-8 file so that a reader sees the old or the new content, never a part. Makes missing folders."""
-    with new_file(path) as file:
-        file.write(text.encode())
-    return pathlib.Path(path)
-
-
-def provenance() -> dict[str, Any]:
-    """Versions of what the result depends on, and the git commit when run from a checkout of this project."""
-    packages = ("hmarl-soc", "numpy", "numba", "torch", "ray")
-    versions = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"versions": versions, "git_hash": git_hash()}
-
-
-@functools.cache
-def git_hash() -> str | None:
-    """The checkout's commit, with "-dirty" when tracked files were changed; None when installed as a package."""
-    root = pathlib.Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None  # somebody else's repository, with this package installed somewhere below it
-        is_dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return git("rev-parse", "HEAD") + ("-dirty" if is_dirty else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 # --- running episodes
@@ -506,12 +373,9 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = "paper-v0") -> Policy:
     """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
-    from policies.scripted import scripted
+    from policies.scripted import find, scripted
 
-    known = scripted(scenario)
-    if name not in known:
-        raise ConfigError(unknown_name(f"policy of {scenario}", name, known))
-    return known[name](action_spaces, seed)
+    return find(f"policy of {scenario}", name, scripted(scenario))(action_spaces, seed)
 
 
 # --- comparison

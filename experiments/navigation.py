@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.evaluate import provenance, to_json, write_atomically
+from experiments.output import write_json
+from experiments.provenance import provenance
 from experiments.report import write_picture
 from experiments.train import _quiet_ray
 
@@ -146,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     result = train(args.steps, args.seed)
     if args.json:
-        write_atomically(args.json, to_json(result))
+        write_json(args.json, result)
     if args.plot:
         write_picture(args.plot, plot([result]))
     return 0

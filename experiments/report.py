@@ -12,7 +12,6 @@ import html
 import io
 import itertools
 import json
-import math
 import os
 import pathlib
 import shlex
@@ -28,7 +27,6 @@ from experiments.evaluate import (
     TRAINED,
     UNTRAINED,
     Column,
-    Estimate,
     EvaluationResult,
     columns_of,
     goal_of,
@@ -38,8 +36,9 @@ from experiments.evaluate import (
     print_rows,
     scenario_of,
     table_rows,
-    write_atomically,
 )
+from experiments.intervals import Estimate
+from experiments.output import write_text
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.files import new_file
 
@@ -80,8 +79,8 @@ SOC_MEANING = {
     "reward": "sum of the four dense reward terms over an episode; what the team learns from",
     "mttd": "mean time to detect: from a campaign's first host to its first escalation or finding, to the end if none",
     "mttc": "mean time to contain: from the first host until all its hosts are cut off or clean, to the end if never",
-    "fpr": "share of escalated cases that were benign; 0 for who escalates nothing",
-    "action_fpr": "share of response actions on hosts that hit clean hosts",
+    "fdr": "false discovery rate: share of escalated cases that were benign; 0 for who escalates nothing",
+    "action_fdr": "share of response actions on hosts that hit clean hosts",
     "csr": "containment success rate: share of campaigns contained at the end",
 }
 GAP = ("score", "loss", "reward")  # metrics of the train/test table
@@ -108,7 +107,7 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
     on_train = folder / "evaluation-train.json"
     trained_on = _read_results(on_train) if on_train.exists() else None
     attended = _read_json(folder / "attention.json") if (folder / "attention.json").exists() else None
-    return write_atomically(folder / "report.html", page(results, curve, config, trained_on, attended))
+    return write_text(folder / "report.html", page(results, curve, config, trained_on, attended))
 
 
 def page(
@@ -172,9 +171,7 @@ def gap_rows(
         row = [name]
         for key in GAP:
             before, after = trained_on[name].summary[key], tested[name].summary[key]
-            width = math.hypot(before.high - before.low, after.high - after.low) / 2  # independent episodes
-            change = after.mean - before.mean
-            gap = Estimate(change, 0.0, change - width, change + width)
+            gap = Estimate.of_change(before, after)  # independent episodes
             row += [estimate.format(columns[key]) for estimate in (before, after, gap)]
         rows.append(row)
     return header, rows

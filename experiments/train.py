@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
+from experiments.output import write_json
+from experiments.provenance import command, provenance
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
-from soc_env.files import new_file
 
 METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
-SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fdr", "action_fdr", "csr")
 COMPARED = ("random", "null", "rule-soar", "zeros")
 SOC_COMPARED = ("random", "null", "isolate-all", "rule-soar", "expert")
 VALIDATION_SEED, EVALUATION_SEED = (
@@ -319,7 +320,10 @@ class Run:
             self.seconds, self.best = manifest["seconds"], manifest[f"best_validation_{self.goal}"]
         else:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_json(out / "config.json", {**settings, "scenario_fields": self.description(), **_provenance()})
+            origin = provenance()
+            found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
+            settings = {**settings, "scenario_fields": self.description(), **found}
+            write_json(out / "config.json", settings, is_strict=False)
             self.save("start", replay=False)
             self.save("last", replay=False)  # so that a run killed in its first minute can be resumed
         from tensorboardX import SummaryWriter
@@ -555,12 +559,6 @@ def _with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Writes `data` to `path` whole or not at all."""
-    with new_file(path) as file:
-        file.write(json.dumps(data, indent=2, default=str).encode())
-
-
 def _shown(path: Path) -> str:
     """`path` as the user would type it from here."""
     return os.path.relpath(path)
@@ -595,13 +593,6 @@ def _has_begun(out: Path) -> bool:
 def _scenario_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     scenario = soc_env.make_scenario(settings["scenario"], **settings["overrides"])
     return {"hash": scenario.hash(), **scenario.to_dict()}
-
-
-def _provenance() -> dict[str, Any]:
-    from experiments.evaluate import provenance
-
-    found = provenance()
-    return {"versions": found["versions"], "git": found["git_hash"], "command": sys.argv}
 
 
 @contextmanager
@@ -662,7 +653,7 @@ def _display(metrics: tuple[str, ...]) -> Iterator[Callable[[Mapping[str, Any], 
         shown |= {"FPR": ("fpr", "{:.3%}"), "CSR": ("csr", "{:.1%}"), "greedy return": ("validation_reward", "{:.2f}")}
         if is_soc:
             shown = {"return": ("reward", "{:.1f}"), "score": ("score", "{:.1f}"), "MTTD": ("mttd", "{:.1f}")}
-            shown |= {"MTTC": ("mttc", "{:.1f}"), "FPR": ("fpr", "{:.0%}"), "CSR": ("csr", "{:.0%}")}
+            shown |= {"MTTC": ("mttc", "{:.1f}"), "FDR": ("fdr", "{:.0%}"), "CSR": ("csr", "{:.0%}")}
             shown["greedy score"] = ("validation_score", "{:.1f}")
         return "  ".join(
             parts + [f"{label} {form.format(get(key))}" for label, (key, form) in shown.items() if key in latest]

@@ -38,7 +38,10 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
-from experiments.evaluate import Estimate, episode_seeds, print_rows, provenance, to_json, write_atomically
+from experiments.evaluate import episode_seeds, print_rows
+from experiments.intervals import Estimate
+from experiments.output import write_json
+from experiments.provenance import provenance
 from experiments.report import GREY, INK, RED, panels, write_picture
 from soc_env.errors import ConfigError, unknown_name
 
@@ -134,14 +137,16 @@ def checkpoint_entries(
 
 
 def playbook_entries(names: Sequence[str], levels: Sequence[str] = LEVELS) -> dict[str, Entry]:
-    """Entries of scripted teams of the `soc-v1` family, see `policies.playbooks`.
+    """Entries of scripted teams of the `soc-v1` family, see `policies.scripted`.
 
     Raises:
         ConfigError: no such playbook or level.
     """
-    from policies.playbooks import PLAYBOOKS
+    from policies.scripted import SCRIPTED
 
-    allowed = [name for name in PLAYBOOKS if name not in ("informed", "best-constant")]  # the truth; 5 zones
+    allowed = [
+        name for name in SCRIPTED["soc"] if name not in ("oracle-observation", "best-constant")
+    ]  # truth; 5 zones
     for name in names:
         if name not in allowed:
             raise ConfigError(unknown_name("playbook", name, allowed))
@@ -197,9 +202,9 @@ def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Polic
 
 
 def _playbook_policy(name: str, level: str, seed: int) -> Policy:
-    from policies.playbooks import PLAYBOOKS
+    from policies.scripted import SCRIPTED
 
-    return SOCPolicy(lambda desk: PLAYBOOKS[name](desk.action_spaces, seed), level)
+    return SOCPolicy(lambda desk: SCRIPTED["soc"][name](desk.action_spaces, seed), level)
 
 
 # --- playing
@@ -368,7 +373,7 @@ def _write(file: pathlib.Path, data: dict[str, Any]) -> None:
         if record["scores"]:
             estimate = Estimate.of(np.array(list(record["scores"].values())))
             record.update(n=len(record["scores"]), **dataclasses.asdict(estimate))
-    write_atomically(file, to_json(data))
+    write_json(file, data)
 
 
 def print_table(data: Mapping[str, Any], file: TextIO | None = None) -> None:

@@ -15,20 +15,16 @@ import soc_env
 from experiments.evaluate import (
     COLUMNS,
     PUBLISHED,
-    Estimate,
     EvaluationResult,
     compare,
     episode_seeds,
     evaluate,
     evaluate_checkpoint,
-    mean_interval,
     paired_gain,
     print_table,
     run_episodes,
-    student_t_quantile,
-    wilson_interval,
-    write_atomically,
 )
+from experiments.intervals import mean_interval
 from soc_env.errors import ConfigError, ScenarioError
 
 ROOT = Path(__file__).parents[2]
@@ -101,50 +97,10 @@ def test_episode_seeds() -> None:
     assert not set(seeds.tolist()) & set(episode_seeds(1, 5000).tolist())  # neighbouring seeds share none
 
 
-# --- intervals
+# --- columns
 
 
-@pytest.mark.parametrize(
-    ("degrees", "expected"),  # source: a printed table of Student's t, two-sided 95 %
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (99, 1.9842), (1999, 1.9612)],
-)
-def test_student_t_quantile(degrees: int, expected: float) -> None:
-    assert student_t_quantile(degrees) == pytest.approx(expected, abs=5e-5)
-
-
-def test_student_t_quantile_continues_smoothly_to_the_normal_one() -> None:
-    assert student_t_quantile(2001) == pytest.approx(student_t_quantile(2000), abs=2e-6)
-    assert student_t_quantile(10**9) == pytest.approx(1.959964, abs=1e-6)
-
-
-def test_mean_interval_by_hand() -> None:
-    """1..5: mean 3, standard deviation sqrt(2.5), t(4) = 2.77645, half width 2.77645 * sqrt(2.5 / 5) = 1.96324."""
-    low, high = mean_interval(np.arange(1.0, 6.0))
-    assert (low, high) == pytest.approx((1.03676, 4.96324), abs=1e-5)
-    assert mean_interval(np.array([7.0])) == (7.0, 7.0)
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "expected"),  # source: Newcombe 1998, Statistics in Medicine 17, Table I, method 3
-    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
-)
-def test_wilson_interval(successes: int, trials: int, expected: tuple[float, float]) -> None:
-    assert wilson_interval(successes, trials) == pytest.approx(expected, abs=5e-5)
-    mirrored = wilson_interval(trials - successes, trials)
-    assert mirrored == pytest.approx((1 - expected[1], 1 - expected[0]), abs=5e-5)
-
-
-def test_mean_interval_covers_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    samples = generator.normal(3.0, 2.0, (4000, 8))
-    covers = [low <= 3.0 <= high for low, high in map(mean_interval, samples)]
-    assert np.mean(covers) == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 4000))
-
-
-def test_estimates_take_the_interval_of_their_kind() -> None:
-    values = np.array([1.0, 1.0, 1.0, 0.0])
-    assert Estimate.of(values) == Estimate(0.75, 0.5, *mean_interval(values))
-    assert Estimate.of(values, is_proportion=True) == Estimate(0.75, 0.5, *wilson_interval(3, 4))
+def test_proportions_are_the_shares_of_episodes() -> None:
     assert {name for name, column in COLUMNS.items() if column.is_proportion} == {"csr", "exfiltrated"}
 
 
@@ -203,6 +159,14 @@ def test_a_result_survives_json() -> None:
     again = EvaluationResult.from_dict(json.loads(result.to_json()))
     assert again.to_json() == result.to_json()
     assert again.mean("reward") == result.mean("reward") == pytest.approx(result.episodes["reward"].mean())
+
+
+def test_a_result_with_the_old_names_of_false_discovery_is_refused() -> None:
+    data = evaluate("null", num_episodes=2, scenario="soc-v1", max_steps=5).to_dict()
+    for name in ("summary", "episodes"):
+        data[name]["fpr"], data[name]["action_fpr"] = data[name].pop("fdr"), data[name].pop("action_fdr")
+    with pytest.raises(ConfigError, match="older hmarl-soc: its 'fpr' and 'action_fpr' are 'fdr' and 'action_fdr'"):
+        EvaluationResult.from_dict(data)
 
 
 def test_the_record_says_what_was_run() -> None:
@@ -340,30 +304,3 @@ def test_numbers_are_shown_in_their_unit() -> None:
     assert COLUMNS["reward"].format(-300.5) == "-300"
     assert COLUMNS["reward"].format(10.677) == "10.68"
     assert COLUMNS["reward"].format(99.996) == "100"  # not 100.00
-
-
-# --- files
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "result.json"
-    assert write_atomically(path, "old") == path
-    assert path.read_text() == "old"
-
-    def broken(*_: Any) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("soc_env.files.os.replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("")
-    for wrong, named in (("folder", "folder"), ("file/result.json", "file")):
-        with pytest.raises(OSError, match=r"directory|exists") as error:
-            write_atomically(tmp_path / wrong, "new")
-        assert str(error.value.filename) == str(tmp_path / named)
