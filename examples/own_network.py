@@ -1,4 +1,4 @@
-"""Bring your own network: write one as GraphML, change it, defend it. `python examples/own_network.py office.graphml`."""
+"""Bring your own network: GraphML that one can edit. `python examples/own_network.py office.graphml`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Search a learning rate with Ray Tune: `python examples/tune.py`. On a cluster, call ray.init(address="auto") first."""
+"""Search a learning rate with Ray Tune: `python examples/tune.py`. On a cluster, ray.init(address="auto") first."""
 
 from ray import tune
 

@@ -7,11 +7,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from tables.markdown import NUMBER, allowed, code, folded, table
-
 import soc_env
 from soc_env.soc.attack import FAMILIES, TECHNIQUES, technique
 from soc_env.soc.tables import TOOLS
+from tables.markdown import NUMBER, allowed, code, folded, table
 
 
 @functools.cache

@@ -77,7 +77,9 @@ def machine() -> str:
     """What the kept benchmark was measured on."""
     data = _load("bench-0.1.0")
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
-    return f"{data['machine']['num_cpus']} cores of an {data['machine']['cpu']}, {data['machine']['system']}; {versions}."
+    return (
+        f"{data['machine']['num_cpus']} cores of an {data['machine']['cpu']}, {data['machine']['system']}; {versions}."
+    )
 
 
 def _bold(name: str) -> str:

@@ -1,4 +1,4 @@
-"""README and site say what the code says: sizes, tables, links, targets; and a built page asks nothing of the network."""
+"""README and site say what the code says: sizes, tables, links, targets; a page asks nothing of the network."""
 
 import importlib.util
 import os
