@@ -7,7 +7,7 @@ import numpy as np
 from mpe2 import simple_tag_v3
 
 from policies import HMARLConfig
-from policies.runner.batched_env import Choices
+from policies.runner.batched_env import DiscretizeActions
 
 TIERS = {
     "prey": {"algorithm": "DQN", "agents": ["agent_0"]},
@@ -19,7 +19,7 @@ TIERS = {
 
 def make_env(**options):
     env = simple_tag_v3.parallel_env(continuous_actions=True, **options)
-    return Choices(env, {"agent_0": np.eye(5)})  # stay, or a full push in one of four directions
+    return DiscretizeActions(env, {"agent_0": np.eye(5)})  # stay, or a full push in one of four directions
 
 
 def main(iterations: int = 100) -> None:
