@@ -32,9 +32,10 @@ test: lint  ## lint and all tests but the slow ones
 test-slow: $(STAMP)  ## the slow tests: learning from an adverse start, long statistics
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff, mypy and the strict build of the documentation
+lint: $(STAMP)  ## ruff, mypy, import-linter, and the strict build of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
 	$(MKDOCS) build --strict --quiet
 
 bench: $(STAMP)  ## measure the speed of the simulator and the learners on this machine
@@ -50,7 +51,7 @@ docs-tables: $(STAMP)  ## write the generated tables of README.md and docs/ agai
 	$(BIN)/python docs/generate.py
 
 clean:  ## remove .venv, caches and builds, never runs/
-	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an install that broke off is done again. torch comes first and alone: with it in place

@@ -40,12 +40,18 @@ def shown(value: Any) -> str:
 
 
 def allowed(metadata: Any) -> str:
-    """What a setting may be, from the metadata that `setting()` and `choice()` leave on its field."""
+    """What a setting may be, from the metadata that its declaration (`soc_env.settings`) leaves on its field."""
     if "allowed" in metadata:
         return ", ".join(code(value) for value in metadata["allowed"])
-    if "low" in metadata:
-        return f"{bound(metadata['low'])} to {bound(metadata['high'])}"
-    return ""
+    words = [code(word) for word in metadata.get("words", ())] + (["`None`"] if metadata.get("is_optional") else [])
+    kinds = {"flag": "`True`, `False`", "names": "names", "amounts": "name: number", "text": "text"}
+    span = f"{bound(metadata['low'])} to {bound(metadata['high'])}" if "low" in metadata else ""
+    if metadata.get("kind") == "list":
+        sizes = " or ".join(str(size) for size in metadata.get("sizes", ()))
+        span = f"{sizes} numbers, {span}" if sizes else f"numbers, {span}"
+    if metadata.get("kind") == "schedule":
+        span += ", or a schedule"
+    return ", or ".join(filter(None, [span or kinds.get(metadata.get("kind", ""), ""), *words]))
 
 
 def bound(value: float) -> str:
