@@ -19,7 +19,7 @@ PROG = "hmarl-soc"
 DEFAULT_SCENARIO = "soc-v1"
 POLICY_HELP = (
     "a scripted policy; soc-v1: null, random, isolate-all, escalate-all, suppress-all, best-constant, rule-soar, "
-    "expert, informed (sees the truth); paper-v0: random, null, zeros, best-constant, rule-soar"
+    "expert, oracle-observation (sees the truth); paper-v0: random, null, zeros, best-constant, rule-soar"
 )
 OUR_PACKAGES = ("soc_env", "policies", "experiments", "cyborg_bridge")
 
@@ -283,7 +283,7 @@ Intervals are over the means of the network seeds. A checkpoint's row has the na
     what.add_argument(
         "--search", type=_integer(1), metavar="N", help="search the best of N constant actions and refine it, instead"
     )
-    parser.add_argument("--policies", nargs="+", metavar="NAME", help="scripted ones (default: all) or clairvoyant")
+    parser.add_argument("--policies", nargs="+", metavar="NAME", help="scripted ones (default: all) or oracle-control")
     parser.add_argument("--checkpoint", nargs="+", type=pathlib.Path, default=[], metavar="DIR", help="rows to add")
     parser.add_argument(
         "--episodes", type=_integer(1), metavar="N", help="of a policy on a split, over all seeds (default: 500)"

@@ -33,7 +33,7 @@ import numpy as np
 from experiments.intervals import Estimate
 from experiments.output import to_json
 from experiments.provenance import provenance
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
@@ -373,12 +373,9 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = "paper-v0") -> Policy:
     """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
-    from policies.scripted import scripted
+    from policies.scripted import find, scripted
 
-    known = scripted(scenario)
-    if name not in known:
-        raise ConfigError(unknown_name(f"policy of {scenario}", name, known))
-    return known[name](action_spaces, seed)
+    return find(f"policy of {scenario}", name, scripted(scenario))(action_spaces, seed)
 
 
 # --- comparison

@@ -23,7 +23,7 @@ from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import explain
 from policies.algorithms.settings import TierSettings
 from policies.runner.batched_env import imported
-from policies.scripted import Policy, RandomPolicy, scripted
+from policies.scripted import Policy, RandomPolicy, find, scripted
 from soc_env import SCENARIOS
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.settings import check_fields, field_names, from_plain, names, to_plain
@@ -76,9 +76,7 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
     builder = policy
     if isinstance(policy, str):
         known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
-        if ":" not in policy and policy not in known:
-            raise ConfigError(unknown_name(f"tier {tier!r}: policy", policy, known))
-        builder = imported(policy) if ":" in policy else known[policy]
+        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
     return builder(action_spaces, seed)
 
 

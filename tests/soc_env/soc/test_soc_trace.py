@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import soc_env
-from policies.playbooks import PLAYBOOKS
+from policies.scripted import SCRIPTED
 from soc_env.errors import ConfigError
 from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import TECHNIQUE_INDEX
@@ -27,9 +27,9 @@ def played(policy_name, seed=0, minutes=10_000, scenario="soc-v1", env=None, **o
     """An environment after an episode (or some minutes of it) of a scripted policy."""
     env = env or soc_env.parallel_env(scenario, **options)
     observations, infos = env.reset(seed=seed)
-    policy = PLAYBOOKS[policy_name](env.action_spaces, seed)
+    policy = SCRIPTED["soc"][policy_name](env.action_spaces, seed)
     while env.agents and minutes:
-        if policy_name == "informed":
+        if policy_name == "oracle-observation":
             policy.state = env.state()[None]
         seen = {agent: observations[agent][None] for agent in AGENTS}
         actions = policy(seen, np.array([infos[COORDINATOR]["decides"] > 0]))
@@ -67,7 +67,7 @@ def test_the_example_works():
 
 
 # ---------------------------------------------------------------------- outcomes
-@pytest.mark.parametrize("policy", list(PLAYBOOKS))
+@pytest.mark.parametrize("policy", list(SCRIPTED["soc"]))
 def test_every_outcome_follows_from_the_events(policy):
     env = played(policy, seed=3)
     assert env.trace().outcomes() == pytest.approx(env.metrics(), abs=1e-9)
