@@ -4,7 +4,7 @@ RLlib's own runner builds an episode object per environment and sends every step
 twenty times what the policies cost. This one writes whole columns. It takes any batched environment with the attributes
 of `soc_env.Simulator` (`agents, observation_spaces, action_spaces, decision_periods, actions, observations,
 final_observations, rewards, terminated, truncated, decides, reset, step, episode_metrics`, and `running_metrics` where
-a tier has `metric_rewards`). Where agents have rewards and lives of their own, it also reads `agent_rewards`, `alive`,
+a tier shapes its reward with metrics). Where agents have rewards and lives of their own, it also reads `agent_rewards`, `alive`,
 `ended` and `agent_terminated` (see `policies.runner.batched_env.EnvBatch`).
 
 An agent with a decision period K > 1 acts where `decides` is set; between its decisions the action is held. Its rewards
@@ -33,6 +33,7 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.debug import update_global_seed_if_necessary
 
+from policies.algorithms import ALGORITHMS
 from policies.runner.batched_env import make_batched_env
 from policies.tiers import SCRIPTED, make_scripted
 from soc_env.errors import ConfigError
@@ -366,16 +367,20 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._metrics_before: Any = None
 
     def _noise_settings(self, agent: str) -> dict[str, Any]:
-        settings = self.config.tier_settings[self._tier[agent]]
-        return {name: settings[f"noise_{name}"] for name in ("steps", "ladder", "by_draw")}
+        own = self.config.tier_settings[self._tier[agent]]["exploration"]
+        low, high = own["scale_range"]
+        return {"steps": own["hold_steps"], "ladder": (low, high), "by_draw": low != high}
 
     def _has_held_noise(self, agent: str) -> bool:
         """Whether the agent's exploration noise is other than fresh draws of one scale, which modules make alone."""
         is_off_policy = agent in self._learning and agent not in self._on_policy
-        if not is_off_policy or not isinstance(self.env.action_spaces[agent], gym.spaces.Box):
+        algorithm = self.config.tier_settings[self._tier[agent]]["algorithm"] if is_off_policy else None
+        if algorithm is None or not ALGORITHMS[algorithm].has_held_noise:
+            return False
+        if not isinstance(self.env.action_spaces[agent], gym.spaces.Box):
             return False
         settings = self._noise_settings(agent)
-        return settings["steps"] > 1 or list(settings["ladder"]) != [1.0, 1.0]
+        return settings["steps"] > 1 or settings["ladder"] != (1.0, 1.0)
 
     @torch.no_grad()
     def sample(
@@ -583,14 +588,14 @@ class _Fragment:
         runner, env = self.runner, self.env
         team = None if hasattr(env, "agent_rewards") else env.rewards.astype(np.float64)
         before = runner._metrics_before
-        if any(self.settings[runner._tier[a]]["metric_rewards"] for a in runner._learning):
+        if any(self.settings[runner._tier[a]]["reward_shaping"]["metrics"] for a in runner._learning):
             runner._metrics_before = env.running_metrics()
         rewards = {}
         for agent in runner._learning:
             settings, absolute = self.settings[runner._tier[agent]], self.absolute[runner._tier[agent]]
             reward = env.agent_rewards[agent] if team is None else team
-            reward = np.where(reward < 0, settings["penalty_scale"] * reward, reward)
-            for name, weight in settings["metric_rewards"].items():
+            reward = np.where(reward < 0, settings["reward_shaping"]["penalty_scale"] * reward, reward)
+            for name, weight in settings["reward_shaping"]["metrics"].items():
                 now = np.where(done, env.episode_metrics[name], runner._metrics_before[name])
                 reward = reward + weight * (now - (0 if before is None else before[name]))
             rewards[agent] = reward
