@@ -521,7 +521,7 @@ def explained_moment(policy: Any, settings: Mapping[str, Any]) -> dict[str, Any]
 
     from experiments.evaluate import is_soc
     from policies.networks.tokens import own_tokens
-    from soc_env.paper.tables import TRIAGE
+    from soc_env.engine.tables import TRIAGE
 
     split = {"split": "test"} if is_soc(settings["scenario"]) else {}
     scenario = soc_env.make_scenario(settings["scenario"], **{**settings["overrides"], **split})

@@ -1,6 +1,6 @@
 """HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
 
-The environment is `cyborg_bridge.soc_rows`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
+The environment is `cyborg_bridge.soc_batch`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
 are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
 A checkpoint from here plays through `experiments.transfer` like any other.
 
@@ -17,15 +17,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cyborg_bridge import find_cyborg, soc_desk
+from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
-from cyborg_bridge.soc_rows import TEAMS, check_num_envs
+from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
 from experiments.transfer import Entry, Task, checkpoint_entries, play, team_policy
 from soc_env.errors import ConfigError
 
-ENVIRONMENT = "cyborg_bridge.soc_rows:SOCRows"
+ENVIRONMENT = "cyborg_bridge.soc_batch:SOCBatch"
 METRICS = ("reward", "length", "score", "compromised")
 VALIDATION_EPISODES = 10
 NUM_ENVS = 4 * TEAMS
@@ -89,7 +89,7 @@ class Cage4Run(Run):
 
     validation_seconds, checkpoint_seconds = 240.0, 240.0
     resume_with = "the same command ({} is kept)"
-    family = soc_desk.SCENARIO.name
+    family = soc_siem.SCENARIO.name
 
     def aims(self) -> tuple[tuple[str, ...], str]:
         return METRICS, "score"

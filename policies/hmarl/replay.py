@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from soc_env import SCENARIOS, features
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
-from soc_env.paper.tables import TRIAGE
 
 REPLAYS, REPLAY_PRIORITIES = ("shared", "separate", "uniform"), ("td_error", "paper")
 PRIORITY_FLOOR = 1e-6
