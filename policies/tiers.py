@@ -6,8 +6,8 @@ A tier is a policy shared by some agents: those that its setting "agents" names,
 
     {"algorithm": "SAC", "actor_lr": 1e-4, "critic": {"kind": "additive", "bins": 21}}
 
-Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints; `parse` makes
-the typed settings of it. What is left out has its default. A name that would have no effect is an error.
+Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints; `parse`
+makes the typed settings of it. What is left out has its default. A name that would have no effect is an error.
 
 A tier with the algorithm "scripted" has no network: its "policy" says what it does, see `make_scripted`.
 """
@@ -118,7 +118,9 @@ def parse(tier: str, plain: Mapping[str, Any], of_all: Collection[str] = ()) -> 
     except ConfigError as error:
         raise ConfigError(f"tier {tier!r}: {error}") from None
     if getattr(settings, "action_masking", False) and tier != MASKED:
-        raise ConfigError(f"tier {tier!r}: action_masking=True has no effect; it has one on {MASKED} of soc-v1's family")
+        raise ConfigError(
+            f"tier {tier!r}: action_masking=True has no effect; it has one on {MASKED} of soc-v1's family"
+        )
     return settings
 
 

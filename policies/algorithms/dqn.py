@@ -37,13 +37,15 @@ class DQNInRLlib(OffPolicyGradients):
 class DQNSettings(TierSettings):
     """Settings of a DQN tier."""
 
-    algorithm: str = "DQN"
+    algorithm: str = choice("DQN", ("DQN",), "the algorithm", "Mnih et al. 2015")
     lr: Schedule = schedule(3e-4, 0.0, 10.0, "learning rate", OURS)
     tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", SEARCH)
     epsilon: Schedule = schedule(
         ((0, 1.0), (50_000, 0.05)), 0.0, 1.0, "probability of a random action", "Mnih et al. 2015"
     )
-    double_q: bool = flag(True, "the newest network chooses the next action, the target network rates it", "DESIGN.md 1")
+    double_q: bool = flag(
+        True, "the newest network chooses the next action, the target network rates it", "van Hasselt et al. 2016"
+    )
     dueling: bool = flag(True, "value and advantages by outputs of their own", "Wang et al. 2016")
     action_masking: bool = flag(
         False, "soc-v1's triage: impossible choices are neither taken nor part of a target's maximum", OURS
@@ -62,9 +64,7 @@ class DQNModule(StatisticsMixin, DefaultDQNTorchRLModule):
         self.settings: DQNSettings = DQN.settings_of(self)
         self.uses_dueling, self.uses_double_q = self.settings.dueling, self.settings.double_q
         self.num_atoms = 1
-        self.epsilon_schedule = Scheduler(
-            fixed_value_or_schedule=self.settings.epsilon, framework=self.framework
-        )
+        self.epsilon_schedule = Scheduler(fixed_value_or_schedule=self.settings.epsilon, framework=self.framework)
         body = make_body(self.settings.body(self.model_config["role"]), self.observation_space.shape[0])
         self.encoder = BatchEncoder(body)
         self.af = nn.Linear(body.out_dim, int(self.action_space.n))

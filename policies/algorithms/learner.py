@@ -66,7 +66,7 @@ class StatisticsMixin:
             head.bias.chunk(num_parts)[0].add_(value)
 
 
-def existing(module: Any, *names: str) -> list[nn.Linear]:
+def existing(module: Any, *names: str) -> list[Any]:
     """Those of the named parts that a module has: copies for inference lack critics."""
     return [getattr(module, name) for name in names if hasattr(module, name)]
 

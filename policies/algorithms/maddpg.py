@@ -2,12 +2,12 @@
 
 Lowe et al. 2017, "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", equations 4 to 6: a
 deterministic actor that reads the tier's own observation, a critic that reads every agent's observation and action.
-Deliberate differences: twin critics (Fujimoto et al. 2018; `critic={"twin": False}` gives the paper's single one), Huber loss
-with importance weights (prioritised replay), the other agents' next actions by their newest greedy policies instead of
-target copies (they may learn with any algorithm, or be scripted), an L2 penalty on the actor's output before the tanh
-(`rest`: without it the actor saturates and its gradient dies), and optional noise on the action that the actor is improved at
-(`smoothing`: the policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value Functions"):
-a tool that starts at a threshold has no gradient below it.
+Deliberate differences: twin critics (Fujimoto et al. 2018; `critic={"twin": False}` gives the paper's single one),
+Huber loss with importance weights (prioritised replay), the other agents' next actions by their newest greedy policies
+instead of target copies (they may learn with any algorithm, or be scripted), an L2 penalty on the actor's output before
+the tanh (`rest`: without it the actor saturates and its gradient dies), and optional noise on the action that the actor
+is improved at (`smoothing`: the policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value
+Functions"): a tool that starts at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
 learn. A tier with several agents shares one actor and one critic among them; in a row that speaks for one of them, it
@@ -36,10 +36,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.learner import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing
-from policies.algorithms.settings import OURS, SEARCH, ActorCriticSettings, Algorithm, Exploration, Part, Rest
+from policies.algorithms.settings import SEARCH, ActorCriticSettings, Algorithm, Exploration, Part, Rest
 from policies.networks.blocks import RunningNorm, resting_action, soft_bound, value_at, value_layer
 from policies.networks.build import make_body
-from soc_env.settings import Schedule, numbers, part, schedule, setting
+from soc_env.settings import Schedule, choice, numbers, part, schedule, setting
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
 # (B, sum of the other agents' flat action sizes)
@@ -53,8 +53,8 @@ class MADDPGActor(Part):
 
     mean_bound: float = setting(3.0, 1e-3, 1e3, "its output before the tanh stays within plus and minus this", SEARCH)
     smoothing: tuple[Schedule, ...] = numbers(
-        (), 1e-9, 10.0, "[lowest, highest] standard deviation of the noise on the action that the actor is improved at, "
-        "log-uniform for each row; [] for none", "Nachum et al. 2018", sizes=(0, 2), is_timed=True,
+        (), 1e-9, 10.0, "[lowest, highest] standard deviation of the noise on the action that the actor is improved "
+        "at, log-uniform for each row; [] for none", "Nachum et al. 2018", sizes=(0, 2), is_timed=True,
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ class MADDPGRest(Rest):
 class MADDPGSettings(ActorCriticSettings):
     """Settings of a MADDPG tier."""
 
-    algorithm: str = "MADDPG"
+    algorithm: str = choice("MADDPG", ("MADDPG",), "the algorithm", "Lowe et al. 2017")
     actor_lr: Schedule = schedule(1e-4, 0.0, 10.0, "learning rate of the actor", SEARCH)
     critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", SEARCH)
     actor: MADDPGActor = part(MADDPGActor)

@@ -37,6 +37,10 @@ def parts_of(settings: type) -> dict[str, type[Part]]:
     return {spec.name: spec.metadata["part"] for spec in specs if "part" in spec.metadata}
 
 
+def _all_names(settings: type) -> list[str]:
+    return field_names(settings) + [name for kind in parts_of(settings).values() for name in field_names(kind)]
+
+
 def explain(algorithm: str, name: str, of_all: Collection[str] = ()) -> str:
     """One line about a name that is no setting of that algorithm.
 
@@ -47,9 +51,7 @@ def explain(algorithm: str, name: str, of_all: Collection[str] = ()) -> str:
     """
     own = ALGORITHMS[algorithm].settings
     within = [part for part, kind in parts_of(own).items() if name in field_names(kind)]
-    others = [other for other, entry in ALGORITHMS.items() if name in field_names(entry.settings)]
-    others += [f"{other} ({part!r})" for other, entry in ALGORITHMS.items() for part, kind in parts_of(entry.settings).items()
-               if name in field_names(kind)]  # fmt: skip
+    others = [other for other, entry in ALGORITHMS.items() if name in _all_names(entry.settings)]
     no_effect = f"{algorithm} has no setting {name!r}"
     if name in RENAMED:
         return f"{name!r} of older versions is now {RENAMED[name]}"

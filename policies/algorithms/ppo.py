@@ -23,7 +23,7 @@ from policies.algorithms.learner import CheckpointStateMixin, StatisticsMixin, e
 from policies.algorithms.settings import OURS, SEARCH, Algorithm, Gradients, Part, TierSettings
 from policies.networks.blocks import BatchEncoder, shared_entries, small_linear
 from policies.networks.build import make_body, masked
-from soc_env.settings import Schedule, flag, part, schedule, setting
+from soc_env.settings import Schedule, choice, flag, part, schedule, setting
 
 SCHULMAN = "Schulman et al. 2017"
 
@@ -56,7 +56,7 @@ class PPOInRLlib(Gradients):
 class PPOSettings(TierSettings):
     """Settings of a PPO tier."""
 
-    algorithm: str = "PPO"
+    algorithm: str = choice("PPO", ("PPO",), "the algorithm", SCHULMAN)
     lr: Schedule = schedule(3e-4, 0.0, 10.0, "learning rate", OURS)
     lambda_: float = setting(0.95, 0.0, 1.0, "decay of generalised advantages", "Schulman et al. 2016")
     train_batch_size: int = setting(1024, 1, 10**9, "decisions collected before an update", OURS)
@@ -145,6 +145,4 @@ class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
     """RLlib's PPO learner with its whole state in checkpoints."""
 
 
-PPO = Algorithm(
-    PPOSettings, PPOConfig, PPOModule, PPOLearner, (gym.spaces.Box, gym.spaces.Discrete), is_on_policy=True
-)
+PPO = Algorithm(PPOSettings, PPOConfig, PPOModule, PPOLearner, (gym.spaces.Box, gym.spaces.Discrete), is_on_policy=True)

@@ -22,10 +22,10 @@ from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from torch import nn
 
 from policies.algorithms.learner import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing
-from policies.algorithms.settings import OURS, SEARCH, ActorCriticSettings, Algorithm, Part
+from policies.algorithms.settings import SEARCH, ActorCriticSettings, Algorithm, Part
 from policies.networks.blocks import BatchEncoder, flat_dim, resting_action, small_linear, soft_bound, value_layer
 from policies.networks.build import make_body
-from soc_env.settings import Schedule, numbers, part, schedule, setting
+from soc_env.settings import Schedule, choice, numbers, part, schedule, setting
 
 HAARNOJA = "Haarnoja et al. 2018"
 
@@ -46,7 +46,7 @@ class SACActor(Part):
 class SACSettings(ActorCriticSettings):
     """Settings of a SAC tier."""
 
-    algorithm: str = "SAC"
+    algorithm: str = choice("SAC", ("SAC",), "the algorithm", HAARNOJA)
     actor_lr: Schedule = schedule(3e-4, 0.0, 10.0, "learning rate of the actor", HAARNOJA)
     critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", SEARCH)
     alpha_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the temperature", SEARCH)

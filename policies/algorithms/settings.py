@@ -86,8 +86,8 @@ class RewardShaping(Part):
     """What a tier learns from beside the team's reward. Evaluations and results never see it.
 
     A metric that rises and falls with the state (hosts compromised, say) is a potential: its increases add up to its
-    last value, so it moves rewards in time (Ng, Harada & Russell 1999, there with gamma in the difference). Others change
-    the task that the tier solves.
+    last value, so it moves rewards in time (Ng, Harada & Russell 1999, there with gamma in the difference). Others
+    change the task that the tier solves.
     """
 
     penalty_scale: float = setting(1.0, 0.0, 1e6, "factor on negative rewards; gains stay as they are", OURS)
@@ -177,8 +177,12 @@ class TierSettings(Part):
     """Settings of every tier that learns."""
 
     algorithm: str = ""
-    agents: tuple[str, ...] = names("agents it acts for; none: those whose name is the tier's, with or without index", OURS)
-    trainable: bool = flag(True, "False: it acts, greedily, and neither its networks nor its statistics ever change", OURS)
+    agents: tuple[str, ...] = names(
+        "agents it acts for; none: those whose name is the tier's, with or without index", OURS
+    )
+    trainable: bool = flag(
+        True, "False: it acts, greedily, and neither its networks nor its statistics ever change", OURS
+    )
     checkpoint: str | None = text("folder of a checkpoint whose tier of this name it starts from", OURS)
     num_learners: int = setting(0, 0, 1024, "remote learners; 0 trains in the driver", "RLlib")
     gamma: float = setting(
@@ -186,9 +190,11 @@ class TierSettings(Part):
     )
     hiddens: tuple[int, ...] = numbers((256, 256), 1, 65_536, "sizes of hidden layers", OURS, is_whole=True)
     encoder: str = choice(
-        "mlp", ("mlp", *ENCODERS), "how observations are read; all but mlp by tokens (`networks.zones`)", "DESIGN.md 6"
+        "mlp", ("mlp", *ENCODERS), "how observations are read; all but mlp by tokens (`networks.zones`)", OURS
     )
-    attention_heads: int = setting(4, 1, 64, "heads; d_k is the size of a layer", "paper", only=("encoder", "attention"))
+    attention_heads: int = setting(
+        4, 1, 64, "heads; d_k is the size of a layer", "paper", only=("encoder", "attention")
+    )
     reward_shaping: RewardShaping = part(RewardShaping)
 
     def __post_init__(self) -> None:
@@ -231,8 +237,9 @@ class ActorCriticSettings(TierSettings):
 
     def critic_body(self, role: str) -> BodySpec:
         """As `body`, of critics."""
-        made_of = {"layer_norm": self.critic.layer_norm, "bins": self.critic.bins}
-        return dataclasses.replace(super().body(role), **made_of, is_additive=self.critic.kind == "additive")
+        critic, spec = self.critic, super().body(role)
+        is_additive = critic.kind == "additive"
+        return dataclasses.replace(spec, layer_norm=critic.layer_norm, bins=critic.bins, is_additive=is_additive)
 
     def to_rllib(self) -> dict[str, Any]:
         return {**super().to_rllib(), "tau": self.tau, **vars(self.rllib)}

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -151,12 +150,6 @@ class HMARLConfig(AlgorithmConfig):
 
     def tier(self, tier: str) -> Any:
         """The tier's settings with typed access, `config.tier("threat_hunter").exploration.hold_steps`."""
-        if hasattr(tier_data, "parse"):
-            return tier_data.parse(tier, self.tier_settings[tier])
-        return _settings_of(self.tier_settings[tier])  # until tiers have settings classes
-
-    def tier(self, tier: str) -> Any:
-        """The typed settings of a tier, see `policies.tiers.parse`."""
         return tier_data.parse(tier, self.tier_settings[tier])
 
     def members(self, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -271,15 +264,6 @@ class HMARLConfig(AlgorithmConfig):
     ) -> LearnerGroup:
         spec = rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces)
         return TieredLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
-
-
-def _settings_of(plain: Mapping[str, Any]) -> SimpleNamespace:
-    """A namespace with the names that settings classes have."""
-    settings = SimpleNamespace(**copy.deepcopy(dict(plain)))
-    if plain["algorithm"] != SCRIPTED:
-        settings.exploration = SimpleNamespace(hold_steps=plain["noise_steps"], scale_range=plain["noise_ladder"])
-        settings.reward_shaping = SimpleNamespace(penalty_scale=plain["penalty_scale"], metrics=plain["metric_rewards"])
-    return settings
 
 
 class Moments:

@@ -4,8 +4,8 @@ RLlib's own runner builds an episode object per environment and sends every step
 twenty times what the policies cost. This one writes whole columns. It takes any batched environment with the attributes
 of `soc_env.Simulator` (`agents, observation_spaces, action_spaces, decision_periods, actions, observations,
 final_observations, rewards, terminated, truncated, decides, reset, step, episode_metrics`, and `running_metrics` where
-a tier shapes its reward with metrics). Where agents have rewards and lives of their own, it also reads `agent_rewards`, `alive`,
-`ended` and `agent_terminated` (see `policies.runner.batched_env.EnvBatch`).
+a tier shapes its reward with metrics). Where agents have rewards and lives of their own, it also reads
+`agent_rewards`, `alive`, `ended` and `agent_terminated` (see `policies.runner.batched_env.EnvBatch`).
 
 An agent with a decision period K > 1 acts where `decides` is set; between its decisions the action is held. Its rewards
 are accumulated with the step discount, R = sum gamma^k r_k over the tau steps until its next decision or the end, and
