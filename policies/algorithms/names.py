@@ -64,4 +64,4 @@ def explain(algorithm: str, name: str, of_all: Collection[str] = ()) -> str:
     if name in vars(ALGORITHMS[algorithm].config()):
         allowed = ", ".join(field_names(parts_of(own)["rllib"]))
         return f"{no_effect}: RLlib's would have no effect on a tier; of RLlib's, 'rllib' takes {allowed}"
-    return f"{algorithm} has no such setting: {unknown_name('setting', name, field_names(own))}"
+    return unknown_name(f"setting of {algorithm}", name, field_names(own))

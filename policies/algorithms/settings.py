@@ -58,9 +58,8 @@ class Part:
                 continue
             found = getattr(self, other)
             if found is None if wanted == ANY else found != wanted:
-                raise ConfigError(
-                    f"{spec.name}={value!r} has no effect, for {other} is {found!r}; it has one with {other}={wanted!r}"
-                )
+                needed = f"where {other} has {ANY}" if wanted == ANY else f"with {other}={wanted!r}"
+                raise ConfigError(f"{spec.name}={value!r} has no effect, {other} is {found!r}; it has one {needed}")
 
     def check_space(self, space: str, where: str = "") -> None:
         """ConfigError if a setting that was changed has no effect in action spaces of that kind, "Box" or
