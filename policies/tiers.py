@@ -9,7 +9,7 @@ A tier is a policy shared by some agents: those that its setting "agents" names,
 Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints; `parse`
 makes the typed settings of it. What is left out has its default. A name that would have no effect is an error.
 
-A tier with the algorithm "scripted" has no network: its "policy" says what it does, see `make_scripted`.
+A tier with the algorithm "scripted" has no network: its "policy" says what it does, see `policies.runner.plan`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from typing import Any, ClassVar
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import explain
 from policies.algorithms.settings import TierSettings
-from policies.runner.batched_env import imported
-from policies.scripted import Policy, RandomPolicy, find, scripted
-from soc_env import SCENARIOS
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.settings import check_fields, field_names, from_plain, names, to_plain
 
@@ -57,27 +54,6 @@ def mapping(tiers: Mapping[str, Mapping[str, Any]]) -> Callable[..., str]:
                     f"agent {agent!r} is named by tiers {named[agent]!r} and {tier!r}; allowed: one of them"
                 )
     return functools.partial(tier_of, named=named)
-
-
-def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, Any], seed: int) -> Policy:
-    """The policy of a scripted tier, in the interface of `policies.scripted`.
-
-    Args:
-        tier: for messages.
-        policy: the name of a scripted policy of the environment's family ("random" everywhere), or a builder
-            `(action_spaces, seed) -> policy`, as it is or as "package.module:name".
-        env: what the configuration says.
-        action_spaces: agent -> space as tiers see it, of all agents.
-        seed: of its draws.
-
-    Raises:
-        ConfigError: there is no such policy.
-    """
-    builder = policy
-    if isinstance(policy, str):
-        known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
-        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
-    return builder(action_spaces, seed)
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,4 @@ class SACLearner(ActionPenaltyMixin, FusedUpdateMixin, SACTorchLearner):
         return total
 
 
-SAC = Algorithm(
-    SACSettings, SACConfig, SACModule, SACLearner, (gym.spaces.Box, gym.spaces.Discrete), has_held_noise=True
-)
+SAC = Algorithm(SACSettings, SACConfig, SACModule, SACLearner, (gym.spaces.Box, gym.spaces.Discrete))

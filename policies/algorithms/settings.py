@@ -255,7 +255,6 @@ class Algorithm:
         action_spaces: what it can act in.
         is_on_policy: whether it learns from its newest decisions alone.
         has_central_critic: whether its critic reads every agent's observation and action.
-        has_held_noise: whether its exploration is Gaussian noise that can be held (the settings `exploration`).
     """
 
     settings: type[TierSettings]
@@ -265,7 +264,6 @@ class Algorithm:
     action_spaces: tuple[type[gym.Space], ...]
     is_on_policy: bool = False
     has_central_critic: bool = False
-    has_held_noise: bool = False
 
     def build_config(
         self, tier: str, settings: TierSettings, spaces: tuple[gym.Space, gym.Space], seed: int | None, **sizes: int
