@@ -55,7 +55,7 @@ SETTINGS = {
     "replay_batch_size": 512,
     "replay_capacity": 300_000,
     "replay": "uniform",
-    "average_rate": 0.1,
+    "ema_tau": 0.1,
 }
 
 

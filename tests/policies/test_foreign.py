@@ -497,7 +497,7 @@ def test_scripted_policies_of_our_scenarios_are_known_by_name(build):
 def trained(tmp_path_factory):
     """A checkpoint of both tiers of the toy after some training."""
     config = toy_config({"threat_hunter": {"algorithm": "SAC"}, "response_orchestrator": {"algorithm": "MADDPG"}})
-    algo = config.training(average_rate=0.2).build_algo()
+    algo = config.training(ema_tau=0.2).build_algo()
     for _ in range(4):
         algo.train()
     folder = save_checkpoint(algo, tmp_path_factory.mktemp("trained") / "c", replay=False)

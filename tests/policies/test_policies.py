@@ -454,7 +454,7 @@ def test_penalties_are_scaled_for_the_tier_that_says_so(build):
 
 
 def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, tmp_path):
-    algo = build(toy_config().training(average_rate=[[0, 0.5], [512, 0.25]]))
+    algo = build(toy_config().training(ema_tau=[[0, 0.5], [512, 0.25]]))
     expected = {tier: {n: v.numpy().copy() for n, v in state.items()} for tier, state in algo.averaged.items()}
     for rate in (0.375, 0.25, 0.25):  # after 256, 512 and 768 steps
         algo.train()
@@ -470,7 +470,7 @@ def test_averaged_networks_follow_and_are_what_a_loaded_policy_acts_with(build, 
         for name, value in module.state_dict().items():
             if name in algo.averaged[tier]:
                 assert torch.equal(value, algo.averaged[tier][name]), f"{tier}: {name}"
-    twin = build(toy_config().training(average_rate=0.25).debugging(seed=5))
+    twin = build(toy_config().training(ema_tau=0.25).debugging(seed=5))
     twin.restore_from_path(tmp_path / "c")
     assert_same(algo.averaged, twin.averaged)
 
