@@ -475,8 +475,9 @@ def metrics_of(scenario: str) -> tuple[str, ...]:
 
 def _finish(out: Path, settings: Mapping[str, Any]) -> None:
     """The comparison of the trained policy with the untrained and the scripted ones: table, JSON, report."""
-    from experiments.evaluate import UNTRAINED, is_soc, print_table
+    from experiments.evaluate import UNTRAINED, is_soc
     from experiments.report import write_report
+    from experiments.tables import print_table
 
     if is_soc(settings["scenario"]):
         tested = _compare(out, settings, {"split": "test"})

@@ -14,7 +14,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
 from experiments.evaluate import evaluate_checkpoint
-from experiments.report import draw_attention
+from experiments.plots import draw_attention
 from experiments.train import explained_moment
 from policies import HMARLConfig, load_policy, save_checkpoint
 from policies.checkpoint import TrainedPolicy
