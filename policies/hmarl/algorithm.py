@@ -15,7 +15,6 @@
 One iteration (Algorithm 1 of the paper): all tiers act together for `train_batch_size` environment steps; the joint
 transitions go into one prioritised replay; each off-policy tier takes `updates_per_iteration` gradient steps on batches
 drawn by its own priorities; each on-policy tier updates once it has collected its own `train_batch_size` decisions.
-Differences from the paper are in the README.
 
 Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can take the place of our environments, see
 `policies.runner.batched_env`.
@@ -25,9 +24,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import inspect
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -38,7 +38,6 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner_group import LearnerGroup
-from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
@@ -49,23 +48,25 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
 
 from policies import tiers as tier_data
+from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
 from policies.hmarl import rllib_settings
-from policies.hmarl.learner_group import TieredLearnerGroup
-from policies.hmarl.moments import MeanVariance, Statistics
+from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
+from policies.hmarl.moments import Statistics, observation_statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
-from policies.networks.blocks import VARIANCE_FLOOR, flat_dim, value_at
+from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
-from policies.tiers import ALGORITHMS, DEFAULT_TIERS, SCRIPTED, Spaces
+from policies.tiers import DEFAULT_TIERS, SCRIPTED
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 
+Spaces = tuple[gym.Space, gym.Space]
 REPLAY, STATISTICS = "joint_replay", "statistics"
 
 
@@ -103,8 +104,9 @@ class HMARLConfig(AlgorithmConfig):
     def tiers(self, tiers: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> HMARLConfig:
         """Sets or changes tiers: `{"alert_triage": {"algorithm": "DQN", "lr": 3e-4}, ...}`.
 
-        Settings of a tier that is there are merged, or replaced when its algorithm changes. `replace=True` drops the
-        other tiers; those of `DEFAULT_TIERS` need no dropping where the environment has no agents of theirs.
+        Settings of a tier that is there are merged (those of its parts one by one), or replaced when its algorithm
+        changes. `replace=True` drops the other tiers; those of `DEFAULT_TIERS` need no dropping where the environment
+        has no agents of theirs.
 
         Raises:
             ConfigError: unknown algorithm or setting, or an agent that two tiers name.
@@ -115,7 +117,7 @@ class HMARLConfig(AlgorithmConfig):
             before = self._tiers.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
             changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
-            tier_data.complete(tier, changed)  # raises
+            tier_data.parse(tier, changed, of_all=field_names(HMARLSettings))  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
         return self
@@ -140,9 +142,7 @@ class HMARLConfig(AlgorithmConfig):
 
     def tier(self, tier: str) -> Any:
         """The tier's settings with typed access, `config.tier("threat_hunter").exploration.hold_steps`."""
-        if hasattr(tier_data, "parse"):
-            return tier_data.parse(tier, self.tier_settings[tier])
-        return _settings_of(self.tier_settings[tier])  # until tiers have settings classes
+        return tier_data.parse(tier, self._with_defaults(self._tiers[tier]))
 
     def members(self, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tier -> its agents among `agents`, in their order; of the tiers of `DEFAULT_TIERS` those that have any.
@@ -212,14 +212,8 @@ class HMARLConfig(AlgorithmConfig):
         Raises:
             ConfigError: the first that is unknown, out of range or without effect.
         """
-        rllib_settings.check(self)
+        rllib_settings.check(self, [given["algorithm"] for given in self._tiers.values()])
         HMARLSettings(**{name: getattr(self, name) for name in field_names(HMARLSettings)})
-        for name in TIER_DEFAULTS:
-            value = getattr(self, name)
-            if value is not None and not any(
-                as_tier_setting(given["algorithm"], name, value) for given in self._tiers.values()
-            ):
-                raise ConfigError(f"{name} is {value!r}, which has no effect: no tier's algorithm has such a setting")
         if self.replay_priority == "paper":
             DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
         assert set(self.tier_settings) == set(self._tiers)  # raises if a default does not fit
@@ -245,7 +239,8 @@ class HMARLConfig(AlgorithmConfig):
         if joint is not None:
             observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
             sizes = {"joint_obs_dim": observed, "other_action_dim": acted - flat_dim(spaces[1])}
-        return tier_data.build_config(tier, self.tier_settings[tier], spaces, self.seed, **sizes)
+        settings = self.tier(tier)
+        return ALGORITHMS[settings.algorithm].build_config(tier, settings, spaces, self.seed, **sizes)
 
     def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
         entries = {tier: ALGORITHMS[self._tiers[tier]["algorithm"]] for tier in self.tier_networks()}
@@ -257,8 +252,7 @@ class HMARLConfig(AlgorithmConfig):
     def get_multi_rl_module_spec(
         self, *, env: Any = None, spaces: Any = None, inference_only: bool = False, **kwargs: Any
     ) -> MultiRLModuleSpec:
-        joint = spaces[INPUT_ENV_SINGLE_SPACES]
-        specs = {}
+        joint, specs = spaces[INPUT_ENV_SINGLE_SPACES], {}
         for tier in self.members(joint[0]):
             if tier not in self.tier_networks():
                 continue
@@ -274,15 +268,6 @@ class HMARLConfig(AlgorithmConfig):
     ) -> LearnerGroup:
         spec = rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces)
         return TieredLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
-
-
-def _settings_of(plain: Mapping[str, Any]) -> SimpleNamespace:
-    """A namespace with the names that settings classes have."""
-    settings = SimpleNamespace(**copy.deepcopy(dict(plain)))
-    if plain["algorithm"] != SCRIPTED:
-        settings.exploration = SimpleNamespace(hold_steps=plain["noise_steps"], scale_range=plain["noise_ladder"])
-        settings.reward_shaping = SimpleNamespace(penalty_scale=plain["penalty_scale"], metrics=plain["metric_rewards"])
-    return settings
 
 
 class HMARL(Algorithm):
@@ -349,7 +334,7 @@ class HMARL(Algorithm):
 
     def _load_tiers(self) -> None:
         """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
-        for tier, group in self.learner_group.groups.items():
+        for tier in self.learner_group.groups:
             folder, algorithm = self.plan.settings[tier].checkpoint, self.plan.settings[tier].algorithm
             if folder is None:
                 continue
@@ -357,10 +342,10 @@ class HMARL(Algorithm):
             own = [norm for norm, is_joint in loaded.input_norms() if not is_joint]
             for norm in own[1:]:  # critics are not averaged; they read as the actor does
                 norm.load_state_dict(own[0].state_dict())
-            for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
-                if (reason := result.get()) is not None:
+            for reason in self.learner_group.edit(tier, functools.partial(load_networks, loaded.state_dict())):
+                if reason is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self.statistics.given[tier] = _observation_statistics(loaded)
+            self.statistics.given[tier] = observation_statistics(loaded)
             self.statistics.mean_absolute_return[tier] = float(loaded.return_scale)
         if self.statistics.given:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
@@ -373,8 +358,8 @@ class HMARL(Algorithm):
     def edit_networks(self, edit: Callable[[str, Any], None]) -> None:
         """Calls `edit(tier, module)` for the networks of every tier, in place, before training: learners, runners and
         averaged networks have the change."""
-        for tier, group in self.learner_group.groups.items():
-            group.foreach_learner(_edit_module(tier, edit))
+        for tier in self.learner_group.groups:
+            self.learner_group.edit(tier, functools.partial(edit, tier))
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
         self.averaged = self._newest_networks()
 
@@ -451,12 +436,10 @@ class HMARL(Algorithm):
                 self._collected[tier].append(rows)
 
     def _update_statistics(self, rollouts: list[Rollout]) -> None:
-        """Newest observation statistics and return scale of every tier that learns, from the rollouts into the
-        learners' modules.
-        """
+        """Newest observation statistics and return scales, from the rollouts into the learners' modules."""
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
-        for tier, args in newest.items():
-            self.learner_group[tier].foreach_learner(_set_statistics(tier, args))
+        for tier, of_tier in newest.items():
+            self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier))
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """All epochs over the tier's decisions, if it has collected enough; whether it has."""
@@ -515,38 +498,3 @@ class HMARL(Algorithm):
             self.averaged = copy.deepcopy(state[STATISTICS]["averaged"])
         if REPLAY in state:
             self.batches.set_state(state[REPLAY])
-
-
-def _observation_statistics(module: Any) -> tuple[MeanVariance, MeanVariance]:
-    """(mean, variance) of the own and of the joint observation that a module normalises with."""
-    found = {
-        is_joint: (norm.mean.numpy().copy(), norm.inv_std.numpy() ** -2.0 - VARIANCE_FLOOR)
-        for norm, is_joint in module.input_norms()
-    }
-    return found[False], found.get(True, found[False])
-
-
-def _set_module_state(tier: str, state: Mapping[str, torch.Tensor]) -> Callable[[Any], str | None]:
-    """A function for learners that gives the tier's module the networks of `state`, its target networks too, and
-    returns what does not fit."""
-
-    def apply(learner: Any) -> str | None:
-        module = learner.module[tier].unwrapped()
-        try:
-            module.load_state_dict(state, strict=False)
-        except RuntimeError as error:
-            return str(error).splitlines()[-1].strip()
-        for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
-            target.load_state_dict(network.state_dict())
-        return None
-
-    return apply
-
-
-def _edit_module(tier: str, edit: Callable[[str, Any], None]) -> Callable[[Any], None]:
-    return lambda learner: edit(tier, learner.module[tier].unwrapped())
-
-
-def _set_statistics(tier: str, args: tuple[Any, ...]) -> Callable[[Any], None]:
-    """A function for learners (also remote ones) that hands new statistics to the tier's module."""
-    return lambda learner: learner.module[tier].unwrapped().set_statistics(*args)

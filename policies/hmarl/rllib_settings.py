@@ -11,16 +11,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils import force_list
 
+from policies.algorithms import ALGORITHMS
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.runner.env_runner import ColumnarEnvRunner
-from policies.tiers import ALGORITHMS, SCRIPTED, tier_of
+from policies.tiers import SCRIPTED, tier_of
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.settings import field_names
 
@@ -225,11 +226,7 @@ def as_tier_setting(algorithm: str, name: str, value: Any) -> dict[str, Any]:
     """One of `TIER_DEFAULTS` as a tier with this algorithm has it; empty if it has no such setting."""
     if algorithm == SCRIPTED:
         return {}
-    entry: Any = ALGORITHMS[algorithm]
-    if not hasattr(entry, "settings"):  # until algorithms declare their settings
-        known = entry.defaults.get(name) is not None or name in ("gamma", "grad_clip", "grad_clip_by")
-        return {name: value} if known else {}
-    declared = {spec.name: spec for spec in dataclasses.fields(entry.settings)}
+    declared = {spec.name: spec for spec in dataclasses.fields(ALGORITHMS[algorithm].settings)}
     if name in declared:
         return {name: value}
     return {"rllib": {name: value}} if name in field_names(declared["rllib"].metadata["part"]) else {}
@@ -241,8 +238,8 @@ def rllib_defaults() -> Mapping[str, Any]:
     return vars(AlgorithmConfig())
 
 
-def check(config: Any) -> None:
-    """Checks what an `HMARLConfig` holds of RLlib's settings.
+def check(config: Any, algorithms: Iterable[str]) -> None:
+    """Checks what an `HMARLConfig` holds of RLlib's settings; `algorithms` are those of its tiers.
 
     Raises:
         ConfigError: a name that does not exist, or a setting that has no effect.
@@ -257,6 +254,10 @@ def check(config: Any) -> None:
         if not skips and not _is_default(known.get(name), defaults[name]):
             shown = known[name] if isinstance(known[name], (str, int, float)) else type(known[name]).__name__
             raise ConfigError(f"{name.lstrip('_')} is {shown!r}, which has no effect here; {instead}")
+    for name in TIER_DEFAULTS:
+        value = known[name]
+        if value is not None and not any(as_tier_setting(algorithm, name, value) for algorithm in algorithms):
+            raise ConfigError(f"{name} is {value!r}, which has no effect: no tier's algorithm has such a setting")
     _check_tiers(config)
     _check_callbacks(config)
     _check_evaluation(config)

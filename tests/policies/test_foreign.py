@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("quiet_ray")
 FAST = {"PPO": {"train_batch_size": 128, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
 FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -3.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [2000, 0.05]]}
-FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "tau": 0.05}
+FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "exploration": {"std": 0.3}, "tau": 0.05}
 
 
 @pytest.fixture
