@@ -40,7 +40,7 @@ from experiments.provenance import provenance
 from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.soc.attack import FAMILIES
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 
 SCENARIO = "soc-v1"
 NUM_SEEDS, MIN_SEEDS = 5, 5
@@ -162,7 +162,7 @@ ABLATIONS: tuple[Ablation, ...] = (
 )
 ABLATIONS += tuple(
     Ablation(f"only {family.name}", {"families": [family.name]}, "families differ in what they cost", 8)
-    for family in FAMILIES
+    for family in INTRUDER_FAMILIES
 )
 
 
