@@ -8,24 +8,26 @@ from soc_env.engine.draws import below, mix, step_key
 from soc_env.engine.jit import entry_point, kernel
 from soc_env.paper.kernels.step import NUM_TERMS, clear_outputs, has_bad_action
 from soc_env.soc.kernels.campaign import NONE, advance_campaigns, count_hosts
+from soc_env.soc.kernels.decode import decode, hold_directive
 from soc_env.soc.kernels.draws import NETWORK_CHOICE
-from soc_env.soc.kernels.hosts import forget_all
+from soc_env.soc.kernels.hosts import LOG_CALL, forget_all, log
+from soc_env.soc.kernels.hunting import hunt_as_called, hunt_share, use_edr
 from soc_env.soc.kernels.observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
 from soc_env.soc.kernels.outcomes import count_losses, score, write_metrics
+from soc_env.soc.kernels.response import change_network, finish_jobs, start_job
 from soc_env.soc.kernels.siem import count_events, deliver, raise_benign_alerts, summarise, work_queue
 from soc_env.soc.kernels.state import MAX_ZONES, NEVER
-from soc_env.soc.kernels.tools import (
-    carry_out,
-    decode_hunter,
-    decode_response,
-    decode_triage,
-    finish_jobs,
-    hold_directive,
-)
-from soc_env.soc.tables import MAX_DECOYS
+from soc_env.soc.kernels.triage import work_case
+from soc_env.soc.tables import EDR, MAX_ANALYST_TIME, MAX_DECOYS, SIEM, TOOLS
 
 # What `run` does with each env of its slice.
 STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY, DECODE_ONLY, OBSERVE_ONLY = range(7)
+
+# Who carries out a tool: triage, hunting, response on a host, response on the whole network.
+ON_CASE, BY_EDR, ON_HOST, ON_NETWORK = range(4)
+GROUPS = tuple(
+    {SIEM: ON_CASE, EDR: BY_EDR}.get(tool.platform, ON_HOST if tool.target == "host" else ON_NETWORK) for tool in TOOLS
+)
 
 
 @kernel
@@ -61,18 +63,29 @@ def play_step(
 
 
 @kernel
-def decode(world, net, env, hosts, slots, i, num_envs, box_actions, choice):
-    """Turns the action vectors of env i into the minute's calls, by what the SOC knew when it acted."""
-    zones = world["num_zones"]
-    env["num_calls"] = 0
-    decode_triage(env, choice)
-    size = 3 * zones + 1
-    row = i * size
-    decode_hunter(world, env, hosts, box_actions[row : row + size])
-    first = size * num_envs
-    size = 2 * zones + 2
-    row = first + i * size
-    decode_response(world, net, env, hosts, slots, box_actions[row : row + size])
+def carry_out(world, net, assets, env, hosts, slots, logs, key):
+    """All calls of this minute, in order; then the hunts among them, together."""
+    share = hunt_share(world, env)
+    env["analyst_time"] = min(MAX_ANALYST_TIME, env["analyst_time"] + world["analysts"] * (1.0 - share))
+    for k in range(env["num_calls"]):
+        call = env["calls"][k]
+        tool, target = call["tool"], call["target"]
+        call["outcome"] = use(world, net, assets, env, hosts, slots, logs, key, tool, target)
+        log(env, logs, LOG_CALL, tool, target, call["outcome"], 0, call["level"], call["depth"])
+    hunt_as_called(world, net, assets, env, hosts, slots, logs, key, share)
+
+
+@kernel
+def use(world, net, assets, env, hosts, slots, logs, key, tool, target):
+    """One call of a tool. Returns the outcome."""
+    group = GROUPS[tool]
+    if group == ON_CASE:
+        return work_case(world, net, assets, env, hosts, slots, logs, key, tool, target)
+    if group == ON_HOST:
+        return start_job(world, net, assets, env, hosts, slots, logs, key, tool, target)
+    if group == ON_NETWORK:
+        return change_network(world, env, tool)
+    return use_edr(world, assets, env, hosts, slots, logs, key, tool, target)
 
 
 @kernel
