@@ -346,10 +346,16 @@ def insert(env, k, rank):
 def summarise(world, net, env, hosts, slots):
     """Decays suspicion, forgets hosts without any, and draws the picture of each zone that agents and tools use."""
     clear_pictures(world, env)
+    alert_decay, finding_decay = world["alert_decay"], world["finding_decay"]
     place = 0
     while place < env["num_tracked"]:
         record = hosts[place]
-        weight = fade(world, record)
+        record["process"] *= alert_decay
+        record["target"] *= alert_decay
+        record["source"] *= alert_decay
+        record["finding"] *= finding_decay
+        record["verdict"] *= finding_decay
+        weight = evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
         if weight < SUSPICION_KEPT:
             is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0 and not is_worked_on(env, record)
             is_clean = record["level"] == 0 and record["campaign"] < 0 and record["is_encrypted"] == 0
@@ -387,17 +393,6 @@ def clear_pictures(world, env):
         env["offline"][z] = 0
         env["zone_cases"][z] = 0
         env["oldest_case"][z] = 0
-
-
-@kernel
-def fade(world, record):
-    """A minute takes its share of all that speaks against a host. Returns what is left, its evidence."""
-    record["process"] *= world["alert_decay"]
-    record["target"] *= world["alert_decay"]
-    record["source"] *= world["alert_decay"]
-    record["finding"] *= world["finding_decay"]
-    record["verdict"] *= world["finding_decay"]
-    return evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
 
 
 @kernel
