@@ -223,8 +223,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     if args.sampled and args.checkpoint is None:
         raise ConfigError("--sampled applies to --checkpoint only: scripted policies have one way of acting")
-    from experiments.evaluate import evaluate, evaluate_checkpoint, print_table
+    from experiments.evaluate import evaluate, evaluate_checkpoint
     from experiments.output import output_errors, write_text
+    from experiments.tables import print_table
 
     settings = {
         "num_episodes": args.episodes,
@@ -341,28 +342,9 @@ With names, settings are compared: greedy HMARL of each, and differences to the 
 
 
 def _seeds(args: argparse.Namespace) -> int:
-    from experiments import report
-    from experiments.output import output_errors, write_json
-    from soc_env.errors import ConfigError
+    from experiments.seeds import aggregate
 
-    groups: dict[str, list[str]] = {}
-    for run in args.runs:
-        name, _, folder = run.rpartition("=") if not os.path.isdir(run) else ("", "", run)
-        groups.setdefault(name, []).append(folder)
-    if "" in groups and len(groups) > 1:
-        raise ConfigError(f"runs: {groups['']} have no name; allowed: a name for every run, as NAME=RUN, or for none")
-    if "" in groups:
-        data = report.summarise_seeds(groups[""])
-        report.print_seeds(data)
-    else:
-        data = report.compare_settings(groups)
-        report.print_settings(data)
-    with output_errors():
-        if args.json is not None:
-            print(f"wrote {write_json(args.json, data)}")
-        if args.plot is not None:
-            figure = report.draw_seeds(data) if "" in groups else report.draw_settings(data)
-            print(f"wrote {report.write_picture(args.plot, figure)}")
+    aggregate(args.runs, args.json, args.plot)
     return 0
 
 

@@ -38,11 +38,12 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
-from experiments.evaluate import episode_seeds, print_rows
+from experiments.evaluate import episode_seeds
 from experiments.intervals import Estimate
 from experiments.output import write_json
+from experiments.plots import GREY, INK, RED, panels, write_picture
 from experiments.provenance import provenance
-from experiments.report import GREY, INK, RED, panels, write_picture
+from experiments.tables import print_rows
 from soc_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:

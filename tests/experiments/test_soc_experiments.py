@@ -13,7 +13,6 @@ import pytest
 import soc_env
 from experiments import cli, report, soc_table
 from experiments.evaluate import (
-    SOC_HEADLINE,
     TRAINED,
     UNTRAINED,
     EvaluationResult,
@@ -21,10 +20,9 @@ from experiments.evaluate import (
     compare,
     evaluate,
     goal_of,
-    headline_of,
-    print_table,
     scripted_policy,
 )
+from experiments.families import protocol_of
 from experiments.intervals import Estimate, mean_interval
 from experiments.soc_table import (
     ABLATIONS,
@@ -43,9 +41,10 @@ from experiments.soc_table import (
     search_constants,
     write_constants,
 )
+from experiments.tables import print_table
 from policies.scripted import SCRIPTED, ConstantPolicy, ControlOracle, scripted
 from policies.scripted import soc as playbooks
-from soc_env.engine.tables import HUNTER, TRIAGE
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
 from soc_env.soc.tables import METRICS
 
@@ -64,9 +63,9 @@ def run(*arguments: str) -> int:
 
 def test_each_family_has_its_columns_policies_and_goal() -> None:
     assert set(columns_of("soc-v1")) == {metric.name for metric in METRICS}
-    assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.METRICS}
-    assert set(SOC_HEADLINE) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
-    assert headline_of("soc-cage4-v0") == SOC_HEADLINE
+    assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.paper.tables.METRICS}
+    assert set(protocol_of("soc-v1").shown) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
+    assert protocol_of("soc-cage4-v0") is protocol_of("soc-v1")
     assert (goal_of("soc-v1"), goal_of("paper-v0")) == ("score", "reward")
     assert scripted("soc-v1") is scripted("soc-cage4-v0") is SCRIPTED["soc"]
     assert scripted("paper-v0") is SCRIPTED["paper"]
@@ -403,7 +402,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(training, "SOC_VALIDATION_EPISODES", 4)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
-    tiers = {tier: {"hiddens": [8, 8], "network": "attention"} for tier in training.DEFAULT_ALGORITHMS}
+    tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in training.DEFAULT_ALGORITHMS}
     tiny |= {"tiers": tiers, "replay_capacity": 2000}
     out = training.train(
         "soc-v1",
@@ -437,7 +436,8 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
     pytest.importorskip("ray")
-    from experiments.train import PRESETS, _with_preset
+    from experiments.train import _with_preset
+    from policies.presets import PRESETS
 
     assert _with_preset("soc-cage4-v0", {}) == _with_preset("soc-v1", {}) == PRESETS["soc-v1"]
 
@@ -461,7 +461,7 @@ def test_the_report_of_soc_v1(compared: dict[str, dict[str, EvaluationResult]], 
     (tmp_path / "progress.csv").write_text("\n".join([",".join(header), *rows]))
     page = report.write_report(tmp_path).read_text()
     columns, tested = columns_of("soc-v1"), compared["test"]
-    for key in SOC_HEADLINE:
+    for key in protocol_of("soc-v1").shown:
         estimate = tested["rule-soar"].summary[key]
         assert f"<td>{columns[key].format(estimate.mean)}<small>[{columns[key].format(estimate.low)}, " in page
     assert page.count("<img ") == 2
@@ -472,20 +472,6 @@ def test_the_report_of_soc_v1(compared: dict[str, dict[str, EvaluationResult]], 
     gap = tested["rule-soar"].mean("loss") - compared["train"]["rule-soar"].mean("loss")
     assert f"<td>{columns['loss'].format(gap)}<small>" in page
     assert "published HMARL-SOC" not in page
-
-
-def test_the_picture_of_attention() -> None:
-    pytest.importorskip("matplotlib")
-    names = ["zone 0", "zone 1", "context", "case 0"]
-    shares = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.15, 0.35], [1.0, 0.0, 0.0, 0.0]]
-    decisions = {TRIAGE: names[2:3], HUNTER: names[:3]}
-    agents = {agent: {"tokens": names, "decisions": own, "shares": shares} for agent, own in decisions.items()}
-    triage, hunter, *others = report.draw_attention(agents).axes
-    assert not any(panel.get_visible() for panel in others)
-    assert [label.get_text() for label in triage.get_yticklabels()] == ["context"]
-    assert [label.get_text() for label in hunter.get_yticklabels()] == ["zone 0", "zone 1", "context"]
-    assert [text.get_text() for text in triage.texts] == ["0.25", "0.25", "0.15", "0.35"]
-    assert [text.get_text() for text in hunter.texts][3:6] == ["0.40", "0.50", "0.50"]  # nothing is written on a 0
 
 
 def test_the_gap_table_by_hand(compared: dict[str, dict[str, EvaluationResult]]) -> None:

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 
 import soc_env
 from soc_env import ActionError, ConfigError, HMARLSOCError, ScenarioError
-from soc_env.engine import jit
 from soc_env.paper import tables
 from soc_env.paper.scenario import Segment
 from soc_env.soc import tables as soc_tables
@@ -196,12 +194,14 @@ def test_tables_name_every_entry_once():
     for agent in soc_env.AGENTS:
         names = soc_env.features(agent, "paper-v0")
         assert len(set(names)) == len(names)
-        assert len({action.name for action in soc_env.ACTIONS[agent]}) == len(soc_env.ACTIONS[agent])
-    assert len({feature.name for feature in soc_env.STATE}) == len(soc_env.STATE)
-    assert [term.weight for term in soc_env.REWARD_TERMS] == [
+        assert len({action.name for action in soc_env.paper.tables.ACTIONS[agent]}) == len(
+            soc_env.paper.tables.ACTIONS[agent]
+        )
+    assert len({feature.name for feature in soc_env.paper.tables.STATE}) == len(soc_env.paper.tables.STATE)
+    assert [term.weight for term in soc_env.paper.tables.REWARD_TERMS] == [
         "weight_detection", "weight_response", "weight_cost", "weight_false_positive"
     ]  # fmt: skip
-    assert started().episode_metrics.dtype.names == tuple(metric.name for metric in soc_env.METRICS)
+    assert started().episode_metrics.dtype.names == tuple(metric.name for metric in soc_env.paper.tables.METRICS)
 
 
 @pytest.mark.parametrize("num_hosts", [1, 7, 200])
@@ -625,80 +625,11 @@ def test_scenarios_are_data():
         assert spec.name == "name" or {"unit", "source"} <= set(spec.metadata)
 
 
-# ---------------------------------------------------------------- the cache of compiled code
-TINY = "import soc_env; s = soc_env.Simulator('paper-v0', seed=0); s.reset(); s.step(); "
-COUNT = (
-    "from soc_env.paper.kernels.step import run; "
-    "print(sum(run.stats.cache_hits.values()), sum(run.stats.cache_misses.values()))"
-)
-
-
-@pytest.mark.skipif(not jit.IS_COMPILED, reason="nothing is compiled")
-def test_later_processes_use_the_cache(tmp_path):
-    folder = str(tmp_path / "cache")
-    assert in_another_process("-c", TINY + COUNT, HMARL_SOC_CACHE_DIR=folder).split() == ["0", "1"]
-    assert in_another_process("-c", TINY + COUNT, HMARL_SOC_CACHE_DIR=folder).split() == ["1", "0"]
-    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.skipif(not jit.IS_COMPILED, reason="nothing is compiled")
-def test_without_a_place_for_a_cache(tmp_path):
-    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "HMARL_SOC_CACHE_DIR": "", "TMPDIR": str(tmp_path)}
-    code = TINY + "from soc_env.engine import jit; print(jit.cache_folder(), s.rewards[0])"
-    assert in_another_process("-c", code, **nowhere).split()[0] == "None"
-
-
-def test_the_cache_key_covers_every_kernel_source(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "soc_env", tmp_path / "soc_env", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(jit, "__file__", str(tmp_path / "soc_env" / "engine" / "jit.py"))
-    keys = {jit.source_hash()}
-    sources = [
-        *(tmp_path / "soc_env" / "paper" / "kernels").glob("*.py"),
-        *(tmp_path / "soc_env" / "engine").glob("*.py"),
-        *(tmp_path / "soc_env" / "paper" / f"{n}.py" for n in ("tables", "scenario")),
-    ]
-    for source in sources:
-        source.write_text(source.read_text() + "\n# changed\n")
-        keys.add(jit.source_hash())
-    assert len(sources) >= 12
-    assert len(keys) == len(sources) + 1
-
-
-def test_kernels_import_nothing_that_the_cache_key_misses():
-    for source in (ROOT / "soc_env" / "paper" / "kernels").glob("*.py"):
-        for line in source.read_text().splitlines():
-            if line.startswith("from soc_env"):
-                assert line.split()[1].split(".")[1] in ("engine", "paper"), (source.name, line)
-
-
-def test_the_cache_folder_is_private(tmp_path, monkeypatch):
-    monkeypatch.setenv(jit.CACHE_VARIABLE, str(tmp_path / "new" / "cache"))
-    folder = jit.cache_folder()
-    assert folder.parent == tmp_path / "new" / "cache"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    folder.chmod(0o777)  # somebody else could have put code there
-    assert jit.cache_folder() is None
-    folder.chmod(0o700)
-    assert jit.cache_folder() == folder
-    folder.parent.chmod(0o777)  # or could swap the folder
-    assert jit.cache_folder() is None
-    folder.parent.chmod(0o1777)
-    assert jit.cache_folder() == folder
-
-
-def test_the_cache_follows_the_user(tmp_path, monkeypatch):
-    monkeypatch.delenv(jit.CACHE_VARIABLE, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert jit.cache_folder().parent == tmp_path / "xdg" / "hmarl-soc"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert jit.cache_folder().parent == tmp_path / "home" / ".cache" / "hmarl-soc"
-
-
 # ---------------------------------------------------------------- the documentation page
 def documented(heading, scenario="paper-v0"):
     """Rows of the table under a heading of a scenario's page, without their header; heading None: before the first."""
-    page = soc_env.__doc__.split(f"# {scenario}: ", 1)[1].split("\n# ")[0]
+    page = {"soc-v1": soc_env.soc, "paper-v0": soc_env.paper}[scenario].__doc__
+    assert page.startswith(f"{scenario}: ")
     section = page.split("\n## ")[0] if heading is None else page.split(f"## {heading}\n", 1)[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return rows[2:]
@@ -728,7 +659,7 @@ def test_the_page_says_what_the_tables_say():
 
 def test_the_page_of_soc_v1_says_what_its_tables_say():
     sim = started(scenario="soc-v1")
-    text = " ".join(soc_env.__doc__.split())
+    text = " ".join(soc_env.soc.__doc__.split())
     scenarios = [soc_env.SCENARIOS[name] for name in ("soc-v1", "soc-cage4-v0")]
     assert documented(None, "soc-v1") == [
         [s.name, str(s.num_hosts), str(s.num_zones), str(s.max_steps)] for s in scenarios
@@ -759,7 +690,8 @@ def test_the_page_of_soc_v1_says_what_its_tables_say():
     assert documented("Metrics of an episode", "soc-v1") == [[m.name, m.unit, m.meaning] for m in soc_tables.METRICS]
 
 
-def test_the_example_on_the_page_works():
-    failed, tried = doctest.testmod(soc_env)
-    assert tried >= 5
+@pytest.mark.parametrize(("module", "at_least"), [(soc_env, 4), (soc_env.soc, 6), (soc_env.paper, 5)])
+def test_the_example_on_the_page_works(module, at_least):
+    failed, tried = doctest.testmod(module)
+    assert tried >= at_least
     assert failed == 0
