@@ -312,58 +312,50 @@ def state_features(num_zones: int) -> tuple[Feature, ...]:
 @functools.cache
 def actions(agent: str, num_zones: int) -> tuple[ActionEntry, ...]:
     """The agent's action, entry by entry. Levels are (x + 1) / 2; 0 is off."""
-    zones = range(num_zones)
     if agent == TRIAGE:
         return tuple(ActionEntry(TOOLS[tool].name, SIEM, TOOLS[tool].effect) for tool in TRIAGE_TOOLS)
-    if agent == HUNTER:
-        return (
-            *(
-                ActionEntry(f"hunt_{z}", EDR, f"effort in zone {z}; the zones share the hunters' capacity")
-                for z in zones
-            ),
-            *(ActionEntry(f"depth_{z}", EDR, f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
-            *(ActionEntry(f"decoy_{z}", EDR, f"above {ON_ABOVE}: keeps decoys in zone {z}") for z in zones),
-            ActionEntry("intel_sweep", EDR, f"above {ON_ABOVE}: sweeps for known indicators as often as allowed"),
-        )
-    if agent == ORCHESTRATOR:
-        return (
-            *(
-                ActionEntry(
-                    f"contain_{z}",
-                    SOAR,
-                    f"level above {ISOLATE_ABOVE}: isolates the most suspect host of the zone that is not (above "
-                    f"{BLIND_ABOVE} any host where none is suspect); below {RELEASE_BELOW}: releases the least suspect "
-                    "isolated one",
-                )
-                for z in zones
-            ),
-            *(
-                ActionEntry(
-                    f"remediate_{z}",
-                    SOAR,
-                    f"level above {REIMAGE_ABOVE}: reimages, above {KILL_ABOVE}: kills processes of the most suspect "
-                    "host of the zone",
-                )
-                for z in zones
-            ),
-            ActionEntry("block_perimeter", SOAR, f"above {ON_ABOVE}: blocks the perimeter; below: opens it"),
-            ActionEntry("reset_credentials", SOAR, f"above {ON_ABOVE}: resets credentials as often as allowed"),
-        )
-    return (
-        *(
-            ActionEntry(f"priority_{z}", "directive", f"ranks cases and weighs hunting effort of zone {z}")
-            for z in zones
-        ),
-        ActionEntry("hunt_posture", "directive", f"analysts' share for hunting: {HUNT_SHARE} + {HUNT_SHARE_SPAN} x"),
-        ActionEntry(
-            "triage_posture", "directive", "rank below which new cases close by themselves: auto_close (1 + x)"
-        ),
-        ActionEntry(
+    return {HUNTER: _hunting, ORCHESTRATOR: _response, COORDINATOR: _directive}[agent](range(num_zones))
+
+
+def _hunting(zones: range) -> tuple[ActionEntry, ...]:
+    names = [
+        *((f"hunt_{z}", f"effort in zone {z}; the zones share the hunters' capacity") for z in zones),
+        *((f"depth_{z}", f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
+        *((f"decoy_{z}", f"above {ON_ABOVE}: keeps decoys in zone {z}") for z in zones),
+        ("intel_sweep", f"above {ON_ABOVE}: sweeps for known indicators as often as allowed"),
+    ]
+    return tuple(ActionEntry(name, EDR, effect) for name, effect in names)
+
+
+def _response(zones: range) -> tuple[ActionEntry, ...]:
+    contain = (
+        f"level above {ISOLATE_ABOVE}: isolates the most suspect host of the zone that is not (above {BLIND_ABOVE} any "
+        f"host where none is suspect); below {RELEASE_BELOW}: releases the least suspect isolated one"
+    )
+    remediate = (
+        f"level above {REIMAGE_ABOVE}: reimages, above {KILL_ABOVE}: kills processes of the most suspect host of the "
+        "zone"
+    )
+    names = [
+        *((f"contain_{z}", contain) for z in zones),
+        *((f"remediate_{z}", remediate) for z in zones),
+        ("block_perimeter", f"above {ON_ABOVE}: blocks the perimeter; below: opens it"),
+        ("reset_credentials", f"above {ON_ABOVE}: resets credentials as often as allowed"),
+    ]
+    return tuple(ActionEntry(name, SOAR, effect) for name, effect in names)
+
+
+def _directive(zones: range) -> tuple[ActionEntry, ...]:
+    names = [
+        *((f"priority_{z}", f"ranks cases and weighs hunting effort of zone {z}") for z in zones),
+        ("hunt_posture", f"analysts' share for hunting: {HUNT_SHARE} + {HUNT_SHARE_SPAN} x"),
+        ("triage_posture", "rank below which new cases close by themselves: auto_close (1 + x)"),
+        (
             "response_posture",
-            "directive",
             f"risk score from which high-risk actions are approved at once: approval_risk (1 - {APPROVAL_SPAN} x)",
         ),
-    )
+    ]
+    return tuple(ActionEntry(name, "directive", effect) for name, effect in names)
 
 
 REWARD_TERMS: tuple[RewardTerm, ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soc_env.engine.draws import bits, step_key
-from soc_env.engine.jit import entry_point, kernel
+from soc_env.engine.jit import entry_point, kernel, part
 from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action, pay_nothing
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.paper.kernels.alerts import raise_alerts, triage
@@ -151,7 +151,7 @@ def run(
     return True
 
 
-@kernel
+@part
 def step_env(
     world, env, footholds, marks, i, num_envs, box_actions, choice, observations, finals, rewards, flags, row, mode
 ):  # fmt: skip
@@ -170,7 +170,7 @@ def step_env(
     observe(world, env, footholds, i, num_envs, observations)
 
 
-@kernel
+@part
 def end_step(world, env, footholds, marks, i, num_envs, finals, flags, row, mode):
     """Ends the episode if it was its last step, and starts the next one if `mode` says so."""
     is_terminated = env["is_contained"] != 0 or env["is_exfiltrated"] != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from soc_env.engine.draws import below, mix, step_key
-from soc_env.engine.jit import entry_point, kernel
+from soc_env.engine.jit import entry_point, kernel, part
 from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action, pay_nothing
 from soc_env.soc.kernels.campaign import NONE, advance_campaigns, count_hosts
 from soc_env.soc.kernels.decode import decode, hold_directive
@@ -230,7 +230,7 @@ def run(
     return True
 
 
-@kernel
+@part
 def step_env(
     world, networks, all_assets, env, hosts, slots, logs, i, num_envs, box_actions, choice, observations, finals,
     rewards, flags, row, mode,
@@ -252,7 +252,7 @@ def step_env(
     observe(world, networks[k], all_assets[k], env, hosts, slots, observations, i, num_envs)
 
 
-@kernel
+@part
 def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals, flags, row, mode):
     """Ends the episode if it was its last minute, and starts the next one if `mode` says so."""
     is_truncated = env["step"] >= world["max_steps"]
