@@ -33,7 +33,7 @@ import numpy as np
 from experiments.intervals import Estimate
 from experiments.output import to_json
 from experiments.provenance import provenance
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
@@ -104,13 +104,14 @@ SOC_COLUMNS: dict[str, Column] = {
         Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
         Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+        Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("action_fpr", "Action FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
+        Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
         Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=SHARE),
     )
 }
 """Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
-SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr")
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
 PUBLISHED = "published HMARL-SOC"
 
@@ -177,7 +178,16 @@ class EvaluationResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EvaluationResult:
-        """The inverse of `to_dict`, for reports made later."""
+        """The inverse of `to_dict`, for reports made later.
+
+        Raises:
+            ConfigError: A result of a time when soc-v1's `fdr` and `action_fdr` were called `fpr` and `action_fpr`.
+        """
+        if "action_fpr" in data["summary"]:
+            raise ConfigError(
+                f"the result of policy {data['policy']!r} is of an older hmarl-soc: its 'fpr' and 'action_fpr' are "
+                "'fdr' and 'action_fdr' now, and 'fpr' is another metric: evaluate again"
+            )
         own = ("policy", "summary", "episodes")
         return cls(
             policy=data["policy"],
@@ -363,12 +373,9 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = "paper-v0") -> Policy:
     """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
-    from policies.scripted import scripted
+    from policies.scripted import find, scripted
 
-    known = scripted(scenario)
-    if name not in known:
-        raise ConfigError(unknown_name(f"policy of {scenario}", name, known))
-    return known[name](action_spaces, seed)
+    return find(f"policy of {scenario}", name, scripted(scenario))(action_spaces, seed)
 
 
 # --- comparison

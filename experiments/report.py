@@ -79,8 +79,8 @@ SOC_MEANING = {
     "reward": "sum of the four dense reward terms over an episode; what the team learns from",
     "mttd": "mean time to detect: from a campaign's first host to its first escalation or finding, to the end if none",
     "mttc": "mean time to contain: from the first host until all its hosts are cut off or clean, to the end if never",
-    "fpr": "share of escalated cases that were benign; 0 for who escalates nothing",
-    "action_fpr": "share of response actions on hosts that hit clean hosts",
+    "fdr": "false discovery rate: share of escalated cases that were benign; 0 for who escalates nothing",
+    "action_fdr": "share of response actions on hosts that hit clean hosts",
     "csr": "containment success rate: share of campaigns contained at the end",
 }
 GAP = ("score", "loss", "reward")  # metrics of the train/test table

@@ -37,7 +37,7 @@ from experiments.evaluate import (
 from experiments.intervals import Estimate
 from experiments.output import output_errors, to_json, write_text
 from experiments.provenance import provenance
-from policies.scripted import Actions, Observations, Policy, scripted
+from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import FAMILIES
@@ -45,38 +45,11 @@ from soc_env.soc.attack import FAMILIES
 SCENARIO = "soc-v1"
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
-SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SHOWN = ("score", "loss", "reward", "sparse", "mttd", "mttc", "fdr", "action_fdr", "csr")
 SPARSE = Column("sparse", "Sparse reward", decimals=2, better="higher")  # what `reward="sparse"` pays: score / 100
 SPLITS = ("test", "train")
-CLAIRVOYANT, BEST_CONSTANT = "clairvoyant", "best-constant"
+BEST_CONSTANT = "best-constant"
 Progress = Callable[[str], None]
-
-
-# --- the clairvoyant defender
-
-
-class Clairvoyant:
-    """Knows the truth about every host and rebuilds, zone by zone, the most valuable one that an intruder owns.
-
-    It uses the tools that everybody has, with their durations, failures and approvals, so it is not perfect. Sends no
-    actions: its calls go to `simulator`, which whoever makes the simulator has to set.
-    """
-
-    simulator: Any = None
-
-    def reset(self, seed: int) -> None:
-        """Nothing to forget."""
-
-    def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        for index in range(len(decides)):
-            hosts = self.simulator.hosts(index)
-            is_lost = (hosts["level"] > 0) | (hosts["is_persistent"] > 0) | (hosts["is_encrypted"] > 0)
-            lost = hosts[is_lost & (hosts["is_offline"] == 0)]
-            lost = lost[np.argsort(-lost["value"], kind="stable")]
-            _, first = np.unique(lost["zone"], return_index=True)
-            calls = [("reimage", int(host), 0.0, 0.0) for host in lost["host"][first]]
-            self.simulator.set_calls(calls, index)
-        return {}
 
 
 # --- episodes, cluster by cluster
@@ -120,7 +93,7 @@ def play(
     """The episodes of one policy: `episodes` on the networks of each of `num_seeds` network seeds.
 
     Args:
-        policy: a callable policy, the name of a scripted one, or "clairvoyant".
+        policy: a callable policy, the name of a scripted one, or "oracle-control".
         seed: of the evaluation; each network seed has episodes of its own.
         **overrides: fields of the scenario.
     """
@@ -128,14 +101,14 @@ def play(
     for k, network_seed in enumerate(network_seeds(scenario, num_seeds, **overrides)):
         configured = soc_env.make_scenario(scenario, **{**overrides, "network_seed": network_seed})
         player: Any = fitted(policy, configured)
-        if policy == CLAIRVOYANT:
-            player = Clairvoyant()
+        if policy == ORACLE_CONTROL:
+            player = ControlOracle()
         elif isinstance(policy, str):
             player = scripted_policy(policy, soc_env.Simulator(configured, seed=0).action_spaces, seed, scenario)
 
         def make_simulator(size: int, seeds: list[int], configured: Any = configured, player: Any = player) -> Any:
             simulator = soc_env.Simulator(configured, num_envs=size, seed=seeds)
-            if isinstance(player, Clairvoyant):
+            if isinstance(player, ControlOracle):
                 player.simulator = simulator
             return simulator
 
@@ -235,7 +208,7 @@ def measure(
 
     Args:
         scenario: of the soc-v1 family.
-        policies: name -> policy or name of a scripted one; by default all scripted ones and the clairvoyant.
+        policies: name -> policy or name of a scripted one; by default all scripted ones and `oracle-control`.
         num_seeds: network seeds, the clusters of the intervals.
         episodes: on the networks of each network seed.
         seed: of the evaluation.
@@ -284,8 +257,8 @@ def measure(
 
 
 def default_policies(scenario: str) -> dict[str, str]:
-    """All scripted policies of the family and the clairvoyant, by name."""
-    return {name: name for name in (*scripted(scenario), CLAIRVOYANT)}
+    """All scripted policies of the family and `oracle-control`, by name."""
+    return {name: name for name in (*scripted(scenario), ORACLE_CONTROL)}
 
 
 def check_family(scenario: str) -> None:
@@ -352,7 +325,7 @@ def calibrate(
     settings = {**overrides, "split": "test"}
     losses = {
         "null_loss": play("null", scenario, NUM_SEEDS, per_seed, seed, **settings).estimate(column),
-        "clairvoyant_loss": play(CLAIRVOYANT, scenario, NUM_SEEDS, per_seed, seed, **settings).estimate(column),
+        "clairvoyant_loss": play(ORACLE_CONTROL, scenario, NUM_SEEDS, per_seed, seed, **settings).estimate(column),
     }
     return losses
 
@@ -470,7 +443,7 @@ def search_constants(
 
 
 def as_playbook(search: Search) -> str:
-    """The search's result as the entry of `policies.playbooks.PLAYBOOKS`."""
+    """The search's result as the entry of `policies.scripted.SCRIPTED["soc"]`."""
     arguments = ", ".join(f"{name}={value}" for name, value in search.best.items())
     return f'"{BEST_CONSTANT}": constant({arguments}),'
 

@@ -34,7 +34,7 @@ from experiments.provenance import command, provenance
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
 
 METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
-SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fpr", "action_fpr", "csr")
+SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fdr", "action_fdr", "csr")
 COMPARED = ("random", "null", "rule-soar", "zeros")
 SOC_COMPARED = ("random", "null", "isolate-all", "rule-soar", "expert")
 VALIDATION_SEED, EVALUATION_SEED = (
@@ -653,7 +653,7 @@ def _display(metrics: tuple[str, ...]) -> Iterator[Callable[[Mapping[str, Any], 
         shown |= {"FPR": ("fpr", "{:.3%}"), "CSR": ("csr", "{:.1%}"), "greedy return": ("validation_reward", "{:.2f}")}
         if is_soc:
             shown = {"return": ("reward", "{:.1f}"), "score": ("score", "{:.1f}"), "MTTD": ("mttd", "{:.1f}")}
-            shown |= {"MTTC": ("mttc", "{:.1f}"), "FPR": ("fpr", "{:.0%}"), "CSR": ("csr", "{:.0%}")}
+            shown |= {"MTTC": ("mttc", "{:.1f}"), "FDR": ("fdr", "{:.0%}"), "CSR": ("csr", "{:.0%}")}
             shown["greedy score"] = ("validation_score", "{:.1f}")
         return "  ".join(
             parts + [f"{label} {form.format(get(key))}" for label, (key, form) in shown.items() if key in latest]

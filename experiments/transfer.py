@@ -137,14 +137,16 @@ def checkpoint_entries(
 
 
 def playbook_entries(names: Sequence[str], levels: Sequence[str] = LEVELS) -> dict[str, Entry]:
-    """Entries of scripted teams of the `soc-v1` family, see `policies.playbooks`.
+    """Entries of scripted teams of the `soc-v1` family, see `policies.scripted`.
 
     Raises:
         ConfigError: no such playbook or level.
     """
-    from policies.playbooks import PLAYBOOKS
+    from policies.scripted import SCRIPTED
 
-    allowed = [name for name in PLAYBOOKS if name not in ("informed", "best-constant")]  # the truth; 5 zones
+    allowed = [
+        name for name in SCRIPTED["soc"] if name not in ("oracle-observation", "best-constant")
+    ]  # truth; 5 zones
     for name in names:
         if name not in allowed:
             raise ConfigError(unknown_name("playbook", name, allowed))
@@ -200,9 +202,9 @@ def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Polic
 
 
 def _playbook_policy(name: str, level: str, seed: int) -> Policy:
-    from policies.playbooks import PLAYBOOKS
+    from policies.scripted import SCRIPTED
 
-    return SOCPolicy(lambda desk: PLAYBOOKS[name](desk.action_spaces, seed), level)
+    return SOCPolicy(lambda desk: SCRIPTED["soc"][name](desk.action_spaces, seed), level)
 
 
 # --- playing

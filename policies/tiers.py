@@ -35,7 +35,7 @@ from policies.algorithms.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLe
 from policies.networks.blocks import BoundedMeanHead, DQNModule, PPOModule, SACModule
 from policies.networks.zones import MIXINGS
 from policies.runner.batched_env import imported
-from policies.scripted import Policy, RandomPolicy, scripted
+from policies.scripted import Policy, RandomPolicy, find, scripted
 from soc_env import SCENARIOS
 from soc_env.errors import ConfigError, unknown_name
 
@@ -316,9 +316,7 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
     builder = policy
     if isinstance(policy, str):
         known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
-        if ":" not in policy and policy not in known:
-            raise ConfigError(unknown_name(f"tier {tier!r}: policy", policy, known))
-        builder = imported(policy) if ":" in policy else known[policy]
+        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
     return builder(action_spaces, seed)
 
 

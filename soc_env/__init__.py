@@ -177,8 +177,9 @@ units of a host of value 1 lost for a minute: damage by intruders, disruption by
 | mtta | minutes | first host to the first work on a case of it, likewise |
 | mttc | minutes | first host to the first moment with all its hosts cut off or clean, likewise |
 | mttr | minutes | first host to eradication, likewise |
-| fpr | share | escalated benign cases / escalated cases |
-| action_fpr | share | response actions on clean hosts / response actions on hosts |
+| fdr | share | escalated benign cases / escalated cases (false discovery rate) |
+| fpr | share | escalated benign cases / benign cases with a verdict, escalated or suppressed |
+| action_fdr | share | response actions on clean hosts / response actions on hosts |
 | evidence_gated | share | response actions on hosts with a standing verdict or finding |
 | csr | share | campaigns contained at the end |
 | campaigns | count | campaigns that gained a host |
@@ -199,6 +200,7 @@ units of a host of value 1 lost for a minute: damage by intruders, disruption by
 | sla_breaches | count | cases that got no verdict in time |
 | true_positives | count | malicious cases escalated |
 | false_positives | count | benign cases escalated |
+| true_negatives | count | benign cases suppressed; dropped, closed and expired ones got no verdict |
 | missed_cases | count | malicious cases suppressed, dropped, closed or expired |
 | findings | count | intruder's hosts found by hunting |
 | false_findings | count | clean hosts on which hunting found something |

@@ -171,8 +171,8 @@ from soc_env.soc.trace import Played, Trace, trace_of
 RENDER_MODES = ("human", "ansi", "rgb_array")
 OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)
 REAL_METRICS = frozenset({
-    "reward", "score", "loss", "damage", "disruption", "effort", "mttd", "mtta", "mttc", "mttr", "fpr", "action_fpr",
-    "evidence_gated", "csr", "analyst_minutes",
+    "reward", "score", "loss", "damage", "disruption", "effort", "mttd", "mtta", "mttc", "mttr", "fdr", "fpr",
+    "action_fdr", "evidence_gated", "csr", "analyst_minutes",
 })  # the others are counts  # fmt: skip
 
 Infos = dict[str, dict[str, Any]]

@@ -151,6 +151,8 @@ class Ledger:
             self.counts[named[how]] += 1
         if how == "escalated":
             self.counts["true_positives" if is_true else "false_positives"] += 1
+        elif how == "suppressed" and not is_true:
+            self.counts["true_negatives"] += 1
         elif how != "merged":
             self.counts["missed_cases"] += is_true
         if event["case"] is not None:
@@ -213,7 +215,8 @@ class Ledger:
         loss = self.sums["damage"] + self.sums["disruption"] + self.sums["effort"]
         null, best = self.scenario["null_loss"], self.scenario["clairvoyant_loss"]
         contained = sum(campaign.num_live == 0 for campaign in begun)
-        verdicts = counts["true_positives"] + counts["false_positives"]
+        escalated = counts["true_positives"] + counts["false_positives"]
+        judged_benign = counts["false_positives"] + counts["true_negatives"]
         out: dict[str, float] = dict(self.sums)
         out |= {
             "score": (null - loss) * (100.0 / (null - best)),
@@ -223,8 +226,9 @@ class Ledger:
             "mtta": self._mean_time(begun, "acknowledged"),
             "mttc": self._mean_time(begun, "contained"),
             "mttr": self._mean_time(begun, "eradicated"),
-            "fpr": _ratio(counts["false_positives"], verdicts),
-            "action_fpr": _ratio(counts["clean"], counts["actions"]),
+            "fdr": _ratio(counts["false_positives"], escalated),
+            "fpr": _ratio(counts["false_positives"], judged_benign),
+            "action_fdr": _ratio(counts["clean"], counts["actions"]),
             "evidence_gated": _ratio(counts["gated"], counts["actions"]),
             "csr": _ratio(contained, len(begun)),
             "campaigns": len(begun),
@@ -236,7 +240,7 @@ class Ledger:
         counted = (
             "blast_radius", "exfiltrated", "encrypted", "disruption_minutes", "total_alerts", "true_alerts", "cases",
             "dropped_cases", "auto_closed", "expired_cases", "sla_breaches", "true_positives", "false_positives",
-            "missed_cases", "findings", "false_findings", "actions", "raw_events",
+            "true_negatives", "missed_cases", "findings", "false_findings", "actions", "raw_events",
         )  # fmt: skip
         return out | {name: counts[name] for name in counted}
 

@@ -351,7 +351,7 @@ def _draw_figures(pen: Pen, frame: Frame) -> None:
         ("time to contain", f"{metrics['mttc']:.0f} min" if metrics["campaigns"] else "-"),
         ("blast radius", f"{metrics['blast_radius']:,.0f} hosts"),
         ("true / false verdicts", f"{metrics['true_positives']:.0f} / {metrics['false_positives']:.0f}"),
-        ("actions on clean hosts", f"{metrics['action_fpr']:.0%}" if metrics["actions"] else "-"),
+        ("actions on clean hosts", f"{metrics['action_fdr']:.0%}" if metrics["actions"] else "-"),
         ("cases dropped, expired", f"{metrics['dropped_cases'] + metrics['expired_cases']:.0f}"),
         ("alerts, true", f"{metrics['total_alerts']:,.0f}, {metrics['true_alerts']:,.0f}"),
     )

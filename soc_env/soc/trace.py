@@ -42,7 +42,7 @@ from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS
 
-FORMAT, VERSION = "hmarl-soc trace", 1
+FORMAT, VERSION = "hmarl-soc trace", 2
 LOG_CAPACITY = 16_384  # entries of one minute: calls, alerts, and a few for every host on record
 TOOL_ROWS = dict(zip(TOOL_NAMES, TOOLS, strict=True))
 # Names behind the numbers of the log.
@@ -190,7 +190,7 @@ class Trace:
         """Reads what `save` wrote.
 
         Raises:
-            TraceError: No such file, not a trace, of a newer version, cut off, or changed since it was written.
+            TraceError: No such file, not a trace, of another version, cut off, or changed since it was written.
         """
         path = pathlib.Path(path)
         try:

@@ -14,7 +14,7 @@ from cyborg_bridge.soc_desk import FEATURES, READING_BENIGN, READING_SPAN, SCENA
 from cyborg_bridge.soc_parallel import SOCTeamsEnv, soc_parallel_env
 from cyborg_bridge.soc_view import DESK_TOOLS, HOST_TOOLS, VERBS, SOCPolicy, SOCView
 from cyborg_bridge.zones import Zone
-from policies.playbooks import PLAYBOOKS
+from policies.scripted import SCRIPTED
 from soc_env.errors import ActionError, ConfigError
 from soc_env.paper.tables import AGENTS as ROLES
 from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
@@ -580,7 +580,7 @@ def record(level: str, seed: int) -> tuple[list[dict[str, int]], list[Any]]:
     env = Recorded()
     view = SOCView(env, level)  # type: ignore[arg-type]
     seen, chosen = [view.reset()], []
-    policies = {zones: PLAYBOOKS["random"](desk.action_spaces, seed) for zones, desk in view.desks.items()}
+    policies = {zones: SCRIPTED["soc"]["random"](desk.action_spaces, seed) for zones, desk in view.desks.items()}
     while env.agents:
         for zones, desk in view.desks.items():
             for role, action in policies[zones](desk.observations, desk.decides).items():
@@ -629,7 +629,7 @@ def test_random_roles_give_valid_actions_and_observations_in_their_space(level: 
 def test_a_policy_of_the_native_environment_does_as_the_view() -> None:
     env = Recorded()
     chosen, _ = record("raw", 3)
-    policy = SOCPolicy(lambda desk: PLAYBOOKS["random"](desk.action_spaces, 3), "raw")
+    policy = SOCPolicy(lambda desk: SCRIPTED["soc"]["random"](desk.action_spaces, 3), "raw")
     for _ in range(2):  # nothing is left of the first episode
         policy.reset()
         observations, infos = env.reset()
@@ -716,7 +716,7 @@ def test_the_real_one_keeps_pettingzoos_contract() -> None:
 
 def score_of(name: str, level: str, seed: int) -> float:
     env = cage4_parallel_env(patch=True, observation=level)
-    policy = SOCPolicy(lambda desk: PLAYBOOKS[name](desk.action_spaces, seed), level)
+    policy = SOCPolicy(lambda desk: SCRIPTED["soc"][name](desk.action_spaces, seed), level)
     observations, infos = env.reset(seed)
     score = 0.0
     while env.agents:

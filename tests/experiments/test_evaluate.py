@@ -161,6 +161,14 @@ def test_a_result_survives_json() -> None:
     assert again.mean("reward") == result.mean("reward") == pytest.approx(result.episodes["reward"].mean())
 
 
+def test_a_result_with_the_old_names_of_false_discovery_is_refused() -> None:
+    data = evaluate("null", num_episodes=2, scenario="soc-v1", max_steps=5).to_dict()
+    for name in ("summary", "episodes"):
+        data[name]["fpr"], data[name]["action_fpr"] = data[name].pop("fdr"), data[name].pop("action_fdr")
+    with pytest.raises(ConfigError, match="older hmarl-soc: its 'fpr' and 'action_fpr' are 'fdr' and 'action_fdr'"):
+        EvaluationResult.from_dict(data)
+
+
 def test_the_record_says_what_was_run() -> None:
     settings = evaluate("null", num_episodes=4, seed=9, num_envs=2).settings
     assert (settings["scenario"], settings["seed"], settings["num_episodes"], settings["num_envs"]) == (

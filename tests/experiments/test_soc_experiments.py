@@ -31,7 +31,6 @@ from experiments.soc_table import (
     LEVELS,
     POSTURES,
     SPARSE,
-    Clairvoyant,
     ClusterResult,
     Search,
     as_playbook,
@@ -44,9 +43,8 @@ from experiments.soc_table import (
     search_constants,
     write_constants,
 )
-from policies import playbooks
-from policies.playbooks import PLAYBOOKS
-from policies.scripted import SCRIPTED, ConstantPolicy, scripted
+from policies.scripted import SCRIPTED, ConstantPolicy, ControlOracle, scripted
+from policies.scripted import soc as playbooks
 from soc_env.errors import ConfigError, ScenarioError
 from soc_env.paper.tables import HUNTER, TRIAGE
 from soc_env.soc.tables import METRICS
@@ -67,22 +65,22 @@ def run(*arguments: str) -> int:
 def test_each_family_has_its_columns_policies_and_goal() -> None:
     assert set(columns_of("soc-v1")) == {metric.name for metric in METRICS}
     assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.METRICS}
-    assert set(SOC_HEADLINE) == {"score", "loss", "reward", "mttd", "mttc", "fpr", "action_fpr", "csr"}
+    assert set(SOC_HEADLINE) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
     assert headline_of("soc-cage4-v0") == SOC_HEADLINE
     assert (goal_of("soc-v1"), goal_of("paper-v0")) == ("score", "reward")
-    assert scripted("soc-v1") is scripted("soc-cage4-v0") is PLAYBOOKS
-    assert scripted("paper-v0") is SCRIPTED
-    assert scripted(soc_env.make_scenario("soc-v1", split="test")) is PLAYBOOKS
+    assert scripted("soc-v1") is scripted("soc-cage4-v0") is SCRIPTED["soc"]
+    assert scripted("paper-v0") is SCRIPTED["paper"]
+    assert scripted(soc_env.make_scenario("soc-v1", split="test")) is SCRIPTED["soc"]
     with pytest.raises(ScenarioError, match="'soc-v1'"):
         columns_of("soc-v2")
 
 
 def test_episodes_are_those_of_the_simulator() -> None:
-    """Episode 1, played by hand; the informed policy is shown the state before each call."""
-    result = evaluate("informed", "soc-v1", num_episodes=2, seed=8, split="test", **SHORT)
+    """Episode 1, played by hand; the oracle is shown the state before each call."""
+    result = evaluate("oracle-observation", "soc-v1", num_episodes=2, seed=8, split="test", **SHORT)
     seed = [int(result.episodes["seed"][1])]
     simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=seed, autoreset=False, split="test", **SHORT)
-    policy = PLAYBOOKS["informed"](simulator.action_spaces, 8)
+    policy = SCRIPTED["soc"]["oracle-observation"](simulator.action_spaces, 8)
     simulator.reset()
     while not simulator.truncated[0]:
         policy.state = simulator.state()
@@ -99,7 +97,7 @@ def test_a_metric_without_its_count_is_left_out() -> None:
     column = columns_of("soc-v1")["mttd"]
     episodes = {"mttd": np.array([0.0, 30.0, 0.0]), "campaigns": np.array([0.0, 2.0, 0.0])}
     assert Estimate.of_column(column, episodes).mean == 30.0
-    assert Estimate.of_column(columns_of("soc-v1")["fpr"], {"fpr": np.array([0.0, 0.3])}).mean == pytest.approx(0.15)
+    assert Estimate.of_column(columns_of("soc-v1")["fdr"], {"fdr": np.array([0.0, 0.3])}).mean == pytest.approx(0.15)
     assert Estimate.of_column(column, {name: 0 * values for name, values in episodes.items()}).mean == 0.0
 
 
@@ -118,7 +116,7 @@ def test_the_printed_table_has_the_family_s_metrics() -> None:
     file = io.StringIO()
     print_table(results, file)
     text = file.getvalue()
-    for label in ("Score", "Loss", "MTTC [min]", "Action FPR [%]", "CSR [%]", "4 episodes of soc-v1", "split=test"):
+    for label in ("Score", "Loss", "MTTC [min]", "Action FDR [%]", "CSR [%]", "4 episodes of soc-v1", "split=test"):
         assert label in text
     assert "published" not in text
     estimate, column = results["rule-soar"].summary["loss"], columns_of("soc-v1")["loss"]
@@ -175,7 +173,13 @@ def test_evaluate_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> N
 def test_help_names_every_scripted_policy(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", "--help") == 0
     words = set(re.findall(r"[a-z-]+", capsys.readouterr().out.replace("\n", " ")))
-    assert set(PLAYBOOKS) | set(SCRIPTED) <= words
+    assert set(SCRIPTED["soc"]) | set(SCRIPTED["paper"]) <= words
+
+
+@pytest.mark.parametrize(("old", "new"), [("informed", "oracle-observation"), ("clairvoyant", "oracle-control")])
+def test_an_old_name_of_a_policy_is_refused_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=f"policy of soc-v1 '{old}' does not exist any more; it is called '{new}'"):
+        evaluate(old, "soc-v1", num_episodes=1)
 
 
 # --- the table
@@ -218,9 +222,9 @@ def test_the_sparse_column_is_what_the_sparse_reward_pays() -> None:
     assert SPARSE.name == "sparse"
 
 
-def test_the_clairvoyant_rebuilds_what_is_lost_and_nothing_else() -> None:
+def test_the_control_oracle_rebuilds_what_is_lost_and_nothing_else() -> None:
     simulator = soc_env.Simulator("soc-v1", num_envs=3, seed=2)
-    policy = Clairvoyant()
+    policy = ControlOracle()
     policy.simulator = simulator
     simulator.reset()
     num_calls = 0
@@ -238,7 +242,7 @@ def test_the_clairvoyant_rebuilds_what_is_lost_and_nothing_else() -> None:
     assert num_calls > 3
 
 
-def test_the_clairvoyant_is_far_below_doing_nothing() -> None:
+def test_the_control_oracle_is_far_below_doing_nothing() -> None:
     losses = calibrate("soc-v1", num_episodes=20)
     assert list(losses) == ["null_loss", "clairvoyant_loss"]
     assert losses["clairvoyant_loss"].mean < 0.2 * losses["null_loss"].mean
@@ -315,14 +319,14 @@ def test_the_table_s_command(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "max_steps=20",
         "--policies",
         "null",
-        "clairvoyant",
+        "oracle-control",
     ]
     files = ["--json", str(tmp_path / "t.json"), "--markdown", str(tmp_path / "t.md")]
     assert run(*base, "--episodes", "2", "--no-ablations", *files) == 0
     out = capsys.readouterr().out
     assert (tmp_path / "t.md").read_text() in out
     data = json.loads((tmp_path / "t.json").read_text())
-    assert set(data["split train"]) == {"null", "clairvoyant"}
+    assert set(data["split train"]) == {"null", "oracle-control"}
     assert data["overrides"] == {"max_steps": 20}
     assert run("table", "--policies", "nul") == 2
     assert "did you mean 'null'" in capsys.readouterr().err
@@ -411,7 +415,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     )
     with (out / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {"score", "loss", "mttc", "action_fpr", "validation_score", "validation_csr"} <= set(rows[0])
+    assert {"score", "loss", "mttc", "action_fdr", "validation_score", "validation_csr"} <= set(rows[0])
     assert float(rows[-1]["loss"]) >= 0
     manifest = read_manifest(out / "checkpoints" / "best")
     assert manifest["best_validation_score"] == pytest.approx(float(rows[-1]["validation_score"]))
@@ -499,7 +503,7 @@ def test_the_gap_table_by_hand(compared: dict[str, dict[str, EvaluationResult]])
 def test_a_trained_policy_sees_no_state() -> None:
     """Only policies that ask for the truth get it."""
     simulator = soc_env.Simulator("soc-v1")
-    for name in PLAYBOOKS:
+    for name in SCRIPTED["soc"]:
         policy = scripted_policy(name, simulator.action_spaces, 0, "soc-v1")
-        assert getattr(policy, "needs_state", False) == (name == "informed")
+        assert getattr(policy, "needs_state", False) == (name == "oracle-observation")
     assert TRIAGE in simulator.action_spaces

@@ -131,7 +131,7 @@ def test_a_run_with_a_scripted_tier_and_another_replay(tmp_path):
     assert set(policy.modules) == set(DEFAULT_TIERS) - {"threat_hunter"}
     sim = soc_env.Simulator("paper-v0", num_envs=2, seed=0, **OVERRIDES)
     sim.reset()
-    expected = SCRIPTED["rule-soar"](sim.action_spaces)(sim.observations, sim.decides)
+    expected = SCRIPTED["paper"]["rule-soar"](sim.action_spaces)(sim.observations, sim.decides)
     assert np.array_equal(policy(sim.observations, sim.decides)["threat_hunter_0"], expected["threat_hunter_0"])
     train(out=out, resume=True, steps=1500, evaluation=False)
     assert (

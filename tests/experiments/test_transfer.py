@@ -170,8 +170,8 @@ def test_checkpoints_that_cannot_play(runs: dict[str, Path], name: str, error: t
 def test_teams_by_a_wrong_name(runs: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="did you mean 'expert'"):
         playbook_entries(["exprt"])
-    with pytest.raises(ConfigError, match="informed"):  # sees the truth, which CC4 does not show
-        playbook_entries(["informed"])
+    with pytest.raises(ConfigError, match="oracle-observation"):  # sees the truth, which CC4 does not show
+        playbook_entries(["oracle-observation"])
     with pytest.raises(ConfigError, match="did you mean 'raw'"):
         checkpoint_entries(runs["zones"], ["row"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.playbooks import PLAYBOOKS
+from policies.scripted import SCRIPTED
 from soc_env.engine.simulator import Simulator
 from soc_env.paper.tables import AGENTS
 from soc_env.soc.attack import GOALS, REACTIONS, TACTICS, TECHNIQUES
@@ -44,7 +44,7 @@ def episodes(name, num_envs=8, seed=11, scenario="soc-v1", **overrides):
     """Metrics of one episode an env under a playbook."""
     sim = Simulator(scenario, num_envs=num_envs, seed=seed, autoreset=False, **overrides)
     sim.reset()
-    play(sim, PLAYBOOKS[name](sim.action_spaces, 0), sim.scenario.max_steps)
+    play(sim, SCRIPTED["soc"][name](sim.action_spaces, 0), sim.scenario.max_steps)
     return sim.episode_metrics.copy()
 
 

@@ -484,9 +484,9 @@ def test_scripted_policies_of_our_scenarios_are_known_by_name(build):
     [rollout] = algo.env_runner.sample(num_timesteps=4)
     sim = soc_env.Simulator("soc-v1", num_envs=4, seed=0, num_hosts=30)
     sim.reset()
-    from policies.playbooks import PLAYBOOKS
+    from policies.scripted import SCRIPTED
 
-    expected = PLAYBOOKS["expert"](sim.action_spaces, 0)(sim.observations, sim.decides)
+    expected = SCRIPTED["soc"]["expert"](sim.action_spaces, 0)(sim.observations, sim.decides)
     assert np.array_equal(rollout.joint["action/threat_hunter_0"], expected["threat_hunter_0"])
     algo.train()
 

@@ -8,16 +8,14 @@ from gymnasium.spaces import Box, Discrete
 
 import soc_env
 from experiments.evaluate import EvaluationResult, evaluate
-from policies.scripted import (
+from policies.scripted import SCRIPTED, ConstantPolicy, RandomPolicy
+from policies.scripted.paper import (
     CORRELATE,
     ENRICH,
     ESCALATE,
     REACHABLE,
     RULE_SOAR_READS,
-    SCRIPTED,
     SUPPRESS,
-    ConstantPolicy,
-    RandomPolicy,
     RuleSoarPolicy,
 )
 from soc_env.errors import ConfigError
@@ -32,7 +30,7 @@ Observations = dict[str, np.ndarray]
 def play(policy_name: str, num_envs: int, num_steps: int) -> tuple[list[Observations], list[Observations]]:
     """Observations and actions of a run with auto-reset, step by step."""
     simulator = soc_env.Simulator("paper-v0", num_envs=num_envs, seed=3)
-    policy = SCRIPTED[policy_name](SPACES, 0)
+    policy = SCRIPTED["paper"][policy_name](SPACES, 0)
     simulator.reset()
     seen, sent = [], []
     for _ in range(num_steps):
@@ -47,7 +45,7 @@ def play(policy_name: str, num_envs: int, num_steps: int) -> tuple[list[Observat
 # --- every policy
 
 
-@pytest.mark.parametrize("name", SCRIPTED)
+@pytest.mark.parametrize("name", SCRIPTED["paper"])
 @pytest.mark.parametrize("num_envs", [1, 7])
 def test_actions_lie_in_their_spaces(name: str, num_envs: int) -> None:
     _, sent = play(name, num_envs, 30)
@@ -59,10 +57,10 @@ def test_actions_lie_in_their_spaces(name: str, num_envs: int) -> None:
             assert all(action in space for action in actions[agent])
 
 
-@pytest.mark.parametrize("name", SCRIPTED)
+@pytest.mark.parametrize("name", SCRIPTED["paper"])
 def test_reset_makes_a_policy_repeat_itself(name: str) -> None:
     seen, _ = play("random", 4, 40)
-    policy = SCRIPTED[name](SPACES, 0)
+    policy = SCRIPTED["paper"][name](SPACES, 0)
     runs = []
     for _ in range(2):
         policy.reset(5)
@@ -115,7 +113,7 @@ def test_null_hunts_and_contains_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, EvaluationResult]:
-    return {name: evaluate(name, num_episodes=NUM_EPISODES, seed=11) for name in SCRIPTED}
+    return {name: evaluate(name, num_episodes=NUM_EPISODES, seed=11) for name in SCRIPTED["paper"]}
 
 
 def assert_mean(result: EvaluationResult, metric: str, reference: float, reference_error: float = 0.0) -> None:
@@ -138,7 +136,7 @@ def test_zeros_scores_as_in_the_published_simulator(results: dict[str, Evaluatio
 
 
 def test_escalating_everything_is_what_costs_the_constant_false_positives() -> None:
-    zeros = SCRIPTED["zeros"](SPACES)
+    zeros = SCRIPTED["paper"]["zeros"](SPACES)
     assert isinstance(zeros, ConstantPolicy)
     escalating = ConstantPolicy(SPACES, {**zeros.constants, TRIAGE: ESCALATE})
     result = evaluate(escalating, num_episodes=NUM_EPISODES, seed=12)

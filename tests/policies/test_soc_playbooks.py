@@ -24,18 +24,19 @@ from soc_states import (
     zone_hosts,
 )
 
-from policies import playbooks
-from policies.playbooks import PLAYBOOKS, View
+from policies.scripted import SCRIPTED
+from policies.scripted import soc as playbooks
+from policies.scripted.soc import ObservationView
 from soc_env.engine.simulator import Simulator
 from soc_env.paper.tables import AGENTS
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES
 
-FAIR = [name for name in PLAYBOOKS if name != "informed"]
+FAIR = [name for name in SCRIPTED["soc"] if name != "oracle-observation"]
 NUM_ZONES = 5
 
 
 def make(name, sim, seed=0):
-    return PLAYBOOKS[name](sim.action_spaces, seed)
+    return SCRIPTED["soc"][name](sim.action_spaces, seed)
 
 
 def levels(action):
@@ -67,7 +68,7 @@ def answer(name, num_envs=1, **what):
 
 
 # ---------------------------------------------------------------------- all of them
-@pytest.mark.parametrize("name", list(PLAYBOOKS))
+@pytest.mark.parametrize("name", list(SCRIPTED["soc"]))
 @pytest.mark.parametrize("scenario", ["soc-v1", "soc-cage4-v0"])
 def test_actions_lie_in_their_spaces(name, scenario):
     sim = Simulator(scenario, num_envs=3, seed=1)
@@ -84,7 +85,7 @@ def test_actions_lie_in_their_spaces(name, scenario):
 
 @pytest.mark.parametrize("num_zones", [1, 2, 16])
 def test_playbooks_play_any_number_of_zones(num_zones):
-    for name in PLAYBOOKS:
+    for name in SCRIPTED["soc"]:
         sim = Simulator("soc-v1", num_envs=2, seed=1, num_zones=num_zones, num_hosts=64, num_networks=2, max_steps=20)
         sim.reset()
         play(sim, make(name, sim), 25)
@@ -126,7 +127,11 @@ def test_a_view_finds_every_feature():
     sim.reset()
     play(sim, make("escalate-all", sim), 50)
     for agent in AGENTS:
-        view, names, seen_now = View(agent, sim.observations[agent], 5), sim.features(agent), sim.observations[agent]
+        view, names, seen_now = (
+            ObservationView(agent, sim.observations[agent], 5),
+            sim.features(agent),
+            sim.observations[agent],
+        )
         for feature in ZONE_FEATURES:
             columns = [names.index(f"zone{z}_{feature.name}") for z in range(5)]
             np.testing.assert_array_equal(view.zone(feature.name), seen_now[:, columns])
@@ -251,8 +256,8 @@ def test_expert_hunts_where_there_is_doubt():
     assert effort[0] > effort[1] == effort[2] == effort[3]
 
 
-# ---------------------------------------------------------------------- informed
-def test_informed_acts_on_the_truth_that_it_is_given():
+# ---------------------------------------------------------------------- the oracle of observations
+def test_the_oracle_of_observations_acts_on_the_truth_that_it_is_given():
     sim = build(num_envs=2)
     hosts = zone_hosts(sim, 1)
     bad = {"host": int(hosts[3]), "level": 2, "campaign": 0, "since": 0, "verdict": 1.0}
@@ -263,7 +268,7 @@ def test_informed_acts_on_the_truth_that_it_is_given():
             campaigns=({},),
             cases=({**case, "is_true": int(is_bad)},),
         )
-        policy = make("informed", state)
+        policy = make("oracle-observation", state)
         policy.state = state.state()
         actions = policy(state.observations, state.decides)
         assert actions[TRIAGE].tolist() == [ESCALATE if is_bad else SUPPRESS]
@@ -271,18 +276,24 @@ def test_informed_acts_on_the_truth_that_it_is_given():
         assert levels(actions[HUNTER][0, 1]) == pytest.approx(0.3 if is_bad else 0.0)
 
 
-def test_informed_needs_its_state():
+def test_the_oracle_of_observations_needs_its_state():
     sim = Simulator("soc-v1", num_envs=1, seed=0)
     sim.reset()
     with pytest.raises((IndexError, ValueError)):
-        make("informed", sim)(sim.observations, sim.decides)
+        make("oracle-observation", sim)(sim.observations, sim.decides)
 
 
 # ---------------------------------------------------------------------- ranking
 def test_the_more_is_read_the_less_is_lost():
-    losses = {name: mean(episodes(name, 32, seed=21), "loss") for name in ("null", "rule-soar", "expert", "informed")}
+    losses = {
+        name: mean(episodes(name, 32, seed=21), "loss")
+        for name in ("null", "rule-soar", "expert", "oracle-observation")
+    }
     assert (
-        losses["null"] > 1.5 * losses["rule-soar"] > 1.5 * 1.4 * losses["expert"] > 1.5 * 1.4 * 1.3 * losses["informed"]
+        losses["null"]
+        > 1.5 * losses["rule-soar"]
+        > 1.5 * 1.4 * losses["expert"]
+        > 1.5 * 1.4 * 1.3 * losses["oracle-observation"]
     )
 
 
@@ -291,5 +302,5 @@ def test_reading_shortens_every_time():
     for metric in ("mttd", "mtta", "mttc", "mttr"):
         times = [mean(played[name], metric) for name in ("null", "rule-soar", "expert")]
         assert times == sorted(times, reverse=True), metric
-    assert mean(played["expert"], "fpr") < 0.5 < mean(played["rule-soar"], "fpr")
+    assert mean(played["expert"], "fdr") < 0.5 < mean(played["rule-soar"], "fdr")
     assert mean(played["expert"], "csr") > mean(played["rule-soar"], "csr") > mean(played["null"], "csr")

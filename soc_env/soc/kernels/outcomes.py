@@ -6,7 +6,7 @@ from soc_env.engine.jit import kernel
 from soc_env.soc.kernels.campaign import NONE, clear_host_counts, count_host, elapsed, keep_times, zone_factor
 from soc_env.soc.kernels.hosts import is_live
 from soc_env.soc.kernels.state import (
-    N_ACTION_FPR,
+    N_ACTION_FDR,
     N_ACTIONS,
     N_CAMPAIGNS,
     N_COMPROMISED,
@@ -20,6 +20,7 @@ from soc_env.soc.kernels.state import (
     N_ERADICATED,
     N_EVIDENCE_GATED,
     N_FALSE_POSITIVES,
+    N_FDR,
     N_FPR,
     N_LENGTH,
     N_LOSS,
@@ -29,6 +30,7 @@ from soc_env.soc.kernels.state import (
     N_MTTR,
     N_REWARD,
     N_SCORE,
+    N_TRUE_NEGATIVES,
     N_TRUE_POSITIVES,
 )
 
@@ -144,8 +146,9 @@ def write_metrics(world, env, row):
     row[N_MTTA] = ratio(to_acknowledge, campaigns)
     row[N_MTTC] = ratio(to_contain, campaigns)
     row[N_MTTR] = ratio(to_eradicate, campaigns)
-    row[N_FPR] = ratio(counts[N_FALSE_POSITIVES], counts[N_FALSE_POSITIVES] + counts[N_TRUE_POSITIVES])
-    row[N_ACTION_FPR] = ratio(env["clean_actions"], counts[N_ACTIONS])
+    row[N_FDR] = ratio(counts[N_FALSE_POSITIVES], counts[N_FALSE_POSITIVES] + counts[N_TRUE_POSITIVES])
+    row[N_FPR] = ratio(counts[N_FALSE_POSITIVES], counts[N_FALSE_POSITIVES] + counts[N_TRUE_NEGATIVES])
+    row[N_ACTION_FDR] = ratio(env["clean_actions"], counts[N_ACTIONS])
     row[N_EVIDENCE_GATED] = ratio(env["gated_actions"], counts[N_ACTIONS])
     row[N_CSR] = ratio(contained, campaigns)
     row[N_CAMPAIGNS] = campaigns

@@ -41,6 +41,7 @@ from soc_env.soc.kernels.state import (
     N_FALSE_POSITIVES,
     N_FINDINGS,
     N_MISSED_CASES,
+    N_TRUE_NEGATIVES,
     N_TRUE_POSITIVES,
     NEVER,
 )
@@ -334,6 +335,7 @@ def work_case(world, net, assets, env, hosts, slots, logs, key, tool, case_id):
         close_case(env, logs, place, ESCALATED)
     elif tool == SUPPRESS:
         env["counts"][N_MISSED_CASES] += case["is_true"]
+        env["counts"][N_TRUE_NEGATIVES] += 1 - case["is_true"]
         calm(hosts, slots, case["host"])
         calm(hosts, slots, case["source"])
         close_case(env, logs, place, SUPPRESSED)

@@ -38,8 +38,7 @@ from soc_states import (
 )
 
 import soc_env
-from policies.playbooks import PLAYBOOKS
-from policies.scripted import RandomPolicy
+from policies.scripted import RandomPolicy, scripted
 from soc_env import SCENARIOS, make_scenario
 from soc_env.engine.simulator import Simulator
 from soc_env.paper.tables import AGENTS
@@ -49,6 +48,7 @@ from soc_env.soc.scenario import SOC_SCENARIOS
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
 
 ROOT = pathlib.Path(__file__).parents[3]
+PLAYBOOKS = scripted("soc-v1")
 BLIND = ("null", "isolate-all", "escalate-all", "suppress-all")  # playbooks that read nothing
 SCRIPTED = (*BLIND, "random", "rule-soar", "expert")
 # Requirements on experiments/ and on the rest, tested beside what they are about.
@@ -307,7 +307,9 @@ def test_line_2_the_truth_is_in_state_only():
     state = sim.state()
     np.testing.assert_array_equal(state[:, ~is_truth], sim.observations[TRIAGE])
     assert state[:, is_truth].any()
-    assert [name for name, build_one in PLAYBOOKS.items() if getattr(build_one, "needs_state", False)] == ["informed"]
+    assert [name for name, build_one in PLAYBOOKS.items() if getattr(build_one, "needs_state", False)] == [
+        "oracle-observation"
+    ]
 
 
 # ---------------------------------------------------------------------- 3: sensors
@@ -356,7 +358,7 @@ def test_line_4_actions_take_time_cost_and_fail():
 
 
 def test_line_5_conclusions_survive_the_order_of_acting():
-    names = ("escalate-all", "null", "rule-soar", "expert", "informed")
+    names = ("escalate-all", "null", "rule-soar", "expert", "oracle-observation")
     losses = {}
     for order in ("attacker_first", "defenders_first"):
         losses[order] = [mean(episodes(name, 32, order=order), "loss") for name in names]
@@ -455,7 +457,7 @@ def test_line_9_the_sparse_reward_is_the_mission_score(name):
 
 
 def test_line_9_dense_and_sparse_reward_agree_on_the_order_of_policies():
-    names = ("isolate-all", "escalate-all", "null", "rule-soar", "expert", "informed")
+    names = ("isolate-all", "escalate-all", "null", "rule-soar", "expert", "oracle-observation")
     for reward in ("dense", "sparse"):
         values = [mean(episodes(name, 24, reward=reward), "reward") for name in names]
         assert values == sorted(values), reward
@@ -486,11 +488,11 @@ def test_line_11_reading_the_evidence_beats_every_blind_policy(scenario):
     losses = {name: mean(m, "loss") for name, m in played.items()}
     rewards = {name: mean(m, "reward") for name, m in played.items()}
     for name in PLAYBOOKS:
-        if name not in ("rule-soar", "expert", "informed"):
+        if name not in ("rule-soar", "expert", "oracle-observation"):
             assert losses["rule-soar"] < 0.8 * losses[name], name
             assert rewards["rule-soar"] > rewards[name] + 15.0, name
-    assert losses["informed"] < 0.8 * losses["expert"] < 0.8 * 0.8 * losses["rule-soar"]
-    assert rewards["informed"] > rewards["expert"] > rewards["rule-soar"] + 10.0
+    assert losses["oracle-observation"] < 0.8 * losses["expert"] < 0.8 * 0.8 * losses["rule-soar"]
+    assert rewards["oracle-observation"] > rewards["expert"] > rewards["rule-soar"] + 10.0
 
 
 def test_line_11_no_constant_action_comes_near_the_rule_playbook():

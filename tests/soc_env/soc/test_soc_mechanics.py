@@ -17,6 +17,7 @@ from soc_states import (
     ACTIVE,
     COORDINATOR,
     CORRELATE,
+    COUNT,
     ENRICH,
     ESCALATE,
     HUNTER,
@@ -283,7 +284,7 @@ def test_alerts_take_their_exponential_time():
         sim.step()
         sim._envs["campaigns"]["timer"] = 1_000_000
         sim._envs["campaigns"]["technique"] = -1
-        new = (sim._envs["counts"][:, 24] > 0) & (arrived < 0)
+        new = (sim._envs["counts"][:, COUNT["total_alerts"]] > 0) & (arrived < 0)
         arrived[new] = minute
     assert (arrived >= 0).all()
     mean = 1.0 / (np.exp(1 / 8.0) - 1.0)  # of the whole minutes of an exponential delay of 8
@@ -441,6 +442,26 @@ def test_suppressing_calms_both_hosts():
     assert record(sim, 70)["source"] == pytest.approx(0.3 * ALERT_DECAY)
     assert (len(sim.cases()), count(sim, "missed_cases")) == (0, 1)
     assert count(sim, "analyst_minutes") == 1.0
+
+
+def test_shares_of_false_positives_are_of_verdicts():
+    benign, true = ({"host": host} for host in range(10, 16)), {"host": 30, "is_true": 1}
+    late = {"host": 40, "opened": 0}
+    sim = build(
+        step=50, cases=(*benign, true, true | {"host": 31}, late), analyst_time=8.0, case_expiry=51, analysts=9.0
+    )
+    assert sim.running_metrics()[["fdr", "fpr"]][0].tolist() == (0.0, 0.0)  # no verdict yet
+    verdicts = ["escalate", "escalate", "suppress", "suppress", "suppress", "enrich", "escalate", "suppress"]
+    outcomes = []
+    for case, tool in enumerate(verdicts):  # one a minute: the analysts' time is short
+        sim._envs["analyst_time"] = 8.0
+        outcomes += call(sim, (tool, case))
+    assert outcomes == ["done"] * 8
+    metrics = sim.running_metrics()[0]
+    assert (metrics["true_positives"], metrics["false_positives"], metrics["true_negatives"]) == (1, 2, 3)
+    assert (metrics["expired_cases"], metrics["missed_cases"]) == (1, 1)
+    assert metrics["fdr"] == pytest.approx(2 / 3)  # of those escalated
+    assert metrics["fpr"] == pytest.approx(2 / 5)  # of the benign ones with a verdict: neither enriched nor expired
 
 
 def test_correlating_merges_all_cases_that_share_a_host():
@@ -664,13 +685,13 @@ def test_a_response_on_a_clean_host_is_a_false_positive():
     call(sim, ("isolate", host))
     assert sim.reward_terms[0, 3] == 0.25
     metrics = sim.running_metrics()[0]
-    assert (metrics["actions"], metrics["action_fpr"], metrics["evidence_gated"]) == (1, 1.0, 0.0)
+    assert (metrics["actions"], metrics["action_fdr"], metrics["evidence_gated"]) == (1, 1.0, 0.0)
     sim.step()
     assert record(sim, host)["is_isolated"] == 1  # although nothing speaks against it
     sim, host = response_state(level=1)
     call(sim, ("isolate", host))
     metrics = sim.running_metrics()[0]
-    assert (metrics["action_fpr"], metrics["evidence_gated"]) == (0.0, 1.0)
+    assert (metrics["action_fdr"], metrics["evidence_gated"]) == (0.0, 1.0)
 
 
 def test_a_failed_isolation_changes_nothing():
@@ -1412,7 +1433,7 @@ def test_a_slot_that_is_used_again_keeps_its_campaign_in_the_metrics():
 
 def test_an_episode_without_a_campaign_has_no_times():
     m = build(step=5).running_metrics()[0]
-    for name in ("mttd", "mtta", "mttc", "mttr", "csr", "fpr", "action_fpr", "evidence_gated", "campaigns"):
+    for name in ("mttd", "mtta", "mttc", "mttr", "csr", "fdr", "fpr", "action_fdr", "evidence_gated", "campaigns"):
         assert m[name] == 0.0, name
 
 
@@ -1493,5 +1514,5 @@ def test_any_settings_give_consistent_finite_episodes(overrides, seed):
         np.testing.assert_allclose(rows["risk"], risk.risk_score(weight), atol=1e-12)
     for name in sim.episode_metrics.dtype.names:
         assert np.isfinite(sim.episode_metrics[name]).all(), name
-    shares = ("fpr", "action_fpr", "evidence_gated", "csr")
+    shares = ("fdr", "fpr", "action_fdr", "evidence_gated", "csr")
     assert all((sim.episode_metrics[name] >= 0.0).all() and (sim.episode_metrics[name] <= 1.0).all() for name in shares)

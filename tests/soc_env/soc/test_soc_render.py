@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import soc_env
-from policies.playbooks import PLAYBOOKS
+from policies.scripted import SCRIPTED
 from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.paper.text import as_text
 from soc_env.soc.text import SHOWN_CASES, WIDTH, Frame
@@ -18,7 +18,7 @@ def played(policy_name="rule-soar", minutes=0, seed=1, scenario="soc-v1", **opti
     """A simulator of one env after some minutes of a scripted policy."""
     sim = soc_env.Simulator(scenario, seed=seed, autoreset=False, **options)
     sim.reset()
-    policy = PLAYBOOKS[policy_name](sim.action_spaces, seed)
+    policy = SCRIPTED["soc"][policy_name](sim.action_spaces, seed)
     for _ in range(minutes):
         actions = policy(dict(sim.observations), sim.decides)
         for agent in AGENTS:

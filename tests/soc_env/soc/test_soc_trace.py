@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import soc_env
-from policies.playbooks import PLAYBOOKS
+from policies.scripted import SCRIPTED
 from soc_env.errors import ConfigError
 from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import TECHNIQUE_INDEX
 from soc_env.soc.kernels import campaign as campaign_kernels
 from soc_env.soc.kernels import siem as siem_kernels
 from soc_env.soc.kernels.state import LOG_FIELDS, LOG_KINDS
+from soc_env.soc.measures import measure
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
 from soc_env.soc.trace import CAMPAIGN_CHANGES, CASE_ENDS, Played, Trace, TraceError, record
 
@@ -26,9 +27,9 @@ def played(policy_name, seed=0, minutes=10_000, scenario="soc-v1", env=None, **o
     """An environment after an episode (or some minutes of it) of a scripted policy."""
     env = env or soc_env.parallel_env(scenario, **options)
     observations, infos = env.reset(seed=seed)
-    policy = PLAYBOOKS[policy_name](env.action_spaces, seed)
+    policy = SCRIPTED["soc"][policy_name](env.action_spaces, seed)
     while env.agents and minutes:
-        if policy_name == "informed":
+        if policy_name == "oracle-observation":
             policy.state = env.state()[None]
         seen = {agent: observations[agent][None] for agent in AGENTS}
         actions = policy(seen, np.array([infos[COORDINATOR]["decides"] > 0]))
@@ -66,7 +67,7 @@ def test_the_example_works():
 
 
 # ---------------------------------------------------------------------- outcomes
-@pytest.mark.parametrize("policy", list(PLAYBOOKS))
+@pytest.mark.parametrize("policy", list(SCRIPTED["soc"]))
 def test_every_outcome_follows_from_the_events(policy):
     env = played(policy, seed=3)
     assert env.trace().outcomes() == pytest.approx(env.metrics(), abs=1e-9)
@@ -93,6 +94,19 @@ def test_outcomes_of_other_scenarios(options, policy):
 
 def test_outcomes_by_hand(busy):
     assert busy.trace().outcomes() == pytest.approx(busy.metrics(), abs=1e-9)
+
+
+def test_false_positives_are_shares_of_verdicts():
+    ends = [("escalated", False)] * 2 + [("suppressed", False)] * 3 + [("escalated", True)] + [("suppressed", True)] * 2
+    ends += [("dropped", False), ("auto_closed", False), ("expired", False), ("merged", False), ("dropped", True)]
+    events = [{"event": "case_closed", "case": None, "how": how, "is_true": is_true} for how, is_true in ends]
+    minute = {"minute": 1, "events": events, "directive": [0.0] * 8, "reward": 0.0, "raw_events": 0.0,
+              "losses": {"damage": 0.0, "disruption": 0.0, "effort": 0.0}}  # fmt: skip
+    header = {"scenario": soc_env.make_scenario("soc-v1").to_dict(), "network": {"zone_starts": [0]}}
+    outcomes = measure(header, [minute])
+    assert (outcomes["false_positives"], outcomes["true_negatives"], outcomes["missed_cases"]) == (2, 3, 3)
+    assert outcomes["fdr"] == pytest.approx(2 / 3)
+    assert outcomes["fpr"] == pytest.approx(2 / 5)
 
 
 def test_outcomes_at_any_minute():
@@ -246,7 +260,7 @@ def test_a_save_that_fails_leaves_the_old_file(busy, tmp_path):
         (lambda text: '{"a": 1}\n', "not a trace"),
         (lambda text: "[1]\n", "not a trace"),
         (lambda text: '{"record": "header", "format": "other"}\n', "not a trace"),
-        (lambda text: text.replace('"version":1', '"version":2', 1), "version 2; this software reads version 1"),
+        (lambda text: text.replace('"version":2', '"version":1', 1), "version 1; this software reads version 2"),
         (lambda text: text[: len(text) // 2], "cut off in line"),
         (lambda text: "\n".join(text.splitlines()[:40]) + "\n", "cut off after minute 39"),
         (lambda text: "\n".join(text.splitlines()[:40] + text.splitlines()[41:]) + "\n", "its footer says 150"),

@@ -1,32 +1,13 @@
-"""Scripted policies: the yardsticks every learned policy is put beside; those of the soc-v1 family are in `playbooks`.
-
-A policy is a callable ``policy(observations, decides) -> actions`` over a batch of N environments:
-``observations`` maps an agent to ``(N, dim) float32``, ``decides`` is ``(N,) bool`` (whether the coordinator's action
-counts this step; none of these policies needs it) and ``actions`` maps an agent to ``(N, dim) float32`` for Box spaces
-or ``(N,) int32`` for Discrete ones. ``policy.reset(seed)`` starts afresh: memory cleared, own generator re-seeded. A
-policy with ``needs_state = True`` plays on the truth: ``policy.state = simulator.state()`` is set before each call.
-
-=============== =====================================================================================================
-random          uniform over every action space, fresh at every step
-null            nothing is hunted and nothing is contained (every Box entry at its lower bound, triage "enrich")
-zeros           every Box entry 0, triage "enrich": the constant an untrained network with small outputs resembles
-best-constant   the best constant action known for ``paper-v0`` (source: REFERENCE_AUDIT, item 1)
-rule-soar       a threshold playbook that reads only what an analyst would see, see `RuleSoarPolicy`
-=============== =====================================================================================================
-
-NumPy only: no torch, no ray.
-"""
+"""Scripted policies of the `paper-v0` family: constants and a threshold playbook, listed in `policies.scripted`."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from policies.scripted.base import Actions, ConstantPolicy, Observations, Spaces
 from soc_env.errors import ConfigError
-from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS, make_scenario
+from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
 from soc_env.paper.tables import (
     ACTIONS,
     COORDINATOR,
@@ -38,72 +19,8 @@ from soc_env.paper.tables import (
     TRIAGE,
     index_of,
 )
-from soc_env.settings import Scenario
-from soc_env.soc.scenario import SOCScenario
 
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(len(ACTIONS[TRIAGE]))
-
-Observations = Mapping[str, np.ndarray]
-Actions = dict[str, np.ndarray]
-Spaces = Mapping[str, Any]  # agent -> Box or Discrete; gymnasium's Space itself has neither bounds nor n
-
-
-class Policy(Protocol):
-    """What evaluation, comparison and the tests ask of a policy, scripted or trained."""
-
-    def reset(self, seed: int) -> None:
-        """Start afresh: forget every environment and re-seed the policy's own generator."""
-
-    def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        """Actions of all agents for a batch of environments."""
-
-
-class RandomPolicy:
-    """Uniform over every action space, from a generator of its own (never the simulator's)."""
-
-    def __init__(self, action_spaces: Spaces, seed: int = 0) -> None:
-        for agent, space in action_spaces.items():
-            if not (isinstance(space, Discrete) or (isinstance(space, Box) and space.is_bounded())):
-                raise ConfigError(f"random policy: {agent} has {space}; bounded Box and Discrete are allowed")
-        self.action_spaces = dict(action_spaces)
-        self.reset(seed)
-
-    def reset(self, seed: int) -> None:
-        self._generator = np.random.default_rng(seed)
-
-    def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        num_envs = len(decides)
-        return {agent: self._draw(space, num_envs) for agent, space in self.action_spaces.items()}
-
-    def _draw(self, space: Any, num_envs: int) -> np.ndarray:
-        if isinstance(space, Discrete):
-            first = int(space.start)
-            return self._generator.integers(first, first + int(space.n), num_envs, dtype=np.int32)
-        unit = self._generator.random((num_envs, *space.shape), dtype=np.float32)
-        return space.low + unit * (space.high - space.low)
-
-
-class ConstantPolicy:
-    """The same action at every step in every environment.
-
-    Args:
-        constants: agent -> its action, ``(dim,)`` for Box or a scalar for Discrete.
-    """
-
-    def __init__(self, action_spaces: Spaces, constants: Mapping[str, np.ndarray | int]) -> None:
-        self.constants = {}
-        for agent, space in action_spaces.items():
-            action = np.asarray(constants[agent], dtype=np.int32 if isinstance(space, Discrete) else np.float32)
-            if action.shape != space.shape:
-                raise ConfigError(f"constant policy: {agent} has shape {action.shape}, its action space {space.shape}")
-            self.constants[agent] = action
-
-    def reset(self, seed: int) -> None:
-        """Nothing to forget."""
-
-    def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        return {agent: np.repeat(action[None], len(decides), axis=0) for agent, action in self.constants.items()}
-
 
 # --- rule-soar: what it sees, and what a SOC knows about its network
 
@@ -276,27 +193,3 @@ def best_constant_policy(action_spaces: Spaces, seed: int = 0) -> ConstantPolicy
     respond[:NUM_SEGMENTS], respond[NUM_SEGMENTS : 2 * NUM_SEGMENTS] = 2 * 0.899 - 1, -1.0
     directive = np.full(action_spaces[COORDINATOR].shape, -1.0)
     return ConstantPolicy(action_spaces, {TRIAGE: ENRICH, HUNTER: hunt, ORCHESTRATOR: respond, COORDINATOR: directive})
-
-
-SCRIPTED: dict[str, Callable[..., Policy]] = {
-    "random": RandomPolicy,
-    "null": null_policy,
-    "zeros": zeros_policy,
-    "best-constant": best_constant_policy,
-    "rule-soar": RuleSoarPolicy,
-}
-"""Of paper-v0: name -> builder ``(action_spaces, seed) -> policy``."""
-
-
-def scripted(scenario: str | Scenario) -> dict[str, Callable[..., Policy]]:
-    """The scripted policies of a scenario's family: name -> builder ``(action_spaces, seed) -> policy``.
-
-    Raises:
-        ScenarioError: There is no scenario of that name.
-    """
-    chosen = make_scenario(scenario) if isinstance(scenario, str) else scenario
-    if isinstance(chosen, SOCScenario):
-        from policies.playbooks import PLAYBOOKS  # builds on this module
-
-        return PLAYBOOKS
-    return SCRIPTED

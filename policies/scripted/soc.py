@@ -1,50 +1,34 @@
-"""Scripted policies of the `soc-v1` family: what a learned policy is put beside. Interface as in `policies.scripted`.
+"""Scripted policies of the `soc-v1` family, listed in `policies.scripted`.
 
-================ ====================================================================================================
-null             nothing at all: triage only enriches what nobody acts on
-random           uniform over every action space
-isolate-all      isolates everything in reach as fast as executors allow
-escalate-all     escalates every case and acts on every incident
-suppress-all     closes every case as benign
-best-constant    the best constant action found by search (`experiments.soc_table`), for 5 zones
-rule-soar        thresholds, as a SOC writes them into its SOAR platform
-expert           reads all the evidence: weighs cases, hunts where risk is, looks before it cuts off, tracks campaigns
-informed         the expert's tools with the truth of `state()`: not a fair player, shows the room above the expert
-================ ====================================================================================================
-
-All but `informed` read observations only, and of those only what the tables of `soc_env.soc.tables` name.
+They read observations only, and of those only what the tables of `soc_env.soc.tables` name; what plays on the truth is
+in `policies.scripted.oracle`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-from policies.scripted import (
+from policies.scripted.base import Actions, Builder, ConstantPolicy, Observations, Spaces
+from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.soc.tables import (
+    CASE_FEATURES,
+    CLOCK_FEATURES,
     CORRELATE,
     ENRICH,
     ESCALATE,
     SUPPRESS,
-    Actions,
-    ConstantPolicy,
-    Observations,
-    RandomPolicy,
-    Spaces,
+    ZONE_FEATURES,
+    layout,
 )
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
-from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES, ZONE_TRUTH, layout, state_features
 
 ZONE = {feature.name: k for k, feature in enumerate(ZONE_FEATURES)}
 CASE = {feature.name: k for k, feature in enumerate(CASE_FEATURES)}
 CLOCK = {feature.name: k for k, feature in enumerate(CLOCK_FEATURES)}
-TRUTH = {feature.name: k for k, feature in enumerate(ZONE_TRUTH)}
 OFF, NEUTRAL = 0.0, 0.5  # levels
 RELEASE, ISOLATE, KILL, REIMAGE = 0.1, 0.85, 0.65, 0.95
 
 
-class View:
+class ObservationView:
     """An observation by the names of its tables: `zone("top_risk")` is (N, zones), `case("age")` (N, cases)."""
 
     def __init__(self, agent: str, observation: np.ndarray, num_zones: int):
@@ -89,11 +73,11 @@ class Playbook:
     def reset(self, seed: int) -> None:
         """Nothing to forget."""
 
-    def view(self, observations: Observations, agent: str) -> View:
-        return View(agent, observations[agent], self.num_zones)
+    def view(self, observations: Observations, agent: str) -> ObservationView:
+        return ObservationView(agent, observations[agent], self.num_zones)
 
 
-class RulePlaybook(Playbook):
+class RuleSoarPlaybook(Playbook):
     """Thresholds on severity, confidence and risk; a routine hunt everywhere; isolate, then reimage.
 
     The thresholds are an assumption, in the range of vendors' default playbooks; they are not fitted to the simulator.
@@ -197,7 +181,7 @@ class ExpertPlaybook(Playbook):
             COORDINATOR: directive,
         }
 
-    def _triage(self, seen: View) -> np.ndarray:
+    def _triage(self, seen: ObservationView) -> np.ndarray:
         """By the log-odds that the first case is malicious: act when sure enough, else buy information."""
         x = self.numbers
 
@@ -231,44 +215,7 @@ class ExpertPlaybook(Playbook):
         return triage.astype(np.int32)
 
 
-class InformedPlaybook(Playbook):
-    """Plays on the truth: `observe` must be given `state()` before each call. It has the same tools as everybody."""
-
-    needs_state = True
-
-    def __init__(self, action_spaces: Spaces, seed: int = 0):
-        super().__init__(action_spaces, seed)
-        names = [feature.name for feature in state_features(self.num_zones)]
-        self._zones = names.index(f"truth_zone0_{ZONE_TRUTH[0].name}")
-        self._case = names.index("truth_case0_is_true")
-        self._campaigns = names.index("truth_campaign0_is_active")
-        self.state = np.zeros((0, 0), np.float32)
-
-    def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        seen = self.view(observations, TRIAGE)
-        n, zones = len(decides), self.num_zones
-        truth = self.state[:, self._zones : self._case].reshape(n, zones, len(ZONE_TRUTH))
-        compromised, worst = truth[:, :, TRUTH["compromised"]], truth[:, :, TRUTH["worst_risk"]]
-        clean, contained = truth[:, :, TRUTH["clean_risk"]], truth[:, :, TRUTH["contained"]]
-        is_true = self.state[:, self._case] > 0.5
-        triage = np.select([seen.case("related")[:, 0] > 0.2, is_true], [CORRELATE, ESCALATE], SUPPRESS)
-        is_hidden = (compromised > 0) & (worst <= clean)  # it stands behind a clean host: look
-        effort = np.where(is_hidden, 1.0, np.where(compromised > 0, 0.3, OFF))
-        is_first = (worst > 0) & (worst >= clean) & (worst >= seen.zone("top_risk") - 1e-6)
-        remediate = choose((is_first | (contained > 0), REIMAGE), default=OFF)
-        contain = choose(((contained == 0) & (seen.zone("isolated") > 0), RELEASE), default=NEUTRAL)
-        directive = np.zeros((n, zones + 3), np.float32)
-        directive[:, zones] = 1.0  # hunters get the time
-        directive[:, :zones] = np.where(compromised > 0, 1.0, -1.0)
-        return {
-            TRIAGE: triage.astype(np.int32),
-            HUNTER: box(effort, 0.95 * np.ones((n, zones)), np.zeros((n, zones)), np.ones(n)),
-            ORCHESTRATOR: box(contain, remediate, np.zeros(n), np.zeros(n)),
-            COORDINATOR: directive,
-        }
-
-
-def constant(triage: int, hunt: float, depth: float, contain: float, remediate: float, **rest: float) -> Callable:
+def constant(triage: int, hunt: float, depth: float, contain: float, remediate: float, **rest: float) -> Builder:
     """Builder of a policy that sends the same levels for every zone at every step.
 
     Args:
@@ -295,29 +242,23 @@ def constant(triage: int, hunt: float, depth: float, contain: float, remediate: 
     return build
 
 
-PLAYBOOKS: dict[str, Callable[..., Any]] = {
-    "null": constant(ENRICH, OFF, OFF, NEUTRAL, OFF),
-    "random": RandomPolicy,
-    "isolate-all": constant(ENRICH, OFF, OFF, 1.0, OFF),
-    "escalate-all": constant(ESCALATE, OFF, OFF, ISOLATE, REIMAGE),
-    "suppress-all": constant(SUPPRESS, OFF, OFF, NEUTRAL, OFF),
-    # The best of 3,200 constants (`hmarl-soc table --search 2000`): loss 65.6 [62.6, 68.7] on 512 fresh episodes of the
-    # train split, where doing nothing loses 96. Kills the most suspect process of every zone, whatever it is.
-    "best-constant": constant(
-        SUPPRESS,
-        hunt=0.0,
-        depth=0.478,
-        decoy=0.575,
-        intel=0.925,
-        contain=0.48,
-        remediate=0.728,
-        priority=0.934,
-        hunt_posture=-0.53,
-        triage_posture=0.585,
-        response_posture=1.0,
-    ),
-    "rule-soar": RulePlaybook,
-    "expert": ExpertPlaybook,
-    "informed": InformedPlaybook,
-}
-"""Name -> builder ``(action_spaces, seed) -> policy``."""
+null = constant(ENRICH, OFF, OFF, NEUTRAL, OFF)
+isolate_all = constant(ENRICH, OFF, OFF, 1.0, OFF)
+escalate_all = constant(ESCALATE, OFF, OFF, ISOLATE, REIMAGE)
+suppress_all = constant(SUPPRESS, OFF, OFF, NEUTRAL, OFF)
+
+# The best of 3,200 constants (`hmarl-soc table --search 2000`): loss 65.6 [62.6, 68.7] on 512 fresh episodes of the
+# train split, where doing nothing loses 96. Kills the most suspect process of every zone, whatever it is.
+best_constant = constant(
+    SUPPRESS,
+    hunt=0.0,
+    depth=0.478,
+    decoy=0.575,
+    intel=0.925,
+    contain=0.48,
+    remediate=0.728,
+    priority=0.934,
+    hunt_posture=-0.53,
+    triage_posture=0.585,
+    response_posture=1.0,
+)
