@@ -2,7 +2,7 @@
 
 The environment is `cyborg_bridge.soc_rows`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
 are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
-A checkpoint from here plays through `experiments.transfer` like any other.
+A checkpoint from here plays through `experiments.transfer.play` like any other.
 
 CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its zones
 that red holds (`compromised`, the true state: a potential of training, never observed; policies act without it). A
@@ -22,7 +22,8 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_rows import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
-from experiments.transfer import Entry, Task, checkpoint_entries, play, team_policy
+from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
+from experiments.transfer.play import Task, play
 from soc_env.errors import ConfigError
 
 ENVIRONMENT = "cyborg_bridge.soc_rows:SOCRows"
