@@ -2,7 +2,7 @@
 # Overridable: PYTHON (3.11 or newer), VENV, SCENARIO, MINUTES, SEED, OUT, PYTEST_WORKERS, PYTEST_ARGS.
 PYTHON ?= python3
 VENV ?= .venv
-SCENARIO ?= paper-v0
+SCENARIO ?= soc-v1
 MINUTES ?= 3
 SEED ?= 0
 OUT ?= runs/$(SCENARIO)-$(shell date +%Y%m%d-%H%M%S)

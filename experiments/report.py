@@ -124,7 +124,7 @@ def page(
         curve: the learning curve, as `read_progress` gives it.
         config: the run's configuration, shown in full.
         trained_on: results on the training split, where `results` are of the test split.
-        attended: what the trained team attends to, as `experiments.train.explained_moment` gives it.
+        attended: what the trained team attends to, as `experiments.attention.explained_moment` gives it.
     """
     scenario = scenario_of(results)
     settings, columns = next(iter(results.values())).settings, columns_of(scenario)
@@ -543,7 +543,7 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
 
 
 def draw_attention(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One heat map an agent: decisions in rows, tokens in columns; see `experiments.train.explained_moment`."""
+    """One heat map an agent: decisions in rows, tokens in columns; see `experiments.attention.explained_moment`."""
     figure, axes = panels(2, 2, width=13.0, height=6.4)
     for panel in axes.flat:
         panel.set_visible(False)

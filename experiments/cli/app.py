@@ -31,9 +31,9 @@ class Command(typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Puts the values of the words into the context; returns the words that are left."""
-        options = [param for param in self.params if param.param_type_name == "option" and param.metavar]
-        many = {name for option in options if "..." in option.metavar for name in option.opts}
-        bare = {name for option in options if option.metavar.startswith("[") for name in option.opts}
+        shown = {name: param.metavar or "" for param in self.params for name in param.opts}
+        many = {name for name, metavar in shown.items() if "..." in metavar}
+        bare = {name for name, metavar in shown.items() if metavar.startswith("[")}
         return super().parse_args(ctx, spread(args, many, bare))
 
 

@@ -74,7 +74,7 @@ def _read_yaml(text: str) -> Any:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-            for key, _ in node.value:
+            for key, _ in reversed(node.value):
                 if keys.count(key.value) > 1:
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
             return super().construct_mapping(node, deep)

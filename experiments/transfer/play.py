@@ -105,28 +105,23 @@ def transfer(
     path: str | os.PathLike[str] | None = None,
     patch: bool = True,
 ) -> dict[str, Any]:
-    """Measures policies and writes ``transfer.json`` and ``transfer.png``.
+    """Measures policies and writes ``transfer.json`` and ``transfer.png``; returns what is in the former.
+
+    For every entry, also of earlier calls, it has scores by episode seed and n, mean, std, low, high.
 
     Args:
         entries: name -> policy.
-        episodes: of each entry; those that the output folder holds already are not played again.
-        seed: of the evaluation, at least 0.
+        episodes, seed: of each entry; those that the output folder holds already are not played again.
         workers: processes; 1 plays in this one.
         out: the output folder.
         path: the CybORG checkout, see `find_cyborg`.
         patch: use the shortcuts of `cage4_parallel_env`; they change no score.
 
-    Returns:
-        What is in ``transfer.json``: protocol, versions, and for every entry, also of earlier calls, its observation
-        level, scores by episode seed, the git commits they were played at, and n, mean, std, low, high.
-
     Raises:
         ConfigError: a number out of range, a folder that cannot be written or holds results of another protocol.
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `cyborg_bridge.import_cyborg`.
     """
-    for field, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers, 1)):
-        if value < least:
-            raise ConfigError(f"{field}={value} is out of range: at least {least} is allowed")
+    _check_numbers(episodes=(episodes, 1), seed=(seed, 0), workers=(workers, 1))
     root, file = find_cyborg(path), pathlib.Path(out) / RESULTS
     data = _opened(file, entries, seed, checkout_version(root))
     tasks = [
@@ -145,6 +140,13 @@ def transfer(
     _write(file, data)
     write_picture(file.with_name(PICTURE), draw(data))
     return data
+
+
+def _check_numbers(**fields: tuple[int, int]) -> None:
+    """ConfigError for a field whose value is below its least one."""
+    for field, (value, least) in fields.items():
+        if value < least:
+            raise ConfigError(f"{field}={value} is out of range: at least {least} is allowed")
 
 
 def _opened(file: pathlib.Path, entries: Mapping[str, Entry], seed: int, cyborg: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
 
 The environment is `cyborg_bridge.soc_rows`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
-are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
+are those of `experiments.run`; validation is the official score on episodes of its own, and decides what is "best".
 A checkpoint from here plays through `experiments.transfer.play` like any other.
 
 CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its zones
@@ -21,7 +21,8 @@ from cyborg_bridge import find_cyborg, soc_desk
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_rows import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
-from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
+from experiments.run import VALIDATION_SEED, Run, read_settings
+from experiments.train import PRESETS
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
 from soc_env.errors import ConfigError
@@ -151,28 +152,24 @@ def train_on_cage4(
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)
     find_cyborg(path)
-    overrides = {"level": level, **({} if path is None else {"path": str(path)})}
-    settings: dict[str, Any] = {
-        "scenario": ENVIRONMENT,
-        "seed": seed,
-        "workers": workers,
-        "num_envs": num_envs,
-        "overrides": overrides,
-        "adverse_start": False,
-        "config": {**preset(steps, checkpoint), **(config or {})},
-    }
+    asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
+    asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
+    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     resume = (out / "config.json").exists()
-    if resume:
-        found = read_settings(out)
-        for name, was, asked in (
-            *((name, found[name], settings[name]) for name in ("scenario", "seed", "overrides")),
-            ("start", _starts(found), _starts(settings)),
-        ):
-            if was != asked:
-                raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {asked!r}")
-        settings = found
-    Cage4Run.go(out, settings, resume, None, TEAMS * steps)
+    Cage4Run.go(out, _resumed(out, asked) if resume else asked, resume, None, TEAMS * steps)
     return out
+
+
+def _resumed(out: pathlib.Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run in a folder; ConfigError if it is another one than was asked for."""
+    found = read_settings(out)
+    for name, was, now in (
+        *((name, found[name], asked[name]) for name in ("scenario", "seed", "overrides")),
+        ("start", _starts(found), _starts(asked)),
+    ):
+        if was != now:
+            raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {now!r}")
+    return found
 
 
 def _starts(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -395,12 +395,13 @@ def test_the_search_s_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What a run leaves behind: its progress, a best checkpoint by mission score, both splits, and the report."""
     pytest.importorskip("ray")
+    from experiments import run
     from experiments import train as training
     from policies.checkpoint import read_manifest
     from policies.networks.tokens import own_tokens
     from soc_env.soc.tables import layout
 
-    monkeypatch.setattr(training, "SOC_VALIDATION_EPISODES", 4)
+    monkeypatch.setattr(run, "SOC_VALIDATION_EPISODES", 4)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
     tiers = {tier: {"hiddens": [8, 8], "network": "attention"} for tier in training.DEFAULT_ALGORITHMS}
@@ -432,14 +433,14 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     for agent, own in attended["agents"].items():
         assert own["tokens"] == own_tokens(agent, layout(agent, 5).size).names
         assert np.sum(own["shares"], 1) == pytest.approx(np.ones(len(own["tokens"])), abs=1e-2)
-    assert "greedy score" in capsys.readouterr().out
+    assert "greedy score" in capsys.readouterr().err
 
 
 def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
     pytest.importorskip("ray")
-    from experiments.train import PRESETS, _with_preset
+    from experiments.train import PRESETS, with_preset
 
-    assert _with_preset("soc-cage4-v0", {}) == _with_preset("soc-v1", {}) == PRESETS["soc-v1"]
+    assert with_preset("soc-cage4-v0", {}) == with_preset("soc-v1", {}) == PRESETS["soc-v1"]
 
 
 # --- the report

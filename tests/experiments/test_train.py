@@ -22,7 +22,8 @@ import ray
 
 import soc_env
 from experiments.evaluate import evaluate, evaluate_checkpoint
-from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, Run, hmarl_config, train
+from experiments.run import Run, hmarl_config
+from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, train
 from policies import checkpoint as checkpoint_module
 from policies import load_policy, save_checkpoint
 from policies.checkpoint import read_manifest, recover_checkpoint
@@ -213,8 +214,8 @@ def test_a_killed_run_goes_on(tmp_path, moment):
     assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 1024
 
 
-SAVES_ALWAYS = """import sys, experiments.train, experiments.cli
-experiments.train.Run.checkpoint_seconds = 0.0
+SAVES_ALWAYS = """import sys, experiments.run, experiments.cli
+experiments.run.Run.checkpoint_seconds = 0.0
 sys.exit(experiments.cli.main())"""
 
 
