@@ -9,7 +9,8 @@ without one, and importing this package imports nothing of it.
     cage4       the environment
     shortcuts   run-time speed-ups that change nothing of what comes out
     controls    scripted policies to compare with
-    soc_view    the four roles of soc-v1 on it, through soc_alerts and soc_desk; soc_parallel in PettingZoo
+    soc_view    the four roles of soc-v1 on it, through soc_alerts and soc_siem
+    soc_parallel, soc_batch    the same in PettingZoo, and as a batch to train on
 """
 
 from cyborg_bridge.cage4 import Cage4Env, cage4_parallel_env

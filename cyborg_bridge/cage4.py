@@ -58,7 +58,21 @@ StepReturn = tuple[Observations, dict[str, float], dict[str, bool], dict[str, bo
 
 
 class Cage4Env(ParallelEnv[str, np.ndarray, int]):
-    """One CC4 episode at a time; the module's docstring is its documentation.
+    """CC4 with its own red and green agents, one episode at a time; the module's docstring is its documentation.
+
+    Args:
+        path: the CybORG checkout; None takes `CYBORG_HOME`, see `find_cyborg`.
+        steps: as CybORG counts, the official protocol has 500: the episode ends after `steps` - 1 steps, and its three
+            mission phases are thirds of it.
+        seed: of the stream that a first `reset()` without a seed plays; None draws one from the operating system.
+        patch: skip work of CybORG that nobody reads, at run time and for this object only: twice as fast and more, with
+            the same observations, masks and rewards (`cyborg_bridge.shortcuts`).
+        observation: "flat" or "raw", see the module's docstring.
+        render_mode: None, "ansi" or "human".
+
+    Raises:
+        CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
+        ConfigError: an option that does not exist or is out of range.
 
     Attributes:
         wrapper: CybORG's BlueFlatWrapper underneath, `wrapper.env` the CybORG: to look at, not to step.
@@ -86,7 +100,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         observation: str = "flat",
         render_mode: str | None = None,
     ) -> None:
-        """Arguments as in `cage4_parallel_env`."""
+        """Arguments and errors as the class says."""
         if observation not in OBSERVATIONS:
             raise ConfigError(unknown_name("observation", observation, OBSERVATIONS))
         if render_mode is not None and render_mode not in RENDER_MODES:
@@ -272,10 +286,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             doing = f"{running['action']} ({self._busy(agent)} more)" if running else "free"
             alerts = [
                 f"{host} {kind}"
-                for subnet, slots in self._zones[agent].hosts.items()
                 for kind in ("processes", "connections")
-                for host, is_set in zip(slots, self._seen[agent][self._zones[agent].fields[subnet][kind]], strict=True)
-                if is_set
+                for host in self._zones[agent].flagged(kind, self._seen[agent])
             ]
             lines.append(f"  {agent}: {doing}; alerts: {', '.join(alerts) or 'none'}")
         return "\n".join(lines)
@@ -293,31 +305,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         return self.metadata["name"]
 
 
-def cage4_parallel_env(
-    path: str | os.PathLike[str] | None = None,
-    steps: int = OFFICIAL_STEPS,
-    seed: int | None = None,
-    patch: bool = False,
-    observation: str = "flat",
-    render_mode: str | None = None,
-) -> Cage4Env:
-    """CC4 with its own red and green agents, as a PettingZoo ParallelEnv.
-
-    Args:
-        path: the CybORG checkout; None takes `CYBORG_HOME`, see `find_cyborg`.
-        steps: as CybORG counts, the official protocol has 500: the episode ends after `steps` - 1 steps, and its three
-            mission phases are thirds of it.
-        seed: of the stream that a first `reset()` without a seed plays; None draws one from the operating system.
-        patch: skip work of CybORG that nobody reads, at run time and for this object only: twice as fast and more, with
-            the same observations, masks and rewards (`cyborg_bridge.shortcuts`).
-        observation: "flat" or "raw", see the module's docstring.
-        render_mode: None, "ansi" or "human".
-
-    Raises:
-        CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
-        ConfigError: an option that does not exist or is out of range.
-    """
-    return Cage4Env(path, steps, seed, patch, observation, render_mode)
+cage4_parallel_env = Cage4Env
+"""The environment by the name that PettingZoo's convention gives to a way to make one."""
 
 
 def _make_wrapper(path: Any, steps: int, seed: int | None, keep_raw: Any) -> Any:

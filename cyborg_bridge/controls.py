@@ -75,15 +75,7 @@ class Memory:
             self.valid = np.flatnonzero(info["action_mask"])
             orders = [self.zone.orders[index] for index in self.valid]
             self.hosts = tuple(order.host for order in orders if order.host is not None and order.verb == "Restore")
-        self.processes, self.connections = (
-            [
-                host
-                for subnet, slots in self.zone.hosts.items()
-                for host, is_set in zip(slots, observation[self.zone.fields[subnet][kind]], strict=True)
-                if is_set
-            ]
-            for kind in ("processes", "connections")
-        )
+        self.processes, self.connections = (self.zone.flagged(k, observation) for k in ("processes", "connections"))
         if not info["busy"] and self.running.host is not None:
             self.done[self.running.verb, self.running.host] = self.step
             if self.running.verb == "Restore":

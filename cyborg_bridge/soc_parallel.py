@@ -20,15 +20,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Space
 from pettingzoo import ParallelEnv
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env
+from cyborg_bridge.soc_siem import spaces_of
 from cyborg_bridge.soc_view import SOCView
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, TRIAGE
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
-from soc_env.soc.tables import actions, features
 
 Observations = dict[str, np.ndarray]
 Infos = dict[str, dict[str, Any]]
@@ -62,9 +62,7 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
         self.action_spaces: dict[str, Space] = {}
         for agent, (blue, role) in self.places.items():
             zones = len(env.zone(blue).subnets)
-            entries = len(actions(role, zones))
-            self.observation_spaces[agent] = Box(-1.0, 1.0, (len(features(role, zones)),), np.float32)
-            self.action_spaces[agent] = Discrete(entries) if role == TRIAGE else Box(-1.0, 1.0, (entries,), np.float32)
+            self.observation_spaces[agent], self.action_spaces[agent] = spaces_of(role, zones)
 
     def observation_space(self, agent: str) -> Space:
         """The agent's observation space, always the same object."""
@@ -122,13 +120,13 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
 
     def _infos(self, score: float) -> Infos:
         infos: Infos = {}
-        masks = {zones: desk.action_masks()[TRIAGE] for zones, desk in self.view.desks.items()}
+        masks = {zones: siem.action_masks()[TRIAGE] for zones, siem in self.view.siems.items()}
         for agent, (blue, role) in self.places.items():
-            seat = self.view.seats[blue]
-            decides = bool(self.agents) and (role != COORDINATOR or bool(seat.desk.decides[seat.row]))
+            team = self.view.teams[blue]
+            decides = bool(self.agents) and (role != COORDINATOR or bool(team.siem.decides[team.row]))
             infos[agent] = {"decides": int(decides), "score": score}
             if role == TRIAGE:
-                infos[agent]["action_mask"] = masks[len(seat.names)][seat.row]
+                infos[agent]["action_mask"] = masks[len(team.names)][team.row]
         return infos
 
     def close(self) -> None:

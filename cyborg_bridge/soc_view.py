@@ -1,16 +1,16 @@
 """CC4 seen and played by our four roles: the whole SOC once per blue agent, over the subnets it guards.
 
 `SOCView` stands between CC4's native environment and policies that read and write the tables of the `soc-v1` family. It
-turns what a blue agent sees into alerts (`soc_alerts`) for its desk (`soc_desk`), whose observations the policies read,
+turns what a blue agent sees into alerts (`soc_alerts`) for its SIEM (`soc_siem`), whose observations the policies read,
 and the tool calls that their actions mean into ONE action of CC4 per blue agent and step (`VERBS`). Blue agents 0-3
-guard one subnet each: they are the four rows of the desk with one zone. Agent 4 guards three: its desk has one row.
+guard one subnet each: they are the four rows of the SIEM with one zone. Agent 4 guards three: its SIEM has one row.
 
     view = SOCView(cage4_parallel_env(observation="raw"), level="raw")
     view.reset(seed=1)
     while view.env.agents:
-        for desk in view.desks.values():
-            for role, action in policy(desk.observations, desk.decides).items():
-                desk.actions[role] = action
+        for siem in view.siems.values():
+            for role, action in policy(siem.observations, siem.decides).items():
+                siem.actions[role] = action
         view.step()
 
 No agent is told what another one sees. Where several calls want the agent's one executor, the first of these wins:
@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
-from cyborg_bridge.soc_desk import Desk, zone_network, zone_value
+from cyborg_bridge.soc_siem import ExternalSIEM, zone_network, zone_value
 from cyborg_bridge.zones import SLEEP, Order, Zone
+from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.errors import ActionError, ConfigError, unknown_name
-from soc_env.paper.tables import AGENTS as ROLES
 from soc_env.parallel import ResetNeeded
 from soc_env.soc import risk
 from soc_env.soc.kernels.tools import STRAY_WEIGHT
@@ -56,16 +56,16 @@ ZONE_OF_SUBNET = {
 }
 
 VERBS: dict[str, tuple[str, str]] = {
-    "escalate": ("", "desk only: the verdict adds to the suspected host's risk, the source's where there is one"),
-    "suppress": ("", "desk only: the case is dropped, its hosts' alerts lose most of their weight"),
-    "correlate": ("", "desk only: cases that share a host are merged, a source found in one counts for all"),
+    "escalate": ("", "SIEM only: the verdict adds to the suspected host's risk, the source's where there is one"),
+    "suppress": ("", "SIEM only: the case is dropped, its hosts' alerts lose most of their weight"),
+    "correlate": ("", "SIEM only: cases that share a host are merged, a source found in one counts for all"),
     "enrich": ("Analyse", "of the suspected host (raw)"),
-    "query": ("", "desk only: CC4 has no second source"),
+    "query": ("", "SIEM only: CC4 has no second source"),
     "hunt": ("Analyse", "of the zone's host that is most worth it (raw)"),
     "deep_scan": ("Analyse", "as a hunt: Analyse has one depth"),
     "deploy_decoy": ("DeployDecoy", "on the host with fewest, users' first, until all have 2"),
-    "intel_sweep": ("", "desk only, finds nothing: CC4 has no indicators"),
-    "collect_forensics": ("", "desk only, finds nothing"),
+    "intel_sweep": ("", "SIEM only, finds nothing: CC4 has no indicators"),
+    "collect_forensics": ("", "SIEM only, finds nothing"),
     "isolate": ("BlockTrafficZone", "the host is marked, the next block that policy lists for its zone is set"),
     "release": ("AllowTrafficZone", "the mark is taken off, the zone's next block too if nobody asks for it"),
     "kill_process": ("Remove", ""),
@@ -75,8 +75,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "reset_credentials": ("", "refused: CC4 has none"),
 }
 """Tool -> (verb of CC4 or "", how)."""
-# Calls that the desk carries out whatever the agent does in CC4; those of `HOST_TOOLS` only if CC4 does them.
-DESK_TOOLS = {
+# Calls that the SIEM carries out whatever the agent does in CC4; those of `HOST_TOOLS` only if CC4 does them.
+SIEM_TOOLS = {
     "escalate", "suppress", "correlate", "intel_sweep", "collect_forensics", "block_perimeter", "unblock_perimeter",
 }  # fmt: skip
 HOST_TOOLS = {"isolate", "release", "kill_process", "reimage"}
@@ -99,25 +99,25 @@ class Plan(NamedTuple):
     order: Order
     task: Task | None = None
     call: Call | None = None
-    """The call that the desk carries out with it."""
+    """The call that the SIEM carries out with it."""
 
 
-class Seat:
-    """One blue agent's place at a desk: its hosts, what it last saw of CC4, what it is doing.
+class Team:
+    """One blue agent as a SOC team: its hosts, what it last saw of CC4, what it is doing.
 
     Attributes:
         agent: the blue agent.
         zone: what it guards.
-        hosts: names of the hosts that exist, as the desk numbers them.
+        hosts: names of the hosts that exist, as the SIEM numbers them.
         host_zone: (hosts,) which of its zones each is in.
-        row, desk: where it sits, once `SOCView` has put it there.
+        row, siem: its row of which SIEM, once `SOCView` has given it one.
         phase: mission phase.
         busy: steps until it is free.
         serves: (hosts,) whether each is a server.
         decoys, looked, restored: (hosts,) decoys, steps of the last Analyse and of the last Restore (-1: none).
     """
 
-    desk: Desk
+    siem: ExternalSIEM
     row: int
 
     def __init__(self, agent: str, zone: Zone, mask: Sequence[int], vector: np.ndarray) -> None:
@@ -149,12 +149,12 @@ class Seat:
         self.values = np.array([zone_value(name, self.phase) for name in self.names])
 
     def tell(self) -> None:
-        """What the desk cannot know by itself."""
+        """What the SIEM cannot know by itself."""
         fewest = [int(self.decoys[self.host_zone == z].min()) for z in range(len(self.names))]
-        self.desk.tell(self.row, self.values.tolist(), fewest)
+        self.siem.tell(self.row, self.values.tolist(), fewest)
 
     def observe(self, vector: np.ndarray, busy: int, raw: Mapping[str, Any] | None) -> None:
-        """The outcome of a CC4 step reaches the desk; raw: None at level "flat"."""
+        """The outcome of a CC4 step reaches the SIEM; raw: None at level "flat"."""
         self.step += 1
         self.see(vector, busy)
         if self.task is not None and not self.busy:
@@ -166,7 +166,7 @@ class Seat:
             source = -1 if alert.source is None else self.number[alert.source]
             if kind.guesses_source:
                 source = self._likely_source(host)
-            self.desk.alert(self.row, kind, host, source)
+            self.siem.alert(self.row, kind, host, source)
         self.tell()
 
     def _likely_source(self, target: int) -> int:
@@ -187,9 +187,9 @@ class Seat:
             self.looked[task.host] = self.step
             is_found = bool(raw.get(self.hosts[task.host], {}).get("Files"))
             if is_found:
-                self.desk.find(self.row, task.host, risk.CONFIRMATION)
+                self.siem.find(self.row, task.host, risk.CONFIRMATION)
             if task.case_id is not None:
-                self.desk.read(self.row, task.case_id, is_found)
+                self.siem.read(self.row, task.case_id, is_found)
 
     # ------------------------------------------------------------------ acting
     def choose(self, calls: list[Call], sees_findings: bool) -> Plan:
@@ -215,7 +215,7 @@ class Seat:
     def _respond(self, calls: list[Call]) -> Plan | None:
         if not calls:
             return None
-        risks = self.desk.risks(self.row)
+        risks = self.siem.risks(self.row)
 
         def urgency(call: Call) -> tuple[bool, float]:
             host = call["target"]
@@ -226,12 +226,12 @@ class Seat:
         if verb in ("Remove", "Restore"):
             return Plan(self._on(host, verb), Task(verb, host), call)
         z = int(self.host_zone[host])
-        plan = self._fit(z, call["tool"] == "isolate" or bool(self.desk.wants_blocks(self.row)[z])) or Plan(SLEEP)
+        plan = self._fit(z, call["tool"] == "isolate" or bool(self.siem.wants_blocks(self.row)[z])) or Plan(SLEEP)
         return plan._replace(call=call)
 
     def _enrich(self, calls: list[Call]) -> Plan | None:
         for call in calls:
-            host = self.desk.suspect_of(self.row, call["target"])
+            host = self.siem.suspect_of(self.row, call["target"])
             if host is not None:
                 return Plan(self._on(host, "Analyse"), Task("Analyse", host, call["target"]))
         return None
@@ -249,14 +249,14 @@ class Seat:
         effort = np.zeros(len(self.names))
         for call in calls:
             effort[call["target"]] = call["level"]
-        effort *= 1.0 + 0.5 * self.desk.priorities(self.row)  # as `tools.hunt_weight`
-        worth = effort[self.host_zone] * (self.desk.risks(self.row) + STRAY_WEIGHT) * (self.step - self.looked)
+        effort *= 1.0 + 0.5 * self.siem.priorities(self.row)  # as `tools.hunt_weight`
+        worth = effort[self.host_zone] * (self.siem.risks(self.row) + STRAY_WEIGHT) * (self.step - self.looked)
         host = int(worth.argmax())
-        self.desk.note_hunt(self.row, int(self.host_zone[host]))
+        self.siem.note_hunt(self.row, int(self.host_zone[host]))
         return Plan(self._on(host, "Analyse"), Task("Analyse", host))
 
     def _police(self) -> Plan | None:
-        wanted = self.desk.wants_blocks(self.row)
+        wanted = self.siem.wants_blocks(self.row)
         plans = (self._fit(z, bool(wanted[z])) for z in range(len(self.names)))
         return next((plan for plan in plans if plan is not None), None)
 
@@ -279,8 +279,8 @@ class SOCView:
     Attributes:
         env: the native environment.
         level: "flat" or "raw".
-        desks: number of zones -> its `Desk`; new ones at every `reset`.
-        seats: blue agent -> its `Seat`.
+        siems: number of zones -> its `ExternalSIEM`; new ones at every `reset`.
+        teams: blue agent -> its `Team`.
     """
 
     def __init__(self, env: Cage4Env, level: str = "flat") -> None:
@@ -296,8 +296,8 @@ class SOCView:
         if level == "raw" and env.observation != "raw":
             raise ConfigError(f"level='raw' needs an environment with observation='raw', not {env.observation!r}")
         self.env, self.level = env, level
-        self.desks: dict[int, Desk] = {}
-        self.seats: dict[str, Seat] = {}
+        self.siems: dict[int, ExternalSIEM] = {}
+        self.teams: dict[str, Team] = {}
 
     def reset(self, seed: int | None = None) -> dict[str, RoleArrays]:
         """Starts an episode of CC4 with everything forgotten.
@@ -318,21 +318,23 @@ class SOCView:
         Args:
             observations, infos: as `Cage4Env.reset` returned them.
         """
-        self.seats = {
-            agent: Seat(agent, self.env.zone(agent), infos[agent]["action_mask"], observations[agent])
+        self.teams = {
+            agent: Team(agent, self.env.zone(agent), infos[agent]["action_mask"], observations[agent])
             for agent in self.env.possible_agents
         }
-        rows: dict[int, list[Seat]] = {}
-        for seat in self.seats.values():
-            rows.setdefault(len(seat.names), []).append(seat)
-        self.desks = {zones: Desk([seat.network for seat in seats], self.env.steps) for zones, seats in rows.items()}
-        for zones, seats in rows.items():
-            for row, seat in enumerate(seats):
-                seat.desk, seat.row = self.desks[zones], row
-                seat.tell()
+        rows: dict[int, list[Team]] = {}
+        for team in self.teams.values():
+            rows.setdefault(len(team.names), []).append(team)
+        self.siems = {
+            zones: ExternalSIEM([team.network for team in teams], self.env.steps) for zones, teams in rows.items()
+        }
+        for zones, teams in rows.items():
+            for row, team in enumerate(teams):
+                team.siem, team.row = self.siems[zones], row
+                team.tell()
                 if self.level == "raw":
-                    seat.addresses = own_addresses(self.env.raw_observation(seat.agent), seat.hosts)
-            self.desks[zones].reset()
+                    team.addresses = own_addresses(self.env.raw_observation(team.agent), team.hosts)
+            self.siems[zones].reset()
         return self._show()
 
     def step(self, role_actions: Mapping[str, Mapping[str, Any]] | None = None) -> StepReturn:
@@ -346,7 +348,7 @@ class SOCView:
         return outcome
 
     def actions(self, role_actions: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, int]:
-        """Decodes the actions in the desks' buffers: blue agent -> index of its CC4 action.
+        """Decodes the actions in the SIEMs' buffers: blue agent -> index of its CC4 action.
 
         Args:
             role_actions: blue agent -> role -> action, written into the buffers first; what is missing stays as it is.
@@ -355,34 +357,34 @@ class SOCView:
             ActionError: an unknown agent or role, a wrong shape, NaN, or a choice out of range.
             ResetNeeded: before the first `reset`.
         """
-        if not self.seats:
+        if not self.teams:
             raise ResetNeeded("actions() needs an episode: call reset() first")
         for agent, actions in (role_actions or {}).items():
-            if agent not in self.seats:
-                raise ActionError(unknown_name("agent", agent, self.seats))
-            seat = self.seats[agent]
+            if agent not in self.teams:
+                raise ActionError(unknown_name("agent", agent, self.teams))
+            team = self.teams[agent]
             for role, action in actions.items():
-                seat.desk.set_action(seat.row, role, action)
-        for desk in self.desks.values():
-            desk.decode()
-        return {agent: self._act(seat) for agent, seat in self.seats.items()}
+                team.siem.set_action(team.row, role, action)
+        for siem in self.siems.values():
+            siem.decode()
+        return {agent: self._act(team) for agent, team in self.teams.items()}
 
-    def _act(self, seat: Seat) -> int:
-        calls = seat.desk.calls(seat.row)
-        plan = seat.choose(calls, self.level == "raw")
+    def _act(self, team: Team) -> int:
+        calls = team.siem.calls(team.row)
+        plan = team.choose(calls, self.level == "raw")
         for call in calls:
             if call["tool"] == "query" or (call["tool"] == "enrich" and self.level == "flat"):
-                seat.desk.read(seat.row, call["target"])
-        kept = [call for call in calls if call["tool"] in DESK_TOOLS or call is plan.call]
-        seat.desk.set_calls([(call["tool"], call["target"], call["level"], call["depth"]) for call in kept], seat.row)
+                team.siem.read(team.row, call["target"])
+        kept = [call for call in calls if call["tool"] in SIEM_TOOLS or call is plan.call]
+        team.siem.set_calls([(call["tool"], call["target"], call["level"], call["depth"]) for call in kept], team.row)
         if plan.task is not None:
-            seat.task = plan.task
-        return seat.zone.index[plan.order]
+            team.task = plan.task
+        return team.zone.index[plan.order]
 
     def observe(
         self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, RoleArrays]:
-        """Tells the desks what a step of the native environment returned. Call it once after every step.
+        """Tells the SIEMs what a step of the native environment returned. Call it once after every step.
 
         Args:
             observations, infos: as `Cage4Env.step` returns them.
@@ -390,23 +392,23 @@ class SOCView:
         Returns:
             `observations()`.
         """
-        for agent, seat in self.seats.items():
+        for agent, team in self.teams.items():
             raw = self.env.raw_observation(agent) if self.level == "raw" else None
-            seat.observe(observations[agent], infos[agent]["busy"], raw)
-        for desk in self.desks.values():
-            desk.step()
+            team.observe(observations[agent], infos[agent]["busy"], raw)
+        for siem in self.siems.values():
+            siem.step()
         return self._show()
 
     def _show(self) -> dict[str, RoleArrays]:
-        for seat in self.seats.values():
-            seat.desk.show(seat.row, seat.phase, seat.busy)
+        for team in self.teams.values():
+            team.siem.show(team.row, team.phase, team.busy)
         return self.observations()
 
     def observations(self) -> dict[str, RoleArrays]:
         """Blue agent -> role -> (size,) float32, as `soc_env.soc.tables.layout(role, zones)` lays it out; copies."""
         return {
-            agent: {role: seat.desk.observations[role][seat.row].copy() for role in ROLES}
-            for agent, seat in self.seats.items()
+            agent: {role: team.siem.observations[role][team.row].copy() for role in ROLES}
+            for agent, team in self.teams.items()
         }
 
 
@@ -420,9 +422,9 @@ class RolePolicy(Protocol):
 class SOCPolicy:
     """Policies of the roles as one policy of the native environment, with the methods of `controls.ControlPolicy`."""
 
-    def __init__(self, make: Callable[[Desk], RolePolicy], level: str = "flat") -> None:
+    def __init__(self, make: Callable[[ExternalSIEM], RolePolicy], level: str = "flat") -> None:
         """Args:
-        make: desk -> a fresh policy for its rows; called for both desks at the start of every episode.
+        make: SIEM -> a fresh policy for its rows; called for both SIEMs at the start of every episode.
         level: see `SOCView`.
         """
         self.make, self.level = make, level
@@ -444,10 +446,10 @@ class SOCPolicy:
         if self._view is None:
             self._view = SOCView(env, self.level)
             self._view.begin(observations, infos)
-            self._policies = {zones: self.make(desk) for zones, desk in self._view.desks.items()}
+            self._policies = {zones: self.make(siem) for zones, siem in self._view.siems.items()}
         else:
             self._view.observe(observations, infos)
-        for zones, desk in self._view.desks.items():
-            for role, action in self._policies[zones](desk.observations, desk.decides).items():
-                desk.actions[role] = action
+        for zones, siem in self._view.siems.items():
+            for role, action in self._policies[zones](siem.observations, siem.decides).items():
+                siem.actions[role] = action
         return self._view.actions()

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from soc_env.errors import HMARLSOCError
 
 # Sizes of an observation (source: CC4's BlueFlatWrapper): [mission phase], a block per guarded subnet, messages.
@@ -125,6 +127,20 @@ class Zone:
     def on_host(self, verb: str, host: str) -> Order:
         """The order that does that to that host."""
         return Order(verb, host, self.subnet_of[host])
+
+    def flagged(self, kind: str, vector: np.ndarray) -> list[str]:
+        """Host slots with an alert of the last step.
+
+        Args:
+            kind: "processes" or "connections".
+            vector: (entries,) the agent's observation.
+        """
+        return [
+            host
+            for subnet, slots in self.hosts.items()
+            for host, is_set in zip(slots, vector[self.fields[subnet][kind]], strict=True)
+            if is_set
+        ]
 
     @property
     def sizes(self) -> list[int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 import soc_env
 from policies.networks.tokens import own_tokens
-from soc_env.paper.tables import TRIAGE
+from soc_env.engine.tables import TRIAGE
 
 
 def explained_moment(policy: Any, scenario: Any, seed: int) -> dict[str, Any]:

@@ -504,9 +504,9 @@ def _bench_learners(_scenarios: Sequence[str], effort: Effort, progress: _Progre
 def _off_policy_case(algorithm: Any, tier: str) -> Case:
     from policies import HMARLConfig
 
-    replay, defaults = algorithm.replay_of(tier), HMARLConfig()
+    replay, defaults = algorithm.batches.replay_of(tier), HMARLConfig()
     num_steps = defaults.updates_per_iteration
-    batch = algorithm.tier_batch(tier, replay, *replay.sample(tier, num_steps * LEARNER_ROWS, 0.4))
+    batch = algorithm.batches.batch(tier, *replay.sample(tier, num_steps * LEARNER_ROWS, 0.4))
     per_step = num_steps / defaults.train_batch_size
     return _learner_case(algorithm, tier, batch, per_step, num_steps, minibatch_size=LEARNER_ROWS)
 

@@ -85,8 +85,7 @@ def train(steps: int, seed: int = 0) -> dict[str, Any]:
     """
     import torch
 
-    from policies import HMARLConfig
-    from policies.checkpoint import policy_of
+    from policies import HMARLConfig, policy_of
 
     torch.set_num_threads(1)
     config = HMARLConfig().environment(ENVIRONMENT, env_config=OPTIONS).tiers({"agent": TIER})

@@ -147,7 +147,7 @@ class Run:
         self.algo.stop()
 
     def save(self, name: str, *, replay: bool) -> None:
-        from policies.checkpoint import save_checkpoint
+        from policies import save_checkpoint
 
         info = {"seconds": self.seconds, f"best_validation_{self.goal}": self.best, "seed": self.settings["seed"]}
         info |= {"family": self.family} if self.family else {}
@@ -221,7 +221,7 @@ class Run:
 
     def validate(self) -> dict[str, float]:
         """Greedy episodes of the newest networks; the best so far is kept."""
-        from policies.checkpoint import policy_of
+        from policies import policy_of
 
         means = {f"validation_{name}": value for name, value in self.measure(policy_of(self.algo)).items()}
         if means[f"validation_{self.goal}"] > self.best:
@@ -290,7 +290,8 @@ def read_settings(out: Path) -> dict[str, Any]:
 
 
 def last_manifest(checkpoints: Path) -> dict[str, Any]:
-    from policies.checkpoint import read_manifest, recover_checkpoint
+    from policies.checkpoint import read_manifest
+    from policies.hmarl.saving import recover_checkpoint
 
     for name in ("best", "last"):
         recover_checkpoint(checkpoints / name)

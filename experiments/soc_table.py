@@ -38,8 +38,8 @@ from experiments.intervals import Estimate
 from experiments.output import output_errors, to_json, write_text
 from experiments.provenance import provenance
 from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import FAMILIES
 
 SCENARIO = "soc-v1"

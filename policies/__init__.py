@@ -12,7 +12,8 @@ _WHERE = {
     "HMARL": "policies.hmarl.algorithm",
     "HMARLConfig": "policies.hmarl.algorithm",
     "load_policy": "policies.checkpoint",
-    "save_checkpoint": "policies.checkpoint",
+    "policy_of": "policies.hmarl.saving",
+    "save_checkpoint": "policies.hmarl.saving",
 }
 __all__ = sorted(_WHERE)
 

@@ -1,19 +1,15 @@
-"""Checkpoints: written whole or not at all, and policies loaded from them without ray and without training.
+"""Checkpoints are read here: policies loaded from them without a cluster and without training.
 
 A checkpoint is a folder as RLlib writes it plus two files: `networks.pt`, the averaged networks that a loaded policy
-acts with, and `hmarl.json`: scenario, overrides, tiers, versions, steps and the size of every file. The JSON is written
-last, and the folder gets its name only when all of it is on disk, so a killed run leaves no half checkpoint behind.
+acts with, and `hmarl.json`: scenario, overrides, tiers, versions, steps and the size of every file
+(`policies.hmarl.saving` writes it).
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,81 +18,20 @@ import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from policies.hmarl.algorithm import HMARL
 from policies.networks.tokens import Tokens, agent_of, own_tokens
 from policies.networks.zones import MIXINGS
-from policies.runner.batched_env import import_path, make_batched_env
-from policies.runner.env_runner import act
+from policies.runner.acting import act
+from policies.runner.batched_env import make_batched_env
+from policies.runner.plan import make_scripted
 from policies.scripted import Policy
-from policies.tiers import SCRIPTED, make_scripted, tier_of
+from policies.tiers import SCRIPTED, tier_of
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, unknown_name
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
 
 MANIFEST, NETWORKS = "hmarl.json", "networks.pt"
-FORMAT = 2
-
-
-def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **info: Any) -> Path:
-    """Writes `algo` to `folder` atomically; `info` (plain data) is kept in the manifest.
-
-    Without `replay` the checkpoint is small: whole to evaluate, but training resumed from it starts with an empty
-        buffer.
-    """
-    folder = Path(folder).absolute()
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    saves_replay, algo.saves_replay = algo.saves_replay, replay and algo.saves_replay
-    try:
-        algo.save_to_path(partial)
-    finally:
-        algo.saves_replay = saves_replay
-    torch.save(algo.averaged, partial / NETWORKS)
-    sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
-    manifest = {
-        "format": FORMAT,
-        "scenario": import_path(algo.config.env),
-        "overrides": dict(algo.config.env_config),
-        "tiers": algo.config.tier_settings,
-        "agents": list(algo.agents),
-        "members": algo.config.members(algo.agents),
-        "slow_agents": list(algo.slow_agents),
-        "num_env_steps": algo.num_env_steps,
-        "versions": _versions(),
-        **info,
-        "files": sizes,
-    }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, default=import_path))
-    # The old folder is put aside whole and deleted when the new one is in place: deleting it under its name could be
-    # interrupted half way.
-    retired = _retired(folder)
-    if folder.exists():
-        shutil.rmtree(retired, ignore_errors=True)
-        os.rename(folder, retired)
-    os.rename(partial, folder)
-    shutil.rmtree(retired, ignore_errors=True)
-    return folder
-
-
-def recover_checkpoint(folder: str | Path) -> None:
-    """Puts the previous checkpoint back if a run was killed in `save_checkpoint` between the two renamings."""
-    folder = Path(folder).absolute()
-    if not folder.exists() and _retired(folder).exists():
-        os.rename(_retired(folder), folder)
-
-
-def _retired(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
-
-
-def _versions() -> dict[str, str]:
-    """Of what the networks were made with; a package that runs from a checkout has none."""
-    versions = {}
-    for name in ("hmarl-soc", "ray", "torch", "numpy"):
-        with contextlib.suppress(package_metadata.PackageNotFoundError):
-            versions[name] = package_metadata.version(name)
-    return versions
+FORMAT = 3  # raised whenever older checkpoints can no longer be read: names of settings and modules are part of them
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -116,7 +51,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"checkpoint {str(folder)!r} is damaged: {MANIFEST} cannot be read") from None
     if version != FORMAT:
-        raise CheckpointError(f"checkpoint {str(folder)!r} has format {version!r}, this version reads {FORMAT}")
+        raise CheckpointError(
+            f"checkpoint {str(folder)!r} has format {version!r}, written by hmarl-soc {_writer(manifest)}; this "
+            f"version reads format {FORMAT}"
+        )
     for name, size in sizes.items():
         file = folder / name
         found = file.stat().st_size if file.is_file() else None
@@ -124,6 +62,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             state = "is missing" if found is None else f"has {found} bytes instead of {size}"
             raise CheckpointError(f"checkpoint {str(folder)!r} is damaged: {name} {state}")
     return manifest
+
+
+def _writer(manifest: Mapping[str, Any]) -> str:
+    """The version of hmarl-soc that wrote the checkpoint."""
+    versions = manifest.get("versions")
+    return str(versions.get("hmarl-soc", "(version unknown)")) if isinstance(versions, dict) else "(version unknown)"
 
 
 def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
@@ -364,16 +308,3 @@ def _scripted_tiers(manifest: Mapping[str, Any], seed: int) -> dict[str, Policy]
         return {t: make_scripted(t, s["policy"], scenario, spaces, seed) for t, s in tiers.items()}
     except HMARLSOCError as error:
         raise CheckpointError(f"the checkpoint's scripted tiers {', '.join(tiers)} cannot be made: {error}") from error
-
-
-def policy_of(algo: HMARL, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:
-    """What `algo` has learned, as `load_policy` would have it from a checkpoint written now."""
-    return TrainedPolicy(
-        algo.averaged_modules(),
-        algo.slow_agents,
-        deterministic=deterministic,
-        num_env_steps=algo.num_env_steps,
-        seed=seed,
-        members=algo.config.members(algo.agents),
-        scripted=algo.scripted_policies(seed),
-    )

@@ -5,7 +5,8 @@ A tier is a policy shared by some agents: those that its setting "agents" names,
 "algorithm" and, beside it, that algorithm's own RLlib settings (`SACConfig`'s for SAC, and so on) and the keys of
 `COMMON`. Nothing but strings, numbers, lists and dicts, so it goes through Tune search spaces, JSON and checkpoints.
 
-A tier with the algorithm "scripted" has no network: its "policy" says what it does, see `make_scripted`.
+A tier with the algorithm "scripted" has no network: its "policy" says what it does, see
+`policies.runner.plan`.
 """
 
 from __future__ import annotations
@@ -34,9 +35,6 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from policies.algorithms.maddpg import MADDPGConfig, MADDPGModule, MADDPGTorchLearner, PullsActor
 from policies.networks.blocks import BoundedMeanHead, DQNModule, PPOModule, SACModule
 from policies.networks.zones import MIXINGS
-from policies.runner.batched_env import imported
-from policies.scripted import Policy, RandomPolicy, find, scripted
-from soc_env import SCENARIOS
 from soc_env.errors import ConfigError, unknown_name
 
 Spaces = tuple[gym.Space, gym.Space]
@@ -148,6 +146,7 @@ class AlgorithmEntry:
     action_spaces: tuple[type[gym.Space], ...]
     is_on_policy: bool
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    has_central_critic: bool = False
 
 
 BOX, DISCRETE = gym.spaces.Box, gym.spaces.Discrete
@@ -232,6 +231,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "critic": "joint",
             "action_bins": 0,
         },
+        has_central_critic=True,
     ),
 }
 # Settings that every tier has beside its algorithm's own.
@@ -297,27 +297,6 @@ def mapping(tiers: Mapping[str, Mapping[str, Any]]) -> Callable[..., str]:
                     f"agent {agent!r} is named by tiers {named[agent]!r} and {tier!r}; allowed: one of them"
                 )
     return functools.partial(tier_of, named=named)
-
-
-def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, Any], seed: int) -> Policy:
-    """The policy of a scripted tier, in the interface of `policies.scripted`.
-
-    Args:
-        tier: for messages.
-        policy: the name of a scripted policy of the environment's family ("random" everywhere), or a builder
-            `(action_spaces, seed) -> policy`, as it is or as "package.module:name".
-        env: what the configuration says.
-        action_spaces: agent -> space as tiers see it, of all agents.
-        seed: of its draws.
-
-    Raises:
-        ConfigError: there is no such policy.
-    """
-    builder = policy
-    if isinstance(policy, str):
-        known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
-        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
-    return builder(action_spaces, seed)
 
 
 def complete(tier: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -319,18 +319,20 @@ Kept, so that results stay comparable. Do not read more into this task than they
 - `num_hosts` need not be a multiple of five: what is left over goes to the first segments.
 """
 
-from soc_env.engine.simulator import Simulator
+from soc_env.engine.scenario import Scenario
+from soc_env.engine.tables import AGENTS
 from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError
-from soc_env.paper.scenario import SCENARIOS, PaperScenario, make_scenario
-from soc_env.paper.tables import ACTIONS, AGENTS, FEATURES, METRICS, REWARD_TERMS, STATE, features
+from soc_env.paper.scenario import PaperScenario
+from soc_env.paper.tables import ACTIONS, FEATURES, METRICS, REWARD_TERMS, STATE
 from soc_env.parallel import SOCEnv, env, parallel_env
-from soc_env.settings import Scenario
+from soc_env.registry import FAMILIES, SCENARIOS, Family, Simulator, family_of, features, make_scenario
 from soc_env.soc.console import Console
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.trace import Trace, TraceError
 
 __all__ = [
-    "ACTIONS", "AGENTS", "FEATURES", "METRICS", "REWARD_TERMS", "SCENARIOS", "STATE", "ActionError", "CheckpointError",
-    "ConfigError", "HMARLSOCError", "PaperScenario", "SOCEnv", "SOCScenario", "Scenario", "ScenarioError", "Simulator",
-    "env", "features", "make_scenario", "parallel_env", "Console", "Trace", "TraceError",
+    "ACTIONS", "AGENTS", "FAMILIES", "FEATURES", "METRICS", "REWARD_TERMS", "SCENARIOS", "STATE", "ActionError",
+    "CheckpointError", "ConfigError", "Console", "Family", "HMARLSOCError", "PaperScenario", "SOCEnv", "SOCScenario",
+    "Scenario", "ScenarioError", "Simulator", "Trace", "TraceError", "env", "family_of", "features", "make_scenario",
+    "parallel_env",
 ]  # fmt: skip

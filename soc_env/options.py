@@ -1,7 +1,8 @@
-"""How one agent's actions and observations look in the dict API: spaces, masks, padding, presets."""
+"""How one agent's actions and observations look in the dict API: spaces, masks, padding, checks."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, Space
 
-from soc_env.actions import box_action, discrete_action, preset_tables
 from soc_env.engine.simulator import Simulator
-from soc_env.errors import ConfigError, unknown_name
-from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.engine.tables import AGENTS, TRIAGE
+from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.registry import preset_tables
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "actions": ("mixed", "discrete", "continuous"),
@@ -22,7 +23,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class ApiOptions:
     """The options of the dict API for one scenario; the documentation page is in `soc_env.parallel`.
 
     Attributes:
@@ -44,8 +45,8 @@ class Layout:
     coordinator: str = "present"
 
     @classmethod
-    def of(cls, simulator: Simulator, **options: Any) -> Layout:
-        """The layout for a simulator's agents; raises ConfigError for bad options."""
+    def of(cls, simulator: Simulator, **options: Any) -> ApiOptions:
+        """The options for a simulator's agents; raises ConfigError for bad options."""
         seen = {agent: len(rows) for agent, rows in simulator.feature_tables.items()}
         sent = {agent: len(rows) for agent, rows in simulator.action_tables.items()}
         return cls(seen, sent, preset_tables(simulator.scenario), **options)
@@ -160,6 +161,64 @@ class Layout:
         return view
 
 
+# ---------------------------------------------------------------------- checks of single actions
+def box_action(agent: str, action: Any, size: int) -> np.ndarray:
+    """One agent's Box action as a float32 vector clipped to [-1, 1].
+
+    Args:
+        agent: Named in the error.
+        action: Anything NumPy reads as `size` real numbers.
+        size: Entries of the agent's Box.
+
+    Returns:
+        Shape (size,).
+
+    Raises:
+        ActionError: Wrong shape or type, or NaN.
+    """
+    try:
+        vector = np.asarray(action)
+    except (TypeError, ValueError, RuntimeError):
+        vector = np.empty((), object)
+    if vector.dtype.kind not in "fiub":
+        raise ActionError(f"{agent}: action {_short(action)} is not numeric; allowed: {size} numbers in [-1, 1]")
+    if vector.shape != (size,):
+        raise ActionError(f"{agent}: action has shape {vector.shape}; allowed: ({size},)")
+    if np.isnan(vector).any():
+        raise ActionError(f"{agent}: action[{int(np.isnan(vector).argmax())}] is NaN; allowed: numbers in [-1, 1]")
+    return np.clip(vector, -1, 1).astype(np.float32)
+
+
+def discrete_action(agent: str, action: Any, choices: int) -> int:
+    """One agent's Discrete action as a Python int.
+
+    Args:
+        agent: Named in the error.
+        action: An int, a NumPy integer, or an integer array with one entry.
+        choices: Size of the agent's Discrete.
+
+    Raises:
+        ActionError: Not one integer, or not in 0 .. choices - 1.
+    """
+    try:
+        choice = operator.index(action)
+    except TypeError:
+        array = np.asarray(action) if hasattr(action, "__array__") or isinstance(action, (list, tuple)) else None
+        if array is None or array.size != 1 or array.dtype.kind not in "iu":
+            message = f"{agent}: action {_short(action)} is not one integer; allowed: 0 to {choices - 1}"
+            raise ActionError(message) from None
+        choice = int(array.reshape(()))
+    if not 0 <= choice < choices:
+        raise ActionError(f"{agent}: action {choice} is out of range; allowed: 0 to {choices - 1}")
+    return choice
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# ---------------------------------------------------------------------- readers
 def unit_box(size: int) -> Box:
     """Box(-1, 1) of float32."""
     return Box(-1.0, 1.0, (size,), np.float32)

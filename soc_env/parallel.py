@@ -100,7 +100,7 @@ until `reset`.
 | fields of the scenario | | `num_hosts`, `num_zones`, `max_steps`, `coordinator_period`, reward weights, ... |
 
 `actions="discrete"`: the hunter, the orchestrator and the coordinator choose one of the named presets of
-`soc_env.actions.presets_of(scenario)`: 7 + Z, 8 + Z and 7 + Z of them in `soc-v1`, of which choice 0 does nothing; 10,
+`soc_env.registry.presets_of(scenario)`: 7 + Z, 8 + Z and 7 + Z of them in `soc-v1`, of which choice 0 does nothing; 10,
 11 and 8 of them in `paper-v0`. `masks="obs"`: Discrete agents observe `{"observation": ..., "action_mask": ...}`, the
 others their array; `masks="info"`: `infos[agent]["action_mask"]`.
 
@@ -156,17 +156,13 @@ from gymnasium.spaces import Space
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
-from soc_env.actions import idle_actions
-from soc_env.engine.simulator import Simulator
+from soc_env.engine.scenario import Scenario
+from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE
 from soc_env.errors import ActionError, ConfigError, HMARLSOCError, unknown_name
-from soc_env.options import Layout
-from soc_env.paper.picture import Canvas
-from soc_env.paper.tables import AGENTS, COORDINATOR, TRIAGE
-from soc_env.paper.text import as_text
-from soc_env.settings import Scenario
+from soc_env.options import ApiOptions
+from soc_env.registry import Simulator, family_of, idle_actions
 from soc_env.soc.console import Console
-from soc_env.soc.simulator import SOCSimulator
-from soc_env.soc.trace import Played, Trace, trace_of
+from soc_env.soc.trace import Played, Trace
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
 OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)
@@ -230,7 +226,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._first_seed = secrets.randbits(64) if seed is None else seed
         self.simulator = self._make_simulator(scenario, **overrides)
         self.scenario = self.simulator.scenario
-        self.layout = Layout.of(
+        self.layout = ApiOptions.of(
             self.simulator, actions=actions, masks=masks, homogenize=homogenize, coordinator=coordinator
         )
         self.max_cycles = self.scenario.max_steps
@@ -377,7 +373,8 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             ConfigError: `paper-v0` has none.
         """
         if self._console is None:
-            self._console = Console(self._soc_simulator("console"), play=self.step)
+            build = self._of_family("console")
+            self._console = build(self.simulator, play=self.step)
         return self._console
 
     def trace(self) -> Trace:
@@ -389,7 +386,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             TraceError: Something else than `step` and the console changed the episode.
         """
         self._check_started("trace")
-        sim = self._soc_simulator("trace")
+        write, sim = self._of_family("trace_of"), self.simulator
         rows = [*self._before[1:], self._remember()][: len(self._before)]
         script = [
             Played(
@@ -398,16 +395,19 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             )
             for minute, row in enumerate(rows, 1)
         ]
-        return trace_of(sim, script, self.layout.options)
+        return write(sim, script, self.layout.options)
 
     def audit(self) -> list[dict[str, Any]]:
         """Every tool call of the episode so far with its outcome, see `Trace.audit`; raises as `trace`."""
         return self.trace().audit()
 
-    def _soc_simulator(self, what: str) -> SOCSimulator:
-        if not isinstance(self.simulator, SOCSimulator):
+    def _of_family(self, what: str) -> Callable[..., Any]:
+        """The family's `console` or `trace_of`; ConfigError if it has none."""
+        found = getattr(family_of(self.scenario), what)
+        if found is None:
+            what = what.removesuffix("_of")
             raise ConfigError(f"{what} needs a scenario of the soc-v1 family; this is {self.scenario.name}")
-        return self.simulator
+        return found
 
     # ------------------------------------------------------------------ reading
     def features(self, agent: str) -> list[str]:
@@ -450,9 +450,9 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
             return None
         if self.render_mode == "rgb_array":
             if self._canvas is None:
-                self._canvas = Canvas(self.simulator)
+                self._canvas = family_of(self.scenario).canvas(self.simulator)
             return self._canvas.draw()
-        text = as_text(self.simulator)
+        text = family_of(self.scenario).as_text(self.simulator, 0)
         if self.render_mode == "ansi":
             return text
         print(text)

@@ -24,13 +24,13 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from soc_env.actions import box_action, discrete_action, preset_tables
-from soc_env.engine.simulator import Seed, Simulator
+from soc_env.engine.scenario import Scenario
+from soc_env.engine.simulator import Seed
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ActionError, ConfigError, unknown_name
-from soc_env.options import unit_box
-from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.options import box_action, discrete_action, unit_box
 from soc_env.parallel import parallel_env
-from soc_env.settings import Scenario
+from soc_env.registry import Simulator, preset_tables
 
 try:
     from gymnasium.vector import AutoresetMode
@@ -169,7 +169,7 @@ class Discretize(BaseParallelWrapper):
     """
 
     def __init__(self, env: ParallelEnv, tables: Mapping[str, np.ndarray] | None = None) -> None:
-        """Args: env, and tables agent -> (choices, size); by default `soc_env.actions.presets_of(env.scenario)`.
+        """Args: env, and tables agent -> (choices, size); by default `soc_env.registry.presets_of(env.scenario)`.
 
         Raises:
             ConfigError: A Box agent without a table, or a table of another size; or observations that carry masks,

@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cyborg_bridge import soc_desk
+from cyborg_bridge import soc_siem
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
@@ -131,7 +131,7 @@ def _loaded(folder: str) -> Any:
         import torch
 
         torch.set_num_threads(1)  # the processes share the cores
-    return load_policy(folder, scenario=soc_desk.SCENARIO.name)
+    return load_policy(folder, scenario=soc_siem.SCENARIO.name)
 
 
 def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:
@@ -141,8 +141,8 @@ def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:
 def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Policy:
     """A trained team that plays CC4; `for_zones`: number of zones -> its policy for that many."""
 
-    def make(desk: soc_desk.Desk) -> Any:
-        team = for_zones(desk.scenario.num_zones)  # type: ignore[attr-defined]
+    def make(siem: soc_siem.ExternalSIEM) -> Any:
+        team = for_zones(siem.scenario.num_zones)  # type: ignore[attr-defined]
         team.reset(seed)
         return team
 
@@ -152,4 +152,4 @@ def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Polic
 def _playbook_policy(name: str, level: str, seed: int) -> Policy:
     from policies.scripted import SCRIPTED
 
-    return SOCPolicy(lambda desk: SCRIPTED["soc"][name](desk.action_spaces, seed), level)
+    return SOCPolicy(lambda siem: SCRIPTED["soc"][name](siem.action_spaces, seed), level)

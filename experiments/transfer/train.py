@@ -1,6 +1,6 @@
 """HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
 
-The environment is `cyborg_bridge.soc_rows`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
+The environment is `cyborg_bridge.soc_batch`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
 are those of `experiments.run`; validation is the official score on episodes of its own, and decides what is "best".
 A checkpoint from here plays through `experiments.transfer.play` like any other.
 
@@ -17,9 +17,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cyborg_bridge import find_cyborg, soc_desk
+from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
-from cyborg_bridge.soc_rows import TEAMS, check_num_envs
+from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.run import VALIDATION_SEED, Run, read_settings
 from experiments.train import PRESETS
@@ -27,7 +27,7 @@ from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
 from soc_env.errors import ConfigError
 
-ENVIRONMENT = "cyborg_bridge.soc_rows:SOCRows"
+ENVIRONMENT = "cyborg_bridge.soc_batch:SOCBatch"
 METRICS = ("reward", "length", "score", "compromised")
 VALIDATION_EPISODES = 10
 NUM_ENVS = 4 * TEAMS
@@ -91,7 +91,7 @@ class Cage4Run(Run):
 
     validation_seconds, checkpoint_seconds = 240.0, 240.0
     resume_with = "the same command ({} is kept)"
-    family = soc_desk.SCENARIO.name
+    family = soc_siem.SCENARIO.name
 
     def aims(self) -> tuple[tuple[str, ...], str]:
         return METRICS, "score"

@@ -11,7 +11,7 @@ a tool that starts at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
 learn. A tier with several agents shares one actor and one critic among them; in a row that speaks for one of them, it
-takes the first of the tier's places in the joint columns (`HMARL._order_of_critic`).
+takes the first of the tier's places in the joint columns (`policies.hmarl.tier_batches`).
 """
 
 from __future__ import annotations

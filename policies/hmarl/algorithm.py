@@ -46,18 +46,20 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
 
 from policies import tiers as tier_data
-from policies.algorithms.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.checkpoint import load_modules
 from policies.hmarl.learner_group import TieredLearnerGroup
+from policies.hmarl.moments import MeanVariance, Statistics
 from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS, DetectionPriority, JointReplay
-from policies.networks.blocks import VARIANCE_FLOOR, encode_actions, flat_dim, value_at
+from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.networks.blocks import VARIANCE_FLOOR, flat_dim, value_at
 from policies.runner.batched_env import import_path
-from policies.runner.env_runner import ColumnarEnvRunner, Rollout, act
+from policies.runner.env_runner import ColumnarEnvRunner
+from policies.runner.plan import Plan, make_scripted
+from policies.runner.rows import Rollout
 from policies.tiers import ALGORITHMS, DEFAULT_TIERS, SCRIPTED, Spaces
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
 
 REPLAY, STATISTICS = "joint_replay", "statistics"
-JOINT = "joint"  # the store that tiers share; other stores have the name of their tier
-RETURN_SCALE_FLOOR = 1e-3  # [reward] a task that pays nothing is not scaled up without end
 SETTINGS = (
     "replay",
     "replay_priority",
@@ -272,26 +274,17 @@ def _settings_of(plain: Mapping[str, Any]) -> SimpleNamespace:
     return settings
 
 
-class Moments:
-    """Running mean and variance of vectors, merged batch by batch (Chan et al. 1983)."""
-
-    def __init__(self, dim: int):
-        self.count, self.mean, self.m2 = 0, np.zeros(dim), np.zeros(dim)
-
-    def add(self, rows: np.ndarray) -> None:
-        n, mean = len(rows), rows.mean(0, dtype=np.float64)
-        delta, total = mean - self.mean, self.count + n
-        self.m2 = self.m2 + ((rows - mean) ** 2).sum(0) + delta**2 * (self.count * n / total)
-        self.mean = self.mean + delta * (n / total)
-        self.count = total
-
-    @property
-    def variance(self) -> np.ndarray:
-        return self.m2 / max(1, self.count) if self.count else np.ones_like(self.m2)
-
-
 class HMARL(Algorithm):
-    """Trains all tiers of an `HMARLConfig` at once; an ordinary RLlib Algorithm in every other respect."""
+    """Trains all tiers of an `HMARLConfig` at once; an ordinary RLlib Algorithm in every other respect.
+
+    Attributes:
+        plan: who acts when, and for which tier.
+        on_policy, off_policy: tiers that learn, by how.
+        batches: replay of the off-policy tiers.
+        statistics: of observations and returns.
+        averaged: tier -> state of its averaged networks.
+        saves_replay: whether the next checkpoint holds the replay.
+    """
 
     @classmethod
     def get_default_config(cls) -> HMARLConfig:
@@ -313,26 +306,25 @@ class HMARL(Algorithm):
     def setup(self, config: AlgorithmConfig) -> None:
         super().setup(config)
         spaces = self.env_runner_group.get_spaces()
-        self._periods = spaces["decision_periods"]
-        self.agents = tuple(self._periods)
-        self._members = self.config.members(self.agents)
-        observed, self._action_spaces = spaces[INPUT_ENV_SINGLE_SPACES]
+        self.plan = Plan.of(self.config, spaces["decision_periods"])
+        self.agents, self.slow_agents = self.plan.agents, self.plan.slow
+        self.on_policy = self.plan.learning_tiers(is_on_policy=True)
+        self.off_policy = self.plan.learning_tiers(is_on_policy=False)
+        observed, action_spaces = spaces[INPUT_ENV_SINGLE_SPACES]
         ends = np.cumsum([0] + [flat_dim(observed[a]) for a in self.agents])
-        self._slice = {a: slice(int(ends[i]), int(ends[i + 1])) for i, a in enumerate(self.agents)}
-        learning = [tier for tier in self._members if self.config.trains(tier)]
-        self.on_policy = [tier for tier in learning if self.config.is_on_policy(tier)]
-        self.off_policy = [tier for tier in learning if tier not in self.on_policy]
-        self.slow_agents = tuple(a for a, period in self._periods.items() if period > 1)
-        self._slow = [t for t in self.off_policy if self._periods[self._members[t][0]] > 1]
-        self._known = {tier: self.config.known_agents(tier, self.agents) for tier in self._members}
-        self._have_lives = spaces["have_lives"]
-        self._build_replays()
-        self._scripted = self.scripted_policies()
+        self.team = Team(
+            plan=self.plan,
+            slices={a: slice(int(ends[i]), int(ends[i + 1])) for i, a in enumerate(self.agents)},
+            action_spaces=action_spaces,
+            known={tier: self.config.known_agents(tier, self.agents) for tier in self.plan.members},
+            have_lives=spaces["have_lives"],
+        )
+        self.statistics = Statistics(self.plan, self.team.slices, self.team.known)
+        self.batches = TierBatches(
+            self.config, self.team, self.scripted_policies(), lambda: self.env_runner.module, self.statistics
+        )
         self.saves_replay = self.config.checkpoint_replay
         self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
-        self.moments = Moments(int(ends[-1]))
-        self.mean_absolute_return: dict[str, float] = {}
-        self._given_statistics: dict[str, Any] = {}
         self._load_tiers()
         if self.config.action_bias:
             self._bias_actions(self.config.action_bias)
@@ -340,21 +332,18 @@ class HMARL(Algorithm):
 
     def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
         """Tier -> a policy of its own of every scripted tier."""
+        settings, env = self.config.tier_settings, self.config.env
         return {
-            tier: tier_data.make_scripted(tier, settings["policy"], self.config.env, self._action_spaces, seed)
-            for tier, settings in self.config.tier_settings.items()
-            if tier in self._members and settings["algorithm"] == SCRIPTED
+            tier: make_scripted(tier, settings[tier]["policy"], env, self.team.action_spaces, seed)
+            for tier in self.plan.scripted
         }
 
     def _load_tiers(self) -> None:
         """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
-        from policies.checkpoint import load_modules  # which imports this module
-
         for tier, group in self.learner_group.groups.items():
-            folder = self.config.tier_settings[tier]["checkpoint"]
+            folder, algorithm = self.plan.settings[tier].checkpoint, self.plan.settings[tier].algorithm
             if folder is None:
                 continue
-            algorithm = self.config.tier_settings[tier]["algorithm"]
             loaded = load_modules(folder, {tier: algorithm})[tier]
             own = [norm for norm, is_joint in loaded.input_norms() if not is_joint]
             for norm in own[1:]:  # critics are not averaged; they read as the actor does
@@ -362,58 +351,15 @@ class HMARL(Algorithm):
             for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
                 if (reason := result.get()) is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self._given_statistics[tier] = _observation_statistics(loaded)
-            self.mean_absolute_return[tier] = float(loaded.return_scale)
-        if self._given_statistics:
+            self.statistics.given[tier] = _observation_statistics(loaded)
+            self.statistics.mean_absolute_return[tier] = float(loaded.return_scale)
+        if self.statistics.given:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
-
-    # ---- replay
-    def _build_replays(self) -> None:
-        """`self.replays`: name -> store; `self._store_of`: off-policy tier -> the name of its store.
-
-        Tiers that decide every K steps have stores of their own, whose rows are decisions. The others share the joint
-        store, whose rows are steps, or with `replay="separate"` have one each without other tiers' agents.
-        """
-        is_shared = self.config.replay != "separate"
-        self._store_of = {t: JOINT if is_shared and t not in self._slow else t for t in self.off_policy}
-        self.replays: dict[str, JointReplay] = {}
-        for name in dict.fromkeys(self._store_of.values()):
-            tiers = [tier for tier, store in self._store_of.items() if store == name]
-            seed = [self.config.seed or 0, *([] if name == JOINT else [list(self._members).index(name)])]
-            self.replays[name] = self._build_replay(tiers, seed)
-        self._paper_priority = None
-        if self.config.replay_priority == "paper":
-            self._paper_priority = DetectionPriority(self.config.env, self.config.env_config)
-
-    def _is_masked(self, tiers: Iterable[str]) -> bool:
-        """Whether rows may speak for some of the tiers' agents only: those that take part, or that decided."""
-        return self._have_lives or any(t in self._slow and len(self._members[t]) > 1 for t in tiers)
-
-    def _build_replay(self, tiers: list[str], seed: list[int]) -> JointReplay:
-        columns: dict[str, tuple[tuple[int, ...], Any]] = {}
-        for agent in self._known[tiers[0]]:
-            size, space = self._slice[agent].stop - self._slice[agent].start, self._action_spaces[agent]
-            is_discrete = isinstance(space, gym.spaces.Discrete)
-            columns |= {f"obs/{agent}": ((size,), np.float32), f"next_obs/{agent}": ((size,), np.float32)}
-            columns[f"action/{agent}"] = ((), np.int64) if is_discrete else (space.shape, np.float32)
-            if self._have_lives:
-                columns[f"terminated/{agent}"] = ((), np.bool_)
-        columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
-        for agent in (a for tier in tiers for a in self._members[tier]):
-            columns[f"reward/{agent}"] = ((), np.float32)
-            if self._is_masked(tiers):
-                columns[f"alive/{agent}"] = ((), np.bool_)
-        alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
-        return JointReplay(self.config.replay_capacity, columns, tiers, alpha, seed)
-
-    def replay_of(self, tier: str) -> JointReplay:
-        """The store that an off-policy tier draws from."""
-        return self.replays[self._store_of[tier]]
 
     @property
     def replay(self) -> JointReplay | None:
         """The store that tiers share, if there is one."""
-        return self.replays.get(JOINT)
+        return self.batches.replays.get(JOINT)
 
     def _bias_actions(self, value: float) -> None:
         for tier, group in self.learner_group.groups.items():
@@ -443,6 +389,7 @@ class HMARL(Algorithm):
 
     # ---- one iteration
     def training_step(self) -> None:
+        """One iteration: all tiers act together, then each of them learns."""
         rollouts = self._sample()
         if not rollouts:
             return
@@ -450,17 +397,14 @@ class HMARL(Algorithm):
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self._store(rollouts)
             self._update_statistics(rollouts)
-        updated = set()
         with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
             for tier in self.on_policy:
-                if self._update_on_policy(tier, timesteps):
-                    updated.add(tier)
+                self._update_on_policy(tier, timesteps)
         if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
             with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
                 for tier in self.off_policy:
-                    if self._update_off_policy(tier, timesteps):
-                        updated.add(tier)
-        for name, replay in self.replays.items():
+                    self._update_off_policy(tier, timesteps)
+        for name, replay in self.batches.replays.items():
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
             # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
@@ -489,63 +433,23 @@ class HMARL(Algorithm):
         return [rollout for part in parts for rollout in part]
 
     def _store(self, rollouts: Iterable[Rollout]) -> None:
+        self.batches.store(rollouts)
         for rollout in rollouts:
-            for name in dict.fromkeys(self._store_of.values()):
-                if rollout.joint and name not in self._slow:
-                    self._add(self.replays[name], rollout.joint)
-            for agent, rows in rollout.decisions.items():
-                self._add(self.replays[self._tier_of(agent)], rows)
             for tier, rows in rollout.on_policy.items():
                 self._collected[tier].append(rows)
-
-    def _add(self, replay: JointReplay, rows: Mapping[str, np.ndarray]) -> None:
-        """Adds the store's columns of joint rows. Rows that no agent of a tier has part in are never drawn by it."""
-        columns = dict(rows)
-        for agent in self.agents:
-            columns |= {f"{name}/{agent}": rows[name][:, self._slice[agent]] for name in ("obs", "next_obs")}
-        scale = {}
-        for tier in replay.trees:
-            alive = [rows[f"alive/{a}"] for a in self._members[tier] if f"alive/{a}" in replay.columns]
-            if alive:
-                scale[tier] = np.any(alive, 0).astype(np.float64)
-            if self._paper_priority is not None:
-                scale[tier] = scale.get(tier, 1.0) * self._paper_priority(columns)
-        replay.add({name: columns[name] for name in replay.columns}, scale)
 
     def _update_statistics(self, rollouts: list[Rollout]) -> None:
         """Newest observation statistics and return scale of every tier that learns, from the rollouts into the
         learners' modules.
         """
-        for rollout in rollouts:
-            self.moments.add(rollout.seen)
-        rate = self.config.return_scale_rate
-        of_agent = self._pooled_statistics()
-        for tier in (*self.on_policy, *self.off_policy):
-            total = sum(r.absolute_returns[tier][0] for r in rollouts)
-            count = sum(r.absolute_returns[tier][1] for r in rollouts)
-            newest = total / max(1, count)
-            before = self.mean_absolute_return.get(tier, newest)
-            self.mean_absolute_return[tier] = before + rate * (newest - before)
-            own = of_agent[self._members[tier][0]]
-            known = [of_agent[a] for a in self._known[tier]]
-            joint = tuple(np.concatenate(part) for part in zip(*known, strict=True))
-            args = self._given_statistics.get(tier, (own, joint))
-            scale = max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier])
-            self.learner_group[tier].foreach_learner(_set_statistics(tier, (*args, scale)))
-
-    def _pooled_statistics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Agent -> (mean, variance) of observations, the same for the agents of a tier: their networks are."""
-        mean, variance = self.moments.mean, self.moments.variance
-        pooled: dict[str, Any] = {}
-        for members in self._members.values():
-            means, variances = (np.stack([part[self._slice[a]] for a in members]) for part in (mean, variance))
-            statistics = (means.mean(0), variances.mean(0) + means.var(0))
-            pooled |= dict.fromkeys(members, tuple(part.astype(np.float32) for part in statistics))
-        return pooled
+        newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
+        for tier, args in newest.items():
+            self.learner_group[tier].foreach_learner(_set_statistics(tier, args))
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
-        parts, settings = self._collected[tier], self.config.tier_settings[tier]
-        if sum(len(part[Columns.OBS]) for part in parts) < settings["train_batch_size"]:
+        """All epochs over the tier's decisions, if it has collected enough; whether it has."""
+        parts, settings = self._collected[tier], self.plan.settings[tier]
+        if sum(len(part[Columns.OBS]) for part in parts) < settings.train_batch_size:
             return False
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self._collected[tier] = []
@@ -555,8 +459,8 @@ class HMARL(Algorithm):
         results = self.learner_group[tier].update(
             batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=num_rows),
             timesteps=timesteps,
-            num_epochs=settings["num_epochs"],
-            minibatch_size=min(settings["minibatch_size"], num_rows),
+            num_epochs=settings.num_epochs,
+            minibatch_size=min(settings.minibatch_size, num_rows),
             shuffle_batch_per_epoch=True,
         )
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
@@ -564,16 +468,13 @@ class HMARL(Algorithm):
 
     def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
-        replay, size = self.replay_of(tier), self.config.replay_batch_size
+        replay = self.batches.replay_of(tier)
         if len(replay) == 0:
             return False
-        num_steps = self.config.updates_per_iteration
-        index, weights = replay.sample(tier, size * num_steps, self.config.replay_beta)
-        # Drawn rows are in the order of the ring: every gradient step gets rows of all ages.
-        order = np.arange(len(index)).reshape(size, num_steps).T.ravel()
-        index, weights = index[order], weights[order]
-        batch = self.tier_batch(tier, replay, index, weights)
-        results = self.learner_group[tier].update(batch=batch, timesteps=timesteps, minibatch_size=size)
+        index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
+        results = self.learner_group[tier].update(
+            batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
+        )
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
             td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])
@@ -581,114 +482,30 @@ class HMARL(Algorithm):
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
         return True
 
-    def tier_batch(self, tier: str, replay: JointReplay, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
-        """The tier's columns of the rows `index`, rewards in units of its return scale.
-
-        The rows of a tier with several agents are dealt out among them; each row speaks for one that has part in it.
-        """
-        members = self._members[tier]
-        masks = [replay.columns[f"alive/{a}"][index] for a in members if f"alive/{a}" in replay.columns]
-        alive = np.stack(masks, 1) if masks else np.ones((len(index), len(members)), bool)
-        turn = np.arange(len(index)) % alive.sum(1)
-        speaker = (alive.cumsum(1) > turn[:, None]).argmax(1)
-        batch: dict[str, np.ndarray] = {}
-        for number, agent in enumerate(members):
-            rows = np.nonzero(speaker == number)[0]
-            for name, part in self._agent_columns(tier, agent, replay, index[rows]).items():
-                if name not in batch:
-                    batch[name] = np.zeros((len(index), *part.shape[1:]), part.dtype)
-                batch[name][rows] = part
-        return MultiAgentBatch({tier: SampleBatch({**batch, "weights": weights})}, env_steps=len(index))
-
-    def _agent_columns(self, tier: str, agent: str, replay: JointReplay, index: np.ndarray) -> dict[str, np.ndarray]:
-        def take(name: str) -> np.ndarray:
-            return replay.columns[name][index]
-
-        scale = np.float32(max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier]))
-        columns = {
-            Columns.OBS: take(f"obs/{agent}"),
-            Columns.NEXT_OBS: take(f"next_obs/{agent}"),
-            Columns.ACTIONS: take(f"action/{agent}"),
-            Columns.REWARDS: take(f"reward/{agent}") / scale,
-            Columns.TERMINATEDS: take(f"terminated/{agent}" if self._have_lives else "terminated"),
-            "n_step": take("n_step"),
-        }
-        if self.config.tier_settings[tier]["algorithm"] == "MADDPG":
-            order = self._order_of_critic(tier, agent)
-            following = {a: take(f"next_obs/{a}") for a in order}
-            actions = {a: take(f"action/{a}") for a in order}
-            others = [a for a in order if a != agent]
-            now = [encode_actions(self._action_spaces[a], actions[a]) for a in others]
-            after = [
-                encode_actions(self._action_spaces[a], self._next_action(a, following, actions[a])) for a in others
-            ]
-            if self._have_lives:  # who has left does nothing
-                after = [action * ~take(f"terminated/{a}")[:, None] for a, action in zip(others, after, strict=True)]
-            none = np.zeros((len(index), 0), np.float32)
-            columns |= {
-                JOINT_OBS: np.concatenate([take(f"obs/{a}") for a in order], 1),
-                JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
-                OTHER_ACTIONS: np.concatenate([none, *now], 1),
-                OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
-            }
-        return columns
-
-    def _order_of_critic(self, tier: str, agent: str) -> list[str]:
-        """The agents as the tier's central critic reads them: its own are turned so that `agent` takes the first of
-        their places, since one critic rates them all and has to know whom."""
-        members = self._members[tier]
-        first = members.index(agent)
-        turned = iter(members[first:] + members[:first])
-        return [next(turned) if a in members else a for a in self._known[tier]]
-
-    def _next_action(self, agent: str, following: Mapping[str, np.ndarray], held: np.ndarray) -> np.ndarray:
-        """What another agent's newest policy does in the next state; a slow one holds on to what it did, a scripted
-        one is asked without its memory."""
-        tier = self._tier_of(agent)
-        if self._periods[agent] > 1:
-            return held
-        if tier in self._scripted:
-            if set(following) < set(self.agents):
-                return held
-            self._scripted[tier].reset(0)
-            return self._scripted[tier](following, np.ones(len(held), bool))[agent]
-        with torch.no_grad():
-            return act(self.env_runner.module[tier], following[agent], explore=False).executed
-
-    def _tier_of(self, agent: str) -> str:
-        return self.config.policy_mapping_fn(agent, None)
-
     # ---- checkpoints: RLlib stores learners and runners, this adds what only the driver knows
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(STATISTICS, components, not_components):
             state[STATISTICS] = {
-                "moments": vars(self.moments).copy(),
-                "mean_absolute_return": dict(self.mean_absolute_return),
+                **self.statistics.get_state(),
                 "collected": copy.deepcopy(self._collected),
                 "averaged": copy.deepcopy(self.averaged),
             }
         if self.saves_replay and self._check_component(REPLAY, components, not_components):
-            state[REPLAY] = {name: replay.get_state() for name, replay in self.replays.items()}
+            state[REPLAY] = self.batches.get_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         if STATISTICS in state:
-            vars(self.moments).update(state[STATISTICS]["moments"])
-            self.mean_absolute_return = dict(state[STATISTICS]["mean_absolute_return"])
+            self.statistics.set_state(state[STATISTICS])
             self._collected = copy.deepcopy(state[STATISTICS]["collected"])
             self.averaged = copy.deepcopy(state[STATISTICS]["averaged"])
-        if REPLAY in state and set(state[REPLAY]) != set(self.replays):
-            raise CheckpointError(
-                f"the checkpoint's replay has stores {sorted(state[REPLAY])}, allowed: {sorted(self.replays)}; it is "
-                "of another version or setting"
-            )
-        for name, replay_state in state.get(REPLAY, {}).items():
-            self.replays[name].set_state(replay_state)
+        if REPLAY in state:
+            self.batches.set_state(state[REPLAY])
 
 
-def _observation_statistics(module: Any) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def _observation_statistics(module: Any) -> tuple[MeanVariance, MeanVariance]:
     """(mean, variance) of the own and of the joint observation that a module normalises with."""
     found = {
         is_joint: (norm.mean.numpy().copy(), norm.inv_std.numpy() ** -2.0 - VARIANCE_FLOOR)

@@ -23,9 +23,8 @@ class TieredLearnerGroup(LearnerGroup):
     """`{tier: LearnerGroup}` that presents itself as one LearnerGroup.
 
     `get_state` answers two address spaces: "learner/rl_module[/<tier>]" when weights are synced to env runners, and
-        "<tier>[/...]" when a
-    checkpoint is written. Sequence numbers of weights come from a counter of this group that never goes back (a
-    learner's own one does when a live run is restored, and runners then keep stale weights).
+    "<tier>[/...]" when a checkpoint is written. Sequence numbers of weights come from a counter of this group that
+    never goes back (a learner's own one does when a live run is restored, and runners then keep stale weights).
     """
 
     def __init__(self, *, config: Any, module_spec: MultiRLModuleSpec, placement_group: Any = None):

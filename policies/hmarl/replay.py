@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from soc_env import SCENARIOS, features
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
-from soc_env.paper.tables import TRIAGE
 
 REPLAYS, REPLAY_PRIORITIES = ("shared", "separate", "uniform"), ("td_error", "paper")
 PRIORITY_FLOOR = 1e-6
@@ -100,8 +100,10 @@ class JointReplay:
         self.num_added += n
 
     def sample(self, tier: str, num_rows: int, beta: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
-        """Draws `num_rows` row numbers by the tier's priorities, stratified: (indices, importance weights in (0,
-        1]).
+        """Draws row numbers by the tier's priorities, stratified.
+
+        Returns:
+            Indices (num_rows,) and importance weights (num_rows,), above 0 and at most 1.
         """
         tree = self.trees[tier]
         prefix = (np.arange(num_rows) + self._rng.random(num_rows)) * (tree.total / num_rows)

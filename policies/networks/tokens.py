@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError
 from soc_env.paper.scenario import NUM_SEGMENTS
-from soc_env.paper.tables import ACTIONS, AGENTS, FEATURES, TRIAGE
+from soc_env.paper.tables import ACTIONS, FEATURES
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import CASE_FEATURES, CHOICES_READ, ZONE_FEATURES, actions, features, layout, possible_choices
 

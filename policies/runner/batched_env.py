@@ -6,10 +6,10 @@
 |---|---|
 | a scenario's name | `soc_env.Simulator` |
 | a callable with a parameter `num_envs` | what it returns, called with num_envs, seed and `env_config` |
-| "package.module:name", or any other callable | `EnvBatch` of environments made by calling it with `env_config` |
+| "package.module:name", or any other callable | `SyncVectorEnv` of environments made by calling it with `env_config` |
 | a subclass of RLlib's MultiAgentEnv, or a name registered with Tune | the same, called with an `EnvContext` |
 
-An `EnvBatch` has the attributes of `soc_env.Simulator` that the runner reads and, because agents of a foreign
+An `SyncVectorEnv` has the attributes of `soc_env.Simulator` that the runner reads and, because agents of a foreign
 environment have rewards and lives of their own, `agent_rewards`, `alive`, `ended` and `agent_terminated` beside.
 """
 
@@ -78,7 +78,7 @@ def make_batched_env(
             return maker(**env_config)
         return maker(EnvContext(dict(env_config), worker_index=worker_index, vector_index=index))
 
-    return EnvBatch(make, num_envs, seed, name=import_path(env))
+    return SyncVectorEnv(make, num_envs, seed, name=import_path(env))
 
 
 def batched_action_space(agent: str, space: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -98,7 +98,7 @@ def batched_action_space(agent: str, space: Any) -> tuple[Any, Callable[[Any], A
     raise ConfigError(f"agent {agent!r} has action space {space}; allowed: Discrete, or a bounded Box of one dimension")
 
 
-class EnvBatch:
+class SyncVectorEnv:
     """N copies of a PettingZoo ParallelEnv or RLlib MultiAgentEnv, stepped one after the other.
 
     Observations of any space that Gymnasium flattens come as vectors; a Box action goes from [-1, 1] to its range.
@@ -250,10 +250,10 @@ class EnvBatch:
             env.close()
 
 
-class Choices(BaseParallelWrapper):
+class DiscretizeActions(BaseParallelWrapper):
     """A ParallelEnv in which some agents choose from a list of actions, for algorithms that need Discrete ones.
 
-        Choices(env, {"agent_0": np.eye(5)})  # one of five, each entry full
+        DiscretizeActions(env, {"agent_0": np.eye(5)})  # one of five, each entry full
 
     Args:
         env: wrapped.

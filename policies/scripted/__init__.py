@@ -43,8 +43,7 @@ from policies.scripted import paper, soc
 from policies.scripted.base import Actions, Builder, ConstantPolicy, Observations, Policy, RandomPolicy, Spaces
 from policies.scripted.oracle import ControlOracle, ObservationOracle
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.paper.scenario import make_scenario
-from soc_env.soc.scenario import SOCScenario
+from soc_env.registry import family_of
 
 __all__ = [
     "ORACLE_CONTROL",
@@ -96,8 +95,7 @@ def scripted(scenario: Any) -> dict[str, Builder]:
     Raises:
         ScenarioError: There is no scenario of that name.
     """
-    chosen = make_scenario(scenario) if isinstance(scenario, str) else scenario
-    return SCRIPTED["soc" if isinstance(chosen, SOCScenario) else "paper"]
+    return SCRIPTED[family_of(scenario).name]
 
 
 def find(kind: str, name: str, known: Mapping[str, Builder]) -> Builder:

@@ -8,7 +8,7 @@ import numpy as np
 
 from policies.scripted.base import Actions, Observations, Spaces
 from policies.scripted.soc import NEUTRAL, OFF, REIMAGE, RELEASE, Playbook, box, choose
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.tables import CORRELATE, ESCALATE, SUPPRESS, ZONE_TRUTH, state_features
 
 TRUTH = {feature.name: k for k, feature in enumerate(ZONE_TRUTH)}

@@ -6,19 +6,10 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from policies.scripted.base import Actions, ConstantPolicy, Observations, Spaces
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.errors import ConfigError
 from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
-from soc_env.paper.tables import (
-    ACTIONS,
-    COORDINATOR,
-    FEATURES,
-    HUNTER,
-    NUM_SHOWN_ALERTS,
-    ORCHESTRATOR,
-    QUEUE_CAPACITY,
-    TRIAGE,
-    index_of,
-)
+from soc_env.paper.tables import ACTIONS, FEATURES, NUM_SHOWN_ALERTS, QUEUE_CAPACITY
 
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(len(ACTIONS[TRIAGE]))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from policies.scripted.base import Actions, Builder, ConstantPolicy, Observations, Spaces
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.tables import (
     CASE_FEATURES,
     CLOCK_FEATURES,

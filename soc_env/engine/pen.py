@@ -6,6 +6,8 @@ stamps are kept. No pyplot, no global state. Needs the extra `hmarl-soc[render]`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 WIDTH, HEIGHT = 1280, 800  # pixels
@@ -92,3 +94,33 @@ class Pen:
         for point, way in ((tip, along), (tail, -along)) if both else ((tip, along),):
             head = Path([point, point - 10 * way + 4.5 * across, point - 10 * way - 4.5 * across, point], closed=True)
             self._renderer.draw_path(context, head, upright, color)
+
+
+class Canvas:
+    """A picture whose background is drawn once.
+
+    Attributes:
+        size: (height, width) of the pictures, pixels.
+    """
+
+    size = (HEIGHT, WIDTH)
+
+    def __init__(self, draw_background: Callable[[Pen], None], draw: Callable[[Pen], None]) -> None:
+        """Draws what never changes.
+
+        Args:
+            draw_background: Draws that.
+            draw: Draws the rest over it; called at each `draw`.
+
+        Raises:
+            ImportError: Matplotlib is missing; the message names the extra.
+        """
+        self._pen, self._draw = Pen(), draw
+        draw_background(self._pen)
+        self._background = self._pen.pixels.copy()
+
+    def draw(self) -> np.ndarray:
+        """(HEIGHT, WIDTH, 3) uint8, the present moment. A fresh array."""
+        self._pen.pixels[...] = self._background
+        self._draw(self._pen)
+        return self._pen.pixels[..., :3].copy()

@@ -1,7 +1,8 @@
-"""The batched simulator: arrays in, arrays out. `Simulator(scenario)` is the simulator of that scenario's family."""
+"""The batched simulator: arrays in, arrays out. What the simulators of all families share."""
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import os
 import secrets
@@ -14,33 +15,33 @@ import networkx as nx
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
-from soc_env.errors import ActionError, ConfigError, HMARLSOCError, unknown_name
-from soc_env.paper.scenario import make_scenario
-from soc_env.paper.tables import AGENTS, COORDINATOR, TRIAGE, Action, Feature, Metric, RewardTerm
-from soc_env.settings import Scenario
+from soc_env.engine.scenario import Scenario
+from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE, ActionEntry, Feature, Metric, RewardTerm
+from soc_env.errors import ActionError, ConfigError, HMARLSOCError, ScenarioError, unknown_name
 
 Seed = int | Sequence[int] | np.ndarray | None
 NUM_TERMS = 4
 
 
-class Simulator:
+class Simulator(abc.ABC):
     """Many independent episodes of one scenario, stepped together.
 
     Every env is a pure function of its seed and the actions it got: env i under seed s gives the same trajectory in any
     batch, on any number of threads, in any process.
 
-    This is the base of the two families; `Simulator(...)` builds the one that the scenario belongs to, `PaperSimulator`
-    or `SOCSimulator`, which document what they add.
+    This is the base of the families' simulators, which say what they add; `soc_env.Simulator(...)` builds the one that
+    a scenario needs.
 
     Use: write into `actions`, call `step()`, read `observations`, `rewards`, `terminated`, `truncated`.
 
     Attributes:
         scenario: What is simulated.
         feature_tables: dict agent -> its `Feature` rows, one an entry of the observation.
-        action_tables: dict agent -> its `Action` rows.
+        action_tables: dict agent -> its `ActionEntry` rows.
         state_table: `Feature` rows of `state()`.
         metric_table: `Metric` rows of `episode_metrics`.
         reward_table: `RewardTerm` rows.
+        tool_table: Rows of the tools that can be called one by one; empty if there are none.
         num_envs: Envs in the batch.
         agents: Names, in the order used everywhere.
         observation_spaces: dict agent -> Box(-1, 1).
@@ -59,6 +60,7 @@ class Simulator:
         episode_metrics: (num_envs,) structured, the last finished episode of each env, see `tables.METRICS`; zeros
             before the first, and again after `reset` with a seed.
         is_started: Whether `reset` has been called.
+        autoreset: As given.
     """
 
     agents = AGENTS
@@ -67,18 +69,13 @@ class Simulator:
     metric_table: tuple[Metric, ...]
     reward_table: tuple[RewardTerm, ...]
     feature_tables: dict[str, tuple[Feature, ...]]
-    action_tables: dict[str, tuple[Action, ...]]
+    action_tables: dict[str, tuple[ActionEntry, ...]]
     state_table: tuple[Feature, ...]
-
-    def __new__(cls, scenario: str | Scenario = "soc-v1", *args: Any, **kwargs: Any) -> Simulator:
-        if cls is Simulator:
-            chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
-            return object.__new__(_family_of(chosen))
-        return object.__new__(cls)
+    tool_table: tuple[Any, ...] = ()
 
     def __init__(
         self,
-        scenario: str | Scenario = "soc-v1",
+        scenario: Scenario,
         num_envs: int = 1,
         seed: Seed = None,
         autoreset: bool = True,
@@ -88,7 +85,7 @@ class Simulator:
         """Builds the batch; call `reset` before `step`.
 
         Args:
-            scenario: A name of `SCENARIOS`, or a scenario.
+            scenario: What is simulated, of the class's own family.
             num_envs: At least 1.
             seed: An int >= 0 of any size (env i is keyed by seed and i), or one int per env (each behaves as env 0 of
                 its seed), or None for a fresh one.
@@ -99,13 +96,15 @@ class Simulator:
             **overrides: Fields of the scenario.
 
         Raises:
-            ScenarioError: Unknown scenario or override, or a value out of range.
+            ScenarioError: No scenario, an unknown override, or a value out of range.
             ConfigError: A bad number of envs or threads, or a bad seed.
         """
-        chosen = scenario if isinstance(scenario, Scenario) else make_scenario(scenario)
-        self.scenario = chosen.replace(**overrides)
+        if not isinstance(scenario, Scenario):
+            raise ScenarioError(f"scenario={scenario!r} must be a Scenario; soc_env.Simulator takes names too")
+        self.scenario = scenario.replace(**overrides)
         self.num_envs = _positive("num_envs", num_envs)
         self._num_threads = _positive("num_threads", num_threads)
+        self.autoreset = autoreset
         self._step_mode = self.kernels.STEP_AND_RESET if autoreset else self.kernels.STEP
         self.is_started = False
         self._engine = self._make_engine()
@@ -123,17 +122,29 @@ class Simulator:
         self._settle_network()
 
     # ------------------------------------------------------------------ what a family says
-    def _make_engine(self) -> tuple[np.ndarray, ...]:
-        """Sets the tables and makes the arrays that the family's kernels take first, envs among them."""
+    def _make_engine(self) -> Any:
+        """Sets the tables and makes the family's `Records`, which its kernels take first.
+
+        They have a field `env`, (num_envs,) with seed_key, episode and step, and a method `of(index)`.
+        """
         raise NotImplementedError
 
-    def _settle_network(self) -> None:
+    def _settle_network(self) -> None:  # noqa: B027 (nothing to do is a good answer)
         """Called once, after the first seed is known."""
 
-    @property
-    def _envs(self) -> np.ndarray:
-        """(num_envs,) records with seed_key, episode and step."""
-        raise NotImplementedError
+    def records(self, index: int | None = None) -> Any:
+        """The truth, writable, for tests and tools: what the kernels work on, by name.
+
+        Whoever writes into it keeps together what hangs together; nothing is checked. Observations are of the moment
+        when they were made.
+
+        Args:
+            index: An env, to have its own records; None for the arrays of the whole batch.
+
+        Returns:
+            The family's `Records`, whose fields and shapes it documents. No copies.
+        """
+        return self._engine if index is None else self._engine.of(index)
 
     def network(self, index: int = 0) -> nx.DiGraph:
         """The network of an env's current episode as a graph."""
@@ -157,7 +168,7 @@ class Simulator:
     @property
     def episodes(self) -> np.ndarray:
         """(num_envs,) int64: the place of each env's episode in the stream of its seed, from 0; -1 before `reset`."""
-        return self._envs["episode"].astype(np.int64)
+        return self._engine.env["episode"].astype(np.int64)
 
     def _observation_sizes(self) -> dict[str, int]:
         return {agent: len(self.feature_tables[agent]) for agent in AGENTS}
@@ -303,8 +314,8 @@ class Simulator:
 
     # ------------------------------------------------------------------ seeds, copies
     def _seed(self, seed: int | Sequence[int] | np.ndarray) -> None:
-        self._envs["seed_key"] = episode_keys("episodes", seed, self.num_envs)
-        self._envs["episode"] = -1
+        self._engine.env["seed_key"] = episode_keys("episodes", seed, self.num_envs)
+        self._engine.env["episode"] = -1
         self.seed = seed
 
     def __getstate__(self) -> dict[str, Any]:
@@ -316,15 +327,6 @@ class Simulator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._bind()
-
-
-def _family_of(scenario: Scenario) -> type[Simulator]:
-    """The simulator class of a scenario's family."""
-    from soc_env.paper.simulator import PaperSimulator
-    from soc_env.soc.scenario import SOCScenario
-    from soc_env.soc.simulator import SOCSimulator
-
-    return SOCSimulator if isinstance(scenario, SOCScenario) else PaperSimulator
 
 
 class ActionBuffers(Mapping[str, np.ndarray]):

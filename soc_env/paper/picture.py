@@ -1,7 +1,7 @@
-"""The `rgb_array` picture: `Canvas` for all scenarios, and the picture of `paper-v0`; `soc/picture.py` has `soc-v1`'s.
+"""The `rgb_array` picture of `paper-v0`.
 
-Of `paper-v0`: zones and hosts on the left, alerts and last actions on the right, figures below. What never changes is
-drawn once. Needs the extra `hmarl-soc[render]`, see `pen.py`.
+Zones and hosts on the left, alerts and last actions on the right, figures below. What never changes is drawn once.
+Needs the extra `hmarl-soc[render]`, see `soc_env.engine.pen`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,9 @@ from soc_env.engine.pen import (
     Color,
     Pen,
 )
-from soc_env.engine.simulator import Simulator
 from soc_env.paper.simulator import PaperSimulator
 from soc_env.paper.tables import PHASES, QUEUE_CAPACITY
 from soc_env.paper.text import CONTAINED, EXFILTRATED, RUNNING, SHOWN_ALERTS, TIME_OUT, TOOLS, TRIAGE_NAMES, Frame
-from soc_env.soc import picture as soc_picture
-from soc_env.soc.simulator import SOCSimulator
 
 CLEAN = (203, 212, 221)
 STAGES: tuple[Color, ...] = (CLEAN, (255, 214, 74), (255, 150, 28), (232, 70, 44), (140, 12, 30))
@@ -52,50 +49,9 @@ THRESHOLD_TICKS = (("hunt_threshold", "false_scan_threshold"), (), ("isolation_t
                    ("remediation_threshold",))  # fmt: skip
 
 
-class Canvas:
-    """Draws one env of a simulator.
-
-    Attributes:
-        size: (height, width) of the pictures, pixels.
-    """
-
-    size = (HEIGHT, WIDTH)
-
-    def __init__(self, sim: Simulator, index: int = 0) -> None:
-        """Draws what never changes.
-
-        Args:
-            sim: Whose episodes are drawn; read at each `draw`.
-            index: Which env.
-
-        Raises:
-            ImportError: Matplotlib is missing; the message names the extra.
-        """
-        self._sim, self._index = sim, index
-        self._pen = Pen()
-        if isinstance(sim, SOCSimulator):
-            soc_picture.draw_background(self._pen)
-        else:
-            _draw_background(self._pen, _frame(sim, index))
-        self._background = self._pen.pixels.copy()
-
-    def draw(self) -> np.ndarray:
-        """(HEIGHT, WIDTH, 3) uint8, the present moment. A fresh array."""
-        self._pen.pixels[...] = self._background
-        if isinstance(self._sim, SOCSimulator):
-            soc_picture.draw(self._pen, self._sim, self._index)
-        else:
-            _draw(self._pen, _frame(self._sim, self._index))
-        return self._pen.pixels[..., :3].copy()
-
-
-def _frame(sim: Simulator, index: int) -> Frame:
-    assert isinstance(sim, PaperSimulator)
-    return Frame.read(sim, index)
-
-
-def _draw(pen: Pen, frame: Frame) -> None:
+def draw(pen: Pen, sim: PaperSimulator, index: int) -> None:
     """What changes from step to step."""
+    frame = Frame.read(sim, index)
     _draw_header(pen, frame)
     _draw_chain(pen, frame)
     for s, place in enumerate(ZONE_PLACES):
@@ -106,7 +62,9 @@ def _draw(pen: Pen, frame: Frame) -> None:
 
 
 # ---------------------------------------------------------------------- what never changes
-def _draw_background(pen: Pen, frame: Frame) -> None:
+def draw_background(pen: Pen, sim: PaperSimulator, index: int) -> None:
+    """What never changes in an env."""
+    frame = Frame.read(sim, index)
     pen.pixels[..., 3] = 255
     pen.rect(0, 0, WIDTH, HEIGHT, PAPER)
     _draw_reachability(pen, frame)

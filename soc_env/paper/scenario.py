@@ -1,8 +1,4 @@
-"""Scenarios: every number the simulator uses, with its unit, its range and where it comes from.
-
-A scenario is a frozen dataclass. `make_scenario("soc-v1", num_hosts=1000)` gives a changed copy; a name that does not
-exist, a wrong type or a value out of range raises `ScenarioError` and says what is allowed.
-"""
+"""The scenario `paper-v0`: every number the published simulator uses, with its unit, range and source."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from soc_env.errors import ScenarioError, unknown_name
-from soc_env.settings import MAX_HOSTS, MAX_STEPS, Scenario, setting
-from soc_env.soc.scenario import SOC_SCENARIOS
+from soc_env.engine.scenario import MAX_HOSTS, MAX_STEPS, Scenario
+from soc_env.errors import ScenarioError
+from soc_env.settings import setting
 
 NUM_SEGMENTS = 5  # fixes the sizes of observations and actions
 
@@ -137,22 +133,4 @@ def _checked_segments(given: Any) -> tuple[Segment, ...]:
     return segments
 
 
-SCENARIOS: dict[str, Scenario] = {**SOC_SCENARIOS, "paper-v0": PaperScenario()}
-
-
-def make_scenario(name: str = "soc-v1", **overrides: Any) -> Scenario:
-    """A named scenario with some fields changed.
-
-    Args:
-        name: A key of `SCENARIOS`.
-        **overrides: Fields of `Scenario` to change, e.g. `num_hosts=1000`.
-
-    Returns:
-        The scenario; equal arguments give equal scenarios.
-
-    Raises:
-        ScenarioError: Unknown scenario, unknown field, wrong type, or out of range.
-    """
-    if not isinstance(name, str) or name not in SCENARIOS:
-        raise ScenarioError(unknown_name("scenario", name, SCENARIOS))
-    return SCENARIOS[name].replace(**overrides)
+SCENARIOS: dict[str, PaperScenario] = {"paper-v0": PaperScenario()}

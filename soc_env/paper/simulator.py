@@ -9,11 +9,12 @@ import networkx as nx
 import numpy as np
 
 from soc_env.engine.simulator import Simulator, episode_keys
+from soc_env.engine.tables import TRIAGE, index_of
 from soc_env.paper.kernels import step as kernels
-from soc_env.paper.kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, NUM_MARKS, make_world
+from soc_env.paper.kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, NUM_MARKS, Records, make_world
 from soc_env.paper.networks import host_vulnerabilities, network_graph, segment_starts
 from soc_env.paper.scenario import PaperScenario
-from soc_env.paper.tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE, TRIAGE, index_of
+from soc_env.paper.tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE
 
 QUEUE = index_of(FEATURES[TRIAGE], "queue")
 ENRICH = [action.name for action in ACTIONS[TRIAGE]].index("enrich")  # the last choice
@@ -27,35 +28,20 @@ class PaperSimulator(Simulator):
     metric_table, reward_table, state_table = METRICS, REWARD_TERMS, STATE
     feature_tables, action_tables = FEATURES, ACTIONS
     scenario: PaperScenario
+    _engine: Records
 
-    def _make_engine(self) -> tuple[np.ndarray, ...]:
+    def _make_engine(self) -> Records:
         n, num_hosts = self.num_envs, self.scenario.num_hosts
         self._starts = segment_starts(num_hosts)
-        return (
+        return Records(
             make_world(self.scenario, self._starts),
             np.zeros(n, EPISODE),
             np.zeros((n, num_hosts), FOOTHOLD),
             np.zeros((n, NUM_MARKS, (num_hosts + 63) // 64), np.uint64),
         )
 
-    @property
-    def _world(self) -> np.ndarray:
-        return self._engine[0]
-
-    @property
-    def _envs(self) -> np.ndarray:
-        return self._engine[1]
-
-    @property
-    def _footholds(self) -> np.ndarray:
-        return self._engine[2]
-
-    @property
-    def _marks(self) -> np.ndarray:
-        return self._engine[3]
-
     def _settle_network(self) -> None:
-        self._envs["network_key"] = episode_keys("network", self.seed, self.num_envs)
+        self._engine.env["network_key"] = episode_keys("network", self.seed, self.num_envs)
 
     def network(self, index: int = 0) -> nx.DiGraph:
         """The network of an env's current episode, see `networks.network_graph`."""
@@ -66,11 +52,12 @@ class PaperSimulator(Simulator):
         fields = [("segment", "i4"), ("vulnerability", "f8"), ("is_compromised", "?"), ("stage", "i4"),
                   ("is_detected", "?"), ("is_isolated", "?")]  # fmt: skip
         out = np.zeros(self.scenario.num_hosts, fields)
-        footholds = self._footholds[index, : self._envs["num_footholds"][index]]
+        records = self.records(index)
+        footholds = records.footholds[: records.env["num_footholds"]]
         for name in ("stage", "is_detected"):
             out[name][footholds["host"]] = footholds[name]
-        out["is_compromised"] = _unpacked(self._marks[index, COMPROMISED], len(out))
-        out["is_isolated"] = _unpacked(self._marks[index, ISOLATED], len(out))
+        out["is_compromised"] = _unpacked(records.marks[COMPROMISED], len(out))
+        out["is_isolated"] = _unpacked(records.marks[ISOLATED], len(out))
         out["segment"] = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
         out["vulnerability"] = self._vulnerabilities(index)
         return out
@@ -90,7 +77,7 @@ class PaperSimulator(Simulator):
 
     def alerts(self, index: int = 0) -> np.ndarray:
         """(queue length,) structured, oldest first: severity, confidence, noise, step, segment, is_true. A copy."""
-        env = self._envs[index]
+        env = self.records(index).env
         ring = env["alerts"]
         return ring[(env["queue_head"] + np.arange(env["queue_length"])) % len(ring)]
 
@@ -102,13 +89,13 @@ class PaperSimulator(Simulator):
             ever compromised, in order), is_contained, is_exfiltrated, detection_step and containment_step (None if
             not yet), directive (8 floats in force).
         """
-        env = self._envs[index]
+        env = self.records(index).env
         plain = {name: env[name].item() for name in ("episode", "step", "phase", "steps_in_phase")}
         return plain | {
             "phase_name": PHASES[env["phase"]],
-            "visible_noise": float(self._world["visible_noise"][0, env["phase"]]),
+            "visible_noise": float(self._engine.world["visible_noise"][0, env["phase"]]),
             "targets": env["targets"][: env["num_targets"]].tolist(),
-            "footholds": self._footholds[index, : env["num_footholds"]]["host"].tolist(),
+            "footholds": self.records(index).footholds[: env["num_footholds"]]["host"].tolist(),
             "is_contained": bool(env["is_contained"]),
             "is_exfiltrated": bool(env["is_exfiltrated"]),
             "detection_step": env["detection_step"].item() if env["detection_step"] >= 0 else None,
@@ -117,7 +104,7 @@ class PaperSimulator(Simulator):
         }
 
     def _vulnerabilities(self, index: int) -> np.ndarray:
-        return host_vulnerabilities(self._world, self._envs["network_key"][index])
+        return host_vulnerabilities(self._engine.world, self._engine.env["network_key"][index])
 
 
 def _unpacked(words: np.ndarray, count: int) -> np.ndarray:

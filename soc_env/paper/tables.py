@@ -1,21 +1,22 @@
-"""The tables that carry the design of `paper-v0`: agents, observation features, actions, state, reward terms, metrics.
+"""The tables that carry the design of `paper-v0`: observation features, actions, state, reward terms, metrics.
 
-Those of `soc-v1`, whose sizes depend on the number of zones, are in `soc_env.soc.tables`; a `Simulator` has the tables
-of either as `feature_tables`, `action_tables`, `state_table`, `metric_table` and `reward_table`.
 Spaces, kernel offsets, documentation and tests are generated from these rows, so nothing is listed twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from soc_env.errors import ConfigError, unknown_name
-from soc_env.paper.scenario import NUM_SEGMENTS, make_scenario
-from soc_env.settings import Scenario
-
-AGENTS = ("alert_triage_0", "threat_hunter_0", "response_orchestrator_0", "strategic_coordinator_0")
-TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
+from soc_env.engine.tables import (
+    COORDINATOR,
+    HUNTER,
+    ORCHESTRATOR,
+    TRIAGE,
+    ActionEntry,
+    Column,
+    Feature,
+    Metric,
+    RewardTerm,
+)
+from soc_env.paper.scenario import NUM_SEGMENTS
 
 QUEUE_CAPACITY = 50  # alerts; the newest are kept
 NUM_SHOWN_ALERTS = 10  # oldest alerts that triage sees
@@ -26,25 +27,6 @@ PHASES = ("reconnaissance", "initial access", "execution", "lateral movement", "
 MAX_STAGE = 4
 NOISE_LIMIT = 3.7  # largest |draw| of the quantile table, in standard deviations (kernels/draws.py)
 DIRECTIVE_SIZE = 8
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One entry of an observation or of the state.
-
-    Attributes:
-        name: Unique within its agent.
-        low: Lowest possible value.
-        high: Highest possible value.
-        unit: What one unit is.
-        source: The sensor it stands for; "truth" marks what the published simulator leaks.
-    """
-
-    name: str
-    low: float
-    high: float
-    unit: str
-    source: str
 
 
 def _noise(name: str, scale: float, count: int) -> list[Feature]:
@@ -159,65 +141,42 @@ def _state_features() -> list[Feature]:
 STATE: tuple[Feature, ...] = tuple(_state_features())
 
 
-@dataclass(frozen=True)
-class Action:
-    """One entry of a Box action, or one choice of a Discrete one.
-
-    Attributes:
-        name: Unique within its agent.
-        tool: The platform it drives: SIEM, EDR, SOAR or directive.
-        effect: What it does; "none" where the published simulator ignores it.
-    """
-
-    name: str
-    tool: str
-    effect: str
+def _by_segment(name: str, tool: str, effect: str) -> list[ActionEntry]:
+    """An entry for each segment; `effect` has its number in the place of {}."""
+    return [ActionEntry(f"{name}_{s}", tool, effect.format(s)) for s in range(NUM_SEGMENTS)]
 
 
-def _ignored(name: str, tool: str, count: int) -> list[Action]:
-    return [Action(f"{name}_{k}", tool, "none") for k in range(count)]
+def _ignored(name: str, tool: str, count: int) -> list[ActionEntry]:
+    return [ActionEntry(f"{name}_{k}", tool, "none") for k in range(count)]
 
 
-ACTIONS: dict[str, tuple[Action, ...]] = {
+ACTIONS: dict[str, tuple[ActionEntry, ...]] = {
     TRIAGE: (
-        Action("escalate", "SIEM", "removes the oldest alert; counts as a true or as a false positive"),
-        Action("suppress", "SIEM", "removes the oldest alert; costs reward if it was true"),
-        Action("correlate", "SIEM", "of the alerts in the oldest one's segment keeps the first of highest severity"),
-        Action("enrich", "SIEM", "adds 0.2 to the oldest alert's confidence, at most 1"),
+        ActionEntry("escalate", "SIEM", "removes the oldest alert; counts as a true or as a false positive"),
+        ActionEntry("suppress", "SIEM", "removes the oldest alert; costs reward if it was true"),
+        ActionEntry(
+            "correlate", "SIEM", "of the alerts in the oldest one's segment keeps the first of highest severity"
+        ),
+        ActionEntry("enrich", "SIEM", "adds 0.2 to the oldest alert's confidence, at most 1"),
     ),
     HUNTER: (
-        *(Action(f"intensity_{s}", "EDR", f"hunt intensity in segment {s}: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
-        *(Action(f"scope_{s}", "EDR", f"share of segment {s} looked at: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
+        *_by_segment("intensity", "EDR", "hunt intensity in segment {}: (x + 1) / 2"),
+        *_by_segment("scope", "EDR", "share of segment {} looked at: (x + 1) / 2"),
         *_ignored("unused", "EDR", 6),
     ),
     ORCHESTRATOR: (
-        *(Action(f"isolate_{s}", "SOAR", f"isolation level in segment {s}: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
-        *(Action(f"remediate_{s}", "SOAR", f"cleaning level in segment {s}: (x + 1) / 2") for s in range(NUM_SEGMENTS)),
+        *_by_segment("isolate", "SOAR", "isolation level in segment {}: (x + 1) / 2"),
+        *_by_segment("remediate", "SOAR", "cleaning level in segment {}: (x + 1) / 2"),
         *_ignored("unused", "SOAR", 2),
     ),
     COORDINATOR: (
-        Action("hunt_priority", "directive", "adds up to hunt_boost to every hunt intensity"),
-        Action("scope_priority", "directive", "adds up to scope_boost to every hunt scope"),
+        ActionEntry("hunt_priority", "directive", "adds up to hunt_boost to every hunt intensity"),
+        ActionEntry("scope_priority", "directive", "adds up to scope_boost to every hunt scope"),
         *_ignored("unused_a", "directive", 2),
-        Action("isolation_priority", "directive", "adds up to isolation_boost to every isolation level"),
+        ActionEntry("isolation_priority", "directive", "adds up to isolation_boost to every isolation level"),
         *_ignored("unused_b", "directive", 3),
     ),
 }
-
-
-@dataclass(frozen=True)
-class RewardTerm:
-    """A term of the reward.
-
-    Attributes:
-        name: Column of `Simulator.reward_terms`.
-        formula: How a step's value comes about.
-        weight: The field of `Scenario` that multiplies it.
-    """
-
-    name: str
-    formula: str
-    weight: str
 
 
 REWARD_TERMS: tuple[RewardTerm, ...] = (
@@ -244,15 +203,6 @@ REWARD_TERMS: tuple[RewardTerm, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A field of `Simulator.episode_metrics`."""
-
-    name: str
-    unit: str
-    meaning: str
-
-
 METRICS: tuple[Metric, ...] = (
     Metric("reward", "reward", "undiscounted return of the episode"),
     Metric("length", "steps", "length of the episode"),
@@ -270,29 +220,20 @@ METRICS: tuple[Metric, ...] = (
     Metric("missed_alerts", "alerts", "true alerts suppressed; not published"),
 )
 
-
-def features(agent: str, scenario: str | Scenario = "soc-v1", **overrides: Any) -> list[str]:
-    """Names of the entries of an agent's observation, by index.
-
-    Args:
-        agent: One of `AGENTS`.
-        scenario: A key of `SCENARIOS`, or a scenario.
-        **overrides: Fields of the scenario; the names of `soc-v1` depend on `num_zones`.
-
-    Raises:
-        ConfigError: Unknown agent.
-        ScenarioError: Unknown scenario or override, or a value out of range.
-    """
-    from soc_env.soc import tables as soc_tables
-    from soc_env.soc.scenario import SOCScenario
-
-    if agent not in AGENTS:
-        raise ConfigError(unknown_name("agent", agent, AGENTS))
-    chosen = make_scenario(scenario, **overrides) if isinstance(scenario, str) else scenario.replace(**overrides)
-    rows = soc_tables.features(agent, chosen.num_zones) if isinstance(chosen, SOCScenario) else FEATURES[agent]
-    return [feature.name for feature in rows]
-
-
-def index_of(rows: tuple[Feature, ...], name: str) -> int:
-    """Position of a feature in its table."""
-    return [feature.name for feature in rows].index(name)
+COLUMNS: tuple[Column, ...] = (
+    Column("reward", "Reward", decimals=2, better="higher", published=6.9),
+    Column("mttd", "MTTD", "steps", decimals=1, better="lower", published=16.8),
+    Column("mttr", "MTTR", "steps", decimals=1, better="lower", published=93.2),
+    Column("fpr", "FPR", "%", scale=100, decimals=3, better="lower", published=0.17),
+    Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", is_proportion=True, published=71.0),
+    Column("length", "Length", "steps", decimals=1),
+    Column("compromised", "Compromised", "hosts", better="lower"),
+    Column("exfiltrated", "Exfiltrated", "%", scale=100, decimals=1, better="lower", is_proportion=True),
+    Column("total_alerts", "Alerts"),
+    Column("true_positives", "True positives"),
+    Column("false_positives", "False positives", better="lower"),
+    Column("total_scans", "Host scans", decimals=0),
+    Column("false_escalations", "False escalations", better="lower"),
+    Column("missed_alerts", "Missed alerts", better="lower"),
+)
+"""How the metrics are shown; published values: the manuscript's Table II."""

@@ -1,7 +1,7 @@
-"""What a person sees of an episode: `as_text` for all scenarios, and the `Frame` of `paper-v0`.
+"""What a person sees of a `paper-v0` episode: a `Frame` read off the simulator, and its text form.
 
-`soc/render.py` has the text of `soc-v1`, `picture.py` the pictures. All show the truth (undetected intruders, labels of
-alerts): they are for people, agents never see them.
+Both and the picture (`picture.py`) show the truth (undetected intruders, labels of alerts): they are for people, agents
+never see them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from soc_env.engine.simulator import Simulator
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.paper.scenario import PaperScenario
 from soc_env.paper.simulator import PaperSimulator
-from soc_env.paper.tables import (
-    ACTIONS,
-    COORDINATOR,
-    HUNTER,
-    MAX_STAGE,
-    METRICS,
-    ORCHESTRATOR,
-    QUEUE_CAPACITY,
-    REWARD_TERMS,
-    TRIAGE,
-)
-from soc_env.soc.simulator import SOCSimulator
-from soc_env.soc.text import as_text as soc_text
+from soc_env.paper.tables import ACTIONS, MAX_STAGE, METRICS, QUEUE_CAPACITY, REWARD_TERMS
 
 RUNNING, CONTAINED, EXFILTRATED, TIME_OUT = "running", "contained", "exfiltrated", "time out"
 TOOLS = ("hunt", "scope", "isolate", "remediate")
@@ -117,11 +105,8 @@ def _outcome(sim: PaperSimulator, index: int, campaign: dict[str, Any]) -> str:
     return TIME_OUT if campaign["step"] >= sim.scenario.max_steps else RUNNING
 
 
-def as_text(sim: Simulator, index: int = 0) -> str:
-    """Env `index` as a page of text, without a newline at the end: at most 100 columns wide, 110 in `soc-v1`."""
-    if isinstance(sim, SOCSimulator):
-        return soc_text(sim, index)
-    assert isinstance(sim, PaperSimulator)
+def as_text(sim: PaperSimulator, index: int = 0) -> str:
+    """Env `index` as a page of text of at most 100 columns, without a newline at the end."""
     frame = Frame.read(sim, index)
     return "\n".join([*_head(frame), "", *_zones(frame), "", *_alerts(frame), "", *_figures(frame)])
 

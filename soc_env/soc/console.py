@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from soc_env.engine.tables import COORDINATOR
 from soc_env.errors import ConfigError, HMARLSOCError, unknown_name
-from soc_env.paper.tables import COORDINATOR
 from soc_env.soc.knowledge import POSTURES, read_cases, read_hosts, read_status
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import EDR, SIEM, SOAR, TOOLS, Tool
@@ -170,7 +170,7 @@ class Console:
         Raises:
             ConfigError: A simulator of another family, or an env that does not exist.
         """
-        if not isinstance(simulator, SOCSimulator):
+        if not simulator.tool_table:
             raise ConfigError("Console needs a scenario of the soc-v1 family; paper-v0 has no tools to call")
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < simulator.num_envs:
             raise ConfigError(f"index={index!r}: no such env; allowed: 0 to {simulator.num_envs - 1}")
@@ -209,7 +209,7 @@ class Console:
                 "then collect()"
             )
         self._check_running()
-        if self._play is None and sim._step_mode == sim.kernels.STEP_AND_RESET:
+        if self._play is None and sim.autoreset:
             raise ConfigError(
                 "advance() needs a simulator with autoreset=False, or the last minute's outcomes are lost"
             )
@@ -296,7 +296,7 @@ class Console:
     # ------------------------------------------------------------------ plumbing
     @property
     def _env(self) -> np.void:
-        return self.simulator._envs[self.index]
+        return self.simulator.records(self.index).env
 
     @property
     def _network(self) -> Any:

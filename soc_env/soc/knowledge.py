@@ -17,7 +17,7 @@ PERIMETER = ("open", "block awaited", "blocked")
 
 def read_status(sim: SOCSimulator, index: int) -> dict[str, Any]:
     """The shift at a glance, see `Console.status`."""
-    env, zones, net = sim._envs[index], sim.scenario.num_zones, sim.network_of(index)
+    env, zones, net = sim.records(index).env, sim.scenario.num_zones, sim.network_of(index)
     now = int(env["step"])
     held = env["directive"][: zones + 3].tolist()
     return {
@@ -37,7 +37,7 @@ def read_status(sim: SOCSimulator, index: int) -> dict[str, Any]:
 
 
 def _read_zone(sim: SOCSimulator, index: int, z: int) -> dict[str, Any]:
-    env, net = sim._envs[index], sim.network_of(index)
+    env, net = sim.records(index).env, sim.network_of(index)
     phases = len(sim.scenario.phase_values)
     phase = min(phases - 1, int(env["step"]) * phases // sim.scenario.max_steps)
     job = None
@@ -47,7 +47,7 @@ def _read_zone(sim: SOCSimulator, index: int, z: int) -> dict[str, Any]:
     return {
         "name": net.zone_names[z],
         "value": float(net.zone_value[z]),
-        "factor": float(sim._engine[0]["phase_factor"][0, phase, z]),
+        "factor": float(sim.records(index).world["phase_factor"][phase, z]),
         "suspects": int(env["suspects"][z]),
         "isolated": int(env["isolated"][z]),
         "offline": int(env["offline"][z]),
@@ -61,7 +61,7 @@ def _read_zone(sim: SOCSimulator, index: int, z: int) -> dict[str, Any]:
 
 def read_cases(sim: SOCSimulator, index: int) -> list[dict[str, Any]]:
     """The open cases, best rank first, see `Console.siem.cases`."""
-    net, now = sim.network_of(index), int(sim._envs["step"][index])
+    net, now = sim.network_of(index), int(sim.records(index).env["step"])
     rows = []
     for case in sim.cases(index):
         rule, enriched = TECHNIQUES[case["rule"]], int(case["enriched"])

@@ -2,7 +2,7 @@
 
 A host is a square in the same place of both grids, so a person sees at a glance what the SOC has missed and whom it
 suspects without cause. On the right the case queue, the tools of the last minute, the directive and the intruders;
-below what it costs and earns. Needs the extra `hmarl-soc[render]`, see `soc_env/pen.py`.
+below what it costs and earns. Needs the extra `hmarl-soc[render]`, see `soc_env.engine.pen`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OUTCOME_COLORS = {"done": GOOD, "started": ASKED, "failed": BAD, "denied": BAD}
 LOSSES: dict[str, Color] = {"damage": BAD, "disruption": WARN, "effort": ASKED}
 
 
-def draw_background(pen: Pen) -> None:
+def draw_background(pen: Pen, sim: SOCSimulator, index: int) -> None:
     """What is the same in every picture."""
     pen.pixels[..., 3] = 255
     pen.rect(0, 0, WIDTH, HEIGHT, PAPER)

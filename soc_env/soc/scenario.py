@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from soc_env.engine.scenario import MAX_STEPS, Scenario
 from soc_env.errors import ScenarioError, unknown_name
-from soc_env.settings import MAX_STEPS, Scenario, choice, setting
+from soc_env.settings import choice, setting
 from soc_env.soc.attack import FAMILIES
 from soc_env.soc.networks import Network
 
@@ -146,7 +147,7 @@ class SOCScenario(Scenario):
         return self.replace(network="").hash()[:6] + Network.load(self.network).hash()[:6]
 
 
-SOC_SCENARIOS: dict[str, Scenario] = {
+SCENARIOS: dict[str, SOCScenario] = {
     "soc-v1": SOCScenario(),
     "soc-cage4-v0": SOCScenario(
         name="soc-cage4-v0",

@@ -10,11 +10,21 @@ import networkx as nx
 import numpy as np
 
 from soc_env.engine.simulator import Simulator
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.paper.tables import AGENTS, TRIAGE
 from soc_env.soc.attack import FAMILIES, TECHNIQUES, families
 from soc_env.soc.kernels import step as kernels
-from soc_env.soc.kernels.state import ASSET, EPISODE, HOST, LOG, LOG_KINDS, MAX_TRACKED, make_networks, make_world
+from soc_env.soc.kernels.state import (
+    ASSET,
+    EPISODE,
+    HOST,
+    LOG,
+    LOG_KINDS,
+    MAX_TRACKED,
+    Records,
+    make_networks,
+    make_world,
+)
 from soc_env.soc.networks import Network, cage4, enterprise
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import (
@@ -66,8 +76,9 @@ class SOCSimulator(Simulator):
 
     kernels = kernels
     num_shared = 3
-    metric_table, reward_table = METRICS, REWARD_TERMS
+    metric_table, reward_table, tool_table = METRICS, REWARD_TERMS, TOOLS
     scenario: SOCScenario
+    _engine: Records
 
     def __init__(self, *args: Any, log_capacity: int = 0, **kwargs: Any) -> None:
         """As `Simulator`; log_capacity: entries of the event log kept of each env's episode, see `log`."""
@@ -76,7 +87,7 @@ class SOCSimulator(Simulator):
         self._log_capacity = log_capacity
         super().__init__(*args, **kwargs)
 
-    def _make_engine(self) -> tuple[np.ndarray, ...]:
+    def _make_engine(self) -> Records:
         scenario, n = self.scenario, self.num_envs
         zones = scenario.num_zones
         self.feature_tables = {agent: features(agent, zones) for agent in AGENTS}
@@ -92,7 +103,7 @@ class SOCSimulator(Simulator):
         )
         networks, assets = make_networks(scenario, list(self.networks))
         num_hosts = assets.shape[1]
-        return (
+        return Records(
             make_world(scenario, self.families),
             networks,
             assets,
@@ -106,17 +117,13 @@ class SOCSimulator(Simulator):
         """What episodes play on."""
         return scenario_networks(self.scenario)
 
-    @property
-    def _envs(self) -> np.ndarray:
-        return self._engine[3]
-
     def _metric_rows(self, metrics: np.ndarray) -> np.ndarray:
         return metrics.view(np.float64).reshape(self.num_envs, len(METRICS))
 
     # ------------------------------------------------------------------ reading
     def network_of(self, index: int = 0) -> Network:
         """The network that env `index` plays on."""
-        return self.networks[int(self._envs["network"][index])]
+        return self.networks[int(self._engine.env["network"][index])]
 
     def network(self, index: int = 0) -> nx.DiGraph:
         """The network of env `index` as a graph, see `Network.to_graph`."""
@@ -128,7 +135,8 @@ class SOCSimulator(Simulator):
         extra = [(name, ASSET[name]) for name in ("value", "vulnerability", "role", "service")]
         out = np.zeros(net.num_hosts, [*((name, HOST[name]) for name in HOST.names or ()), *extra])
         out["host"] = np.arange(net.num_hosts)
-        assets = self._engine[2][self._envs["network"][index], : net.num_hosts]
+        records = self.records(index)
+        assets = records.assets
         for name, _ in extra:
             out[name] = assets[name]
         out["segment"] = assets["segment"]
@@ -136,20 +144,20 @@ class SOCSimulator(Simulator):
         out["campaign"] = -1
         for name in ("since", "last_alert", "last_hunt"):
             out[name] = -1
-        records = self._engine[4][index, : self._envs["num_tracked"][index]]
+        tracked = records.hosts[: records.env["num_tracked"]]
         for name in HOST.names or ():
-            out[name][records["host"]] = records[name]
+            out[name][tracked["host"]] = tracked[name]
         return out
 
     def cases(self, index: int = 0) -> np.ndarray:
         """(open cases,) structured, best rank first, a copy; `is_true` and `campaign` are the truth."""
-        env = self._envs[index]
+        env = self.records(index).env
         cases = env["cases"][: env["num_cases"]]
         return cases[np.argsort(-cases["rank"], kind="stable")]
 
     def campaigns(self, index: int = 0) -> list[dict[str, Any]]:
         """The intruders of an env in plain values: family, state, plan step, tactic, hosts, times (the truth)."""
-        env, found = self._envs[index], []
+        env, found = self.records(index).env, []
         for row in env["campaigns"][: self.scenario.max_campaigns]:
             if row["state"] == 0:
                 continue
@@ -163,7 +171,7 @@ class SOCSimulator(Simulator):
 
     def calls(self, index: int = 0) -> list[dict[str, Any]]:
         """The tool calls of the last minute, with their outcomes."""
-        env = self._envs[index]
+        env = self.records(index).env
         return [_plain_call(call) for call in env["calls"][: env["num_calls"]]]
 
     def action_masks(self) -> dict[str, np.ndarray]:
@@ -190,12 +198,18 @@ class SOCSimulator(Simulator):
 
         return read
 
+    def observe(self) -> None:
+        """Draws `observations` up anew, as they are after a step: for whoever changed `records`."""
+        self._run_all(kernels.OBSERVE_ONLY, False)
+
     # ------------------------------------------------------------------ calls instead of action vectors
     def decode(self) -> None:
         """Turns the present actions into calls without playing them, see `calls`; `step` would carry out these."""
-        next_hosts = self._envs["blind_next"].copy()  # of blind isolation: goes on only when the calls are carried out
+        next_hosts = self._engine.env[
+            "blind_next"
+        ].copy()  # of blind isolation: goes on only when the calls are carried out
         kernels.run(*self._arguments, 0, self.num_envs, kernels.DECODE_ONLY, False)
-        self._envs["blind_next"] = next_hosts
+        self._engine.env["blind_next"] = next_hosts
 
     def set_calls(self, calls: list[tuple[str, int, float, float]], index: int = 0) -> None:
         """The next step of env `index` carries out these calls instead of decoding hunter, triage and response actions.
@@ -207,7 +221,7 @@ class SOCSimulator(Simulator):
         Raises:
             ConfigError: An unknown tool, a target out of range, a level or depth outside [0, 1], or too many calls.
         """
-        env = self._envs[index]
+        env = self.records(index).env
         if len(calls) > len(env["calls"]):
             raise ConfigError(f"calls: {len(calls)} in one minute; allowed: at most {len(env['calls'])}")
         rows = [self._checked_call(call, index) for call in calls]
@@ -232,8 +246,8 @@ class SOCSimulator(Simulator):
 
     def log(self, index: int = 0) -> list[dict[str, Any]]:
         """The event log of the episode as plain data (needs `log_capacity`): step, kind, a, b, c, d, x, y as in LOG."""
-        env = self._envs[index]
-        rows = self._engine[6][index, : env["num_log"]]
+        env = self.records(index).env
+        rows = self.records(index).log[: env["num_log"]]
         return [{**{n: row[n].item() for n in LOG.names or ()}, "kind": LOG_KINDS[row["kind"]]} for row in rows]
 
 

@@ -10,7 +10,17 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, Action, Feature, Metric, RewardTerm
+from soc_env.engine.tables import (
+    COORDINATOR,
+    HUNTER,
+    ORCHESTRATOR,
+    TRIAGE,
+    ActionEntry,
+    Column,
+    Feature,
+    Metric,
+    RewardTerm,
+)
 
 SIEM, EDR, SOAR = "SIEM", "EDR", "SOAR"
 LOW, HIGH = "low", "high"  # risk class of a tool; high needs approval
@@ -280,24 +290,27 @@ def state_features(num_zones: int) -> tuple[Feature, ...]:
 
 
 @functools.cache
-def actions(agent: str, num_zones: int) -> tuple[Action, ...]:
+def actions(agent: str, num_zones: int) -> tuple[ActionEntry, ...]:
     """The agent's action, entry by entry. Levels are (x + 1) / 2; 0 is off."""
     zones = range(num_zones)
     if agent == TRIAGE:
         names = ("escalate", "suppress", "correlate", "enrich")
         effects = {tool.name: tool.effect for tool in TOOLS}
-        return tuple(Action(name, SIEM, effects[name]) for name in names)
+        return tuple(ActionEntry(name, SIEM, effects[name]) for name in names)
     if agent == HUNTER:
         return (
-            *(Action(f"hunt_{z}", EDR, f"effort in zone {z}; the zones share the hunters' capacity") for z in zones),
-            *(Action(f"depth_{z}", EDR, f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
-            *(Action(f"decoy_{z}", EDR, f"above 0.5: keeps decoys in zone {z}") for z in zones),
-            Action("intel_sweep", EDR, "above 0.5: sweeps for known indicators as often as allowed"),
+            *(
+                ActionEntry(f"hunt_{z}", EDR, f"effort in zone {z}; the zones share the hunters' capacity")
+                for z in zones
+            ),
+            *(ActionEntry(f"depth_{z}", EDR, f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
+            *(ActionEntry(f"decoy_{z}", EDR, f"above 0.5: keeps decoys in zone {z}") for z in zones),
+            ActionEntry("intel_sweep", EDR, "above 0.5: sweeps for known indicators as often as allowed"),
         )
     if agent == ORCHESTRATOR:
         return (
             *(
-                Action(
+                ActionEntry(
                     f"contain_{z}",
                     SOAR,
                     "level above 0.75: isolates the most suspect host of the zone that is not (above 0.98 any host "
@@ -306,21 +319,26 @@ def actions(agent: str, num_zones: int) -> tuple[Action, ...]:
                 for z in zones
             ),
             *(
-                Action(
+                ActionEntry(
                     f"remediate_{z}",
                     SOAR,
                     "level above 0.75: reimages, above 0.5: kills processes of the most suspect host of the zone",
                 )
                 for z in zones
             ),
-            Action("block_perimeter", SOAR, "above 0.5: blocks the perimeter; below: opens it"),
-            Action("reset_credentials", SOAR, "above 0.5: resets credentials as often as allowed"),
+            ActionEntry("block_perimeter", SOAR, "above 0.5: blocks the perimeter; below: opens it"),
+            ActionEntry("reset_credentials", SOAR, "above 0.5: resets credentials as often as allowed"),
         )
     return (
-        *(Action(f"priority_{z}", "directive", f"ranks cases and weighs hunting effort of zone {z}") for z in zones),
-        Action("hunt_posture", "directive", "analysts' share for hunting: 0.5 + 0.25 x"),
-        Action("triage_posture", "directive", "rank below which new cases close by themselves: auto_close (1 + x)"),
-        Action(
+        *(
+            ActionEntry(f"priority_{z}", "directive", f"ranks cases and weighs hunting effort of zone {z}")
+            for z in zones
+        ),
+        ActionEntry("hunt_posture", "directive", "analysts' share for hunting: 0.5 + 0.25 x"),
+        ActionEntry(
+            "triage_posture", "directive", "rank below which new cases close by themselves: auto_close (1 + x)"
+        ),
+        ActionEntry(
             "response_posture",
             "directive",
             "risk score from which high-risk actions are approved at once: approval_risk (1 - 0.3 x)",
@@ -381,3 +399,25 @@ METRICS: tuple[Metric, ...] = (
     Metric("analyst_minutes", "minutes", "analyst time spent"),
     Metric("raw_events", "count", "raw events of the SIEM"),
 )
+
+_SHARE = (0.0, 1.0)
+_SHOWN: tuple[Column, ...] = (
+    Column("score", "Score", decimals=1, better="higher"),
+    Column("loss", "Loss", decimals=1, better="lower"),
+    Column("reward", "Reward", decimals=1, better="higher"),
+    Column("mttd", "MTTD", "min", decimals=1, better="lower", given="campaigns"),
+    Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
+    Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
+    Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
+    Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
+    Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
+    Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=_SHARE),
+    Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=_SHARE),
+)  # the metrics that need more than METRICS says to be shown well
+COLUMNS: tuple[Column, ...] = tuple(
+    {
+        **{m.name: Column(m.name, m.name.replace("_", " ").capitalize(), m.unit) for m in METRICS},
+        **{column.name: column for column in _SHOWN},
+    }.values()
+)
+"""How the metrics are shown, in the order of METRICS."""

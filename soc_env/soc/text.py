@@ -64,7 +64,7 @@ class Frame:
     @classmethod
     def read(cls, sim: SOCSimulator, index: int = 0) -> Frame:
         """The present moment of env `index`."""
-        scenario, network, env = sim.scenario, sim.network_of(index), sim._envs[index]
+        scenario, network, env = sim.scenario, sim.network_of(index), sim.records(index).env
         row, minute = sim.running_metrics()[index], int(env["step"])
         phases = len(scenario.phase_values)
         labels = sim.cases(index)["is_true"].tolist()

@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import HMARLSOCError
 from soc_env.files import new_file
-from soc_env.paper.tables import AGENTS, TRIAGE
 from soc_env.soc.attack import GOALS, REACTIONS, TECHNIQUES
 from soc_env.soc.kernels.state import LOG_FIELDS, N_RAW_EVENTS
 from soc_env.soc.measures import measure
@@ -293,7 +293,7 @@ def record(
     """
     seeds = [seed + abs(k - index) for k in range(num_envs)]
     sim = SOCSimulator(scenario, num_envs=num_envs, seed=seeds, autoreset=False, log_capacity=LOG_CAPACITY)
-    sim._envs["episode"] = episode - 1
+    sim.records().env["episode"] = episode - 1
     sim.reset()
     net = sim.network_of(index)
     header = {
@@ -315,7 +315,7 @@ def record(
         **_digests(sim, index),
     }
     minutes = [_play(sim, index, played) for played in script]
-    env = sim._envs[index]
+    env = sim.records(index).env
     row = sim.running_metrics()[index]
     metrics = {metric.name: float(row[metric.name]) for metric in METRICS}
     return Trace(header, minutes, {"minutes": len(minutes), "is_over": bool(env["is_over"]), "metrics": metrics})
@@ -323,7 +323,7 @@ def record(
 
 def _play(sim: SOCSimulator, index: int, played: Played) -> dict[str, Any]:
     """One minute, as plain data."""
-    env = sim._envs[index]
+    env = sim.records(index).env
     if env["is_over"]:
         raise TraceError(f"minute {int(env['step']) + 1} is beyond the end of the episode")
     for agent in AGENTS:
@@ -400,7 +400,7 @@ def trace_of(sim: SOCSimulator, script: Iterable[Played], options: dict[str, Any
         TraceError: Something else than steps has changed the episode, so that playing it again does not lead there.
     """
     seed = int(np.ravel(np.asarray(sim.seed, object))[0])
-    trace = record(sim.scenario, seed, int(sim._envs["episode"][0]), script, options)
+    trace = record(sim.scenario, seed, int(sim.episodes[0]), script, options)
     row = sim.running_metrics()[0]
     last = trace.minutes[-1] if trace.minutes else trace.header
     is_same = all(float(row[name]) == value for name, value in trace.footer["metrics"].items())

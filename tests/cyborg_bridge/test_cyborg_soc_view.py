@@ -10,14 +10,14 @@ from pettingzoo.test import parallel_api_test
 
 from cyborg_bridge import cage4_parallel_env
 from cyborg_bridge.soc_alerts import ALERTS, Alert, flat_alerts, own_addresses, raw_alerts
-from cyborg_bridge.soc_desk import FEATURES, READING_BENIGN, READING_SPAN, SCENARIO
 from cyborg_bridge.soc_parallel import SOCTeamsEnv, soc_parallel_env
-from cyborg_bridge.soc_view import DESK_TOOLS, HOST_TOOLS, VERBS, SOCPolicy, SOCView
+from cyborg_bridge.soc_siem import FEATURES, READING_BENIGN, READING_SPAN, SCENARIO
+from cyborg_bridge.soc_view import HOST_TOOLS, SIEM_TOOLS, VERBS, SOCPolicy, SOCView
 from cyborg_bridge.zones import Zone
 from policies.scripted import SCRIPTED
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ActionError, ConfigError
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
 from soc_env.soc import risk
 from soc_env.soc.attack import CHANNELS, technique
@@ -94,17 +94,17 @@ class Play:
         self.view = SOCView(self.stage, level)  # type: ignore[arg-type]
         self.view.reset()
         self.stage.raw = {a: {} for a in BLUE}
-        self.agent, self.seat = agent, self.view.seats[agent]
+        self.agent, self.team = agent, self.view.teams[agent]
 
     def ask(self, role: str, **levels: float) -> None:
         """Levels in [0, 1] of entries of the role's action; the rest stays."""
-        desk, row = self.seat.desk, self.seat.row
-        names = [action.name for action in desk.action_tables[role]]
+        siem, row = self.team.siem, self.team.row
+        names = [action.name for action in siem.action_tables[role]]
         for name, value in levels.items():
-            desk.actions[role][row, names.index(name)] = 2.0 * value - 1.0
+            siem.actions[role][row, names.index(name)] = 2.0 * value - 1.0
 
     def triage(self, choice: int) -> None:
-        self.seat.desk.actions[TRIAGE][self.seat.row] = choice
+        self.team.siem.actions[TRIAGE][self.team.row] = choice
 
     def step(self, raw: dict[str, Any] | None = None, busy: int = 0) -> str:
         """A step after which the agent sees `raw`; returns what it did, as "Verb host" or "Verb source"."""
@@ -115,17 +115,17 @@ class Play:
         return " ".join(part for part in (order.verb, order.host or order.source) if part)
 
     def risk(self, host: str) -> float:
-        return float(self.seat.desk.risks(self.seat.row)[self.seat.number[host]])
+        return float(self.team.siem.risks(self.team.row)[self.team.number[host]])
 
     def zone(self, name: str, z: int = 0) -> float:
         return self.view.observations()[self.agent][TRIAGE][len(ZONE) * z + ZONE[name]]
 
     def case(self, name: str) -> float:
-        shape = layout(TRIAGE, len(self.seat.names))
+        shape = layout(TRIAGE, len(self.team.names))
         return self.view.observations()[self.agent][TRIAGE][shape.case_start + CASE[name]]
 
     def clock(self, name: str) -> float:
-        shape = layout(TRIAGE, len(self.seat.names))
+        shape = layout(TRIAGE, len(self.team.names))
         return self.view.observations()[self.agent][TRIAGE][shape.clock_start + CLOCK[name]]
 
 
@@ -151,8 +151,8 @@ def test_every_feature_and_every_tool_has_its_row() -> None:
     assert VERBS.keys() == set(TOOL_NAMES)
     verbs = {order.verb for order in ZONES[RESTRICTED].orders}
     assert {verb for verb, _ in VERBS.values()} <= verbs | {""}
-    assert set(TOOL_NAMES) > DESK_TOOLS | HOST_TOOLS
-    assert not DESK_TOOLS & HOST_TOOLS
+    assert set(TOOL_NAMES) > SIEM_TOOLS | HOST_TOOLS
+    assert not SIEM_TOOLS & HOST_TOOLS
 
 
 def test_rules_have_the_channel_of_the_alert() -> None:
@@ -276,9 +276,9 @@ def test_flat_guesses_the_source_of_a_probe_and_needs_a_verdict() -> None:
     play = Play("flat")
     subnet = ZONES[RESTRICTED].subnets[0]
     flag = ZONES[RESTRICTED].hosts[subnet].index(USER)
-    play.seat.restored[:] = 5
-    play.seat.restored[play.seat.number[OTHER]] = 3  # longest ago of the users beside the probed one
-    play.seat.restored[play.seat.number[USER]] = play.seat.restored[play.seat.number[SERVER]] = 1
+    play.team.restored[:] = 5
+    play.team.restored[play.team.number[OTHER]] = 3  # longest ago of the users beside the probed one
+    play.team.restored[play.team.number[USER]] = play.team.restored[play.team.number[SERVER]] = 1
     play.triage(ESCALATE)
     play.stage.field(RESTRICTED, subnet, "connections")[flag] = 1
     play.step()
@@ -400,15 +400,15 @@ def test_a_release_waits_for_the_response_in_other_zones() -> None:
 
 def test_what_cc4_does_not_fail_at_does_not_fail_here() -> None:
     play = Play()
-    number = play.seat.number[USER]
+    number = play.team.number[USER]
     play.ask(ORCHESTRATOR, remediate_0=0.65)
     for _ in range(10):
         play.step(exploit(USER), busy=2)
         play.step()
-        before = play.seat.desk.hosts(play.seat.row)["process"][number]
+        before = play.team.siem.hosts(play.team.row)["process"][number]
         for busy in (2, 1, 0):
             play.step(busy=busy)
-        after = play.seat.desk.hosts(play.seat.row)["process"][number]
+        after = play.team.siem.hosts(play.team.row)["process"][number]
         assert after == pytest.approx(0.5 * before * ALERT_DECAY**3)
 
 
@@ -427,14 +427,14 @@ def test_decoys_go_to_users_first_and_stop_at_two_a_host() -> None:
 
 def test_restoring_a_host_takes_its_decoys() -> None:
     play = Play()
-    play.seat.decoys[:] = 2
+    play.team.decoys[:] = 2
     play.step(exploit(USER))
     assert play.zone("decoys") == 1.0
     play.ask(ORCHESTRATOR, remediate_0=0.95)
     play.step(busy=4)
     play.step()
     assert play.zone("decoys") == 0.0
-    assert play.seat.decoys[play.seat.number[USER]] == 0
+    assert play.team.decoys[play.team.number[USER]] == 0
 
 
 @pytest.mark.parametrize(("level", "verb"), [("raw", "Analyse"), ("flat", "Sleep")])
@@ -548,12 +548,12 @@ def test_size_counts_the_hosts_that_exist() -> None:
 
 def test_the_directive_holds_between_decisions() -> None:
     play = Play()
-    desk, row = play.seat.desk, play.seat.row
+    siem, row = play.team.siem, play.team.row
     first = layout(TRIAGE, 1).directive_start
     shown = []
     for step in range(7):
-        assert bool(desk.decides[row]) == (step % 5 == 0)
-        desk.actions[COORDINATOR][row] = step / 10
+        assert bool(siem.decides[row]) == (step % 5 == 0)
+        siem.actions[COORDINATOR][row] = step / 10
         play.step()
         shown.append(play.view.observations()[RESTRICTED][TRIAGE][first])
     assert shown == pytest.approx([0.0] * 5 + [0.5] * 2)
@@ -580,23 +580,23 @@ def record(level: str, seed: int) -> tuple[list[dict[str, int]], list[Any]]:
     env = Recorded()
     view = SOCView(env, level)  # type: ignore[arg-type]
     seen, chosen = [view.reset()], []
-    policies = {zones: SCRIPTED["soc"]["random"](desk.action_spaces, seed) for zones, desk in view.desks.items()}
+    policies = {zones: SCRIPTED["soc"]["random"](siem.action_spaces, seed) for zones, siem in view.siems.items()}
     while env.agents:
-        for zones, desk in view.desks.items():
-            for role, action in policies[zones](desk.observations, desk.decides).items():
-                desk.actions[role] = action
-        rows = {agent: seat.busy for agent, seat in view.seats.items()}
+        for zones, siem in view.siems.items():
+            for role, action in policies[zones](siem.observations, siem.decides).items():
+                siem.actions[role] = action
+        rows = {agent: team.busy for agent, team in view.teams.items()}
         chosen.append(view.actions())
         for agent, index in chosen[-1].items():
-            zone, seat = env.zone(agent), view.seats[agent]
+            zone, team = env.zone(agent), view.teams[agent]
             order = zone.orders[index]
             assert TRACE["masks"][agent][index]
             assert rows[agent] == 0 or order.verb == "Sleep"
             assert level == "raw" or order.verb != "Analyse"
             if order.verb in ("BlockTrafficZone", "AllowTrafficZone"):
                 z, source = zone.subnets.index(order.subnet), zone.all_subnets.index(order.source)
-                assert seat.blocked[z, source] == (order.verb == "AllowTrafficZone")
-                assert order.verb == "AllowTrafficZone" or seat.policy[z, source]
+                assert team.blocked[z, source] == (order.verb == "AllowTrafficZone")
+                assert order.verb == "AllowTrafficZone" or team.policy[z, source]
         observations, _, _, _, infos = env.step(chosen[-1])
         seen.append(view.observe(observations, infos))
     return chosen, seen
@@ -629,7 +629,7 @@ def test_random_roles_give_valid_actions_and_observations_in_their_space(level: 
 def test_a_policy_of_the_native_environment_does_as_the_view() -> None:
     env = Recorded()
     chosen, _ = record("raw", 3)
-    policy = SOCPolicy(lambda desk: SCRIPTED["soc"]["random"](desk.action_spaces, 3), "raw")
+    policy = SOCPolicy(lambda siem: SCRIPTED["soc"]["random"](siem.action_spaces, 3), "raw")
     for _ in range(2):  # nothing is left of the first episode
         policy.reset()
         observations, infos = env.reset()
@@ -716,7 +716,7 @@ def test_the_real_one_keeps_pettingzoos_contract() -> None:
 
 def score_of(name: str, level: str, seed: int) -> float:
     env = cage4_parallel_env(patch=True, observation=level)
-    policy = SOCPolicy(lambda desk: SCRIPTED["soc"][name](desk.action_spaces, seed), level)
+    policy = SOCPolicy(lambda siem: SCRIPTED["soc"][name](siem.action_spaces, seed), level)
     observations, infos = env.reset(seed)
     score = 0.0
     while env.agents:

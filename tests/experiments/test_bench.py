@@ -23,6 +23,7 @@ from experiments.bench import (
     pettingzoo_case,
     simulator_case,
 )
+from soc_env.engine.simulator import Simulator
 from soc_env.errors import ConfigError
 
 TINY = Effort(num_repeats=2, seconds=0.01, is_quick=True)
@@ -66,14 +67,14 @@ def test_rates_and_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_unit_is_a_step_of_one_environment(scenario: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     num_steps = 0
-    step = benchmark.soc_env.Simulator.step
+    step = Simulator.step
 
     def counted(simulator: Any) -> None:
         nonlocal num_steps
         num_steps += simulator.num_envs
         step(simulator)
 
-    monkeypatch.setattr(benchmark.soc_env.Simulator, "step", counted)
+    monkeypatch.setattr(Simulator, "step", counted)
     case = simulator_case(scenario, 30, 50, kind)
     num_steps = 0
     assert case.work() == num_steps == 200 * 30  # whole episodes' lengths, at least CALL_STEPS in all

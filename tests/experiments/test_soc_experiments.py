@@ -45,8 +45,8 @@ from experiments.soc_table import (
 )
 from policies.scripted import SCRIPTED, ConstantPolicy, ControlOracle, scripted
 from policies.scripted import soc as playbooks
+from soc_env.engine.tables import HUNTER, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.paper.tables import HUNTER, TRIAGE
 from soc_env.soc.tables import METRICS
 
 SHORT = {"max_steps": 25}

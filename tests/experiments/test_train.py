@@ -26,7 +26,8 @@ from experiments.run import Run, hmarl_config
 from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, train
 from policies import checkpoint as checkpoint_module
 from policies import load_policy, save_checkpoint
-from policies.checkpoint import read_manifest, recover_checkpoint
+from policies.checkpoint import read_manifest
+from policies.hmarl.saving import recover_checkpoint
 from policies.scripted import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError

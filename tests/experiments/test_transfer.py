@@ -16,10 +16,10 @@ pytest.importorskip("matplotlib")
 
 from cage4_trace import Replay, load, needs_cyborg
 
-from cyborg_bridge import soc_rows
+from cyborg_bridge import soc_batch
 from cyborg_bridge.controls import CONTROLS, ControlPolicy
-from cyborg_bridge.soc_desk import SCENARIO
-from cyborg_bridge.soc_rows import GATHER, SPREAD, TEAMS, SOCRows
+from cyborg_bridge.soc_batch import GATHER, SPREAD, TEAMS, SOCBatch
+from cyborg_bridge.soc_siem import SCENARIO
 from cyborg_bridge.soc_view import SOCView
 from experiments import cli
 from experiments.evaluate import episode_seeds
@@ -29,9 +29,9 @@ from experiments.transfer.entries import Entry, checkpoint_entries, control_entr
 from experiments.transfer.play import PICTURE, RESULTS, Task, transfer
 from experiments.transfer.plot import PUBLISHED
 from experiments.transfer.train import preset, train_on_cage4, trained_entries
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import TRIAGE
 from soc_env.soc.tables import actions
 
 
@@ -99,7 +99,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     from policies import HMARLConfig, save_checkpoint
-    from soc_env.paper.tables import AGENTS
+    from soc_env.engine.tables import AGENTS
 
     root = tmp_path_factory.mktemp("runs")
     tiers = [agent.rsplit("_", 1)[0] for agent in AGENTS]
@@ -376,7 +376,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def make(path: Any, steps: int, seed: Any, patch: bool, level: str) -> Recorded:
         return Recorded(level)
 
-    monkeypatch.setattr(soc_rows, "cage4_parallel_env", make)
+    monkeypatch.setattr(soc_batch, "cage4_parallel_env", make)
     monkeypatch.setattr(play, "cage4_parallel_env", lambda *_, observation, **__: Recorded(observation))
     play.environment.cache_clear()
     for module in (play, training):
@@ -403,17 +403,17 @@ def test_a_soc_of_one_zone_is_a_row_of_three_that_look_the_same(runs: dict[str, 
 
 
 def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
-    rows = SOCRows(2 * TEAMS, seed=3, level="raw")
+    rows = SOCBatch(2 * TEAMS, seed=3, level="raw")
     frames = load()["frames"]
     view = SOCView(Recorded("raw"), "raw")  # type: ignore[arg-type]
     expected = view.reset()
     rows.reset()
     zero = {
         blue: {
-            role: np.int64(0) if role == TRIAGE else np.zeros(len(actions(role, len(seat.names))), np.float32)
+            role: np.int64(0) if role == TRIAGE else np.zeros(len(actions(role, len(team.names))), np.float32)
             for role in ROLES
         }
-        for blue, seat in view.seats.items()
+        for blue, team in view.teams.items()
     }
     total = 0.0
     for step in range(1, len(frames)):
@@ -438,7 +438,7 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
     assert rows.running_metrics()["length"].tolist() == [0] * (2 * TEAMS)
     for num_envs in (0, 4, 7):
         with pytest.raises(ConfigError, match="a multiple of 5"):
-            SOCRows(num_envs)
+            SOCBatch(num_envs)
 
 
 def test_schedules_are_shares_of_the_budget() -> None:

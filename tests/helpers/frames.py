@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from soc_env.paper.tables import TRIAGE
+from soc_env.engine.tables import TRIAGE
 
 
 def seeded(env, seed):

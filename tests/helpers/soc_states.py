@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from policies.scripted import SCRIPTED
-from soc_env.engine.simulator import Simulator
-from soc_env.paper.tables import AGENTS
+from soc_env import Simulator
+from soc_env.engine.tables import AGENTS
 from soc_env.soc.attack import GOALS, REACTIONS, TACTICS, TECHNIQUES
 from soc_env.soc.kernels.state import HOST, METRICS, NEVER
 from soc_env.soc.tables import TOOL_NAMES
@@ -14,7 +14,6 @@ from soc_env.soc.tables import TOOL_NAMES
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(4)
 NONE, ACTIVE, OVER = range(3)
-WORLD_AT, NETWORKS_AT, ASSETS_AT, ENVS_AT, HOSTS_AT, SLOTS_AT = range(6)  # of `_engine`
 COUNT = {metric.name: k for k, metric in enumerate(METRICS)}
 
 # Nothing happens unless a test asks for it.
@@ -69,14 +68,14 @@ def build(
     sim.reset()
     idle(sim)
     for i in range(num_envs):
-        sim._envs[i]["num_campaigns"] = 1  # no first campaign
+        sim.records(i).env["num_campaigns"] = 1  # no first campaign
         for fields in hosts:
             place_host(sim, i, **fields)
     settle(sim)
     for i in range(num_envs):
-        env = sim._envs[i]
+        env = sim.records(i).env
         env["step"], env["analyst_time"] = step, analyst_time
-        records = sim._engine[HOSTS_AT][i, : env["num_tracked"]]
+        records = sim.records(i).hosts[: env["num_tracked"]]
         for c, fields in enumerate(campaigns):
             own = records[(records["campaign"] == c) & (records["level"] > 0)]
             counts = {
@@ -102,31 +101,28 @@ def idle(sim):
 
 def settle(sim):
     """A minute without decay, so that the SOC's picture fits the records; what it counted is taken back."""
-    world = sim._engine[WORLD_AT]
+    world = sim.records().world
     decays = world["alert_decay"][0], world["finding_decay"][0]
     world["alert_decay"], world["finding_decay"] = 1.0, 1.0
     sim.step()
     world["alert_decay"], world["finding_decay"] = decays
-    sim._envs["counts"] = 0.0
-    sim._envs["reward"] = 0.0
-    sim._envs["num_log"] = 0
-    sim._envs["num_cases"] = 0
+    for name in ("counts", "reward", "num_log", "num_cases"):
+        sim.records().env[name] = 0
 
 
 def place_host(sim, i, host, **fields):
     """Gives a host a record, and corrects what hangs on it."""
-    env, slots = sim._envs[i], sim._engine[SLOTS_AT][i]
-    network = env["network"]
-    assets, place = sim._engine[ASSETS_AT][network], env["num_tracked"]
+    _, network, assets, env, records, slots, _ = sim.records(i)
+    place = env["num_tracked"]
     assert slots[host] == 0
     row = np.zeros(1, HOST)
     row["host"], row["segment"] = host, assets["segment"][host]
-    row["zone"] = sim._engine[NETWORKS_AT][network]["segment_zone"][assets["segment"][host]]
+    row["zone"] = network["segment_zone"][assets["segment"][host]]
     for name in ("campaign", "since", "last_alert", "last_hunt"):
         row[name] = NEVER
     for name, value in fields.items():
         row[name] = value
-    sim._engine[HOSTS_AT][i, place] = row[0]
+    records[place] = row[0]
     env["num_tracked"] = place + 1
     slots[host] = place + 1
     if row["is_isolated"][0] or row["is_offline"][0] or row["is_encrypted"][0]:
@@ -150,11 +146,11 @@ def place_campaign(env, c, **fields):
 
 def place_case(sim, i, host, **fields):
     """Opens a case, ranked behind those before it."""
-    env, assets = sim._envs[i], sim._engine[ASSETS_AT][sim._envs[i]["network"]]
+    _, network, assets, env, *_ = sim.records(i)
     k = env["num_cases"]
     case = env["cases"][k]
     case["id"], case["host"], case["source"], case["campaign"] = env["next_case"], host, -1, -1
-    case["zone"] = sim._engine[NETWORKS_AT][env["network"]]["segment_zone"][assets["segment"][host]]
+    case["zone"] = network["segment_zone"][assets["segment"][host]]
     case["rule"], case["num_alerts"], case["opened"] = 0, 1, env["step"]
     case["severity"], case["confidence"], case["rank"] = 0.5, 0.5, 1.0 - 0.01 * k
     case["enriched"], case["is_overdue"], case["is_true"] = 0, 0, 0
@@ -178,7 +174,7 @@ def set_plan(sim, tactics, loop=(1, 1, 1, 1), goal="abuse", reaction="hide", suc
 
     success is that of the rule; every attempt is capped at 0.95.
     """
-    world = sim._engine[WORLD_AT][0]
+    world = sim.records().world[0]
     rules = [rule_of(tactic) for tactic in tactics]
     for rule in rules:
         row = world["rules"][rule]
@@ -199,19 +195,20 @@ def set_plan(sim, tactics, loop=(1, 1, 1, 1), goal="abuse", reaction="hide", suc
 
 def tool_row(sim, name):
     """The kernels' numbers of a tool, to be changed."""
-    return sim._engine[WORLD_AT][0]["tools"][TOOL_NAMES.index(name)]
+    return sim.records(0).world["tools"][TOOL_NAMES.index(name)]
 
 
 # ---------------------------------------------------------------------- reading
 def record(sim, host, i=0):
     """A host's record, or None."""
-    place = sim._engine[SLOTS_AT][i, host] - 1
-    return sim._engine[HOSTS_AT][i, place] if place >= 0 else None
+    records = sim.records(i)
+    place = records.slots[host] - 1
+    return records.hosts[place] if place >= 0 else None
 
 
 def assets(sim, i=0):
     """ASSET of every host of the network of env i."""
-    return sim._engine[ASSETS_AT][sim._envs["network"][i], : sim.network_of(i).num_hosts]
+    return sim.records(i).assets
 
 
 def zone_hosts(sim, zone, i=0):
@@ -237,12 +234,19 @@ def call(sim, *calls):
 
 def look(sim):
     """Draws the observations up anew, after a change by hand."""
-    sim.kernels.run(*sim._arguments, 0, sim.num_envs, sim.kernels.OBSERVE_ONLY, False)
+    sim.observe()
+
+
+def snapshot(sim):
+    """Copies of all that a simulator holds and shows."""
+    shown = (*sim.observations.values(), *sim.final_observations.values(), sim.rewards, sim.reward_terms,
+             sim.terminated, sim.truncated, sim.decides, sim.episode_metrics)  # fmt: skip
+    return [array.copy() for array in (*sim.records(), sim.raw_actions, *shown)]
 
 
 def count(sim, name, i=0):
     """A metric that is counted as it happens."""
-    return float(sim._envs["counts"][i, COUNT[name]])
+    return float(sim.records(i).env["counts"][COUNT[name]])
 
 
 def assert_rate(hits, trials, chance):
@@ -254,7 +258,8 @@ def assert_rate(hits, trials, chance):
 def assert_consistent(sim):
     """Whether what is kept from minute to minute equals a recount over all hosts."""
     for i in range(sim.num_envs):
-        env, hosts, rows = sim._envs[i], sim.hosts(i), assets(sim, i)
+        _, _, rows, env, every, slots, _ = sim.records(i)
+        hosts = sim.hosts(i)
         cut = (hosts["is_isolated"] != 0) | (hosts["is_offline"] != 0) | (hosts["is_encrypted"] != 0)
         assert env["num_cut"] == cut.sum()
         np.testing.assert_allclose(env["users_cut"], rows["users"][cut].sum(dtype=float), atol=1e-6)
@@ -267,7 +272,7 @@ def assert_consistent(sim):
             recount = np.bincount(hosts["zone"][is_counted], minlength=zones)
             np.testing.assert_array_equal(env[name][:zones], recount, err_msg=name)
         assert 0 <= env["num_cases"] <= sim.scenario.queue_capacity
-        slots, records = sim._engine[SLOTS_AT][i], sim._engine[HOSTS_AT][i, : env["num_tracked"]]
+        records = every[: env["num_tracked"]]
         np.testing.assert_array_equal(slots[records["host"]], np.arange(1, len(records) + 1))
         assert np.count_nonzero(slots) == len(records)
         assert len(np.unique(records["host"])) == len(records)

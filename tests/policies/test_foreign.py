@@ -16,11 +16,10 @@ from pettingzoo.utils import parallel_to_aec
 from ray.tune.registry import register_env
 
 import soc_env
-from policies import load_policy, save_checkpoint
-from policies.checkpoint import policy_of
+from policies import load_policy, policy_of, save_checkpoint
 from policies.hmarl.algorithm import HMARLConfig
-from policies.runner.batched_env import Choices, EnvBatch, import_path, make_batched_env
-from policies.runner.env_runner import act
+from policies.runner.acting import act
+from policies.runner.batched_env import DiscretizeActions, SyncVectorEnv, import_path, make_batched_env
 from soc_env.errors import CheckpointError, ConfigError, ScenarioError
 
 pytestmark = pytest.mark.usefixtures("quiet_ray")
@@ -80,7 +79,7 @@ def module_state(algo, tier):
 
 
 def test_batch_of_a_parallel_env_step_by_step():
-    batch = EnvBatch(lambda index: Relay(length=3, leaves={"b_0": 2}), 2)
+    batch = SyncVectorEnv(lambda index: Relay(length=3, leaves={"b_0": 2}), 2)
     assert batch.agents == ("a_0", "a_1", "b_0")
     assert batch.action_spaces["a_0"] == gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
     assert batch.action_spaces["b_0"] == gym.spaces.Discrete(4)
@@ -122,7 +121,7 @@ def test_batch_of_a_parallel_env_step_by_step():
 
 
 def test_end_by_termination():
-    batch = EnvBatch(lambda index: Relay(length=1, ends="terminated"), 1)
+    batch = SyncVectorEnv(lambda index: Relay(length=1, ends="terminated"), 1)
     batch.reset()
     batch.step()
     assert batch.terminated.tolist() == [True]
@@ -175,16 +174,16 @@ def test_our_own_parallel_env_is_a_foreign_one_too():
 
 
 def test_choices_make_a_box_discrete():
-    env = Choices(Relay(), {"a_0": [[0.5], [2.0]]})
+    env = DiscretizeActions(Relay(), {"a_0": [[0.5], [2.0]]})
     assert env.action_space("a_0") == gym.spaces.Discrete(2)
     assert env.action_space("a_1") == BOX1
     env.reset()
     rewards = env.step({"a_0": 1, "a_1": np.array([1.0], np.float32), "b_0": 4})[1]
     assert rewards == {"a_0": 2.0, "a_1": 1.0, "b_0": 4.0}
     with pytest.raises(ConfigError, match=r"agent 'a_0' has no action \[3.0\]"):
-        Choices(Relay(), {"a_0": [[3.0]]})
+        DiscretizeActions(Relay(), {"a_0": [[3.0]]})
     with pytest.raises(ConfigError, match=r"agent 'a_9' does not exist.*a_0"):
-        Choices(Relay(), {"a_9": [[1.0]]})
+        DiscretizeActions(Relay(), {"a_9": [[1.0]]})
 
 
 def test_import_path_is_there_and_back():
@@ -290,7 +289,7 @@ def test_unknown_scripted_policies_are_named(build, policy, message):
 def test_agents_of_a_tier_by_name_and_by_list(build):
     tiers = {"left": {"algorithm": "SAC", "agents": ["a_0"]}, "right": {"algorithm": "PPO", "agents": ["a_1"]}}
     algo = build(small_config(Relay, {**tiers, "b": {"algorithm": "DQN"}}))
-    assert algo._members == {"left": ("a_0",), "right": ("a_1",), "b": ("b_0",)}
+    assert algo.plan.members == {"left": ("a_0",), "right": ("a_1",), "b": ("b_0",)}
     assert set(algo.learner_group.groups) == {"left", "right", "b"}
     for _ in range(3):
         result = algo.train()
@@ -346,7 +345,7 @@ def test_no_tier_learns_from_agents_that_have_left(build):
     steps = {}
     for tier, last in (("a", {0: 6, 1: 3}), ("b", {2: 2})):
         index, weights = algo.replay.sample(tier, 512)
-        batch = algo.tier_batch(tier, algo.replay, index, weights)[tier]
+        batch = algo.batches.batch(tier, index, weights)[tier]
         for number, end in last.items():
             steps[number] = np.unique(batch["obs"][batch["obs"][:, 1] == number, 0]).tolist()
             assert steps[number] == list(range(end)), f"agent {number}"
@@ -354,7 +353,7 @@ def test_no_tier_learns_from_agents_that_have_left(build):
         ends = np.isin(batch["obs"][:, 1], [1, 2]) & is_last  # agent 0 is cut off
         assert np.array_equal(batch["terminateds"], ends)
     index, weights = algo.replay.sample("a", 512)
-    batch = algo.tier_batch("a", algo.replay, index, weights)["a"]
+    batch = algo.batches.batch("a", index, weights)["a"]
     gone = batch["joint_next_obs"][:, 4] >= 2  # b_0 after its last step
     assert (batch["other_next_actions"][gone, 1:] == 0).all()
     assert (batch["other_next_actions"][~gone, 1:].sum(1) == 1).all()
@@ -398,11 +397,11 @@ def test_each_agent_learns_from_its_own_reward(build, algorithm):
 def test_central_critic_reads_the_agent_it_rates_first(build):
     tiers = {"b": {"algorithm": "DQN"}, "a": {"algorithm": "MADDPG"}}
     algo = build(small_config(Relay, tiers))
-    assert algo._order_of_critic("a", "a_0") == ["a_0", "a_1", "b_0"]
-    assert algo._order_of_critic("a", "a_1") == ["a_1", "a_0", "b_0"]
+    assert algo.batches._order_of_critic("a", "a_0") == ["a_0", "a_1", "b_0"]
+    assert algo.batches._order_of_critic("a", "a_1") == ["a_1", "a_0", "b_0"]
     algo.train()
     index, weights = algo.replay.sample("a", 64)
-    batch = algo.tier_batch("a", algo.replay, index, weights)["a"]
+    batch = algo.batches.batch("a", index, weights)["a"]
     assert set(batch["obs"][:, 1].tolist()) == {0.0, 1.0}
     assert np.array_equal(batch["joint_obs"][:, :2], batch["obs"])
     assert np.array_equal(batch["joint_next_obs"][:, :2], batch["new_obs"])
@@ -410,7 +409,7 @@ def test_central_critic_reads_the_agent_it_rates_first(build):
     other = np.where(batch["obs"][:, 1] == 0, *(algo.replay.columns[f"action/a_{k}"][index, 0] for k in (1, 0)))
     assert np.array_equal(batch["other_actions"][:, 0], other)
     own = np.where(batch["obs"][:, 1] == 0, *(algo.replay.columns[f"reward/a_{k}"][index] for k in (0, 1)))
-    assert batch["rewards"] * algo.mean_absolute_return["a"] == pytest.approx(own, rel=1e-5)
+    assert batch["rewards"] * algo.statistics.mean_absolute_return["a"] == pytest.approx(own, rel=1e-5)
 
 
 def test_observation_statistics_are_those_of_all_agents_of_a_tier(build):
@@ -461,7 +460,7 @@ def test_a_scripted_tier_acts_by_its_policy(build, tmp_path):
     [rollout] = algo.env_runner.sample(num_timesteps=64)
     assert np.array_equal(rollout.joint["action/threat_hunter_0"], rollout.joint["obs"][:, :2])
     index, weights = algo.replay.sample("response_orchestrator", 32)
-    batch = algo.tier_batch("response_orchestrator", algo.replay, index, weights)["response_orchestrator"]
+    batch = algo.batches.batch("response_orchestrator", index, weights)["response_orchestrator"]
     assert np.array_equal(batch["other_next_actions"], batch["joint_next_obs"][:, :2])
     toy = Matching(num_envs=8, seed=1, agents=PAIR)
     toy.reset()
@@ -596,8 +595,8 @@ def test_readme_example_trains_four_algorithms_on_four_agents():
     exec(example.replace("range(100)", "range(6)"), names)
     algo = names["algo"]
     try:
-        algorithms = {algo.config.tier_settings[tier]["algorithm"] for tier in algo._members}
+        algorithms = {algo.config.tier_settings[tier]["algorithm"] for tier in algo.plan.members}
         assert algorithms == {"PPO", "SAC", "DQN", "MADDPG"}
-        assert set(algo._members) <= set(names["result"]["learners"])
+        assert set(algo.plan.members) <= set(names["result"]["learners"])
     finally:
         algo.stop()

@@ -31,10 +31,11 @@ from policies.networks.blocks import (
 )
 from policies.networks.tokens import CASE_ZONE, ENTRIES, PAPER_ENTRIES, PRESENT, joint_tokens, own_tokens
 from policies.networks.zones import ZoneMLP
-from policies.runner.env_runner import act
+from policies.runner.acting import act
 from policies.tiers import DEFAULT_TIERS, tier_of
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError
-from soc_env.paper.tables import ACTIONS, AGENTS, COORDINATOR, FEATURES, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.paper.tables import ACTIONS, FEATURES
 from soc_env.soc.tables import ZONE_FEATURES, actions, layout
 
 ZONES = 5

@@ -18,8 +18,9 @@ from policies.scripted.paper import (
     SUPPRESS,
     RuleSoarPolicy,
 )
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.errors import ConfigError
-from soc_env.paper.tables import COORDINATOR, FEATURES, HUNTER, ORCHESTRATOR, TRIAGE, index_of
+from soc_env.paper.tables import FEATURES
 
 SPACES = soc_env.Simulator("paper-v0").action_spaces
 NUM_EPISODES = 2000

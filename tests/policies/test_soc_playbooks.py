@@ -27,8 +27,8 @@ from soc_states import (
 from policies.scripted import SCRIPTED
 from policies.scripted import soc as playbooks
 from policies.scripted.soc import ObservationView
-from soc_env.engine.simulator import Simulator
-from soc_env.paper.tables import AGENTS
+from soc_env import Simulator
+from soc_env.engine.tables import AGENTS
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES
 
 FAIR = [name for name in SCRIPTED["soc"] if name != "oracle-observation"]

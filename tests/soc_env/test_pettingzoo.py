@@ -19,8 +19,10 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 import soc_env
 import soc_env.parallel
 from soc_env import AGENTS, ActionError, ConfigError, HMARLSOCError, ScenarioError
-from soc_env.actions import PRESETS, idle_actions, presets_of, soc_presets
+from soc_env.paper.presets import PRESETS
 from soc_env.parallel import ResetNeeded
+from soc_env.registry import idle_actions, presets_of
+from soc_env.soc.presets import presets as soc_presets
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
 LAYOUTS = [

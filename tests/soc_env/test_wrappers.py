@@ -16,7 +16,7 @@ from pettingzoo.test import parallel_api_test
 
 import soc_env
 from soc_env import AGENTS, ActionError, ConfigError
-from soc_env.actions import PRESETS
+from soc_env.paper.presets import PRESETS
 from soc_env.wrappers import CentralGym, Discretize, Homogenize, PyMARLEnv, SOCVectorEnv
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS

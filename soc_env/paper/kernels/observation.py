@@ -10,23 +10,19 @@ import numpy as np
 
 from soc_env.engine.draws import COORDINATOR_NOISE, HUNTER_NOISE, ORCHESTRATOR_NOISE, write_noise
 from soc_env.engine.jit import kernel
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.paper.kernels.alerts import slot
 from soc_env.paper.kernels.hosts import total
 from soc_env.paper.scenario import NUM_SEGMENTS
 from soc_env.paper.tables import (
-    COORDINATOR,
     DIRECTIVE_SIZE,
     FEATURES,
-    HUNTER,
     MAX_STAGE,
     NUM_PHASES,
     NUM_SHOWN_ALERTS,
     NUM_SHOWN_HOSTS,
-    ORCHESTRATOR,
     QUEUE_CAPACITY,
     STATE,
-    TRIAGE,
-    index_of,
 )
 
 CLOCK = index_of(FEATURES[COORDINATOR], "clock")

@@ -5,6 +5,8 @@ Only hosts that were ever compromised have a record, so work and memory traffic 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from soc_env.engine.draws import TABLE_SIZE, noise_table
@@ -137,6 +139,27 @@ _DERIVED = {
     "start", "value", "mean_vulnerability", "is_reachable", "visible_noise", "visible_share", "detectability",
     "over_isolation_scale", "weights", "noise_table", "per_host", "per_network_host", "per_step",
 }  # fmt: skip
+
+
+class Records(NamedTuple):
+    """All of a simulator, or what concerns one env of it, as `Simulator.records` gives it: views, to read and write.
+
+    | field | of the batch | of an env |
+    |---|---|---|
+    | world | (1,) WORLD | its only record |
+    | env | (num_envs,) EPISODE | a record |
+    | footholds | (num_envs, num_hosts) FOOTHOLD | (num_hosts,), the first `num_footholds` are in use |
+    | marks | (num_envs, NUM_MARKS, words) uint64, a bit per host | (NUM_MARKS, words): COMPROMISED, ISOLATED |
+    """
+
+    world: Any
+    env: Any
+    footholds: np.ndarray
+    marks: np.ndarray
+
+    def of(self, index: int) -> Records:
+        """Those of one env."""
+        return Records(self.world[0], self.env[index], self.footholds[index], self.marks[index])
 
 
 def make_world(scenario: PaperScenario, start: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from soc_env.engine.draws import NETWORK, bits, step_key
 from soc_env.engine.jit import entry_point, kernel
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.paper.kernels.alerts import raise_alerts, triage
 from soc_env.paper.kernels.attacker import advance_campaign
 from soc_env.paper.kernels.defence import hold_directive, hunt, respond
@@ -20,17 +21,7 @@ from soc_env.paper.kernels.observation import (
 )
 from soc_env.paper.kernels.reward import score
 from soc_env.paper.kernels.state import NEVER
-from soc_env.paper.tables import (
-    ACTIONS,
-    AGENTS,
-    COORDINATOR,
-    DIRECTIVE_SIZE,
-    FEATURES,
-    HUNTER,
-    ORCHESTRATOR,
-    STATE,
-    TRIAGE,
-)
+from soc_env.paper.tables import ACTIONS, DIRECTIVE_SIZE, FEATURES, STATE
 
 # What `run` does with each env of its slice.
 STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY = range(5)

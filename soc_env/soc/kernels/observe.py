@@ -6,7 +6,7 @@ Nothing in `observe` reads a field that `state.py` lists as truth.
 from __future__ import annotations
 
 from soc_env.engine.jit import kernel
-from soc_env.paper.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import CHANNELS, TACTICS
 from soc_env.soc.kernels.campaign import ACTIVE, zone_factor
 from soc_env.soc.kernels.hosts import find

@@ -11,6 +11,8 @@ Fields are grouped by who may know them: nothing under "truth" may be read by `o
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from soc_env.engine.draws import TABLE_SIZE, noise_table
@@ -338,6 +340,39 @@ WORLD = np.dtype(
     ],
     align=True,
 )
+
+
+class Records(NamedTuple):
+    """All of a simulator, or what concerns one env of it, as `Simulator.records` gives it: views, to read and write.
+
+    | field | of the batch | of an env |
+    |---|---|---|
+    | world | (1,) WORLD | its only record |
+    | network | (K,) NETWORK, of all networks | that of its present one |
+    | assets | (K, hosts of the largest network) ASSET | (num_hosts,) |
+    | env | (num_envs,) EPISODE | a record |
+    | hosts | (num_envs, capacity) HOST | (capacity,), the first `num_tracked` are in use |
+    | slots | (num_envs, hosts of the largest) int16, place of a host's record + 1, 0 for none | (num_hosts,) |
+    | log | (num_envs, entries) LOG | (entries,), the first `num_log` are in use |
+    """
+
+    world: Any
+    network: Any
+    assets: np.ndarray
+    env: Any
+    hosts: np.ndarray
+    slots: np.ndarray
+    log: np.ndarray
+
+    def of(self, index: int) -> Records:
+        """Those of one env."""
+        env = self.env[index]
+        network = self.network[env["network"]]
+        num_hosts = network["num_hosts"]
+        return Records(
+            self.world[0], network, self.assets[env["network"], :num_hosts], env, self.hosts[index],
+            self.slots[index, :num_hosts], self.log[index],
+        )  # fmt: skip
 
 
 def make_world(scenario: SOCScenario, families: tuple[Family, ...]) -> np.ndarray:

@@ -426,9 +426,36 @@ def test_many_hosts(num_hosts):
         assert np.abs(sim.observations[HUNTER]).max() <= 1
     hosts = sim.hosts(1)
     assert len(hosts) == num_hosts
-    assert hosts["is_isolated"].sum() == sim._envs[1]["isolated"].sum()
+    assert hosts["is_isolated"].sum() == sim.records().env[1]["isolated"].sum()
     sim.reset()
     assert not sim.hosts(1)["is_isolated"].any()
+
+
+@both_families
+def test_records_are_the_truth_itself(scenario):
+    sim = started(num_envs=3, scenario=scenario)
+    one, every = sim.records(1), sim.records()
+    assert one._fields == every._fields
+    one.env["step"] = 17
+    assert every.env["step"].tolist() == [0, 17, 0]
+    assert sim.running_metrics()["length"].tolist() == [0, 17, 0]
+    every.world["max_steps"] = 18
+    assert one.world["max_steps"] == 18
+    sim.step()
+    assert sim.truncated.tolist() == [False, True, False]
+    assert all(
+        np.shares_memory(one[k], every[k]) for k, name in enumerate(one._fields) if every[k].size and name != "env"
+    )
+
+
+def test_drawing_observations_anew_changes_nothing_but_them():
+    sim = started(num_envs=2, scenario="soc-v1")
+    before = {agent: array.copy() for agent, array in sim.observations.items()}
+    sim.observe()
+    assert all(np.array_equal(before[agent], sim.observations[agent]) for agent in sim.agents)
+    sim.records(1).env["events"][0] = 0.75
+    sim.observe()
+    assert [np.array_equal(sim.observations[HUNTER][i], before[HUNTER][i]) for i in range(2)] == [True, False]
 
 
 def test_network_graph():

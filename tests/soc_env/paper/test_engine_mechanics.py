@@ -45,7 +45,7 @@ def build(
     sim = soc_env.Simulator("paper-v0", num_envs=num_envs, seed=seed, autoreset=False, **(QUIET | overrides))
     sim.reset()
     for i in range(num_envs):
-        env, marks = sim._envs[i], sim._marks[i]
+        _, env, _, marks = sim.records(i)
         env["phase"], env["steps_in_phase"], env["step"], env["detection_step"] = (
             phase,
             steps_in_phase,
@@ -68,9 +68,10 @@ def build(
 
 
 def place_foothold(sim, i, host, stage, flags):
-    env, marks, segment = sim._envs[i], sim._marks[i], segment_of(sim, host)
+    _, env, records, marks = sim.records(i)
+    segment = segment_of(sim, host)
     copies = next((int(flag) for flag in flags if flag.isdigit()), 1)
-    record = sim._footholds[i, env["num_footholds"]]
+    record = records[env["num_footholds"]]
     record["host"], record["segment"], record["stage"], record["copies"] = host, segment, stage, copies
     record["is_detected"], record["is_fresh"] = "d" in flags, 0
     env["num_footholds"] += 1
@@ -85,7 +86,7 @@ def place_foothold(sim, i, host, stage, flags):
 
 
 def segment_of(sim, host):
-    return int(np.searchsorted(sim._starts, host, side="right")) - 1
+    return int(np.searchsorted(sim.records(0).world["start"], host, side="right")) - 1
 
 
 def hold_still(sim):
@@ -112,7 +113,7 @@ def assert_rate(hits, trials, chance):
 def assert_counters_fit(sim):
     """Whether the incremental counters equal a recount over all hosts."""
     for i in range(sim.num_envs):
-        hosts, env = sim.hosts(i), sim._envs[i]
+        hosts, env = sim.hosts(i), sim.records(i).env
         for s in range(5):
             own = hosts[hosts["segment"] == s]
             assert env["compromised"][s] == own["is_compromised"].sum()
@@ -228,7 +229,7 @@ def test_access_tries_compromised_targets_again():
     sim.step()
     assert sim.hosts(0)["stage"][3] == 1
     assert sim.hosts(0)["is_detected"][3]
-    assert sim._footholds[0, 0]["copies"] == 2
+    assert sim.records(0).footholds[0]["copies"] == 2
     assert sim.campaign(0)["footholds"] == [3]
     assert sim.campaign(0)["phase"] == EXECUTION  # it counts as a success
     assert_counters_fit(sim)
@@ -282,7 +283,7 @@ def test_execution_hangs_when_every_foothold_is_past_it():
 def test_execution_tries_every_copy(copies):
     sim = build([(1, 1, str(copies))], phase=EXECUTION, execution_rate=0.2, num_envs=4000)
     sim.step()
-    assert_rate((sim._footholds[:, 0]["stage"] == 2).sum(), 4000, 1 - 0.8**copies)
+    assert_rate((sim.records().footholds[:, 0]["stage"] == 2).sum(), 4000, 1 - 0.8**copies)
 
 
 def test_lateral_movement_tries_each_edge_out_of_the_sources_once():
@@ -342,7 +343,7 @@ def test_lateral_movement_puts_a_clean_foothold_back_with_another_copy():
         **CERTAIN,
     )
     sim.step()
-    record = sim._footholds[0, 1]
+    record = sim.records(0).footholds[1]
     assert (record["host"], record["stage"], record["copies"]) == (60, 3, 2)
     assert sim.campaign(0)["footholds"][:2] == [1, 60]
     assert len(set(sim.campaign(0)["footholds"])) == len(sim.campaign(0)["footholds"])
@@ -390,7 +391,7 @@ def test_exfiltration_rate():
     sim = build([(CLOUD, 3)], phase=EXFILTRATION, exfiltration_rate=0.3, num_envs=4000)
     sim.step()
     assert_rate(sim.terminated.sum(), 4000, 0.3)
-    assert (sim._footholds[:, 0]["stage"] == 4).all()
+    assert (sim.records().footholds[:, 0]["stage"] == 4).all()
 
 
 # ---------------------------------------------------------------- section 4: alerts
@@ -425,7 +426,7 @@ def test_reconnaissance_is_silent_even_when_it_ends():
 def test_true_alert_rate(phase, chance):
     sim = build(phase=phase, true_alert_gain=2.0, num_envs=6000)
     sim.step()
-    assert_rate(sim._envs["total_alerts"].sum(), 6000, chance)
+    assert_rate(sim.records().env["total_alerts"].sum(), 6000, chance)
 
 
 def test_false_alerts():
@@ -447,7 +448,7 @@ def test_false_alerts():
 def test_false_alert_rate():
     sim = build(false_alert_rate=0.3, num_envs=6000)
     sim.step()
-    assert_rate(sim._envs["total_alerts"].sum(), 6000, 0.3)
+    assert_rate(sim.records().env["total_alerts"].sum(), 6000, 0.3)
 
 
 def test_the_queue_keeps_the_newest_fifty():
@@ -456,7 +457,7 @@ def test_the_queue_keeps_the_newest_fifty():
         sim.step()
     alerts = sim.alerts(0)
     assert len(alerts) == 50
-    assert sim._envs[0]["total_alerts"] == 80
+    assert sim.records(0).env["total_alerts"] == 80
     assert alerts["step"].tolist() == [step for step in range(16, 41) for _ in range(2)]
     assert alerts["is_true"].tolist() == [1, 0] * 25
     assert sim.observations[TRIAGE][0, 0] == 1.0
@@ -503,7 +504,7 @@ def test_correlating_keeps_the_first_of_highest_severity():
 
 def test_correlating_in_a_wrapped_queue():
     sim = build(alerts=QUEUE)
-    env = sim._envs[0]
+    env = sim.records(0).env
     ring = env["alerts"].copy()
     env["queue_head"] = 47
     env["alerts"][[47, 48, 49, 0, 1, 2]] = ring[:6]
@@ -555,7 +556,7 @@ def test_detection_rate(stage):
     sim = build([(1, stage), (170, stage)], num_envs=5000)
     order(sim, intensity=[0.5, 0, 0, 0, 1.0], scope=[0.5, 0, 0, 0, 1.0])
     sim.step()
-    found = np.array([sim._footholds[:, k]["is_detected"].sum() for k in (0, 1)])
+    found = np.array([sim.records().footholds[:, k]["is_detected"].sum() for k in (0, 1)])
     assert_rate(found[0], 5000, 0.5 * 0.5 * 0.65 * stage / 5)
     assert_rate(found[1], 5000, 1.0 * 1.0 * 0.65 * stage / 5)
 
@@ -571,7 +572,7 @@ def test_clean_footholds_are_not_detected():
     sim = build([(1, 2, "c")], num_envs=500)
     order(sim, intensity=1.0, scope=1.0)
     sim.step()
-    assert sim._footholds[:, 0]["is_detected"].sum() == 0
+    assert sim.records().footholds[:, 0]["is_detected"].sum() == 0
 
 
 def test_false_scans_need_high_intensity_and_hit_clean_hosts_isolated_or_not():
@@ -579,12 +580,12 @@ def test_false_scans_need_high_intensity_and_hit_clean_hosts_isolated_or_not():
     sim = build(compromised, isolated=range(40, 80), num_envs=2000)
     order(sim, intensity=[1.0, 1.0, 0.6875, 0.71875, 0.0])
     sim.step()
-    false_scans = sim._envs["false_scans"]
+    false_scans = sim.records().env["false_scans"]
     assert_rate(false_scans.sum(), 2000 * 80, 0.05)  # 40 isolated in Corporate, 40 in DataCenter
     np.testing.assert_array_equal(sim.reward_terms[:, FALSE_POSITIVE_TERM], 0.5 * false_scans)
     np.testing.assert_array_equal(sim.rewards, -1.0 * false_scans)
     np.testing.assert_array_equal(sim.running_metrics()["false_positives"], false_scans)
-    assert (sim._envs["total_scans"] == 160).all()
+    assert (sim.records().env["total_scans"] == 160).all()
 
 
 def test_directive_boosts_hunt_scope_and_isolation():
@@ -594,8 +595,8 @@ def test_directive_boosts_hunt_scope_and_isolation():
     sim.actions[COORDINATOR][:, 0] = 0.0  # 0.4375 + 0.15
     sim.actions[COORDINATOR][:, 1] = 1.0  # 0.25 + 0.2
     sim.step()
-    assert (sim._envs["total_scans"] == 200).all()
-    assert_rate(sim._footholds[:, 0]["is_detected"].sum(), 3000, 0.5875 * 0.45 * 0.65 * 4 / 5)
+    assert (sim.records().env["total_scans"] == 200).all()
+    assert_rate(sim.records().footholds[:, 0]["is_detected"].sum(), 3000, 0.5875 * 0.45 * 0.65 * 4 / 5)
 
 
 @pytest.mark.parametrize("entry", range(8))
@@ -606,8 +607,8 @@ def test_only_three_directive_entries_matter(entry):
     sim.step()
     has_effect = (
         sim.running_metrics()[0]["total_scans"] > 0,
-        sim._envs[0]["isolation"][0] > 0.5,
-        sim._envs[0]["directive"][1] > 0,
+        sim.records(0).env["isolation"][0] > 0.5,
+        sim.records(0).env["directive"][1] > 0,
     )
     assert has_effect == (entry == 0, entry == 4, entry == 1)
 
@@ -636,7 +637,7 @@ def test_isolation_rate_is_its_level():
     sim = build([(1, 2, "d"), (2, 1)], detection_step=0, num_envs=4000)
     order(sim, isolate=0.75)
     sim.step()
-    assert_rate(sim._envs["isolations"].sum(), 4000, 0.75)
+    assert_rate(sim.records().env["isolations"].sum(), 4000, 0.75)
 
 
 def test_over_isolation_hits_clean_hosts_again_and_again():
@@ -656,7 +657,7 @@ def test_over_isolation_rate():
     sim = build(num_envs=2000)
     order(sim, isolate=[0.0, 0.0, 1.0, 0.0, 0.0])
     sim.step()
-    hits = sim._envs["isolated"][:, 2]
+    hits = sim.records().env["isolated"][:, 2]
     assert_rate(hits.sum(), 2000 * 40, 0.02)
     assert hits.var() == pytest.approx(40 * 0.02 * 0.98, rel=0.2)
     per_host = sum(sim.hosts(i)["is_isolated"][80:120].astype(int) for i in range(2000))
@@ -682,7 +683,7 @@ def test_remediation_rate_and_threshold():
         sim = build([(1, 3, "di"), (2, 3)], num_envs=3000)
         order(sim, remediate=remediate)
         sim.step()
-        cleaned = (sim._footholds[:, 0]["stage"] == 0).sum()
+        cleaned = (sim.records().footholds[:, 0]["stage"] == 0).sum()
         assert abs(cleaned - 3000 * chance) <= 4.5 * np.sqrt(3000 * chance * (1 - chance))
 
 
@@ -692,7 +693,7 @@ def test_remediation_in_the_same_step_zeroes_the_detection_reward():
         sim = build([(1, 4), (60, 1)], stealth=0.0, false_scan_rate=0.0, over_isolation_rate=0.0, seed=seed, step=4)
         order(sim, intensity=[1, 0, 0, 0, 0], scope=1.0, isolate=1.0, remediate=1.0)
         sim.step()
-        if sim._envs[0]["true_positives"]:
+        if sim.records(0).env["true_positives"]:
             finds += 1
             assert sim.reward_terms[0].tolist() == [0.0, 1.0, pytest.approx(0.06), 0.0]
             assert not sim.hosts(0)["is_compromised"][1]
@@ -704,7 +705,7 @@ def test_the_detection_reward_counts_in_the_step_of_detection():
         sim = build([(1, 4), (60, 1)], stealth=0.0, false_scan_rate=0.0, over_isolation_rate=0.0, seed=seed, step=4)
         order(sim, intensity=[1, 0, 0, 0, 0], scope=1.0, isolate=1.0)
         sim.step()
-        if sim._envs[0]["true_positives"]:
+        if sim.records(0).env["true_positives"]:
             assert sim.reward_terms[0].tolist() == [0.8, 1.0, pytest.approx(0.06), 0.0]
             return
     pytest.fail("nothing was ever detected")

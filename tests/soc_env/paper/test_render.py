@@ -8,6 +8,7 @@ import pytest
 
 import soc_env
 from soc_env import AGENTS
+from soc_env.engine.pen import Canvas
 from soc_env.paper.text import CONTAINED, EXFILTRATED, RUNNING, TIME_OUT, Frame, as_text
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
@@ -168,7 +169,7 @@ def count_color(image, color):
 def test_picture_of_any_size(picture, num_hosts):
     env = played(20, num_hosts=num_hosts, render_mode="rgb_array")
     image = env.render()
-    assert image.shape == (*picture.Canvas.size, 3)
+    assert image.shape == (*Canvas.size, 3)
     assert image.dtype == np.uint8
     sizes = np.bincount(env.simulator.hosts()["segment"], minlength=5)
     for s in range(5):
@@ -248,7 +249,7 @@ def test_any_env_of_a_batch_can_be_drawn(picture):
     sim.reset()
     single = soc_env.parallel_env("paper-v0", render_mode="rgb_array")
     single.reset(seed=8)
-    canvas = picture.Canvas(sim, index=1)
+    canvas = soc_env.family_of(sim).canvas(sim, index=1)
     for agent in AGENTS:
         sim.actions[agent][...] = 3 if agent == TRIAGE else 0.25
     for _ in range(12):

@@ -18,16 +18,11 @@ import numpy as np
 import pytest
 from soc_states import (
     ACTIVE,
-    ASSETS_AT,
     COORDINATOR,
     ENRICH,
-    HOSTS_AT,
     HUNTER,
-    NETWORKS_AT,
     ORCHESTRATOR,
-    SLOTS_AT,
     TRIAGE,
-    WORLD_AT,
     act,
     assert_consistent,
     build,
@@ -39,12 +34,11 @@ from soc_states import (
 
 import soc_env
 from policies.scripted import RandomPolicy, scripted
-from soc_env import SCENARIOS, make_scenario
-from soc_env.engine.simulator import Simulator
-from soc_env.paper.tables import AGENTS
+from soc_env import SCENARIOS, Simulator, make_scenario
+from soc_env.engine.tables import AGENTS
 from soc_env.soc.attack import CHANNELS, FAMILIES, TECHNIQUES, attack_techniques, families
 from soc_env.soc.kernels.state import CASE_TRUTH, EPISODE_TRUTH, HOST, HOST_TRUTH, NEVER, PENDING_SLOTS
-from soc_env.soc.scenario import SOC_SCENARIOS
+from soc_env.soc.scenario import SCENARIOS as SOC_SCENARIOS
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -78,8 +72,8 @@ def flip(values, low, high, rng):
 def flip_truth(sim, rng):
     """Changes everything that the SOC does not know, and nothing that it does."""
     for i in range(sim.num_envs):
-        env = sim._envs[i]
-        records = sim._engine[HOSTS_AT][i, : env["num_tracked"]]
+        env = sim.records(i).env
+        records = sim.records(i).hosts[: env["num_tracked"]]
         for name, low, high in (("level", 0, 2), ("campaign", -1, 2), ("since", -1, 99), *(
             (name, 0, 1) for name in ("is_persistent", "is_encrypted", "is_detected", "is_credited")
         )):  # fmt: skip
@@ -104,16 +98,16 @@ def flip_truth(sim, rng):
 
 def hide_intruders(sim, i, rng, num_hosts=12):
     """Compromises hosts that nothing speaks against, which until now had no record."""
-    env, slots, assets = sim._envs[i], sim._engine[SLOTS_AT][i], sim._engine[ASSETS_AT][sim._envs["network"][i]]
-    zone_of = sim._engine[NETWORKS_AT][env["network"]]["segment_zone"]
-    free = np.flatnonzero(slots[: sim.network_of(i).num_hosts] == 0)
+    _, network, assets, env, records, slots, _ = sim.records(i)
+    zone_of = network["segment_zone"]
+    free = np.flatnonzero(slots == 0)
     for host in rng.choice(free, min(num_hosts, len(free)), replace=False):
         row = np.zeros(1, HOST)
         row["host"], row["segment"], row["zone"] = host, assets["segment"][host], zone_of[assets["segment"][host]]
         row["level"], row["campaign"] = rng.integers(1, 3), rng.integers(0, 3)
         row["is_persistent"] = rng.integers(0, 2)
         row["last_alert"] = row["last_hunt"] = NEVER
-        sim._engine[HOSTS_AT][i, env["num_tracked"]] = row[0]
+        records[env["num_tracked"]] = row[0]
         env["num_tracked"] += 1
         slots[host] = env["num_tracked"]
 
@@ -122,8 +116,9 @@ def what_agents_get(sim, actions):
     """Observations drawn up anew, masks, and what the actions would ask the tools for."""
     for agent, action in actions.items():
         sim.actions[agent] = action
-    sim._observations[...] = 7.0
-    sim.kernels.run(*sim._arguments, 0, sim.num_envs, sim.kernels.OBSERVE_ONLY, False)
+    for array in sim.observations.values():
+        array[...] = 7.0
+    sim.observe()
     sim.decode()
     observations = {agent: array.copy() for agent, array in sim.observations.items()}
     return observations, sim.action_masks(), [sim.calls(i) for i in range(sim.num_envs)]
@@ -162,19 +157,19 @@ def test_line_1_flipping_changes_every_field_of_the_truth():
     other = copy.deepcopy(sim)
     flip_truth(other, np.random.default_rng(0))
     for name in EPISODE_TRUTH:
-        ours, theirs = sim._envs[name], other._envs[name]
+        ours, theirs = sim.records().env[name], other.records().env[name]
         for field in ours.dtype.names or ():
             assert (ours[field] != theirs[field]).any() == (field != "is_known"), (name, field)
         assert (ours != theirs).any(), name
     for name in CASE_TRUTH:
-        assert (sim._envs["cases"][name] != other._envs["cases"][name]).all(), name
-    for i, num_tracked in enumerate(sim._envs["num_tracked"]):
+        assert (sim.records().env["cases"][name] != other.records().env["cases"][name]).all(), name
+    for i, num_tracked in enumerate(sim.records().env["num_tracked"]):
         for name in HOST_TRUTH:
-            ours, theirs = (s._engine[HOSTS_AT][i, :num_tracked][name] for s in (sim, other))
+            ours, theirs = (s.records(i).hosts[:num_tracked][name] for s in (sim, other))
             assert (ours != theirs).all(), name
-    known = set(sim._envs.dtype.names) - set(EPISODE_TRUTH) - {"num_tracked", "cases"}
+    known = set(sim.records().env.dtype.names) - set(EPISODE_TRUTH) - {"num_tracked", "cases"}
     for name in known:
-        np.testing.assert_array_equal(sim._envs[name], other._envs[name], err_msg=name)
+        np.testing.assert_array_equal(sim.records().env[name], other.records().env[name], err_msg=name)
 
 
 def kernel_reads(*roots):
@@ -207,7 +202,7 @@ def test_line_1_no_code_on_the_way_to_agents_names_a_field_of_the_truth():
 
 def put_to_sleep(sim):
     """No intruder does anything in the next minute, whatever is done to it."""
-    rows = sim._envs["campaigns"]
+    rows = sim.records().env["campaigns"]
     rows["state"], rows["start"], rows["timer"] = ACTIVE, NEVER, 1_000_000
     rows["has_credentials"], rows["has_hosts_lost"] = 0, 0
 
@@ -229,15 +224,15 @@ def test_line_1_hidden_intruders_leave_no_trace_in_what_follows(name, is_flipped
     sim.reset()
     policy = PLAYBOOKS[name](sim.action_spaces, 0)
     play(sim, policy, 40)
-    sim._envs["num_pending"] = 0
+    sim.records().env["num_pending"] = 0
     other = copy.deepcopy(sim)
     for i in range(sim.num_envs):
         hide_intruders(other, i, rng)
         if is_flipped:
-            records = other._engine[HOSTS_AT][i, : other._envs["num_tracked"][i]]
+            records = other.records(i).hosts[: other.records(i).env["num_tracked"]]
             records["level"] = flip(records["level"], 0, 2, rng)
             records["campaign"] = np.where(records["level"] > 0, rng.integers(0, 3, len(records)), -1)
-            other._envs["cases"][i]["is_true"] = 0
+            other.records(i).env["cases"]["is_true"] = 0
     for _ in range(45):
         actions = no_sensors(policy(sim.observations, sim.decides))
         for one in (sim, other):
@@ -259,10 +254,10 @@ def test_line_1_without_sensors_an_attack_is_not_seen_at_all(name):
             "soc-v1", num_envs=6, seed=4, autoreset=False, sensor_coverage=0.0, campaigns_per_hour=6.0,
             families=("espionage", "web_shell", "insider", "credential_abuse"),
         )  # fmt: skip
-        sim._engine[WORLD_AT]["rules"]["events"] = 0.0
+        sim.records().world["rules"]["events"] = 0.0
         sim.reset()
         if not has_intruders:
-            sim._envs["num_campaigns"], sim._engine[WORLD_AT]["arrival"] = 1, 0.0
+            sim.records().env["num_campaigns"], sim.records().world["arrival"] = 1, 0.0
         sims.append(sim)
     attacked, quiet = sims
     policy = PLAYBOOKS[name](attacked.action_spaces, 0)
@@ -548,7 +543,7 @@ def test_line_15_networks_and_families_vary_and_some_are_held_out():
     assert [f.name for f in train.families] == [f.name for f in families("train")]
     assert [f.name for f in test.families] == [f.name for f in families("train") + families("test")]
     train.reset()
-    assert len(np.unique(train._envs["network"])) > 4
+    assert len(np.unique(train.records().env["network"])) > 4
     for change in ({"num_hosts": 50}, {"num_hosts": 400}, {"num_zones": 3}, {"num_zones": 12}, {"network_seed": 90}):
         other = Simulator("soc-v1", seed=0, **change)
         assert not {net.hash() for net in other.networks} & ours, change

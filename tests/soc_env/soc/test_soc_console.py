@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import soc_env
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError, HMARLSOCError
-from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.console import READERS, Console
 from soc_env.soc.kernels.state import CASE_TRUTH, HOST_TRUTH
 from soc_env.soc.tables import OUTCOMES, TOOL_NAMES, TOOLS
@@ -55,7 +55,7 @@ def test_calls_and_action_vectors_give_the_same_step(scenario, seed):
             by_vector.actions[agent][0] = act_at_random(rng, by_vector, agent)
         by_vector.decode()
         decoded = by_vector.calls()
-        assert not by_vector._envs["has_calls"][0]
+        assert not by_vector.records().env["has_calls"][0]
         handles = []
         for call in decoded:
             method = getattr(platforms[call["platform"]], call["tool"])
@@ -64,7 +64,7 @@ def test_calls_and_action_vectors_give_the_same_step(scenario, seed):
             else:
                 handles.append(method(*([call["target"]] if method.__code__.co_argcount > 1 else [])))
         by_vector.step()
-        directive = by_vector._envs["directive"][0][: by_call.scenario.num_zones + 3]
+        directive = by_vector.records().env["directive"][0][: by_call.scenario.num_zones + 3]
         names = ("hunt_posture", "triage_posture", "response_posture")
         soc.directive(dict(enumerate(directive[:-3])), **dict(zip(names, directive[-3:], strict=True)))
         soc.advance()
@@ -83,14 +83,14 @@ def test_calls_and_action_vectors_give_the_same_step(scenario, seed):
 def test_decode_changes_nothing():
     sim = simulator(minutes=20)
     sim.actions[ORCHESTRATOR][...] = 1.0  # isolates whatever there is
-    before = sim._envs.copy()
+    before = sim.records().env.copy()
     sim.decode()
     first = sim.calls()
     sim.decode()
     assert sim.calls() == first
     assert first
-    before["calls"], before["num_calls"] = sim._envs["calls"], sim._envs["num_calls"]
-    assert sim._envs.tobytes() == before.tobytes()
+    before["calls"], before["num_calls"] = sim.records().env["calls"], sim.records().env["num_calls"]
+    assert sim.records().env.tobytes() == before.tobytes()
 
 
 def test_env_and_simulator_give_the_same():
@@ -205,7 +205,7 @@ def test_response_takes_its_time():
 def test_console_shows_no_truth():
     sim = simulator(5, 60)
     soc = Console(sim)
-    silent = sim._engine[4][0, 0]  # on record for no other reason than that an intruder has it
+    silent = sim.records(0).hosts[0]  # on record for no other reason than that an intruder has it
     assert not silent["is_isolated"]
     assert not silent["is_offline"]
     silent["level"], silent["risk"] = 2, 0.0
@@ -213,7 +213,7 @@ def test_console_shows_no_truth():
     before = copy.deepcopy((soc.siem.cases(), soc.siem.hosts(), soc.status()))
     assert before[0]
     assert before[1]
-    records, env = sim._engine[4][0], sim._envs[0]
+    records, env = sim.records(0).hosts, sim.records(0).env
     assert sim.campaigns()
     for name in HOST_TRUTH:
         records[name] = 1 - np.minimum(records[name], 1)
@@ -228,9 +228,9 @@ def test_console_shows_no_truth():
 
 def test_reading_changes_nothing():
     sim = simulator(5, 30)
-    soc, before = Console(sim), [array.copy() for array in sim._engine]
+    soc, before = Console(sim), [array.copy() for array in sim.records()]
     soc.siem.cases(), soc.siem.hosts(), soc.siem.hosts(2), soc.status()
-    assert all(np.array_equal(a, b) for a, b in zip(sim._engine, before, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(sim.records(), before, strict=True))
 
 
 def test_cases_are_those_of_the_queue():
@@ -267,9 +267,9 @@ def test_directive_counts_from_the_next_decision():
     assert said["priority"]["dmz"] == 1.0
     assert said["triage_posture"] == 0.25
     soc.advance(2)
-    assert not soc.simulator._envs["directive"][0].any()
+    assert not soc.simulator.records().env["directive"][0].any()
     soc.advance()
-    assert soc.simulator._envs["directive"][0][:8].tolist() == [1.0, 0.0, -0.5, 0.0, 0.0, 0.0, 0.25, 0.0]
+    assert soc.simulator.records().env["directive"][0][:8].tolist() == [1.0, 0.0, -0.5, 0.0, 0.0, 0.0, 0.25, 0.0]
     assert soc.directive(hunt_posture=1)["priority"]["dmz"] == 1.0  # the rest stays
     assert soc.status()["directive"]["triage_posture"] == 0.25
     env.reset()

@@ -21,13 +21,11 @@ from soc_states import (
     ENRICH,
     ESCALATE,
     HUNTER,
-    NETWORKS_AT,
     NONE,
     ORCHESTRATOR,
     OVER,
     SUPPRESS,
     TRIAGE,
-    WORLD_AT,
     assert_consistent,
     assert_rate,
     assets,
@@ -46,7 +44,7 @@ from soc_states import (
 )
 
 from policies.scripted import RandomPolicy
-from soc_env.engine.simulator import Simulator
+from soc_env import Simulator
 from soc_env.errors import ConfigError
 from soc_env.soc import risk
 from soc_env.soc.attack import TECHNIQUES
@@ -105,7 +103,7 @@ def test_the_picture_of_a_zone():
         {"host": hosts[4], "finding": 6.0, "is_isolated": 1}, {"host": hosts[5], "verdict": 0.2, "is_isolated": 1},
         {"host": hosts[6], "verdict": 2.0, "is_offline": 1},
     ))  # fmt: skip
-    env = sim._envs[0]
+    env = sim.records(0).env
     assert env["top_host"][1] == hosts[1]  # the lower number among equals
     assert (env["top_risk"][1], env["second_risk"][1]) == pytest.approx((score_of(0.9), score_of(0.9)))
     assert (env["isolated_host"][1], env["least_host"][1]) == (hosts[4], hosts[5])
@@ -121,7 +119,7 @@ def test_the_picture_of_a_zone():
 # ---------------------------------------------------------------------- queue
 def alert(sim, host, rule, severity=0.6, confidence=0.6, source=-1, campaign=0, i=0):
     """An alert that reaches the SIEM in the next minute."""
-    env = sim._envs[i]
+    env = sim.records(i).env
     row = env["pending"][env["num_pending"]]
     row["due"], row["rule"], row["host"], row["source"] = 0, rule, host, source
     row["severity"], row["confidence"], row["campaign"] = severity, confidence, campaign
@@ -202,7 +200,7 @@ def test_the_best_ranked_case_is_shown_first():
     sim.step()
     shown = [read(sim, TRIAGE, f"case{k}_severity") for k in range(8)]
     assert shown == pytest.approx([0.9, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
-    assert list(sim._envs["order"][0, :2]) == [1, 3]  # the older of two equals first
+    assert list(sim.records().env["order"][0, :2]) == [1, 3]  # the older of two equals first
     assert [read(sim, HUNTER, f"case{k}_severity") for k in range(3)] == pytest.approx([0.9, 0.9, 0.8])
     sim.set_calls([])
     idle(sim)
@@ -255,8 +253,8 @@ def watch(num_envs, detection=0.5, delay=0.0, **overrides):
     (_, _, rule, _) = set_plan(
         sim, ("initial-access", "execution", "execution", "impact"), detection=detection, success=0.0
     )
-    sim._engine[WORLD_AT]["rules"]["delay"][0, rule] = delay
-    for env in sim._envs:
+    sim.records().world["rules"]["delay"][0, rule] = delay
+    for env in sim.records().env:
         place_campaign(env, 0, plan=1, via=HOST, technique=rule, timer=1, num_live=1, num_owned=1)
     return sim
 
@@ -268,7 +266,7 @@ def watch(num_envs, detection=0.5, delay=0.0, **overrides):
 )  # fmt: skip
 def test_an_attempt_is_seen_as_far_as_sensors_reach(overrides, stealth, share):
     sim = watch(MANY, detection=0.8, **overrides)
-    sim._envs["campaigns"]["stealth"] = stealth
+    sim.records().env["campaigns"]["stealth"] = stealth
     sim.step()
     seen = np.array([len(sim.cases(i)) for i in range(MANY)])
     assert set(seen) <= {0, 1}
@@ -278,13 +276,13 @@ def test_an_attempt_is_seen_as_far_as_sensors_reach(overrides, stealth, share):
 def test_alerts_take_their_exponential_time():
     sim = watch(MANY, detection=1.0, delay=4.0, sensor_coverage=1.0, alert_delay=2.0)
     arrived = np.full(MANY, -1)
-    for env in sim._envs:
+    for env in sim.records().env:
         env["campaigns"][0]["loops_left"] = 0
     for minute in range(90):
         sim.step()
-        sim._envs["campaigns"]["timer"] = 1_000_000
-        sim._envs["campaigns"]["technique"] = -1
-        new = (sim._envs["counts"][:, COUNT["total_alerts"]] > 0) & (arrived < 0)
+        sim.records().env["campaigns"]["timer"] = 1_000_000
+        sim.records().env["campaigns"]["technique"] = -1
+        new = (sim.records().env["counts"][:, COUNT["total_alerts"]] > 0) & (arrived < 0)
         arrived[new] = minute
     assert (arrived >= 0).all()
     mean = 1.0 / (np.exp(1 / 8.0) - 1.0)  # of the whole minutes of an exponential delay of 8
@@ -295,7 +293,7 @@ def quiet_soc(num_envs=16, **overrides):
     """No intruders; benign activity alone."""
     sim = Simulator("soc-v1", num_envs=num_envs, seed=3, autoreset=False, **{"campaigns_per_hour": 0.0} | overrides)
     sim.reset()
-    sim._envs["num_campaigns"] = 1
+    sim.records().env["num_campaigns"] = 1
     idle(sim)
     return sim
 
@@ -316,7 +314,7 @@ def test_badly_tuned_rules_name_the_same_few_hosts():
     sim = Simulator("soc-v1", seed=0, log_capacity=100_000, campaigns_per_hour=0.0, benign_alerts_per_hour=1200.0,
                     lookalike_share=0.0, num_networks=1, autoreset=False)  # fmt: skip
     sim.reset()
-    sim._envs["num_campaigns"] = 1
+    sim.records().env["num_campaigns"] = 1
     idle(sim)
     for _ in range(200):
         sim.step()
@@ -334,7 +332,7 @@ def test_lookalikes_are_as_confident_as_the_real_thing():
         sim = Simulator("soc-v1", seed=0, log_capacity=50_000, campaigns_per_hour=0.0, benign_alerts_per_hour=600.0,
                         lookalike_share=share, autoreset=False)  # fmt: skip
         sim.reset()
-        sim._envs["num_campaigns"] = 1
+        sim.records().env["num_campaigns"] = 1
         idle(sim)
         for _ in range(200):
             sim.step()
@@ -359,20 +357,21 @@ def test_raw_events_are_50_a_host_and_hour(num_hosts):
 
 def test_an_attempt_shows_in_the_raw_events_of_its_zone():
     sim = watch(1, detection=0.0)
-    rule = sim._envs["campaigns"][0, 0]["technique"]
-    sim._engine[WORLD_AT]["rules"]["events"][0, rule] = 500.0
+    rule = sim.records().env["campaigns"][0, 0]["technique"]
+    sim.records().world["rules"]["events"][0, rule] = 500.0
     twin = watch(1, detection=0.0)
-    twin._engine[WORLD_AT]["rules"]["events"][0, rule] = 0.0
+    twin.records().world["rules"]["events"][0, rule] = 0.0
     sim.step()
     twin.step()
     zone = record(sim, HOST)["zone"]
     assert count(sim, "raw_events") == count(twin, "raw_events") + 500.0
-    shift = 500.0 / sim._engine[NETWORKS_AT]["event_scale"][0, zone]
-    assert sim._envs["events"][0, zone] == pytest.approx(min(1.0, twin._envs["events"][0, zone] + shift))
+    shift = 500.0 / sim.records().network["event_scale"][0, zone]
+    events, usual = sim.records(0).env["events"], twin.records(0).env["events"]
+    assert events[zone] == pytest.approx(min(1.0, usual[zone] + shift))
     others = [z for z in range(5) if z != zone]
-    np.testing.assert_array_equal(sim._envs["events"][0, others], twin._envs["events"][0, others])
+    np.testing.assert_array_equal(events[others], usual[others])
     sim.step()
-    assert abs(sim._envs["events"][0, zone]) < 1.0  # it is over
+    assert abs(sim.records().env["events"][0, zone]) < 1.0  # it is over
 
 
 # ---------------------------------------------------------------------- triage
@@ -386,7 +385,7 @@ def test_escalating_a_true_case_accuses_detects_and_takes_time():
     )
     value = assets(sim)["value"][HOST]
     assert call(sim, ("escalate", 0)) == ["done"]
-    env, row = sim._envs[0], record(sim, HOST)
+    env, row = sim.records(0).env, record(sim, HOST)
     assert row["verdict"] == pytest.approx(2.0 * FINDING_DECAY)
     assert len(sim.cases()) == 0
     assert (env["campaigns"][0]["detected"], env["campaigns"][0]["acknowledged"]) == (8, 8)
@@ -405,7 +404,7 @@ def test_a_verdict_on_a_connection_accuses_its_source():
     call(sim, ("escalate", 0))
     assert record(sim, 70)["verdict"] == pytest.approx(2.0 * FINDING_DECAY)
     assert record(sim, HOST)["verdict"] == pytest.approx(0.5 * FINDING_DECAY)
-    assert sim._envs["campaigns"][0, 0]["detected"] == 1
+    assert sim.records().env["campaigns"][0, 0]["detected"] == 1
 
 
 def test_a_verdict_on_the_target_of_a_connection_detects_nobody():
@@ -413,7 +412,7 @@ def test_a_verdict_on_the_target_of_a_connection_detects_nobody():
         hosts=(intruder(HOST),), campaigns=({},), cases=({"host": HOST, "source": 70, "is_true": 1, "campaign": 0},)
     )
     call(sim, ("escalate", 0))
-    assert sim._envs["campaigns"][0, 0]["detected"] == -1
+    assert sim.records().env["campaigns"][0, 0]["detected"] == -1
     assert sim.reward_terms[0, 0] == 0.0
 
 
@@ -454,7 +453,7 @@ def test_shares_of_false_positives_are_of_verdicts():
     verdicts = ["escalate", "escalate", "suppress", "suppress", "suppress", "enrich", "escalate", "suppress"]
     outcomes = []
     for case, tool in enumerate(verdicts):  # one a minute: the analysts' time is short
-        sim._envs["analyst_time"] = 8.0
+        sim.records().env["analyst_time"] = 8.0
         outcomes += call(sim, (tool, case))
     assert outcomes == ["done"] * 8
     metrics = sim.running_metrics()[0]
@@ -490,12 +489,12 @@ def test_enrichment_then_query_and_no_third_reading():
         outcomes = call(sim, (tool, 0), (tool, 1))
         assert outcomes == ["done", "done"]
         for case_id, centre in ((0, 0.68), (1, 0.32)):
-            row = np.array([env["cases"][env["cases"]["id"] == case_id][field][0] for env in sim._envs])
+            row = np.array([env["cases"][env["cases"]["id"] == case_id][field][0] for env in sim.records().env])
             assert ((row >= 0) & (row <= 1)).all()
             assert abs(np.clip(row, 0.0, 1.0).mean() - centre) < 0.05
             readings[tool, case_id] = row
             assert row.std() < spread / np.sqrt(6) * 1.1
-        sim._envs["analyst_time"] = 8.0
+        sim.records().env["analyst_time"] = 8.0
     assert readings["query", 0].std() < readings["enrich", 0].std()
     assert call(sim, ("enrich", 0), ("query", 0)) == ["refused", "refused"]
     assert read(sim, TRIAGE, "case0_enriched") == 1.0
@@ -505,9 +504,9 @@ def test_without_time_or_case_nothing_is_triaged():
     sim = build(cases=({"host": HOST},), analyst_time=-6.0)
     assert call(sim, ("suppress", 0)) == ["no_time"]  # -6 + 2
     assert call(sim, ("suppress", 5)) == ["refused"]
-    sim._envs["analyst_time"] = -1.9
+    sim.records().env["analyst_time"] = -1.9
     assert call(sim, ("escalate", 0)) == ["done"]  # the last minute in hand is enough to begin
-    assert sim._envs["analyst_time"][0] == pytest.approx(0.1 - 4.0)
+    assert sim.records().env["analyst_time"][0] == pytest.approx(0.1 - 4.0)
 
 
 @pytest.mark.parametrize(("posture", "minutes"), [(-1.0, 3.0), (0.0, 2.0), (1.0, 1.0)])
@@ -515,20 +514,20 @@ def test_analysts_are_shared_by_posture_and_their_time_is_capped(posture, minute
     sim = build()
     sim.actions[COORDINATOR][:, -3] = posture
     sim.step()
-    assert sim._envs["analyst_time"][0] == pytest.approx(minutes)
+    assert sim.records().env["analyst_time"][0] == pytest.approx(minutes)
     for _ in range(10):
         sim.step()
-    assert sim._envs["analyst_time"][0] == 8.0
+    assert sim.records().env["analyst_time"][0] == 8.0
     assert read(sim, TRIAGE, "analyst_time") == 1.0
 
 
 def test_the_mask_allows_what_triage_can_do():
     sim = build(cases=({"host": HOST},), analyst_time=1.0)
     assert sim.action_masks()[TRIAGE][0].tolist() == [1, 1, 1, 1]
-    sim._envs["cases"]["enriched"][0, 0] = 2
+    sim.records().env["cases"]["enriched"][0, 0] = 2
     look(sim)
     assert sim.action_masks()[TRIAGE][0].tolist() == [1, 1, 1, 0]
-    sim._envs["analyst_time"] = 0.0
+    sim.records().env["analyst_time"] = 0.0
     look(sim)
     assert sim.action_masks()[TRIAGE][0].tolist() == [0, 0, 0, 1]
     assert build(analyst_time=5.0).action_masks()[TRIAGE][0].tolist() == [0, 0, 0, 1]
@@ -551,7 +550,7 @@ def test_examining_finds_an_intruder_or_clears_it(level, depth, stealth, chance)
     assert_rate(found.sum(), MANY, chance)
     weight, kept = (6.0 if depth > 0.5 else 1.5) * FINDING_DECAY, (0.8 - 0.4 * depth) * ALERT_DECAY
     for i in range(MANY):
-        row, campaign = record(sim, HOST, i), sim._envs[i]["campaigns"][0]
+        row, campaign = record(sim, HOST, i), sim.records(i).env["campaigns"][0]
         assert row["last_hunt"] == 10
         assert row["finding"] == pytest.approx(weight if found[i] else 0.0)
         assert row["process"] == pytest.approx(ALERT_DECAY if found[i] else kept)
@@ -605,7 +604,7 @@ def test_hunting_costs_the_hunters_share_of_the_analysts():
 def test_decoys_are_set_up_stand_an_hour_and_are_two_a_zone():
     sim = build(decoy_minutes=60)
     assert call(sim, ("deploy_decoy", 2), ("deploy_decoy", 2), ("deploy_decoy", 2)) == ["started", "started", "refused"]
-    assert sim._envs["decoy_ready"][0, 2].tolist() == [6, 6]
+    assert sim.records().env["decoy_ready"][0, 2].tolist() == [6, 6]
     assert read(sim, HUNTER, "zone2_decoys") == 1.0
     for _ in range(64):
         sim.step()
@@ -636,7 +635,7 @@ def test_forensics_make_an_intruder_known(failure, level, known):
     sim = build(hosts=hosts, campaigns=({},))
     tool_row(sim, "collect_forensics")["failure"] = failure
     assert call(sim, ("collect_forensics", HOST)) == ["failed" if failure else "done"]
-    assert sim._envs["campaigns"][0, 0]["is_known"] == known
+    assert sim.records().env["campaigns"][0, 0]["is_known"] == known
     assert read(sim, HUNTER, "indicators") == pytest.approx(known / 3)
     assert count(sim, "analyst_minutes") == 2.0
     assert call(sim, ("collect_forensics", HOST)) == ["failed" if failure else "refused"]
@@ -665,8 +664,8 @@ def test_isolation_takes_a_minute_and_cuts_off():
     assert call(sim, ("kill_process", host)) == ["started"]  # the isolation is done first
     assert record(sim, host)["is_isolated"] == 1
     assert sim.reward_terms[0, 1] == pytest.approx((1.0 + value) / (1.0 + 12 / 30))  # minute 12
-    assert (sim._envs["num_cut"][0], sim._envs["users_cut"][0]) == (1, pytest.approx(users))
-    assert sim._envs["campaigns"][0, 0]["has_hosts_lost"] == 1
+    assert (sim.records().env["num_cut"][0], sim.records().env["users_cut"][0]) == (1, pytest.approx(users))
+    assert sim.records().env["campaigns"][0, 0]["has_hosts_lost"] == 1
     assert sim.running_metrics()["contained"][0] == 1
     assert_consistent(sim)
     assert call(sim, ("isolate", ordinary_host(sim, skip=1))) == ["busy"]
@@ -675,7 +674,7 @@ def test_isolation_takes_a_minute_and_cuts_off():
     assert call(sim, ("release", host)) == ["started"]
     sim.step()
     assert record(sim, host)["is_isolated"] == 0
-    assert sim._envs["num_cut"][0] == 0
+    assert sim.records().env["num_cut"][0] == 0
     assert call(sim, ("release", host)) == ["refused"]
     assert_consistent(sim)
 
@@ -700,7 +699,7 @@ def test_a_failed_isolation_changes_nothing():
     call(sim, ("isolate", host))
     sim.step()
     assert record(sim, host)["is_isolated"] == 0
-    assert sim._envs["job_tool"][0].max() == -1
+    assert sim.records().env["job_tool"][0].max() == -1
 
 
 @pytest.mark.parametrize(("level", "persistent"), [(1, 0), (1, 1), (2, 1)])
@@ -726,12 +725,12 @@ def test_reimaging_takes_eight_minutes_offline_and_removes_everything():
     assert sim.reward_terms[0, 1] == pytest.approx((1.0 + value) / (1.0 + 11 / 30))  # contained at once, minute 11
     for left in range(8, 0, -1):
         assert read(sim, ORCHESTRATOR, f"zone{zone}_executor") == pytest.approx(left / 15)
-        assert (record(sim, host)["is_offline"], sim._envs["num_cut"][0]) == (1, 1)
+        assert (record(sim, host)["is_offline"], sim.records().env["num_cut"][0]) == (1, 1)
         assert call(sim, *((("isolate", host),) if left > 1 else ())) == ["busy"] * (left > 1)
     assert record(sim, host) is None  # nothing is left to remember
     assert_consistent(sim)
-    assert sim._envs["num_cut"][0] == 0
-    assert sim._envs["campaigns"][0, 0]["num_owned"] == 0
+    assert sim.records().env["num_cut"][0] == 0
+    assert sim.records().env["campaigns"][0, 0]["num_owned"] == 0
 
 
 def test_a_failed_reimage_leaves_the_intruder():
@@ -765,9 +764,9 @@ def test_critical_hosts_need_approval(weight, rate, posture, outcome):
         assert call(sim, (tool, critical)) == [outcome]
         if outcome == "started":
             minutes = {"isolate": 1, "reimage": 8}[tool]
-            assert sim._envs["job_end"][0].max() == 1 + minutes + 3
+            assert sim.records().env["job_end"][0].max() == 1 + minutes + 3
         else:
-            assert (count(sim, "actions"), sim._envs["job_tool"][0].max()) == (0, -1)
+            assert (count(sim, "actions"), sim.records().env["job_tool"][0].max()) == (0, -1)
     assert call(build(hosts=({"host": critical, "verdict": 0.0},), approval_rate=0.0), ("kill_process", critical)) == [
         "started"
     ]
@@ -783,7 +782,7 @@ def test_instant_actions_are_done_in_the_same_minute_and_never_fail():
         "done", "refused", "started", "started"]  # fmt: skip
     assert record(sim, 5)["is_isolated"] == 1
     assert call(sim, ("block_perimeter", 0)) == ["started"]
-    assert sim._envs["perimeter"][0] == 2
+    assert sim.records().env["perimeter"][0] == 2
 
 
 # ---------------------------------------------------------------------- network-wide tools
@@ -813,12 +812,12 @@ def test_a_credential_reset_takes_credentials_hurts_and_waits():
     for minute in range(2, 14):
         assert read(sim, TRIAGE, "reset") == 1.0
         before = count(sim, "disruption")
-        sim._envs["campaigns"]["has_credentials"][0, 0] = 1
+        sim.records().env["campaigns"]["has_credentials"][0, 0] = 1
         assert call(sim, ("reset_credentials", 0)) == ["refused"]
         assert count(sim, "disruption") - before == pytest.approx(0.3 if minute < 14 else 0.0)
-    sim._envs["campaigns"]["has_credentials"][0, 0] = 1
+    sim.records().env["campaigns"]["has_credentials"][0, 0] = 1
     sim.step()  # minute 14 = 1 + 10 + 3
-    assert sim._envs["campaigns"]["has_credentials"][0, 0] == 0
+    assert sim.records().env["campaigns"]["has_credentials"][0, 0] == 0
     assert read(sim, TRIAGE, "reset") == 0.0
     assert read(sim, TRIAGE, "reset_wait") == pytest.approx((31 - 14) / 30)
     for _ in range(16):
@@ -854,7 +853,7 @@ def test_triage_works_on_the_first_case(choice, enriched, tool):
     sim = build(cases=({"host": HOST, "enriched": enriched}, {"host": 5}), analyst_time=1.0)
     sim.actions[TRIAGE][...] = choice
     assert calls_of(sim) == [(tool, 0, 0.0, 0.0)]
-    sim._envs["analyst_time"] = 0.0
+    sim.records().env["analyst_time"] = 0.0
     assert calls_of(sim) == []
 
 
@@ -868,8 +867,8 @@ def test_hunting_levels():
                 ("hunt", 4, 0.5, 0.0),
                 ("intel_sweep", 0, 0.0, 0.0)]  # fmt: skip
     assert [(t, z, pytest.approx(a, abs=1e-6), pytest.approx(d, abs=1e-6)) for t, z, a, d in calls_of(sim)] == expected
-    sim._envs["intel_allowed"] = 5
-    sim._envs["decoy_ready"][0, 1] = 0
+    sim.records().env["intel_allowed"] = 5
+    sim.records().env["decoy_ready"][0, 1] = 0
     assert {tool for tool, *_ in calls_of(sim)} == {"hunt", "deep_scan"}
 
 
@@ -918,7 +917,7 @@ def test_response_levels(hosts, contain, remediate, expected):
     sim.actions[ORCHESTRATOR][:, 1], sim.actions[ORCHESTRATOR][:, 6] = level(contain), level(remediate)
     found = calls_of(sim)
     assert [(t, x) for t, x, *_ in found] == ([] if expected is None else [expected])
-    sim._envs["job_tool"][0, 1], sim._envs["job_end"][0, 1] = 10, 99
+    sim.records().env["job_tool"][0, 1], sim.records().env["job_end"][0, 1] = 10, 99
     assert calls_of(sim) == []  # the executor is at work
 
 
@@ -936,9 +935,9 @@ def test_network_levels():
     sim = build()
     sim.actions[ORCHESTRATOR][:, 10:] = level(np.array([0.51, 0.51]))
     assert [t for t, *_ in calls_of(sim)] == ["block_perimeter", "reset_credentials"]
-    sim._envs["perimeter"], sim._envs["reset_allowed"] = 1, 30
+    sim.records().env["perimeter"], sim.records().env["reset_allowed"] = 1, 30
     assert calls_of(sim) == []
-    sim._envs["perimeter"] = 2
+    sim.records().env["perimeter"] = 2
     assert calls_of(sim) == []
     sim.actions[ORCHESTRATOR][:, 10] = level(0.5)
     assert [t for t, *_ in calls_of(sim)] == ["unblock_perimeter"]
@@ -950,9 +949,9 @@ def test_the_directive_changes_on_the_coordinators_minutes_only():
     for minute in range(1, 12):
         sim.actions[COORDINATOR][...] = 0.05 * minute
         sim.step()
-        held.append(round(float(sim._envs["directive"][0, 0]) / 0.05))
+        held.append(round(float(sim.records().env["directive"][0, 0]) / 0.05))
     assert held == [1, 1, 1, 1, 1, 6, 6, 6, 6, 6, 11]
-    assert sim.decides[0] == (sim._envs["step"][0] % 5 == 0)
+    assert sim.decides[0] == (sim.records().env["step"][0] % 5 == 0)
 
 
 def test_set_calls_takes_the_place_of_the_actions_for_one_minute():
@@ -979,8 +978,8 @@ def test_an_undefended_zone_has_no_sensors_and_takes_no_orders():
     sim = build(hosts=(intruder(HOST, verdict=2.0),), undefended_zones=(0,), auto_close=0.0, sensor_coverage=1.0)
     assert record(sim, HOST)["zone"] == 0
     (_, _, rule, _) = set_plan(sim, ("initial-access", "execution", "execution", "impact"), detection=1.0)
-    sim._engine[WORLD_AT]["rules"]["events"][0, rule] = 500.0
-    place_campaign(sim._envs[0], 0, plan=1, via=HOST, technique=rule, timer=1, num_live=1, num_owned=1)
+    sim.records().world["rules"]["events"][0, rule] = 500.0
+    place_campaign(sim.records(0).env, 0, plan=1, via=HOST, technique=rule, timer=1, num_live=1, num_owned=1)
     orders = (
         ("isolate", HOST),
         ("reimage", HOST),
@@ -1000,7 +999,7 @@ def test_an_undefended_zone_has_no_sensors_and_takes_no_orders():
     assert not [
         target for tool, target, *_ in calls_of(sim) if tool in ("isolate", "reimage") and target in zone_hosts(sim, 0)
     ]
-    assert (sim.running_metrics()["compromised"][0], sim._envs["campaigns"]["is_contained"][0, 0]) == (0, 1)
+    assert (sim.running_metrics()["compromised"][0], sim.records().env["campaigns"]["is_contained"][0, 0]) == (0, 1)
 
 
 # ---------------------------------------------------------------------- losses
@@ -1035,7 +1034,7 @@ def test_a_service_works_as_far_as_its_hosts_and_what_it_needs(tmp_path, down, w
     before = count(sim, "disruption")
     sim.step()
     lost = np.array([0.5, 0.3, 0.2]) * (1.0 - np.array(works))
-    assert sim._envs["service_loss"][0] == pytest.approx(lost.sum())
+    assert sim.records().env["service_loss"][0] == pytest.approx(lost.sum())
     assert count(sim, "disruption") - before == pytest.approx(4.0 * lost.sum() + 0.002 * sum(down))
     assert read(sim, TRIAGE, "service_loss") == pytest.approx(lost.sum())
     assert read(sim, TRIAGE, "zone0_outage") == pytest.approx(lost[:2].sum() / 0.8)
@@ -1069,7 +1068,7 @@ def in_plan(tactics, plan, num_envs=64, hosts=ONE, campaign=None, world=None, mi
     """Envs after an attempt at one step of a hand-made plan; it works in 95 % of them."""
     sim = build(num_envs=num_envs, hosts=hosts, **overrides)
     set_plan(sim, tactics, **(world or {}))
-    for env in sim._envs:
+    for env in sim.records().env:
         place_campaign(env, 0, plan=plan, timer=0, num_live=1, num_owned=1, **(campaign or {}))
     for _ in range(minutes):
         sim.step()
@@ -1078,24 +1077,24 @@ def in_plan(tactics, plan, num_envs=64, hosts=ONE, campaign=None, world=None, mi
 
 def test_an_attempt_takes_the_techniques_minutes():
     sim = in_plan(("initial-access", "execution", "impact"), 1, world={"minutes": 4}, minutes=4)
-    assert (sim._envs["campaigns"]["plan"][:, 0] == 1).all()
+    assert (sim.records().env["campaigns"]["plan"][:, 0] == 1).all()
     sim.step()
-    moved = sim._envs["campaigns"]["plan"][:, 0] == 2
+    moved = sim.records().env["campaigns"]["plan"][:, 0] == 2
     assert_rate(moved.sum(), 64, 0.95)
-    assert (sim._envs["campaigns"]["technique"][:, 0] == -1).all()
+    assert (sim.records().env["campaigns"]["technique"][:, 0] == -1).all()
 
 
 def test_initial_access_takes_an_entry_host():
     sim = build(num_envs=MANY)
     set_plan(sim, ("initial-access", "execution", "impact"), success=0.4, entry=(0.0, 1.0, 0.0, 0.0))
-    for env in sim._envs:
+    for env in sim.records().env:
         place_campaign(env, 0, plan=0, timer=0, start=-1)
     for _ in range(2):
         sim.step()
     net, chances, taken = sim.network_of(), [], 0
     is_server = np.flatnonzero((assets(sim)["role"] == 1) & net.is_entry[assets(sim)["segment"]])
     for i in range(MANY):
-        hosts, campaign = sim.hosts(i), sim._envs[i]["campaigns"][0]
+        hosts, campaign = sim.hosts(i), sim.records(i).env["campaigns"][0]
         own = np.flatnonzero(hosts["level"])
         assert len(own) <= 1
         assert (campaign["start"] == 2) == (len(own) == 1) == (campaign["plan"] == 1)
@@ -1145,13 +1144,13 @@ def test_lateral_movement_of_some_families_prefers_value():
     [
         ("persistence", lambda sim, i: record(sim, HOST, i)["is_persistent"] == 1),
         ("privilege-escalation", lambda sim, i: record(sim, HOST, i)["level"] == 2),
-        ("credential-access", lambda sim, i: sim._envs[i]["campaigns"][0]["has_credentials"] == 1),
-        ("defense-evasion", lambda sim, i: sim._envs[i]["campaigns"][0]["stealth"] == pytest.approx(0.35)),
+        ("credential-access", lambda sim, i: sim.records(i).env["campaigns"][0]["has_credentials"] == 1),
+        ("defense-evasion", lambda sim, i: sim.records(i).env["campaigns"][0]["stealth"] == pytest.approx(0.35)),
     ],
 )
 def test_what_a_tactic_does(tactic, check):
     sim = in_plan(("initial-access", tactic, "impact"), 1, campaign={"stealth": 0.3})
-    worked = sim._envs["campaigns"]["plan"][:, 0] == 2
+    worked = sim.records().env["campaigns"]["plan"][:, 0] == 2
     assert_rate(worked.sum(), 64, 0.95)
     for i in range(64):
         assert check(sim, i) == worked[i]
@@ -1160,7 +1159,7 @@ def test_what_a_tactic_does(tactic, check):
 @pytest.mark.parametrize("tactic", ["execution", "discovery", "collection", "command-and-control"])
 def test_other_tactics_only_go_on(tactic):
     sim = in_plan(("initial-access", tactic, "impact"), 1)
-    assert_rate((sim._envs["campaigns"]["plan"][:, 0] == 2).sum(), 64, 0.95)
+    assert_rate((sim.records().env["campaigns"]["plan"][:, 0] == 2).sum(), 64, 0.95)
     for i in range(64):
         rows = sim.hosts(i)
         assert rows["level"].sum() == 1
@@ -1173,7 +1172,7 @@ def test_the_loop_is_walked_as_often_as_planned():
     visits = [[1] for _ in range(32)]
     for _ in range(60):
         sim.step()
-        for i, plan in enumerate(sim._envs["campaigns"]["plan"][:, 0]):
+        for i, plan in enumerate(sim.records().env["campaigns"]["plan"][:, 0]):
             if plan != visits[i][-1]:
                 visits[i].append(int(plan))
     assert all(v == [1, 2, 1, 2, 1, 2, 3, 4] for v in visits)
@@ -1181,8 +1180,8 @@ def test_the_loop_is_walked_as_often_as_planned():
 
 def test_dwell_is_an_exponential_pause():
     sim = in_plan(("initial-access", "execution", "execution", "impact"), 1, num_envs=MANY, world={"dwell": 5.0})
-    moved = sim._envs["campaigns"]["plan"][:, 0] == 2
-    waits = sim._envs["campaigns"]["timer"][moved, 0] - 1.0
+    moved = sim.records().env["campaigns"]["plan"][:, 0] == 2
+    waits = sim.records().env["campaigns"]["timer"][moved, 0] - 1.0
     mean = 1.0 / (np.exp(1 / 5.0) - 1.0)
     assert abs(waits.mean() - mean) < 4.5 * np.sqrt(mean * (mean + 1) / moved.sum())
 
@@ -1200,7 +1199,7 @@ def test_encryption_destroys_a_host_once():
     for i in range(16):
         assert record(sim, HOST, i)["is_encrypted"] == 1
         assert count(sim, "encrypted", i) == 1
-        assert sim._envs["num_cut"][i] == 1
+        assert sim.records().env["num_cut"][i] == 1
         living = 20 * 0.1 * value  # it is still the intruder's
         assert count(sim, "damage", i) == pytest.approx(living + 2.0 * value, rel=1e-6)
     assert_consistent(sim)
@@ -1212,28 +1211,28 @@ def test_theft_and_abuse_go_on_for_an_hour_at_most(name, loss):
     sim = goal(name, minutes=199, rule_minutes=2)
     net, rows = sim.network_of(), assets(sim)
     unit = rows["value"][HOST] * net.zone_value[net.segment_zone[rows["segment"][HOST]]]
-    assert (sim._envs["campaigns"]["goal_minutes"][:, 0] == 60).all()
+    assert (sim.records().env["campaigns"]["goal_minutes"][:, 0] == 60).all()
     for i in range(16):
         assert count(sim, "exfiltrated", i) == (60 if name == "exfiltrate" else 0)
-        phases = sim._engine[WORLD_AT]["phase_factor"][0, :, record(sim, HOST, i)["zone"]]
+        phases = sim.records().world["phase_factor"][0, :, record(sim, HOST, i)["zone"]]
         assert (phases == 1).all()
         assert count(sim, "damage", i) == pytest.approx(unit * (60 * loss + 199 * 0.1), rel=1e-5)
 
 
 def test_a_blocked_perimeter_stops_nine_in_ten():
     for tactics, plan, got in (
-        (("initial-access", "execution", "impact"), 0, lambda sim: sim._envs["campaigns"]["plan"][:, 0] == 1),
+        (("initial-access", "execution", "impact"), 0, lambda sim: sim.records().env["campaigns"]["plan"][:, 0] == 1),
         (
             ("initial-access", "execution", "exfiltration"),
             2,
-            lambda sim: sim._envs["campaigns"]["goal_minutes"][:, 0] > 0,
+            lambda sim: sim.records().env["campaigns"]["goal_minutes"][:, 0] > 0,
         ),
     ):
         sim = build(num_envs=MANY, hosts=(intruder(HOST),) if plan else ())
         set_plan(sim, tactics, goal="exfiltrate" if plan else "abuse")
-        sim._envs["perimeter"] = 2
+        sim.records().env["perimeter"] = 2
         sim.actions[ORCHESTRATOR][:, 10] = 1.0
-        for env in sim._envs:
+        for env in sim.records().env:
             place_campaign(env, 0, plan=plan, timer=0, num_live=plan // 2, num_owned=plan // 2, start=0 if plan else -1)
         for _ in range(2):
             sim.step()
@@ -1243,8 +1242,8 @@ def test_a_blocked_perimeter_stops_nine_in_ten():
 def test_decoys_catch_who_comes_near():
     sim = build(num_envs=MANY, hosts=(intruder(HOST),), auto_close=0.0)
     set_plan(sim, ("initial-access", "lateral-movement", "impact"))
-    sim._envs["decoy_ready"][:, :5] = 0
-    for env in sim._envs:
+    sim.records().env["decoy_ready"][:, :5] = 0
+    for env in sim.records().env:
         place_campaign(env, 0, plan=1, timer=0, num_live=1, num_owned=1)
     for _ in range(2):
         sim.step()
@@ -1260,8 +1259,8 @@ def test_decoys_catch_who_comes_near():
 def test_a_decoy_that_is_not_ready_catches_nobody():
     sim = build(num_envs=64, hosts=(intruder(HOST),), auto_close=0.0)
     set_plan(sim, ("initial-access", "lateral-movement", "impact"))
-    sim._envs["decoy_ready"][:, :5] = 30
-    for env in sim._envs:
+    sim.records().env["decoy_ready"][:, :5] = 30
+    for env in sim.records().env:
         place_campaign(env, 0, plan=1, timer=0, num_live=1, num_owned=1)
     for _ in range(2):
         sim.step()
@@ -1271,12 +1270,12 @@ def test_a_decoy_that_is_not_ready_catches_nobody():
 def test_an_intruder_acts_from_hosts_in_reach_only():
     hosts = (intruder(HOST, is_isolated=1), intruder(60, is_offline=1), intruder(61))
     sim = in_plan(("initial-access", "execution", "impact"), 1, hosts=hosts, minutes=1)
-    assert set(sim._envs["campaigns"]["via"][:, 0]) == {61}
-    place = sim._engine[5][:, 61] - 1
+    assert set(sim.records().env["campaigns"]["via"][:, 0]) == {61}
+    place = sim.records().slots[:, 61] - 1
     for i in range(64):
-        sim._engine[4][i, place[i]]["is_isolated"] = 1
+        sim.records(i).hosts[place[i]]["is_isolated"] = 1
     sim.step()
-    assert (sim._envs["campaigns"]["plan"][:, 0] == 1).all()  # the attempt is lost
+    assert (sim.records().env["campaigns"]["plan"][:, 0] == 1).all()  # the attempt is lost
 
 
 # ---- persistence, reactions, arrivals
@@ -1285,7 +1284,7 @@ def lost(hosts=(), num_envs=MANY, reentry=0.3, minutes=1, campaign=None, **overr
     sim = build(num_envs=num_envs, hosts=hosts, **overrides)
     set_plan(sim, ("initial-access", "execution", "impact"), reentry=reentry)
     latent = sum(1 for row in hosts if row.get("campaign") == 0)
-    for env in sim._envs:
+    for env in sim.records().env:
         place_campaign(env, 0, plan=2, timer=0, start=0, num_latent=latent, **(campaign or {}))
     for _ in range(minutes):
         sim.step()
@@ -1299,8 +1298,8 @@ def test_persistence_brings_an_intruder_back():
     sim = lost((LATENT,))
     back = np.array([record(sim, HOST, i)["level"] == 1 for i in range(MANY)])
     assert_rate(back.sum(), MANY, 0.3)
-    assert (sim._envs["campaigns"]["plan"][back, 0] == 1).all()
-    assert (sim._envs["campaigns"]["state"][:, 0] == ACTIVE).all()
+    assert (sim.records().env["campaigns"]["plan"][back, 0] == 1).all()
+    assert (sim.records().env["campaigns"]["state"][:, 0] == ACTIVE).all()
     assert sim.running_metrics()["blast_radius"].sum() == back.sum()
 
 
@@ -1308,7 +1307,7 @@ def test_persistence_brings_an_intruder_back():
 def test_persistence_behind_a_cut_waits(state):
     sim = lost(({**LATENT, state: 1},), reentry=1.0, minutes=5)
     assert not any(record(sim, HOST, i)["level"] for i in range(0, MANY, 20))
-    assert (sim._envs["campaigns"]["state"][:, 0] == ACTIVE).all()
+    assert (sim.records().env["campaigns"]["state"][:, 0] == ACTIVE).all()
 
 
 def test_stolen_credentials_bring_an_intruder_back_elsewhere():
@@ -1316,7 +1315,7 @@ def test_stolen_credentials_bring_an_intruder_back_elsewhere():
     is_back = np.array([(sim.hosts(i)["level"] > 0).sum() for i in range(MANY)])
     assert is_back.mean() > 0.9
     sim = lost((), reentry=1.0, campaign={"has_credentials": 1}, minutes=0)
-    sim._envs["perimeter"] = 2
+    sim.records().env["perimeter"] = 2
     sim.actions[ORCHESTRATOR][:, 10] = 1.0
     sim.step()
     assert_rate(sum((sim.hosts(i)["level"] > 0).sum() for i in range(MANY)), MANY, 0.1)
@@ -1325,8 +1324,8 @@ def test_stolen_credentials_bring_an_intruder_back_elsewhere():
 @pytest.mark.parametrize(("hosts", "overrides"), [((), {}), ((LATENT,), {"persistence": False})])
 def test_without_a_way_back_a_campaign_is_over(hosts, overrides):
     sim = lost(hosts, num_envs=4, **overrides)
-    assert (sim._envs["campaigns"]["state"][:, 0] == OVER).all()
-    assert (sim._envs["campaigns"]["eradicated"][:, 0] == 1).all()
+    assert (sim.records().env["campaigns"]["state"][:, 0] == OVER).all()
+    assert (sim.records().env["campaigns"]["eradicated"][:, 0] == 1).all()
     assert sim.running_metrics()["eradicated"].tolist() == [1] * 4
     if hosts:
         assert record(sim, HOST) is None  # what it left behind means nothing
@@ -1338,7 +1337,7 @@ def test_credentials_expire():
     )
     for _ in range(60):
         sim.step()
-    kept = sim._envs["campaigns"]["has_credentials"][:, 0].sum()
+    kept = sim.records().env["campaigns"]["has_credentials"][:, 0].sum()
     assert_rate(kept, MANY, (1 - 1 / 240) ** 60)
 
 
@@ -1348,10 +1347,19 @@ def test_reactions_to_a_lost_host(reaction):
     sim = build(hosts=(intruder(HOST),))
     set_plan(sim, tactics, reaction=reaction)
     place_campaign(
-        sim._envs[0], 0, plan=2, timer=5, technique=3, via=HOST, num_live=1, num_owned=1, has_hosts_lost=1, stealth=0.2
+        sim.records(0).env,
+        0,
+        plan=2,
+        timer=5,
+        technique=3,
+        via=HOST,
+        num_live=1,
+        num_owned=1,
+        has_hosts_lost=1,
+        stealth=0.2,
     )
     sim.step()
-    campaign = sim._envs[0]["campaigns"][0]
+    campaign = sim.records(0).env["campaigns"][0]
     assert campaign["has_hosts_lost"] == 0
     if reaction == "hide":
         assert (campaign["timer"], campaign["technique"]) == (7, -1)
@@ -1369,23 +1377,23 @@ def test_the_first_campaign_starts_within_its_minutes():
     first = np.full(MANY, -1)
     for minute in range(1, 22):
         sim.step()
-        first[(sim._envs["num_campaigns"] > 0) & (first < 0)] = minute
+        first[(sim.records().env["num_campaigns"] > 0) & (first < 0)] = minute
     assert first.min() == 1
     assert first.max() <= 20
     assert abs(first.mean() - 10.5) < 4.5 * np.sqrt((20**2 - 1) / 12 / MANY)
-    assert (sim._envs["num_campaigns"] == 1).all()
+    assert (sim.records().env["num_campaigns"] == 1).all()
 
 
 def test_later_campaigns_arrive_at_their_rate_up_to_the_limit():
     sim = build(num_envs=MANY, max_campaigns=2)
-    sim._engine[WORLD_AT]["arrival"] = 0.06
-    for env in sim._envs:
+    sim.records().world["arrival"] = 0.06
+    for env in sim.records().env:
         place_campaign(env, 0)
         place_campaign(env, 1, state=NONE, start=-1)
-    sim._engine[WORLD_AT]["families"]["entry_roles"] = 0.0
+    sim.records().world["families"]["entry_roles"] = 0.0
     sim.step()
-    assert_rate((sim._envs["campaigns"]["state"][:, 1] == ACTIVE).sum(), MANY, 0.03)
-    assert (sim._envs["campaigns"]["state"][:, 2] == NONE).all()
+    assert_rate((sim.records().env["campaigns"]["state"][:, 1] == ACTIVE).sum(), MANY, 0.03)
+    assert (sim.records().env["campaigns"]["state"][:, 2] == NONE).all()
 
 
 def test_campaigns_are_of_the_splits_families_in_equal_shares():
@@ -1393,7 +1401,7 @@ def test_campaigns_are_of_the_splits_families_in_equal_shares():
     sim.reset()
     idle(sim)
     sim.step()
-    families = np.bincount(sim._envs["campaigns"]["family"][:, 0], minlength=8)
+    families = np.bincount(sim.records().env["campaigns"]["family"][:, 0], minlength=8)
     assert len(sim.families) == 8
     assert families.min() > 0
     assert abs(families - MANY / 8).max() < 4.5 * np.sqrt(MANY / 8)
@@ -1422,10 +1430,10 @@ def test_a_slot_that_is_used_again_keeps_its_campaign_in_the_metrics():
     over = {"state": OVER, "start": 10, "detected": 14, "contained": 20, "eradicated": 30, "is_contained": 1}
     sim = build(step=50, campaigns=(over,), max_campaigns=1)
     before = sim.running_metrics()[0]
-    sim._engine[WORLD_AT]["arrival"] = 1.0
+    sim.records().world["arrival"] = 1.0
     sim.step()
-    assert sim._envs["campaigns"]["state"][0, 0] == ACTIVE
-    assert sim._envs["past_campaigns"][0].tolist() == [1, 1, 1, 1, 4, 41, 10, 20, 0]
+    assert sim.records().env["campaigns"]["state"][0, 0] == ACTIVE
+    assert sim.records().env["past_campaigns"][0].tolist() == [1, 1, 1, 1, 4, 41, 10, 20, 0]
     after = sim.running_metrics()[0]
     for name in ("campaigns", "detected", "contained", "eradicated", "mttd", "mttc", "mttr", "csr"):
         assert after[name] == before[name], name
@@ -1443,11 +1451,11 @@ def test_a_full_record_table_is_survived():
                     benign_alerts_per_hour=300.0, campaigns_per_hour=60.0)  # fmt: skip
     sim.reset()
     policy = RandomPolicy(sim.action_spaces, 0)
-    capacity = sim._engine[4].shape[1]
+    capacity = sim.records().hosts.shape[1]
     for _ in range(30):
         play(sim, policy, 1)
-        assert (sim._envs["num_tracked"] <= capacity).all()
-    assert sim._envs["num_tracked"].max() >= 0.95 * capacity
+        assert (sim.records().env["num_tracked"] <= capacity).all()
+    assert sim.records().env["num_tracked"].max() >= 0.95 * capacity
     assert_consistent(sim)
 
 
@@ -1509,7 +1517,7 @@ def test_any_settings_give_consistent_finite_episodes(overrides, seed):
     assert_consistent(sim)
     assert sim.truncated.all()
     for i in range(2):
-        rows = sim._engine[4][i, : sim._envs["num_tracked"][i]]
+        rows = sim.records(i).hosts[: sim.records().env["num_tracked"][i]]
         weight = risk.evidence(rows["process"], rows["target"], rows["source"], rows["finding"], rows["verdict"])
         np.testing.assert_allclose(rows["risk"], risk.risk_score(weight), atol=1e-12)
     for name in sim.episode_metrics.dtype.names:

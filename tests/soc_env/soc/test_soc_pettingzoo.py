@@ -10,9 +10,10 @@ from gymnasium.spaces import Box, Discrete
 
 import soc_env
 from soc_env import AGENTS, ConfigError, ScenarioError
-from soc_env.actions import preset_tables, presets_of, soc_presets
 from soc_env.parallel import REAL_METRICS
+from soc_env.registry import preset_tables, presets_of
 from soc_env.soc import tables
+from soc_env.soc.presets import presets as soc_presets
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
 ENRICH = 3

@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 import pytest
+from soc_states import snapshot
 
 import soc_env
 from policies.scripted import SCRIPTED
-from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
-from soc_env.paper.text import as_text
-from soc_env.soc.text import SHOWN_CASES, WIDTH, Frame
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.soc.text import SHOWN_CASES, WIDTH, Frame, as_text
 
 
 def played(policy_name="rule-soar", minutes=0, seed=1, scenario="soc-v1", **options):
@@ -116,7 +116,7 @@ def test_calls_that_wait_are_not_shown():
 
 def test_suspects_have_a_risk_above_one_half():
     sim = played("null", 30)
-    records, tracked = sim._engine[4][0], int(sim._envs["num_tracked"][0])
+    records, tracked = sim.records(0).hosts, int(sim.records(0).env["num_tracked"])
     records["risk"][:tracked] = 0.0
     for risk, count in ((0.5, 0), (0.51, 1)):
         records["risk"][0] = risk
@@ -168,9 +168,9 @@ def picture():
 
 
 def canvas(sim, index=0):
-    from soc_env.paper.picture import Canvas
+    from soc_env import family_of
 
-    return Canvas(sim, index)
+    return family_of(sim).canvas(sim, index)
 
 
 def grids(picture, image, sim, z):
@@ -213,7 +213,7 @@ def test_known_side_shows_no_truth(picture):
     """With other truth behind the same knowledge only the right half of the grids changes."""
     sim = played("null", 60)
     before = canvas(sim).draw()
-    records = sim._engine[4][0]
+    records = sim.records(0).hosts
     records["level"], records["is_encrypted"] = 2 - records["level"], 1
     after = canvas(sim).draw()
     for z in range(5):
@@ -298,10 +298,10 @@ def test_any_env_of_a_batch_can_be_drawn(picture):
 
 def test_rendering_changes_nothing(picture):
     sim, twin = played("rule-soar", 50), played("rule-soar", 50)
-    before = [array.copy() for array in sim._arguments]
+    before = snapshot(sim)
     drawing = canvas(sim)
     drawing.draw(), as_text(sim)
-    assert all(np.array_equal(a, b) for a, b in zip(before, sim._arguments, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, snapshot(sim), strict=True))
     for _ in range(5):
         drawing.draw(), as_text(sim)
         sim.step(), twin.step()

@@ -9,15 +9,16 @@ import sys
 
 import numpy as np
 import pytest
+from soc_states import snapshot
 
 import soc_env
 from policies.scripted import SCRIPTED
+from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError
-from soc_env.paper.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import TECHNIQUE_INDEX
 from soc_env.soc.kernels import campaign as campaign_kernels
 from soc_env.soc.kernels import siem as siem_kernels
-from soc_env.soc.kernels.state import LOG_FIELDS, LOG_KINDS
+from soc_env.soc.kernels.state import LOG_FIELDS, LOG_KINDS, N_DAMAGE
 from soc_env.soc.measures import measure
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
 from soc_env.soc.trace import CAMPAIGN_CHANGES, CASE_ENDS, Played, Trace, TraceError, record
@@ -358,7 +359,7 @@ def test_a_script_beyond_the_end_is_refused():
 # ---------------------------------------------------------------------- the environment's side
 def test_a_meddled_episode_is_refused():
     env = played("null", 0, 20)
-    env.simulator._envs["counts"][0, 3] += 1.0
+    env.simulator.records(0).env["counts"][N_DAMAGE] += 1.0
     with pytest.raises(TraceError, match="changed by something else"):
         env.trace()
 
@@ -375,11 +376,11 @@ def test_rejected_actions_are_not_in_the_trace():
 
 def test_tracing_changes_nothing():
     env, twin = played("rule-soar", 2, 40), played("rule-soar", 2, 40)
-    before = [array.copy() for array in env.simulator._arguments]
+    before = snapshot(env.simulator)
     env.trace(), env.audit()
-    assert all(np.array_equal(a, b) for a, b in zip(before, env.simulator._arguments, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, snapshot(env.simulator), strict=True))
     assert env.step({})[1] == twin.step({})[1]
-    assert env.simulator._engine[6].size == 0  # no log is kept while playing
+    assert env.simulator.records().log.size == 0  # no log is kept while playing
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The SOC of one or more blue agents: `soc-v1`'s own SIEM, fed from outside.
 
-A `Desk` is a `SOCSimulator` in which nobody attacks and no user raises an alert. Alerts and findings come from CC4, and
-everything that agents see or set in motion goes through `soc-v1`'s compiled code: risk scores, cases, ranking,
+An `ExternalSIEM` is a `SOCSimulator` in which nobody attacks and no user raises an alert. Alerts and findings come from
+CC4, and everything that agents see or set in motion goes through `soc-v1`'s compiled code: risk scores, cases, ranking,
 directive, analysts' time, jobs, observations, the decoding of actions. `FEATURES` says what that makes of each entry.
 """
 
@@ -11,25 +11,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Discrete, Space
 
 from cyborg_bridge.soc_alerts import ALERTS, AlertKind, is_server
-from soc_env.actions import idle_actions
 from soc_env.engine.jit import entry_point
+from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ActionError, unknown_name
-from soc_env.paper.scenario import make_scenario
-from soc_env.paper.tables import AGENTS, TRIAGE
+from soc_env.registry import idle_actions
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
-from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS
+from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS, Records
 from soc_env.soc.kernels.tools import find_something
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
-from soc_env.soc.scenario import SOCScenario
+from soc_env.soc.scenario import SCENARIOS, SOCScenario
 from soc_env.soc.simulator import ENRICH_CHOICE, SOCSimulator
-from soc_env.soc.tables import CLOCK_FEATURES, MAX_DECOYS, MAX_PHASES, TOOL_NAMES, ZONE_FEATURES, layout
+from soc_env.soc.tables import (
+    CLOCK_FEATURES,
+    MAX_DECOYS,
+    MAX_PHASES,
+    TOOL_NAMES,
+    ZONE_FEATURES,
+    actions,
+    features,
+    layout,
+)
 
-_scenario = make_scenario("soc-cage4-v0")
-assert isinstance(_scenario, SOCScenario)
-SCENARIO: SOCScenario = _scenario
+SCENARIO: SOCScenario = SCENARIOS["soc-cage4-v0"]
 ZONES = {zone.name: zone for zone in CAGE4_ZONES}
 STRESSED = [CAGE4_ZONES[z].name if z >= 0 else None for z in SCENARIO.phase_zones]  # by mission phase
 HIGHEST_VALUE = max(SCENARIO.phase_values) * max(CAGE4_ZONES[z].value for z in SCENARIO.phase_zones if z >= 0)
@@ -40,7 +47,7 @@ EXECUTOR_UNIT = 15.0  # [min] as in `observe.see_zone`
 # What enrichment says of a case that is malicious with probability p, on average, in `soc-v1`: 0.32 + 0.36 p.
 READING_BENIGN, READING_SPAN = 0.32, 0.36
 
-_KEPT = "kept by the desk from alerts and findings, as in soc-v1"
+_KEPT = "kept by the SIEM from alerts and findings, as in soc-v1"
 _ON_CASE = "of the case that the alerts made, as in soc-v1; severity and confidence from the table of kinds"
 FEATURES: dict[str, str] = {
     "value": "the zone's in soc-cage4-v0, times 10 for an operational one in the mission phase that stresses it",
@@ -85,6 +92,13 @@ FEATURES: dict[str, str] = {
 
 _EXECUTOR = [feature.name for feature in ZONE_FEATURES].index("executor")
 _PHASE = [feature.name for feature in CLOCK_FEATURES].index("phase_0")
+
+
+def spaces_of(role: str, zones: int) -> tuple[Box, Space]:
+    """Observation and action space of a role that guards so many zones, as in `soc-v1`."""
+    entries = len(actions(role, zones))
+    acts = Discrete(entries) if role == TRIAGE else Box(-1.0, 1.0, (entries,), np.float32)
+    return Box(-1.0, 1.0, (len(features(role, zones)),), np.float32), acts
 
 
 @entry_point
@@ -136,7 +150,7 @@ def zone_network(names: Sequence[str], hosts: Sequence[Sequence[str]]) -> Networ
     )
 
 
-class Desk(SOCSimulator):
+class ExternalSIEM(SOCSimulator):
     """As `SOCSimulator`, with one row (env) per blue agent; all of them guard the same number of zones.
 
     Use: write `actions`, `decode()`, pick from `calls(row)`, `set_calls`, play CC4's step, tell what came of it
@@ -164,9 +178,9 @@ class Desk(SOCSimulator):
     def _choose_networks(self) -> tuple[Network, ...]:
         return self._given
 
-    def _make_engine(self) -> tuple[np.ndarray, ...]:
+    def _make_engine(self) -> Records:
         engine = super()._make_engine()
-        world, networks = engine[0][0], engine[1]
+        world, networks = engine.world[0], engine.network
         world["max_campaigns"] = 0  # nobody attacks
         world["normal"] = 0.0  # raw events are as many as expected
         networks["event_mean"] = 0.0
@@ -184,8 +198,8 @@ class Desk(SOCSimulator):
         for role, action in idle_actions(self.scenario).items():
             self.actions[role][...] = action
         self.actions[TRIAGE][...] = ENRICH_CHOICE
-        self._envs["network"] = np.arange(self.num_envs)
-        self._run_all(self.kernels.OBSERVE_ONLY, False)
+        self.records().env["network"] = np.arange(self.num_envs)
+        self.observe()
         return self.observations
 
     # ------------------------------------------------------------------ what the agents do
@@ -217,7 +231,7 @@ class Desk(SOCSimulator):
     def alert(self, row: int, kind: AlertKind, host: int, source: int) -> None:
         """The next `step` ingests an alert about a host (number in the row's network); source: -1 if unknown. Beyond
         `PENDING_SLOTS` in a step they are lost."""
-        env = self._envs[row]
+        env = self.records(row).env
         place = int(env["num_pending"])
         if place < PENDING_SLOTS:
             rule = TECHNIQUE_INDEX[kind.technique]
@@ -230,7 +244,7 @@ class Desk(SOCSimulator):
 
     def find(self, row: int, host: int, weight: float) -> None:
         """A finding on a host, of a weight of `soc_env.soc.risk`."""
-        add_finding(*self._engine[1:], row, host, weight)
+        add_finding(*self.records()[1:], row, host, weight)
 
     def read(self, row: int, case_id: int, is_found: bool = False) -> None:
         """Enriches a case, or queries it if it is enriched; nothing if it is closed or has both.
@@ -241,8 +255,8 @@ class Desk(SOCSimulator):
         place = self.place_of(row, case_id)
         if place is None:
             return
-        env = self._envs[row]
-        case, world = env["cases"][place], self._engine[0][0]
+        env = self.records(row).env
+        case, world = env["cases"][place], self.records().world[0]
         tool = ("enrich", "query", None)[case["enriched"]]
         if tool is None:
             return
@@ -256,9 +270,9 @@ class Desk(SOCSimulator):
 
     def tell(self, row: int, values: Sequence[float], decoys: Sequence[int]) -> None:
         """Business value of each zone in the present mission phase, and decoys of its least covered host."""
-        self._engine[1]["zone_value"][row, : len(values)] = values
+        self.records().network["zone_value"][row, : len(values)] = values
         for z, count in enumerate(decoys):
-            self._envs["decoy_ready"][row, z] = [0 if count > k else NEVER for k in range(MAX_DECOYS)]
+            self.records().env["decoy_ready"][row, z] = [0 if count > k else NEVER for k in range(MAX_DECOYS)]
 
     def show(self, row: int, phase: int, busy: int) -> None:
         """Puts what soc-v1's clock cannot know into the row's observations: call it after `reset` and `step`.
@@ -276,12 +290,12 @@ class Desk(SOCSimulator):
 
     def note_hunt(self, row: int, zone: int) -> None:
         """The zone is hunted in the coming minute."""
-        self._envs["last_hunt"][row, zone] = self._envs["step"][row] + 1
+        self.records().env["last_hunt"][row, zone] = self.records().env["step"][row] + 1
 
-    # ------------------------------------------------------------------ what the desk knows
+    # ------------------------------------------------------------------ what the SIEM knows
     def place_of(self, row: int, case_id: int) -> int | None:
         """Place of an open case in the row's queue."""
-        env = self._envs[row]
+        env = self.records(row).env
         found = np.flatnonzero(env["cases"]["id"][: env["num_cases"]] == case_id)
         return int(found[0]) if found.size else None
 
@@ -290,21 +304,21 @@ class Desk(SOCSimulator):
         place = self.place_of(row, case_id)
         if place is None:
             return None
-        case = self._envs["cases"][row, place]
+        case = self.records().env["cases"][row, place]
         return int(case["source"] if case["source"] >= 0 else case["host"])
 
     def risks(self, row: int) -> np.ndarray:
         """(hosts,) risk scores."""
         scores = np.zeros(self.networks[row].num_hosts)
-        records = self._engine[4][row, : self._envs["num_tracked"][row]]
+        records = self.records().hosts[row, : self.records().env["num_tracked"][row]]
         scores[records["host"]] = records["risk"]
         return scores
 
     def priorities(self, row: int) -> np.ndarray:
         """(zones,) the directive's priority of each zone, -1 to 1."""
-        return self._envs["directive"][row, : self.scenario.num_zones].copy()
+        return self.records().env["directive"][row, : self.scenario.num_zones].copy()
 
     def wants_blocks(self, row: int) -> np.ndarray:
         """(zones,) bool: the perimeter is to be blocked, or a host of the zone is set apart."""
-        env = self._envs[row]
+        env = self.records(row).env
         return (env["isolated"][: self.scenario.num_zones] > 0) | (env["perimeter"] > 0)

@@ -1,4 +1,4 @@
-"""CC4 as a batch of SOCs to train on: `SOCRows`, what `policies.runner.batched_env.make_batched_env` steps.
+"""CC4 as a batch of SOCs to train on: `SOCBatch`, what `policies.runner.batched_env.make_batched_env` steps.
 
 Every row is one SOC with the four roles of the `soc-v1` family, so tiers learn on CC4 with the networks, joint critics
 and replay that they have at home. A CC4 episode is five rows: those of blue agents 0-3, which guard one zone, and that
@@ -15,14 +15,14 @@ import os
 import re
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Space
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, cage4_parallel_env
-from cyborg_bridge.soc_desk import SCENARIO
+from cyborg_bridge.soc_siem import SCENARIO, spaces_of
 from cyborg_bridge.soc_view import SOCView
+from soc_env.engine.tables import AGENTS as ROLES
+from soc_env.engine.tables import COORDINATOR, TRIAGE
 from soc_env.errors import ConfigError
-from soc_env.paper.tables import AGENTS as ROLES
-from soc_env.paper.tables import COORDINATOR, TRIAGE
 from soc_env.soc.tables import actions, features
 
 TEAMS, ZONES = 5, 3  # rows of a CC4 episode; zones that every row shows
@@ -54,7 +54,7 @@ def check_num_envs(num_envs: int) -> None:
         raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
 
 
-class SOCRows:
+class SOCBatch:
     """Rows 5i to 5i + 4 are the blue agents of CC4 episode i; episodes start again by themselves.
 
     Attributes (N = num_envs), as of `soc_env.Simulator`: agents, observation_spaces, action_spaces, decision_periods;
@@ -89,12 +89,8 @@ class SOCRows:
         ]
         self.agents = tuple(ROLES)
         self.decision_periods = {role: SCENARIO.coordinator_period if role == COORDINATOR else 1 for role in ROLES}
-        self.observation_spaces = {role: Box(-1.0, 1.0, (len(SPREAD[role]),), np.float32) for role in ROLES}
-        self.action_spaces: dict[str, Space] = {
-            role: Discrete(n) if role == TRIAGE else Box(-1.0, 1.0, (n,), np.float32)
-            for role in ROLES
-            for n in [len(actions(role, ZONES))]
-        }
+        self.observation_spaces: dict[str, Space] = {role: spaces_of(role, ZONES)[0] for role in ROLES}
+        self.action_spaces: dict[str, Space] = {role: spaces_of(role, ZONES)[1] for role in ROLES}
         self.observations = {r: np.zeros((num_envs, len(SPREAD[r])), np.float32) for r in ROLES}
         self.final_observations = {role: array.copy() for role, array in self.observations.items()}
         self.actions = {
@@ -126,7 +122,7 @@ class SOCRows:
             first = TEAMS * index
             rows = slice(first, first + TEAMS)
             _, rewards, _, truncations, infos = view.step(
-                {blue: self._actions_of(blue, view, row) for row, blue in enumerate(view.seats, first)}
+                {blue: self._actions_of(blue, view, row) for row, blue in enumerate(view.teams, first)}
             )
             blue = next(iter(rewards))
             self.rewards[rows] = rewards[blue]
@@ -144,7 +140,7 @@ class SOCRows:
 
     def _actions_of(self, blue: str, view: SOCView, row: int) -> dict[str, np.ndarray]:
         asked = {role: array[row] for role, array in self.actions.items()}
-        if len(view.seats[blue].names) == ZONES:
+        if len(view.teams[blue].names) == ZONES:
             return asked
         return {role: GATHER[role] @ action if role in GATHER else action for role, action in asked.items()}
 
@@ -157,12 +153,12 @@ class SOCRows:
         view = self.views[index]
         held = view.env.red_hosts()
         for row, (blue, seen) in enumerate(view.observations().items(), TEAMS * index):
-            seat = view.seats[blue]
-            is_whole = len(seat.names) == ZONES
+            team = view.teams[blue]
+            is_whole = len(team.names) == ZONES
             for role, observation in seen.items():
                 self.observations[role][row] = observation if is_whole else observation[SPREAD[role]]
-            self.decides[row] = seat.desk.decides[seat.row]
-            self._running["compromised"][row] = len(held.intersection(seat.hosts))
+            self.decides[row] = team.siem.decides[team.row]
+            self._running["compromised"][row] = len(held.intersection(team.hosts))
 
     def close(self) -> None:
         """Closes the episodes."""

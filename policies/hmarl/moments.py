@@ -1,0 +1,104 @@
+"""Observation statistics and return scales: the units in which every tier's networks see and value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from policies.runner.plan import Plan
+from policies.runner.rows import Rollout
+
+RETURN_SCALE_FLOOR = 1e-3  # [reward] a task that pays nothing is not scaled up without end
+RETURN_SCALE_RATE = 0.05  # weight of the newest iteration in the running mean absolute return
+
+MeanVariance = tuple[np.ndarray, np.ndarray]
+
+
+class Moments:
+    """Running mean and variance of vectors, merged batch by batch (Chan et al. 1983).
+
+    Gymnasium's RunningMeanStd starts as if it had seen a little of mean 0 and variance 1; this one starts empty.
+    """
+
+    def __init__(self, dim: int):
+        self.count, self.mean, self.m2 = 0, np.zeros(dim), np.zeros(dim)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Takes in `rows` (n, dim)."""
+        n, mean = len(rows), rows.mean(0, dtype=np.float64)
+        delta, total = mean - self.mean, self.count + n
+        self.m2 = self.m2 + ((rows - mean) ** 2).sum(0) + delta**2 * (self.count * n / total)
+        self.mean = self.mean + delta * (n / total)
+        self.count = total
+
+    @property
+    def variance(self) -> np.ndarray:
+        return self.m2 / max(1, self.count) if self.count else np.ones_like(self.m2)
+
+
+@dataclass
+class Statistics:
+    """What rollouts say about observations and returns.
+
+    Attributes:
+        plan: who is in which tier.
+        slices: agent -> its part of all observations.
+        known: tier -> the agents that its central critic reads.
+        moments: of all observations.
+        mean_absolute_return: tier -> running mean of absolute discounted returns [reward].
+        given: tier -> (own, joint) mean and variance of a tier that came with its own.
+    """
+
+    plan: Plan
+    slices: Mapping[str, slice]
+    known: Mapping[str, tuple[str, ...]]
+    mean_absolute_return: dict[str, float] = field(default_factory=dict)
+    given: dict[str, tuple[MeanVariance, MeanVariance]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.moments = Moments(sum(part.stop - part.start for part in self.slices.values()))
+
+    def scale(self, tier: str) -> float:
+        """The unit of the tier's values [reward]."""
+        return max(RETURN_SCALE_FLOOR, self.mean_absolute_return[tier])
+
+    def update(
+        self, rollouts: list[Rollout], tiers: Iterable[str]
+    ) -> dict[str, tuple[MeanVariance, MeanVariance, float]]:
+        """Takes in the rollouts: tier -> (own mean and variance, those of its critic's joint observation, scale)."""
+        for rollout in rollouts:
+            self.moments.add(rollout.seen)
+        of_agent, newest = self._pooled(), {}
+        for tier in tiers:
+            total = sum(r.absolute_returns[tier][0] for r in rollouts)
+            count = sum(r.absolute_returns[tier][1] for r in rollouts)
+            mean = total / max(1, count)
+            before = self.mean_absolute_return.get(tier, mean)
+            self.mean_absolute_return[tier] = before + RETURN_SCALE_RATE * (mean - before)
+            own = of_agent[self.plan.members[tier][0]]
+            known = [of_agent[a] for a in self.known[tier]]
+            joint = (np.concatenate([mean for mean, _ in known]), np.concatenate([variance for _, variance in known]))
+            newest[tier] = (*self.given.get(tier, (own, joint)), self.scale(tier))
+        return newest
+
+    def _pooled(self) -> dict[str, MeanVariance]:
+        """Agent -> (mean, variance) of observations, the same for the agents of a tier: their networks are."""
+        mean, variance = self.moments.mean, self.moments.variance
+        pooled: dict[str, MeanVariance] = {}
+        for members in self.plan.members.values():
+            means, variances = (np.stack([part[self.slices[a]] for a in members]) for part in (mean, variance))
+            both = means.mean(0).astype(np.float32), (variances.mean(0) + means.var(0)).astype(np.float32)
+            pooled |= dict.fromkeys(members, both)
+        return pooled
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain data, for `set_state`."""
+        return {"moments": vars(self.moments).copy(), "mean_absolute_return": dict(self.mean_absolute_return)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        vars(self.moments).update(state["moments"])
+        self.mean_absolute_return = dict(state["mean_absolute_return"])

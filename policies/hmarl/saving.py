@@ -1,0 +1,95 @@
+"""Checkpoints are written here: whole or not at all.
+
+The manifest is written last, and the folder gets its name only when all of it is on disk, so a killed run leaves no
+half checkpoint behind. `policies.checkpoint` reads what this writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from importlib import metadata as package_metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from policies.checkpoint import FORMAT, MANIFEST, NETWORKS, TrainedPolicy
+from policies.hmarl.algorithm import HMARL
+from policies.runner.batched_env import import_path
+
+
+def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **info: Any) -> Path:
+    """Writes `algo` to `folder` atomically; `info` (plain data) is kept in the manifest.
+
+    Without `replay` the checkpoint is small: whole to evaluate, but training resumed from it starts with an empty
+    buffer.
+    """
+    folder = Path(folder).absolute()
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    saves_replay, algo.saves_replay = algo.saves_replay, replay and algo.saves_replay
+    try:
+        algo.save_to_path(partial)
+    finally:
+        algo.saves_replay = saves_replay
+    torch.save(algo.averaged, partial / NETWORKS)
+    sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
+    manifest = {
+        "format": FORMAT,
+        "scenario": import_path(algo.config.env),
+        "overrides": dict(algo.config.env_config),
+        "tiers": algo.config.tier_settings,
+        "agents": list(algo.agents),
+        "members": dict(algo.plan.members),
+        "slow_agents": list(algo.slow_agents),
+        "num_env_steps": algo.num_env_steps,
+        "versions": _versions(),
+        **info,
+        "files": sizes,
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, default=import_path))
+    # The old folder is put aside whole and deleted when the new one is in place: deleting it under its name could be
+    # interrupted half way.
+    retired = _retired(folder)
+    if folder.exists():
+        shutil.rmtree(retired, ignore_errors=True)
+        os.rename(folder, retired)
+    os.rename(partial, folder)
+    shutil.rmtree(retired, ignore_errors=True)
+    return folder
+
+
+def recover_checkpoint(folder: str | Path) -> None:
+    """Puts the previous checkpoint back if a run was killed in `save_checkpoint` between the two renamings."""
+    folder = Path(folder).absolute()
+    if not folder.exists() and _retired(folder).exists():
+        os.rename(_retired(folder), folder)
+
+
+def _retired(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _versions() -> dict[str, str]:
+    """Of what the networks were made with; a package that runs from a checkout has none."""
+    versions = {}
+    for name in ("hmarl-soc", "ray", "torch", "numpy"):
+        with contextlib.suppress(package_metadata.PackageNotFoundError):
+            versions[name] = package_metadata.version(name)
+    return versions
+
+
+def policy_of(algo: HMARL, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:
+    """What `algo` has learned, as `load_policy` would have it from a checkpoint written now."""
+    return TrainedPolicy(
+        algo.averaged_modules(),
+        algo.slow_agents,
+        deterministic=deterministic,
+        num_env_steps=algo.num_env_steps,
+        seed=seed,
+        members=algo.plan.members,
+        scripted=algo.scripted_policies(seed),
+    )

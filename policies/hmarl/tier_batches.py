@@ -1,0 +1,238 @@
+"""The stores of transitions, and the batches that off-policy tiers draw from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+from policies.algorithms.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.hmarl.moments import Statistics
+from policies.hmarl.replay import DetectionPriority, JointReplay
+from policies.networks.blocks import encode_actions
+from policies.runner.acting import act
+from policies.runner.plan import Plan
+from policies.runner.rows import Columnar, Rollout
+from policies.scripted import Policy
+from policies.tiers import ALGORITHMS
+from soc_env.errors import CheckpointError
+
+JOINT = "joint"  # the store that tiers share; other stores have the name of their tier
+
+
+@dataclass(frozen=True)
+class Team:
+    """What is known of the agents before anything is sampled.
+
+    Attributes:
+        plan: who acts when, and for which tier.
+        slices: agent -> its part of all observations.
+        action_spaces: agent -> space as tiers see it.
+        known: tier -> the agents whose transitions its store holds and its central critic reads.
+        have_lives: whether agents may leave before the episode ends.
+    """
+
+    plan: Plan
+    slices: Mapping[str, slice]
+    action_spaces: Mapping[str, gym.Space]
+    known: Mapping[str, tuple[str, ...]]
+    have_lives: bool
+
+
+class TierBatches:
+    """Replay of the off-policy tiers.
+
+    Tiers that decide every K steps have stores of their own, whose rows are decisions. The others share the joint
+    store, whose rows are steps, or with `replay="separate"` have one each without other tiers' agents.
+
+    Args:
+        config: an `HMARLConfig`.
+        team: who they are.
+        scripted: tier -> policy of the tiers without networks.
+        modules: gives tier -> RLModule with the newest weights, which say what the other agents do next.
+        statistics: units of rewards.
+
+    Attributes:
+        replays: name -> store.
+        store_of: off-policy tier -> the name of its store.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        team: Team,
+        scripted: Mapping[str, Policy],
+        modules: Callable[[], Any],
+        statistics: Statistics,
+    ):
+        self.config, self.team, self.plan = config, team, team.plan
+        self.scripted, self.modules, self.statistics = scripted, modules, statistics
+        tiers = self.plan.learning_tiers(is_on_policy=False)
+        is_shared = config.replay != "separate"
+        self.store_of = {t: JOINT if is_shared and not self.plan.is_slow(t) else t for t in tiers}
+        self.replays: dict[str, JointReplay] = {}
+        for name in dict.fromkeys(self.store_of.values()):
+            own = [tier for tier, store in self.store_of.items() if store == name]
+            seed = [config.seed or 0, *([] if name == JOINT else [list(self.plan.members).index(name)])]
+            self.replays[name] = self._build(own, seed)
+        self._paper_priority = None
+        if config.replay_priority == "paper":
+            self._paper_priority = DetectionPriority(config.env, config.env_config)
+
+    def _is_masked(self, tiers: Iterable[str]) -> bool:
+        """Whether rows may stand for some of the tiers' agents only: those that take part, or that decided."""
+        return self.team.have_lives or any(self.plan.is_slow(t) and len(self.plan.members[t]) > 1 for t in tiers)
+
+    def _build(self, tiers: list[str], seed: list[int]) -> JointReplay:
+        columns: dict[str, tuple[tuple[int, ...], Any]] = {}
+        for agent in self.team.known[tiers[0]]:
+            part, space = self.team.slices[agent], self.team.action_spaces[agent]
+            is_discrete = isinstance(space, gym.spaces.Discrete)
+            size = (part.stop - part.start,)
+            columns |= {f"obs/{agent}": (size, np.float32), f"next_obs/{agent}": (size, np.float32)}
+            columns[f"action/{agent}"] = ((), np.int64) if is_discrete else (space.shape or (), np.float32)
+            if self.team.have_lives:
+                columns[f"terminated/{agent}"] = ((), np.bool_)
+        columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
+        for agent in (a for tier in tiers for a in self.plan.members[tier]):
+            columns[f"reward/{agent}"] = ((), np.float32)
+            if self._is_masked(tiers):
+                columns[f"alive/{agent}"] = ((), np.bool_)
+        alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
+        return JointReplay(self.config.replay_capacity, columns, tiers, alpha, seed)
+
+    def replay_of(self, tier: str) -> JointReplay:
+        """The store that an off-policy tier draws from."""
+        return self.replays[self.store_of[tier]]
+
+    # ---- in
+    def store(self, rollouts: Iterable[Rollout]) -> None:
+        """Adds the rollouts' rows to the stores."""
+        for rollout in rollouts:
+            for name in dict.fromkeys(self.store_of.values()):
+                is_slow = name != JOINT and self.plan.is_slow(name)
+                if rollout.joint and not is_slow:
+                    self._add(self.replays[name], rollout.joint)
+            for agent, rows in rollout.decisions.items():
+                self._add(self.replays[self.plan.tier_of[agent]], rows)
+
+    def _add(self, replay: JointReplay, rows: Mapping[str, np.ndarray]) -> None:
+        """Adds the store's columns of joint rows. Rows that no agent of a tier has part in are never drawn by it."""
+        columns = dict(rows)
+        for agent in self.plan.agents:
+            columns |= {f"{name}/{agent}": rows[name][:, self.team.slices[agent]] for name in ("obs", "next_obs")}
+        scale = {}
+        for tier in replay.trees:
+            alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.columns]
+            if alive:
+                scale[tier] = np.any(alive, 0).astype(np.float64)
+            if self._paper_priority is not None:
+                scale[tier] = scale.get(tier, 1.0) * self._paper_priority(columns)
+        replay.add({name: columns[name] for name in replay.columns}, scale)
+
+    # ---- out
+    def draw(self, tier: str, num_steps: int) -> tuple[np.ndarray, MultiAgentBatch]:
+        """Rows for `num_steps` gradient steps of the tier: their numbers in its store, and its columns of them."""
+        replay, size = self.replay_of(tier), self.config.replay_batch_size
+        index, weights = replay.sample(tier, size * num_steps, self.config.replay_beta)
+        # Drawn rows are in the order of the ring: every gradient step gets rows of all ages.
+        order = np.arange(len(index)).reshape(size, num_steps).T.ravel()
+        index, weights = index[order], weights[order]
+        return index, self.batch(tier, index, weights)
+
+    def batch(self, tier: str, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
+        """The tier's columns of the rows `index` of its store, rewards in units of its return scale.
+
+        The rows of a tier with several agents are dealt out among them; each row stands for one that has part in it.
+        """
+        replay, members = self.replay_of(tier), self.plan.members[tier]
+        masks = [replay.columns[f"alive/{a}"][index] for a in members if f"alive/{a}" in replay.columns]
+        alive = np.stack(masks, 1) if masks else np.ones((len(index), len(members)), bool)
+        turn = np.arange(len(index)) % alive.sum(1)
+        represented = (alive.cumsum(1) > turn[:, None]).argmax(1)
+        batch: Columnar = {}
+        for number, agent in enumerate(members):
+            rows = np.nonzero(represented == number)[0]
+            for name, part in self._columns(tier, agent, index[rows]).items():
+                if name not in batch:
+                    batch[name] = np.zeros((len(index), *part.shape[1:]), part.dtype)
+                batch[name][rows] = part
+        return MultiAgentBatch({tier: SampleBatch({**batch, "weights": weights})}, env_steps=len(index))
+
+    def _columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
+        stored = self.replay_of(tier).columns
+        columns = {
+            Columns.OBS: stored[f"obs/{agent}"][index],
+            Columns.NEXT_OBS: stored[f"next_obs/{agent}"][index],
+            Columns.ACTIONS: stored[f"action/{agent}"][index],
+            Columns.REWARDS: stored[f"reward/{agent}"][index] / np.float32(self.statistics.scale(tier)),
+            Columns.TERMINATEDS: stored[f"terminated/{agent}" if self.team.have_lives else "terminated"][index],
+            "n_step": stored["n_step"][index],
+        }
+        if ALGORITHMS[self.config.tier_settings[tier]["algorithm"]].has_central_critic:
+            columns |= self._joint_columns(tier, agent, {name: column[index] for name, column in stored.items()})
+        return columns
+
+    def _joint_columns(self, tier: str, agent: str, rows: Columnar) -> Columnar:
+        """What a central critic reads beside the agent's own columns."""
+        order = self._order_of_critic(tier, agent)
+        following = {a: rows[f"next_obs/{a}"] for a in order}
+        spaces, others = self.team.action_spaces, [a for a in order if a != agent]
+        now = [encode_actions(spaces[a], rows[f"action/{a}"]) for a in others]
+        after = [encode_actions(spaces[a], self._next_action(a, following, rows[f"action/{a}"])) for a in others]
+        if self.team.have_lives:  # who has left does nothing
+            after = [action * ~rows[f"terminated/{a}"][:, None] for a, action in zip(others, after, strict=True)]
+        none = np.zeros((len(rows["n_step"]), 0), np.float32)
+        return {
+            JOINT_OBS: np.concatenate([rows[f"obs/{a}"] for a in order], 1),
+            JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
+            OTHER_ACTIONS: np.concatenate([none, *now], 1),
+            OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
+        }
+
+    def _order_of_critic(self, tier: str, agent: str) -> list[str]:
+        """The agents as the tier's central critic reads them: its own are turned so that `agent` takes the first of
+        their places, since one critic rates them all and has to know whom."""
+        members = self.plan.members[tier]
+        first = members.index(agent)
+        turned = iter(members[first:] + members[:first])
+        return [next(turned) if a in members else a for a in self.team.known[tier]]
+
+    def _next_action(self, agent: str, following: Mapping[str, np.ndarray], held: np.ndarray) -> np.ndarray:
+        """What another agent's newest policy does in the next state; a slow one holds on to what it did, a scripted
+        one is asked without its memory."""
+        tier = self.plan.tier_of[agent]
+        if agent in self.plan.slow:
+            return held
+        if tier in self.scripted:
+            if set(following) < set(self.plan.agents):
+                return held
+            self.scripted[tier].reset(0)
+            return self.scripted[tier](following, np.ones(len(held), bool))[agent]
+        with torch.no_grad():
+            return act(self.modules()[tier], following[agent], explore=False).executed
+
+    # ---- checkpoints
+    def get_state(self) -> dict[str, Any]:
+        """Name -> the store's state."""
+        return {name: replay.get_state() for name, replay in self.replays.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`.
+
+        Raises:
+            CheckpointError: it was of other stores.
+        """
+        if set(state) != set(self.replays):
+            raise CheckpointError(
+                f"the checkpoint's replay has stores {sorted(state)}, allowed: {sorted(self.replays)}; it is of "
+                "another version or setting"
+            )
+        for name, of_store in state.items():
+            self.replays[name].set_state(of_store)

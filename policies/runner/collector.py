@@ -1,0 +1,309 @@
+"""Steps a batch of environments with the tiers' policies and writes what learners need, in columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
+
+from policies.runner.acting import PolicyOutput, act
+from policies.runner.exploration import HeldNoise, uniform
+from policies.runner.plan import Plan
+from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows
+from policies.scripted import Policy
+
+
+@dataclass
+class Fragment:
+    """One call of `Collector.collect`: how to act, and the columns while they are being filled.
+
+    Attributes:
+        module: tier -> RLModule.
+        explore: whether tiers that learn explore.
+        random_actions: whether off-policy tiers act uniformly.
+        first_step: environment steps of all runners before it, for schedules.
+        steps_at_once: environment steps of all runners a step of it.
+    """
+
+    module: Any
+    explore: bool
+    random_actions: bool
+    first_step: int
+    steps_at_once: int
+    columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    absolute: dict[str, list[float]] = field(default_factory=dict)  # tier -> [sum of absolute returns, number]
+    episodes: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (environment, metrics), as they end
+    num_steps: int = 0
+    num_agent_steps: int = 0
+
+    @property
+    def now(self) -> int:
+        """Environment steps before the next one."""
+        return self.first_step + self.num_steps * self.steps_at_once
+
+
+class Collector:
+    """From one reset of the environments to the next: what of a decision outlasts a fragment is kept here.
+
+    Args:
+        env: the batch (see `policies.runner.env_runner`), already reset.
+        plan: who acts when, and for which tier.
+        scripted: tier -> policy of the tiers without networks.
+        n_step: steps whose rewards the row of an agent with one row a step sums.
+    """
+
+    def __init__(self, env: Any, plan: Plan, scripted: Mapping[str, Policy], n_step: int):
+        self.env, self.plan, self.scripted, self.n_step = env, plan, scripted, n_step
+        self.num_envs, self.stored = len(env.decides), plan.stored
+        self.everyone = np.arange(self.num_envs)
+        self.have_lives = hasattr(env, "alive")
+        self.held = {a: np.zeros_like(env.actions[a]) for a in plan.slow}
+        self.open = {a: OpenDecisions(self.num_envs, plan.of_agent(a).gamma) for a in plan.waiting}
+        self.returns = {a: np.zeros(self.num_envs) for a in plan.learning}
+        self.noise = {a: self._held_noise(a) for a in plan.learning if self._holds_noise(a)}
+        self.latest: list[Columnar] = []  # steps whose n-step return is not complete
+        self.metrics_before: Any = None
+        self.reads_metrics = any(plan.of_agent(a).reward_shaping.metrics for a in plan.learning)
+
+    def _holds_noise(self, agent: str) -> bool:
+        """Whether the agent's exploration noise is other than fresh draws of one scale, which modules make alone."""
+        if agent in self.plan.on_policy or not isinstance(self.env.action_spaces[agent], gym.spaces.Box):
+            return False
+        exploration = self.plan.of_agent(agent).exploration
+        return exploration.hold_steps > 1 or list(exploration.scale_range) != [1.0, 1.0]
+
+    def _held_noise(self, agent: str) -> HeldNoise:
+        exploration = self.plan.of_agent(agent).exploration
+        shape = (self.num_envs, *self.env.action_spaces[agent].shape)
+        return HeldNoise(shape, exploration.hold_steps, exploration.scale_range)
+
+    def collect(self, fragment: Fragment, *, num_steps: float, num_episodes: float) -> Rollout:
+        """Fills the fragment until it has `num_steps` steps of every environment, or `num_episodes` have ended."""
+        fragment.absolute = {self.plan.tier_of[a]: [0.0, 0] for a in self.plan.learning}
+        while fragment.num_steps < num_steps and len(fragment.episodes) < num_episodes:
+            self._step(fragment)
+        return self._finish(fragment)
+
+    def _step(self, fragment: Fragment) -> None:
+        env, agents = self.env, self.plan.agents
+        observation = {a: env.observations[a].copy() for a in agents}
+        alive = {a: env.alive[a].copy() for a in agents} if self.have_lives else None
+        self._act(fragment, observation, alive)
+        acted = {a: env.actions[a].copy() for a in agents} if self.stored else {}
+        env.step()
+        fragment.num_steps += 1
+        done = env.terminated | env.truncated
+        ended = env.ended if self.have_lives else dict.fromkeys(agents, done)
+        followed = {a: env.observations[a].copy() for a in agents}
+        if done.any():
+            for agent, observed in followed.items():
+                observed[done] = env.final_observations[agent][done]
+        rewards = self._rewards(fragment, done, ended)
+        # always: observation statistics need it
+        fragment.columns["obs"].append(np.concatenate(list(observation.values()), 1))
+        if self.stored:
+            self._append_joint(fragment, acted, followed, rewards, alive)
+        for agent, decisions in self.open.items():
+            decisions.accumulate(rewards[agent])
+        if done.any() or self.have_lives:
+            self._end_lives(fragment, ended, followed)
+            self._end_episodes(fragment, np.nonzero(done)[0])
+
+    # ---- acting
+    def _act(self, fragment: Fragment, observation: Columnar, alive: Columnar | None) -> None:
+        env, plan = self.env, self.plan
+        for tier in plan.scripted:
+            self._act_by_script(tier, observation)
+        for agent in plan.agents:
+            is_slow = agent in self.held
+            if plan.tier_of[agent] in self.scripted:
+                continue
+            acts = env.decides if is_slow else None if alive is None else alive[agent]
+            envs = self.everyone if acts is None or acts.all() else np.nonzero(acts)[0]
+            if len(envs):
+                choice = self._choose(fragment, agent, observation[agent][envs], envs)
+                (self.held if is_slow else env.actions)[agent][envs] = choice.executed
+                if agent in self.open:
+                    self._decide(agent, envs, observation, choice)
+            if is_slow:
+                env.actions[agent][:] = self.held[agent]
+        envs = np.nonzero(env.decides)[0]
+        for agent in plan.slow:  # the joint action of a slow agent's row is the one at its decision
+            if len(envs) and agent in self.open and agent not in plan.on_policy:
+                self.open[agent].fill(envs, {f"action/{a}": env.actions[a][envs] for a in plan.agents})
+
+    def _act_by_script(self, tier: str, observation: Columnar) -> None:
+        policy: Any = self.scripted[tier]
+        if getattr(policy, "needs_state", False):
+            policy.state = self.env.state()
+        actions = policy(observation, np.array(self.env.decides))
+        for agent in self.plan.members[tier]:
+            self.env.actions[agent][:] = actions[agent]
+
+    def _choose(self, fragment: Fragment, agent: str, own: np.ndarray, envs: np.ndarray) -> PolicyOutput:
+        """The agent's actions in `envs`, where it observes `own`."""
+        on_policy, learns = agent in self.plan.on_policy, agent in self.returns
+        held = self.noise.get(agent)
+        if held is not None:
+            held.renew()
+        choice = act(
+            fragment.module[self.plan.tier_of[agent]],
+            own,
+            explore=fragment.explore and learns,  # a frozen tier is what it has become
+            t=fragment.now,
+            with_value=on_policy,
+            noise=None if held is None else held.scaled()[envs],
+        )
+        if fragment.random_actions and learns and not on_policy:
+            unit = None if held is None else held.unit[envs]
+            choice.executed = uniform(self.env.action_spaces[agent], len(envs), unit)
+        fragment.num_agent_steps += len(envs)
+        return choice
+
+    def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, choice: PolicyOutput) -> None:
+        """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""
+        decisions = self.open[agent]
+        if agent in self.plan.on_policy:
+            assert choice.value is not None
+            decisions.close(envs, False, next_value=choice.value)
+            values = {
+                "obs": observation[agent][envs],
+                "raw": choice.raw,
+                "logp": choice.logp,
+                "inputs": choice.inputs,
+                "value": choice.value,
+            }
+            decisions.start(envs, values)
+        else:
+            joint = np.concatenate([observation[a][envs] for a in self.plan.agents], 1)
+            decisions.close(envs, False, next_obs=joint, terminated=np.zeros(len(envs), bool))
+            decisions.start(envs, {"joint_obs": joint})
+
+    # ---- what followed
+    def _rewards(self, fragment: Fragment, done: np.ndarray, ended: Columnar) -> Columnar:
+        """The reward as each agent learns from it: penalties scaled, its tier's own additions added."""
+        env, before = self.env, self.metrics_before
+        team = None if hasattr(env, "agent_rewards") else env.rewards.astype(np.float64)
+        if self.reads_metrics:
+            self.metrics_before = env.running_metrics()
+        rewards = {}
+        for agent in self.plan.learning:
+            settings, absolute = self.plan.of_agent(agent), fragment.absolute[self.plan.tier_of[agent]]
+            shaping = settings.reward_shaping
+            reward = env.agent_rewards[agent] if team is None else team
+            reward = np.where(reward < 0, shaping.penalty_scale * reward, reward)
+            for name, weight in shaping.metrics.items():
+                now = np.where(done, env.episode_metrics[name], self.metrics_before[name])
+                reward = reward + weight * (now - (0 if before is None else before[name]))
+            rewards[agent] = reward
+            discounted = self.returns[agent]
+            discounted *= settings.gamma
+            discounted += reward
+            absolute[0] += float(np.abs(discounted).sum())
+            absolute[1] += len(discounted)
+            discounted[ended[agent]] = 0.0
+        return rewards
+
+    def _append_joint(
+        self, fragment: Fragment, acted: Columnar, followed: Columnar, rewards: Columnar, alive: Columnar | None
+    ) -> None:
+        columns, env = fragment.columns, self.env
+        columns["next_obs"].append(np.concatenate(list(followed.values()), 1))
+        for agent in self.plan.agents:
+            columns[f"action/{agent}"].append(acted[agent])
+            if alive is not None:
+                columns[f"alive/{agent}"].append(alive[agent])
+                columns[f"terminated/{agent}"].append(env.agent_terminated[agent].copy())
+        for agent in self.stored:
+            columns[f"reward/{agent}"].append(rewards[agent])
+        columns["terminated"].append(env.terminated.copy())
+        columns["done"].append(env.terminated | env.truncated)
+
+    def _end_lives(self, fragment: Fragment, ended: Columnar, followed: Columnar) -> None:
+        """Closes the last decision of agents whose episode is over."""
+        env = self.env
+        for agent, decisions in self.open.items():
+            envs = np.nonzero(ended[agent])[0]
+            if len(envs) == 0:
+                continue
+            terminated = (env.agent_terminated[agent] if self.have_lives else env.terminated)[envs]
+            if agent in self.plan.on_policy:
+                module = fragment.module[self.plan.tier_of[agent]]
+                batch = {Columns.OBS: torch.from_numpy(followed[agent][envs])}
+                value = module.compute_values(batch).numpy() * float(module.return_scale)
+                decisions.close(envs, True, next_value=value * ~terminated)
+            else:
+                joint = np.concatenate([followed[a][envs] for a in self.plan.agents], 1)
+                decisions.close(envs, True, next_obs=joint, terminated=terminated)
+
+    def _end_episodes(self, fragment: Fragment, envs: np.ndarray) -> None:
+        episodes = self.env.episode_metrics[envs]
+        for index, episode in zip(envs.tolist(), episodes, strict=True):
+            fragment.episodes.append((index, {name: float(episode[name]) for name in episodes.dtype.names}))
+
+    # ---- the result
+    def _finish(self, fragment: Fragment) -> Rollout:
+        decisions, on_policy = {}, defaultdict(list)
+        for agent, open_ in self.open.items():
+            rows = open_.take_rows()
+            if not rows:
+                continue
+            tier = self.plan.tier_of[agent]
+            if agent in self.plan.on_policy:
+                on_policy[tier].append(self._ppo_columns(fragment, tier, rows))
+            else:
+                decisions[agent] = self._decision_columns(agent, rows)
+        return Rollout(
+            seen=np.concatenate(fragment.columns["obs"]),
+            joint=self._joint(fragment) if self.stored else {},
+            decisions=decisions,
+            on_policy={
+                tier: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for tier, parts in on_policy.items()
+            },
+            absolute_returns={tier: (total, int(count)) for tier, (total, count) in fragment.absolute.items()},
+            num_env_steps=fragment.num_steps * self.num_envs,
+            num_agent_steps=fragment.num_agent_steps,
+        )
+
+    def _joint(self, fragment: Fragment) -> Columnar:
+        """Joint transitions over `n_step` steps; those at the end of the fragment wait for what follows."""
+        columns, n_step = fragment.columns, self.n_step
+        latest = [{name: values[i] for name, values in columns.items()} for i in range(fragment.num_steps)]
+        latest = self.latest + latest
+        self.latest = latest[max(0, len(latest) - n_step + 1) :]
+        if len(latest) < n_step:
+            return {}
+        steps = {name: np.stack([step[name] for step in latest]) for name in latest[0]}
+        return n_step_rows(steps, n_step, {a: self.plan.of_agent(a).gamma for a in self.stored})
+
+    def _ppo_columns(self, fragment: Fragment, tier: str, rows: list[Columnar]) -> Columnar:
+        settings = self.plan.settings[tier]
+        advantage, target = advantages(rows, self.num_envs, settings.gamma, settings.lambda_)
+        scale = float(fragment.module[tier].return_scale)
+        names = {
+            Columns.OBS: "obs",
+            Columns.ACTIONS: "raw",
+            Columns.ACTION_LOGP: "logp",
+            Columns.ACTION_DIST_INPUTS: "inputs",
+        }
+        columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items() if old in rows[0]}
+        columns[Postprocessing.ADVANTAGES] = advantage.astype(np.float32)
+        columns[Postprocessing.VALUE_TARGETS] = (target / scale).astype(np.float32)
+        return columns
+
+    def _decision_columns(self, agent: str, rows: list[Columnar]) -> Columnar:
+        names = {"obs": "joint_obs", "next_obs": "next_obs", "terminated": "terminated", "n_step": "duration"}
+        names |= {f"action/{a}": f"action/{a}" for a in self.plan.agents} | {f"reward/{agent}": "reward"}
+        columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items()}
+        members = self.plan.members[self.plan.tier_of[agent]]
+        for member in members if len(members) > 1 else ():
+            columns[f"alive/{member}"] = np.full(len(columns["n_step"]), member == agent)
+            columns.setdefault(f"reward/{member}", np.zeros(len(columns["n_step"])))
+        return columns

@@ -1,0 +1,102 @@
+"""Who acts when, and for which tier: what the runner and the algorithm both read from configuration and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from policies.runner.batched_env import imported
+from policies.scripted import Policy, RandomPolicy, find, scripted
+from policies.tiers import SCRIPTED
+from soc_env import SCENARIOS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The team of one environment.
+
+    Attributes:
+        agents: all of them, in the environment's order.
+        periods: agent -> steps between two of its decisions.
+        members: tier -> its agents.
+        tier_of: agent -> its tier.
+        settings: tier -> its settings, as `HMARLConfig.tier` has them.
+        learning: agents whose tier learns.
+        on_policy: those of them that learn from their newest decisions alone.
+        slow: agents that decide every K > 1 steps.
+        scripted: tiers without networks.
+    """
+
+    agents: tuple[str, ...]
+    periods: Mapping[str, int]
+    members: Mapping[str, tuple[str, ...]]
+    tier_of: Mapping[str, str]
+    settings: Mapping[str, Any]
+    learning: tuple[str, ...]
+    on_policy: frozenset[str]
+    slow: tuple[str, ...]
+    scripted: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: Any, periods: Mapping[str, int]) -> Plan:
+        """The plan of an `HMARLConfig` for an environment with these agents and decision periods."""
+        agents = tuple(periods)
+        members = config.members(agents)
+        tier_of = {agent: tier for tier, own in members.items() for agent in own}
+        learning = tuple(agent for agent in agents if config.trains(tier_of[agent]))
+        return cls(
+            agents=agents,
+            periods=dict(periods),
+            members=members,
+            tier_of=tier_of,
+            settings={tier: config.tier(tier) for tier in members},
+            learning=learning,
+            on_policy=frozenset(agent for agent in learning if config.is_on_policy(tier_of[agent])),
+            slow=tuple(agent for agent in agents if periods[agent] > 1),
+            scripted=tuple(tier for tier in members if config.tier_settings[tier]["algorithm"] == SCRIPTED),
+        )
+
+    def of_agent(self, agent: str) -> Any:
+        """The settings of the agent's tier."""
+        return self.settings[self.tier_of[agent]]
+
+    def learning_tiers(self, *, is_on_policy: bool) -> list[str]:
+        """The tiers that learn in this way, in the order of tiers."""
+        found = {self.tier_of[a] for a in self.learning if (a in self.on_policy) == is_on_policy}
+        return [tier for tier in self.members if tier in found]
+
+    def is_slow(self, tier: str) -> bool:
+        """Whether the tier's rows are decisions that last several steps."""
+        return self.members[tier][0] in self.slow
+
+    @property
+    def waiting(self) -> list[str]:
+        """Learning agents whose rows wait for the consequence of a decision."""
+        return [a for a in self.learning if a in self.on_policy or a in self.slow]
+
+    @property
+    def stored(self) -> list[str]:
+        """Learning agents with one row a step."""
+        return [a for a in self.learning if a not in self.on_policy and a not in self.slow]
+
+
+def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, Any], seed: int) -> Policy:
+    """The policy of a scripted tier, in the interface of `policies.scripted`.
+
+    Args:
+        tier: for messages.
+        policy: the name of a scripted policy of the environment's family ("random" everywhere), or a builder
+            `(action_spaces, seed) -> policy`, as it is or as "package.module:name".
+        env: what the configuration says.
+        action_spaces: agent -> space as tiers see it, of all agents.
+        seed: of its draws.
+
+    Raises:
+        ConfigError: there is no such policy.
+    """
+    builder = policy
+    if isinstance(policy, str):
+        known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
+        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
+    return builder(action_spaces, seed)
