@@ -38,8 +38,8 @@ from gymnasium.vector.utils import batch_space
 
 import soc_env
 from experiments.output import output_errors, write_json
+from experiments.plots import panels, write_picture
 from experiments.provenance import provenance
-from experiments.report import panels, write_picture
 from soc_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +37,7 @@ from soc_env.errors import ConfigError
 if TYPE_CHECKING:
     from policies.scripted import Policy
 
+DEFAULT_SCENARIO = "soc-v1"
 DEFAULT_NUM_ENVS = 512
 DEFAULT_NUM_EPISODES = 500
 
@@ -91,8 +91,6 @@ COLUMNS: dict[str, Column] = {
         Column("missed_alerts", "Missed alerts", better="lower"),
     )
 }
-HEADLINE = ("reward", "mttd", "mttr", "fpr", "csr")
-"""The metrics of the printed table of paper-v0."""
 SHARE = (0.0, 1.0)
 SOC_COLUMNS: dict[str, Column] = {
     column.name: column
@@ -111,9 +109,7 @@ SOC_COLUMNS: dict[str, Column] = {
     )
 }
 """Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
-SOC_HEADLINE = ("score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr")
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
-PUBLISHED = "published HMARL-SOC"
 
 
 # --- families
@@ -136,11 +132,6 @@ def columns_of(scenario: str) -> dict[str, Column]:
         metric.name: Column(metric.name, metric.name.replace("_", " ").capitalize(), metric.unit) for metric in METRICS
     }
     return own | SOC_COLUMNS
-
-
-def headline_of(scenario: str) -> tuple[str, ...]:
-    """The metrics of a scenario's printed table."""
-    return SOC_HEADLINE if is_soc(scenario) else HEADLINE
 
 
 def goal_of(scenario: str) -> str:
@@ -273,7 +264,7 @@ def fitted(policy: Any, configured: Any) -> Any:
 
 def evaluate(
     policy: Policy | str,
-    scenario: str = "paper-v0",
+    scenario: str = DEFAULT_SCENARIO,
     num_episodes: int = DEFAULT_NUM_EPISODES,
     seed: int = 0,
     *,
@@ -371,7 +362,9 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     return pathlib.Path(path)
 
 
-def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = "paper-v0") -> Policy:
+def scripted_policy(
+    name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = DEFAULT_SCENARIO
+) -> Policy:
     """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
     from policies.scripted import find, scripted
 
@@ -383,7 +376,7 @@ def scripted_policy(name: str, action_spaces: Mapping[str, Any], seed: int = 0, 
 
 def compare(
     policies: Mapping[str, Policy | str],
-    scenario: str = "paper-v0",
+    scenario: str = DEFAULT_SCENARIO,
     num_episodes: int = DEFAULT_NUM_EPISODES,
     seed: int = 0,
     *,
@@ -424,57 +417,3 @@ def paired_gain(result: EvaluationResult, reference: EvaluationResult, metric: s
 def scenario_of(results: Mapping[str, EvaluationResult]) -> str:
     """Name of the scenario that results to be shown together were made on."""
     return next(iter(results.values())).settings["scenario"]
-
-
-def table_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of headline metrics, as shown; paper-v0's ends with the published figures."""
-    scenario = scenario_of(results)
-    columns = [columns_of(scenario)[name] for name in headline_of(scenario)]
-    header = ["policy"] + [c.title for c in columns]
-    rows = [[name] + [result.summary[c.name].format(c) for c in columns] for name, result in results.items()]
-    if all(result.settings["scenario"] == "paper-v0" for result in results.values()):
-        rows.append([PUBLISHED] + ["" if c.published is None else f"{c.published:g}" for c in columns])
-    return header, rows
-
-
-def print_table(results: Mapping[str, EvaluationResult], file: TextIO | None = None) -> None:
-    """Print the table, with rich where it is installed and as plain text elsewhere."""
-    file = file or sys.stdout
-    header, rows = table_rows(results)
-    settings = next(iter(results.values())).settings
-    caption = (
-        f"mean [95 % interval] of {settings['num_episodes']} episodes of {settings['scenario']}"
-        f" ({settings['scenario_hash']}), seed {settings['seed']}"
-        + "".join(f", {key}={value}" for key, value in settings["overrides"].items())
-    )
-    print_rows(header, rows, caption, file)
-
-
-def print_rows(header: list[str], rows: list[list[str]], caption: str, file: TextIO) -> None:
-    """Print a table of means with intervals; the first column are names."""
-    try:
-        import rich.box
-        import rich.console
-        import rich.table
-        import rich.text
-    except ImportError:
-        _print_plain_table(header, rows, caption, file)
-        return
-    is_narrow = file.isatty() and rich.console.Console(file=file).width < 125
-    table = rich.table.Table(caption=caption, caption_justify="left", box=rich.box.SIMPLE_HEAD)
-    for column, title in enumerate(header):
-        table.add_column(rich.text.Text(title), justify="right" if column else "left", no_wrap=True)
-    for name, *cells in rows:
-        if is_narrow:
-            cells = [cell.replace(" ", "\n", 1) for cell in cells]  # the interval below its mean
-        style = "dim" if name == PUBLISHED else None
-        table.add_row(*(rich.text.Text(cell) for cell in (name, *cells)), style=style)
-    rich.console.Console(file=file, width=240).print(table)  # a long line is better than a cut number
-
-
-def _print_plain_table(header: list[str], rows: list[list[str]], caption: str, file: TextIO) -> None:
-    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    for row in [header, ["-" * width for width in widths], *rows]:
-        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        print("  ".join(cells).rstrip(), file=file)
-    print(caption, file=file)

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from experiments.output import write_json
+from experiments.plots import write_picture
 from experiments.provenance import provenance
-from experiments.report import write_picture
 from experiments.run import quiet_ray
 
 PUBLISHED = {"QMIX": -126.62, "IQL": -132.63, "MAPPO": -133.54, "MADDPG": -141.70, "COMA": -204.31}

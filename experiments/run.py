@@ -24,16 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
-from experiments.evaluate import columns_of, evaluate, goal_of, is_soc
+from experiments.evaluate import columns_of, evaluate, goal_of
+from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.provenance import command, provenance
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
 
-METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
-SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fdr", "action_fdr", "csr")
 VALIDATION_SEED = 1_000_003  # an offset that keeps its episodes apart from training's and the evaluation's
-VALIDATION_EPISODES, SOC_VALIDATION_EPISODES = 512, 256
 VALIDATION_SECONDS, CHECKPOINT_SECONDS = 20.0, 60.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 SHOWN = ("reward", "score", "mttd", "mttc", "mttr", "fpr", "fdr", "csr")  # in the line of progress, where there are any
@@ -128,7 +126,8 @@ class Run:
 
     def aims(self) -> tuple[tuple[str, ...], str]:
         """The metrics of progress.csv, and the one that the best checkpoint is chosen by."""
-        return metrics_of(self.settings["scenario"]), goal_of(self.settings["scenario"])
+        scenario = self.settings["scenario"]
+        return protocol_of(scenario).progress, goal_of(scenario)
 
     def description(self) -> dict[str, Any]:
         """What config.json keeps of the environment."""
@@ -136,9 +135,9 @@ class Run:
 
     def measure(self, policy: Any) -> dict[str, float]:
         """Metric -> mean over validation episodes of a greedy policy."""
-        seed, overrides = self.settings["seed"] + VALIDATION_SEED, self.settings["overrides"]
-        num_episodes = SOC_VALIDATION_EPISODES if self.goal == "score" else VALIDATION_EPISODES
-        result = evaluate(policy, self.settings["scenario"], num_episodes, seed, **overrides)
+        scenario, overrides = self.settings["scenario"], self.settings["overrides"]
+        seed, num_episodes = self.settings["seed"] + VALIDATION_SEED, protocol_of(scenario).validation_episodes
+        result = evaluate(policy, scenario, num_episodes, seed, **overrides)
         return {name: result.mean(name) for name in self.metrics}
 
     def close(self) -> None:
@@ -264,11 +263,6 @@ class ProgressFile:
 
     def close(self) -> None:
         self._file.close()
-
-
-def metrics_of(scenario: str) -> tuple[str, ...]:
-    """The episode metrics of a run's progress.csv."""
-    return SOC_METRICS if is_soc(scenario) else METRICS
 
 
 # --- the folder

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
+from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.run import Run, read_settings, shown_path
 from soc_env.errors import ConfigError
 
-COMPARED = ("random", "null", "rule-soar", "zeros")
-SOC_COMPARED = ("random", "null", "isolate-all", "rule-soar", "expert")
 EVALUATION_SEED = 2_000_003  # an offset that keeps its episodes apart from training's and validation's
 EVALUATION_EPISODES = 1_000
 # What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
@@ -240,10 +239,11 @@ def _new_settings(
 def _finish(out: Path, settings: Mapping[str, Any]) -> None:
     """The comparison of the trained policy with the untrained and the scripted ones: table, JSON, report."""
     from experiments.attention import explained_moment
-    from experiments.evaluate import UNTRAINED, is_soc, print_table
+    from experiments.evaluate import UNTRAINED
     from experiments.report import write_report
+    from experiments.tables import print_table
 
-    held_out = {"split": "test"} if is_soc(settings["scenario"]) else {}
+    held_out = protocol_of(settings["scenario"]).held_out
     tested = _compare(out, settings, held_out)
     if held_out and settings["overrides"].get("split", "train") == "train":
         trained_on = _compare(out, settings, {}, leave_out=("random", UNTRAINED))
@@ -262,11 +262,11 @@ def _finish(out: Path, settings: Mapping[str, Any]) -> None:
 def _compare(
     out: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any], leave_out: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    from experiments.evaluate import TRAINED, UNTRAINED, compare, is_soc
+    from experiments.evaluate import TRAINED, UNTRAINED, compare
     from policies.checkpoint import load_policy
 
     scenario = settings["scenario"]
-    named: dict[str, Any] = {name: name for name in (SOC_COMPARED if is_soc(scenario) else COMPARED)}
+    named: dict[str, Any] = {name: name for name in protocol_of(scenario).compared}
     named[UNTRAINED] = load_policy(out / "checkpoints" / "start")
     named[TRAINED] = _best(out)
     named = {name: policy for name, policy in named.items() if name not in leave_out}

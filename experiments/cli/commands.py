@@ -6,7 +6,6 @@ shown below the options. Options of one command stand over its function, those o
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
 from typing import Annotated, Any
@@ -161,9 +160,10 @@ def evaluate(
         hmarl-soc evaluate --scenario paper-v0 --policy zeros --override num_hosts=1000 --json zeros.json
     """
     _check_subject(policy, checkpoint, sampled)
-    from experiments.evaluate import evaluate, evaluate_checkpoint, print_table
+    from experiments.evaluate import evaluate, evaluate_checkpoint
     from experiments.output import output_errors, write_text
     from experiments.progress import Progress
+    from experiments.tables import print_table
 
     settings: dict[str, Any] = {"num_episodes": episodes, "seed": seed, "num_envs": num_envs}
     settings |= parse_overrides(override)
@@ -273,28 +273,9 @@ def aggregate(runs: Runs, json: JsonFile = None, plot: PlotFile = None) -> None:
         hmarl-soc aggregate runs/soc-v1-seed0 runs/soc-v1-seed1 runs/soc-v1-seed2 --json seeds.json --plot seeds.png
         hmarl-soc aggregate shared=runs/a0 shared=runs/a1 uniform=runs/b0 uniform=runs/b1 --plot replay.png
     """
-    from experiments import report
-    from experiments.output import output_errors, write_json
-    from soc_env.errors import ConfigError
+    from experiments.seeds import aggregate
 
-    groups: dict[str, list[str]] = {}
-    for run in runs:
-        name, _, folder = run.rpartition("=") if not os.path.isdir(run) else ("", "", run)
-        groups.setdefault(name, []).append(folder)
-    if "" in groups and len(groups) > 1:
-        raise ConfigError(f"runs: {groups['']} have no name; allowed: a name for every run, as NAME=RUN, or for none")
-    if "" in groups:
-        data = report.summarise_seeds(groups[""])
-        report.print_seeds(data)
-    else:
-        data = report.compare_settings(groups)
-        report.print_settings(data)
-    with output_errors():
-        if json is not None:
-            print(f"wrote {write_json(json, data)}")
-        if plot is not None:
-            figure = report.draw_seeds(data) if "" in groups else report.draw_settings(data)
-            print(f"wrote {report.write_picture(plot, figure)}")
+    aggregate(runs, json, plot)
 
 
 # --- transfer

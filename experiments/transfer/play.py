@@ -26,9 +26,9 @@ from cyborg_bridge.checkout import checkout_version
 from experiments.evaluate import episode_seeds
 from experiments.intervals import Estimate
 from experiments.output import write_json
+from experiments.plots import write_picture
 from experiments.progress import Progress
 from experiments.provenance import git_hash, provenance
-from experiments.report import write_picture
 from experiments.transfer.entries import Entry
 from experiments.transfer.plot import draw
 from soc_env.errors import ConfigError

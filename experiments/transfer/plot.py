@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from experiments.evaluate import print_rows
-from experiments.report import GREY, INK, RED, panels
+from experiments.plots import GREY, INK, RED, panels
+from experiments.tables import print_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,7 @@
 """The commands on the soc-v1 family: columns, policies, the table of claims, calibration and the constant search."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -13,7 +14,6 @@ import pytest
 import soc_env
 from experiments import cli, report, soc_table
 from experiments.evaluate import (
-    SOC_HEADLINE,
     TRAINED,
     UNTRAINED,
     EvaluationResult,
@@ -21,10 +21,9 @@ from experiments.evaluate import (
     compare,
     evaluate,
     goal_of,
-    headline_of,
-    print_table,
     scripted_policy,
 )
+from experiments.families import PROTOCOLS, protocol_of
 from experiments.intervals import Estimate, mean_interval
 from experiments.soc_table import (
     ABLATIONS,
@@ -43,9 +42,10 @@ from experiments.soc_table import (
     search_constants,
     write_constants,
 )
+from experiments.tables import print_table
 from policies.scripted import SCRIPTED, ConstantPolicy, ControlOracle, scripted
 from policies.scripted import soc as playbooks
-from soc_env.engine.tables import HUNTER, TRIAGE
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
 from soc_env.soc.tables import METRICS
 
@@ -65,8 +65,8 @@ def run(*arguments: str) -> int:
 def test_each_family_has_its_columns_policies_and_goal() -> None:
     assert set(columns_of("soc-v1")) == {metric.name for metric in METRICS}
     assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.METRICS}
-    assert set(SOC_HEADLINE) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
-    assert headline_of("soc-cage4-v0") == SOC_HEADLINE
+    assert set(protocol_of("soc-v1").shown) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
+    assert protocol_of("soc-cage4-v0") is protocol_of("soc-v1")
     assert (goal_of("soc-v1"), goal_of("paper-v0")) == ("score", "reward")
     assert scripted("soc-v1") is scripted("soc-cage4-v0") is SCRIPTED["soc"]
     assert scripted("paper-v0") is SCRIPTED["paper"]
@@ -395,13 +395,13 @@ def test_the_search_s_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What a run leaves behind: its progress, a best checkpoint by mission score, both splits, and the report."""
     pytest.importorskip("ray")
-    from experiments import run
     from experiments import train as training
     from policies.checkpoint import read_manifest
     from policies.networks.tokens import own_tokens
     from soc_env.soc.tables import layout
 
-    monkeypatch.setattr(run, "SOC_VALIDATION_EPISODES", 4)
+    protocol = dataclasses.replace(PROTOCOLS["soc"], validation_episodes=4)
+    monkeypatch.setitem(PROTOCOLS, "soc", protocol)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
     tiers = {tier: {"hiddens": [8, 8], "network": "attention"} for tier in training.DEFAULT_ALGORITHMS}
@@ -422,7 +422,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert manifest["best_validation_score"] == pytest.approx(float(rows[-1]["validation_score"]))
     tested = json.loads((out / "evaluation.json").read_text())
     trained_on = json.loads((out / "evaluation-train.json").read_text())
-    assert list(tested) == [*training.SOC_COMPARED, UNTRAINED, TRAINED]
+    assert list(tested) == [*protocol.compared, UNTRAINED, TRAINED]
     assert {"rule-soar", "expert", TRAINED} <= set(trained_on)
     assert tested[TRAINED]["overrides"]["split"] == "test"
     assert "split" not in trained_on[TRAINED]["overrides"]
@@ -462,7 +462,7 @@ def test_the_report_of_soc_v1(compared: dict[str, dict[str, EvaluationResult]], 
     (tmp_path / "progress.csv").write_text("\n".join([",".join(header), *rows]))
     page = report.write_report(tmp_path).read_text()
     columns, tested = columns_of("soc-v1"), compared["test"]
-    for key in SOC_HEADLINE:
+    for key in protocol_of("soc-v1").shown:
         estimate = tested["rule-soar"].summary[key]
         assert f"<td>{columns[key].format(estimate.mean)}<small>[{columns[key].format(estimate.low)}, " in page
     assert page.count("<img ") == 2
@@ -473,20 +473,6 @@ def test_the_report_of_soc_v1(compared: dict[str, dict[str, EvaluationResult]], 
     gap = tested["rule-soar"].mean("loss") - compared["train"]["rule-soar"].mean("loss")
     assert f"<td>{columns['loss'].format(gap)}<small>" in page
     assert "published HMARL-SOC" not in page
-
-
-def test_the_picture_of_attention() -> None:
-    pytest.importorskip("matplotlib")
-    names = ["zone 0", "zone 1", "context", "case 0"]
-    shares = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.15, 0.35], [1.0, 0.0, 0.0, 0.0]]
-    decisions = {TRIAGE: names[2:3], HUNTER: names[:3]}
-    agents = {agent: {"tokens": names, "decisions": own, "shares": shares} for agent, own in decisions.items()}
-    triage, hunter, *others = report.draw_attention(agents).axes
-    assert not any(panel.get_visible() for panel in others)
-    assert [label.get_text() for label in triage.get_yticklabels()] == ["context"]
-    assert [label.get_text() for label in hunter.get_yticklabels()] == ["zone 0", "zone 1", "context"]
-    assert [text.get_text() for text in triage.texts] == ["0.25", "0.25", "0.15", "0.35"]
-    assert [text.get_text() for text in hunter.texts][3:6] == ["0.40", "0.50", "0.50"]  # nothing is written on a 0
 
 
 def test_the_gap_table_by_hand(compared: dict[str, dict[str, EvaluationResult]]) -> None:

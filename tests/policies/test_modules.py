@@ -15,7 +15,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 import soc_env
 from experiments.attention import explained_moment
 from experiments.evaluate import evaluate_checkpoint
-from experiments.report import draw_attention
+from experiments.plots import draw_attention
 from policies import HMARLConfig, load_policy, save_checkpoint
 from policies.checkpoint import TrainedPolicy
 from policies.networks.blocks import (
