@@ -44,8 +44,8 @@ TIER = {
     "hiddens": [128, 128],
     "actor_lr": [[0, 1e-3], [500_000, 1e-3], [1_000_000, 1e-4]],
     "critic_lr": [[0, 2e-3], [500_000, 2e-3], [1_000_000, 2e-4]],
-    "noise_std": [[0, 0.4], [300_000, 0.1]],
-    "pre_tanh_l2": 1e-3,
+    "exploration": {"std": [[0, 0.4], [300_000, 0.1]]},
+    "rest": {"weight": 1e-3},
 }
 SETTINGS = {
     "train_batch_size": 400,
@@ -55,7 +55,7 @@ SETTINGS = {
     "replay_batch_size": 512,
     "replay_capacity": 300_000,
     "replay": "uniform",
-    "average_rate": 0.1,
+    "ema_tau": 0.1,
 }
 
 

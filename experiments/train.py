@@ -10,7 +10,6 @@ The final comparison is on episodes that neither training nor validation has see
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,159 +19,12 @@ from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.run import Run, read_settings, shown_path
+from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS, preset_of
 from soc_env.errors import ConfigError
+from soc_env.settings import merged
 
 EVALUATION_SEED = 2_000_003  # an offset that keeps its episodes apart from training's and validation's
 EVALUATION_EPISODES = 1_000
-# What the published task needs. Hunting above intensity 0.7 costs 2 a segment and step, a hundred times what any other
-# choice is worth a step: critics that are to see the rest learn from a tenth of it. Effects are small against the
-# noise of returns, so exploration noise is held for some steps, and every draw has its own scale, from nearly none to
-# nearly the whole range. Segments nearly share their outputs (group_deviation): a single one otherwise drifts over a
-# cliff. Where a critic has nothing to say, actions stay in the middle (pre_tanh_l2); beyond a cliff the reward is flat,
-# and response sees the way back by the noise that it is improved at (actor_noise). Over environment steps: the critics
-# learn first; when the large losses are gone, what is left to win is smaller than the noise of critics that learn fast
-# and than the pull to the middle, which both fade.
-_ACTOR_CRITIC = {
-    "hiddens": [128, 128],
-    "critic": "additive",
-    "actor_lr": [[0, 0.0], [240_000, 0.0], [400_000, 3e-4], [1_600_000, 3e-4], [2_800_000, 1.5e-4], [4_000_000, 3e-5]],
-    "critic_lr": [[0, 1e-3], [600_000, 1e-3], [1_400_000, 3e-4], [2_800_000, 1e-4], [4_000_000, 3e-5]],
-    "critic_layer_norm": True,
-    "action_bins": 21,
-    "action_groups": [5, 5],  # by segment: intensity and scope, isolation and remediation
-    "group_deviation": 0.004,
-    "mean_bound": 1.5,
-    "noise_steps": 3.0,
-    "noise_by_draw": True,
-    "penalty_scale": 0.1,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    # Simulation is nearly free, so a tier draws a row half a time on average. With two to four draws a row, critics
-    # show ripples between neighbouring actions larger than what those differ by, and reward stops near 11.2.
-    "paper-v0": {
-        "train_batch_size": 8192,
-        "random_steps": 8_192,
-        "learning_starts": 8_192,
-        "updates_per_iteration": 8,
-        "replay_batch_size": 512,
-        "replay_capacity": 300_000,
-        "replay_alpha": 0.3,
-        "replay_beta": 1.0,
-        "n_step": 3,
-        "average_rate": [[0, 0.05], [1_200_000, 0.05], [2_800_000, 0.01]],
-        "tiers": {
-            # Triage learns from its own mistakes: the published reward never charges a false escalation, its
-            # false-positive rate does, and what a suppressed alert costs is lost in what the others do. It also acts on
-            # alerts that come in while its queue looks empty. It learns in minutes and then stands still.
-            "alert_triage": {
-                "gamma": 0.3,
-                "hiddens": [128, 128],
-                "lr": [[0, 1e-3], [800_000, 1e-3], [1_200_000, 3e-4], [2_400_000, 3e-5], [3_600_000, 0.0]],
-                "epsilon": [[0, 1.0], [400_000, 0.3]],
-                "penalty_scale": 0.0,
-                "metric_rewards": {"false_escalations": -1.0, "missed_alerts": -2.0},
-            },
-            "threat_hunter": {
-                **_ACTOR_CRITIC,
-                "gamma": 0.99,  # a host that is found in a later stage is worth more
-                "pre_tanh_l2": [[0, 0.02], [1_000_000, 0.02], [2_800_000, 0.002]],
-                "alpha_lr": 1e-3,
-                "initial_alpha": 0.003,
-                "target_entropy": -36,
-                "initial_log_std": -3.5,
-                "log_std_range": [-4.0, -3.0],
-                "noise_ladder": [1.0, 10.0],
-            },
-            "response_orchestrator": {
-                **_ACTOR_CRITIC,
-                "gamma": 0.95,
-                "pre_tanh_l2": [[0, 0.0025], [1_000_000, 0.0025], [2_800_000, 0.0005]],
-                "noise_std": 0.05,
-                "noise_ladder": [1.0, 8.0],
-                "penalty_scale": 0.5,  # over-isolation costs little a step, but every step
-                "actor_noise": [0.01, [[0, 0.5], [1_200_000, 0.5], [2_000_000, 0.25]]],
-            },
-            "strategic_coordinator": {
-                "gamma": 0.99,
-                "hiddens": [128, 128],
-                "train_batch_size": 1024,
-                "lr": [[0, 3e-4], [1_200_000, 3e-4], [2_000_000, 1e-5]],
-                "entropy_coeff": 0.0,
-                "initial_log_std": -2.0,
-                "penalty_scale": 0.05,
-            },
-        },
-    }
-}
-# What soc-v1 needs. The effect of one tool call is small against the noise of returns and comes late (a rebuilt host
-# pays over the rest of the shift), so hunting and response also earn the fall in compromised hosts at once: a
-# potential, which moves rewards in time and hardly changes which policy is best; triage earns its verdicts. These are
-# parts of learning alone. Nothing is explored uniformly, and scales of noise belong to single draws: returns over
-# several steps would blame an unusual action for the unusual ones that follow it. Response learns first, by the noise
-# that it explores with (actor_noise: a tool has no gradient below its threshold), then hunting; networks are shared
-# between zones.
-_ZONES = {"network": "zones", "hiddens": [64, 64]}
-_ZONE_ACTOR = {
-    **_ZONES,
-    "gamma": 0.95,
-    "metric_rewards": {"compromised": -5.0},
-    "critic_lr": 2e-3,
-    "critic": "additive",
-    "critic_layer_norm": True,
-    "action_bins": 9,
-    "mean_bound": 1.5,
-    "pre_tanh_l2": 0.01,
-}
-PRESETS["soc-v1"] = {
-    "train_batch_size": 2048,
-    "random_steps": 0,
-    "learning_starts": 10_000,
-    "updates_per_iteration": 12,
-    "replay_batch_size": 256,
-    "replay_capacity": 300_000,
-    "replay_alpha": 0.3,
-    "replay_beta": 1.0,
-    "n_step": 12,
-    "average_rate": 0.1,
-    "tiers": {
-        "alert_triage": {
-            **_ZONES,
-            "gamma": 0.7,
-            "lr": [[0, 5e-4], [400_000, 5e-4], [1_000_000, 1e-4]],
-            "epsilon": [[0, 1.0], [50_000, 1.0], [300_000, 0.05]],
-            "metric_rewards": {"true_positives": 2.0, "false_positives": -0.3, "missed_cases": -1.0},
-        },
-        "threat_hunter": {
-            **_ZONE_ACTOR,
-            "actor_lr": [[0, 0.0], [100_000, 0.0], [150_000, 3e-4]],
-            "log_std_range": [-1.6, -0.6],
-            "initial_log_std": -1.0,
-            "initial_alpha": 0.001,
-            "alpha_lr": 1e-4,
-            "target_entropy": -20,
-            "noise_steps": 4.0,
-        },
-        "response_orchestrator": {
-            **_ZONE_ACTOR,
-            "initial_action": [0.0, 0.0, -0.6, -0.6],
-            "actor_lr": [[0, 0.0], [30_000, 0.0], [40_000, 5e-4]],
-            "actor_noise": [0.15, 1.0],
-            "noise_std": [[0, 0.35], [400_000, 0.3], [1_000_000, 0.1]],
-            "noise_ladder": [0.3, 3.0],
-            "noise_by_draw": True,
-        },
-        "strategic_coordinator": {
-            **_ZONES,
-            "gamma": 0.98,
-            "train_batch_size": 2048,
-            "entropy_coeff": 0.0,
-            "initial_log_std": -1.5,
-        },
-    },
-}
-PRESET_OF = {"soc-cage4-v0": "soc-v1"}  # scenarios that use another's preset
-NUM_ENVS = {"paper-v0": 256}  # environments of an env runner where it is not DEFAULT_NUM_ENVS
-DEFAULT_NUM_ENVS = 64
 DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
 DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported
 
@@ -290,9 +142,9 @@ def _best(out: Path) -> Any:
 
 def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
-    preset = copy.deepcopy(PRESETS.get(PRESET_OF.get(scenario, scenario), {}))
+    preset = preset_of(scenario)
     tiers = preset.get("tiers", {})
     for tier, own in dict(config.get("tiers", {})).items():
         keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_ALGORITHMS.get(tier)
-        tiers[tier] = {**(tiers.get(tier, {}) if keeps else {}), **own}
+        tiers[tier] = merged(tiers.get(tier, {}) if keeps else {}, own)
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}

@@ -22,66 +22,34 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.run import VALIDATION_SEED, Run, read_settings
-from experiments.train import PRESETS
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
+from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
 from soc_env.errors import ConfigError
+from soc_env.settings import merged
 
 ENVIRONMENT = "cyborg_bridge.soc_batch:SOCBatch"
 METRICS = ("reward", "length", "score", "compromised")
 VALIDATION_EPISODES = 10
 NUM_ENVS = 4 * TEAMS
-HELD = {"compromised": -1.0}
-# By tier, as shares of the budget. Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at
-# little noise; a good start is lost by anything bolder.
-_FINE_TUNED: Mapping[str, Mapping[str, Any]] = {
-    "alert_triage": {"gamma": 0.9, "lr": [[0, 0.0], [0.15, 2e-5], [1, 2e-5]], "epsilon": 0.02},
-    "threat_hunter": {
-        "actor_lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
-        "critic_lr": 1e-3,
-        "log_std_range": [-3.0, -1.6],
-    },
-    "response_orchestrator": {
-        "actor_lr": [[0, 0.0], [0.2, 0.0], [0.3, 5e-5], [1, 1e-5]],
-        "critic_lr": 1e-3,
-        "noise_std": 0.1,
-        "actor_noise": [0.05, 0.3],
-    },
-    "strategic_coordinator": {"lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]], "train_batch_size": 2048},
-}
-_FROM_SCRATCH: Mapping[str, Mapping[str, Any]] = {
-    "alert_triage": {"gamma": 0.9, "lr": [[0, 5e-4], [1, 1e-4]], "epsilon": [[0, 1.0], [0.3, 0.05], [1, 0.02]]},
-    "threat_hunter": {"actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
-    "response_orchestrator": {
-        "actor_lr": [[0, 0.0], [0.05, 0.0], [0.08, 5e-4], [1, 1e-4]],
-        "noise_std": [[0, 0.35], [0.4, 0.3], [1, 0.1]],
-    },
-    "strategic_coordinator": {"train_batch_size": 2048},
-}
-_RUN = {
-    "train_batch_size": 2000,
-    "learning_starts": 10_000,
-    "updates_per_iteration": 24,
-    "replay_capacity": 100_000,
-    "n_step": 12,
-}
 
 
 def preset(steps: int, start: pathlib.Path | None = None) -> dict[str, Any]:
     """Settings of HMARLConfig for a budget of CC4 steps; `start`: a checkpoint whose networks all tiers start from."""
-    own = _FROM_SCRATCH if start is None else _FINE_TUNED
-    home = PRESETS["soc-v1"]
+    own = CAGE4_FROM_SCRATCH if start is None else CAGE4_TUNED
+    home = preset_of("soc-v1")
     tiers: dict[str, dict[str, Any]] = {}
     for tier, settings in home["tiers"].items():
-        timed = {name: _timed(value, TEAMS * steps) for name, value in own[tier].items()}
-        tiers[tier] = {**settings, **timed, "metric_rewards": HELD}
+        tiers[tier] = merged(settings, _timed(own[tier], TEAMS * steps))
         if start is not None:
             tiers[tier]["checkpoint"] = str(start)
-    return {**home, **_RUN, "tiers": tiers}
+    return {**home, **CAGE4_RUN, "tiers": tiers}
 
 
 def _timed(value: Any, steps: int) -> Any:
-    """A schedule over shares of the budget, over environment steps."""
+    """Schedules over shares of the budget, over environment steps, also those within parts."""
+    if isinstance(value, Mapping):
+        return {name: _timed(within, steps) for name, within in value.items()}
     is_schedule = isinstance(value, list) and isinstance(value[0], list)
     return [[round(share * steps), then] for share, then in value] if is_schedule else value
 

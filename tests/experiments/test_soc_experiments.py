@@ -404,7 +404,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setitem(PROTOCOLS, "soc", protocol)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
-    tiers = {tier: {"hiddens": [8, 8], "network": "attention"} for tier in training.DEFAULT_ALGORITHMS}
+    tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in training.DEFAULT_ALGORITHMS}
     tiny |= {"tiers": tiers, "replay_capacity": 2000}
     out = training.train(
         "soc-v1",
@@ -438,7 +438,8 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
     pytest.importorskip("ray")
-    from experiments.train import PRESETS, with_preset
+    from experiments.train import with_preset
+    from policies.presets import PRESETS
 
     assert with_preset("soc-cage4-v0", {}) == with_preset("soc-v1", {}) == PRESETS["soc-v1"]
 

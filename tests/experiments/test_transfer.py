@@ -110,7 +110,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     for name, (scenario, network) in networks.items():
         config = HMARLConfig().environment(scenario).env_runners(num_envs_per_env_runner=2).debugging(seed=0)
-        config = config.tiers({tier: {"network": network[tier], "hiddens": [8, 8]} for tier in tiers})
+        config = config.tiers({tier: {"encoder": network[tier], "hiddens": [8, 8]} for tier in tiers})
         algo = config.build_algo()
         for place in ("start", "last"):
             save_checkpoint(algo, root / name / "checkpoints" / place, replay=False)
@@ -153,7 +153,7 @@ def test_a_checkpoint_and_a_playbook_play_a_recorded_episode(runs: dict[str, Pat
     ("name", "error", "says"),
     [
         ("paper", CheckpointError, "trained on scenario 'paper-v0'"),
-        ("mixed", ConfigError, "tier 'strategic_coordinator': network 'mlp' is made for one number of zones"),
+        ("mixed", ConfigError, "tier 'strategic_coordinator': encoder 'mlp' is made for one number of zones"),
         ("nothing", CheckpointError, "nothing"),
     ],
 )
@@ -445,7 +445,7 @@ def test_schedules_are_shares_of_the_budget() -> None:
     short, long = preset(1_000)["tiers"], preset(10_000)["tiers"]
     for tier in short:
         assert "checkpoint" not in short[tier]
-        assert short[tier]["network"] == "zones"
+        assert short[tier]["encoder"] == "zones"
     for name in ("epsilon", "lr"):
         at = [[time for time, _ in tiers["alert_triage"][name]] for tiers in (short, long)]
         assert at[0][-1] == 1_000 * TEAMS
@@ -463,7 +463,7 @@ def test_fine_tuned_and_from_scratch_train_and_play(
 ) -> None:
     monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
     start = runs["zones"]
-    small = {"network": "zones", "hiddens": [8, 8], "metric_rewards": {"compromised": -1.0}}
+    small = {"encoder": "zones", "hiddens": [8, 8], "reward_shaping": {"metrics": {"compromised": -1.0}}}
     config = {**TINY, "tiers": {role.removesuffix("_0"): small for role in ROLES}}
     tuned = {t: {**s, "checkpoint": str(start / "checkpoints" / "last")} for t, s in config["tiers"].items()}
     with pytest.raises(ConfigError, match="a multiple of 5"):
