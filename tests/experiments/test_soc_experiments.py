@@ -63,7 +63,7 @@ def run(*arguments: str) -> int:
 
 def test_each_family_has_its_columns_policies_and_goal() -> None:
     assert set(columns_of("soc-v1")) == {metric.name for metric in METRICS}
-    assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.METRICS}
+    assert set(columns_of("paper-v0")) == {metric.name for metric in soc_env.paper.tables.METRICS}
     assert set(protocol_of("soc-v1").shown) == {"score", "loss", "reward", "mttd", "mttc", "fdr", "action_fdr", "csr"}
     assert protocol_of("soc-cage4-v0") is protocol_of("soc-v1")
     assert (goal_of("soc-v1"), goal_of("paper-v0")) == ("score", "reward")

@@ -581,14 +581,14 @@ def test_checkpoint_of_a_foreign_environment(build, tmp_path):
     twin.train()
 
 
-# ---- the example of the README
+# ---- the example of the documentation
 
 
-def test_readme_example_trains_four_algorithms_on_four_agents():
+def test_the_documented_example_trains_four_algorithms_on_four_agents():
     pytest.importorskip("mpe2")
     import re
 
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/learning/your-environment.md").read_text()
     (example,) = [b for b in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "mpe2" in b]
     assert len(example.strip().splitlines()) <= 25
     names: dict = {}
