@@ -32,7 +32,7 @@ from experiments.output import write_json
 from experiments.provenance import command, provenance
 from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS, preset_of
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
-from soc_env.settings import merged
+from soc_env.settings import field_names, merged
 
 METRICS = ("reward", "length", "mttd", "mttr", "fpr", "csr")
 SOC_METRICS = ("reward", "score", "loss", "damage", "disruption", "mttd", "mttc", "fdr", "action_fdr", "csr")
@@ -47,7 +47,6 @@ VALIDATION_SECONDS, CHECKPOINT_SECONDS, LINE_SECONDS = 20.0, 60.0, 10.0  # how o
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
 DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported
-CONFIG_KEYS = ("tiers", "train_batch_size")  # beside policies.hmarl.SETTINGS
 
 
 def train(
@@ -118,20 +117,26 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: an unknown setting.
     """
-    from policies.hmarl.algorithm import SETTINGS, HMARLConfig
+    from policies import HMARLConfig
+    from policies.hmarl.settings import HMARLSettings, check_old_names
 
+    check_old_names(settings["config"])
+    allowed = (*field_names(HMARLSettings), "tiers")
     for name in settings["config"]:
-        if name not in (*SETTINGS, *CONFIG_KEYS):
-            raise ConfigError(unknown_name("config: setting", name, (*SETTINGS, *CONFIG_KEYS)))
+        if name not in allowed:
+            raise ConfigError(unknown_name("config: setting", name, allowed))
     config = (
         HMARLConfig()
         .environment(settings["scenario"], env_config=settings["overrides"])
         .env_runners(num_env_runners=settings["workers"], num_envs_per_env_runner=settings["num_envs"])
         .debugging(seed=settings["seed"], log_level="ERROR")
     )
-    if settings["adverse_start"]:
-        config.training(action_bias=ADVERSE_BIAS)
     return config.training(**settings["config"])
+
+
+def start_adversely(algo: Any) -> None:
+    """Biases the actors of all tiers to the high ends of their actions."""
+    algo.edit_networks(lambda tier, module: module.bias_actions(ADVERSE_BIAS))
 
 
 class Run:
@@ -164,6 +169,8 @@ class Run:
         config = hmarl_config(settings)
         manifest = _last_manifest(self.checkpoints) if resume and _has_begun(out) else None
         self.algo = config.build_algo()
+        if settings["adverse_start"]:
+            start_adversely(self.algo)
         self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -float("inf")
         self.wants_stop = False
