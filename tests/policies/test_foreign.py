@@ -249,13 +249,16 @@ def test_tiers_that_do_not_fit_the_environment_are_named(build, tiers, message):
 @pytest.mark.parametrize(
     ("tiers", "message"),
     [
-        ({"a": {"algorithm": "SAC", "agents": "a_0"}}, "tier 'a': agents is 'a_0', allowed: a list of agents' names"),
-        ({"a": {"algorithm": "scripted", "policy": "random", "agents": [1]}}, r"tier 'a': agents is \[1\]"),
-        ({"a": {"algorithm": "SAC", "trainable": 0}}, "tier 'a': trainable is 0, allowed: True or False"),
+        ({"a": {"algorithm": "SAC", "agents": "a_0"}}, "tier 'a': agents='a_0' must be a list of names"),
+        (
+            {"a": {"algorithm": "scripted", "policy": "random", "agents": [1]}},
+            r"tier 'a': agents=\[1\] must be a list of names",
+        ),
+        ({"a": {"algorithm": "SAC", "trainable": 0}}, "tier 'a': trainable=0 must be True or False"),
         ({"a": {"algorithm": "scripted"}}, "tier 'a': policy is missing"),
         (
             {"a": {"algorithm": "scripted", "policy": "random", "lr": 1.0}},
-            "setting of a scripted tier 'lr' does not exist",
+            "tier 'a': setting 'lr' does not exist; allowed: agents, algorithm, policy",
         ),
         (
             {t: {"algorithm": "SAC", "agents": ["x"]} for t in "ab"},

@@ -13,9 +13,9 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
+from experiments.attention import explained_moment
 from experiments.evaluate import evaluate_checkpoint
 from experiments.plots import draw_attention
-from experiments.train import explained_moment
 from policies import HMARLConfig, load_policy, save_checkpoint
 from policies.algorithms.maddpg import MADDPGRest
 from policies.algorithms.ppo import GaussianHead
@@ -453,7 +453,7 @@ def test_a_number_tells_segments_apart(network):
 
 
 def test_the_heat_map_of_paper_v0():
-    moment = explained_moment(policy_of("attention", "paper-v0"), {"scenario": "paper-v0", "overrides": {}, "seed": 0})
+    moment = explained_moment(policy_of("attention", "paper-v0"), soc_env.make_scenario("paper-v0"), 2_000_003)
     segments = [f"segment {s}" for s in range(ZONES)]
     assert {agent: own["decisions"] for agent, own in moment["agents"].items()} == {
         TRIAGE: ["context"],
@@ -467,7 +467,7 @@ def test_the_heat_map_of_paper_v0():
     panels = draw_attention(moment["agents"]).axes
     assert [len(panel.get_yticklabels()) for panel in panels] == [1, 6, 6, 1]
     mixed = {"alert_triage": policy_of("mlp", "paper-v0").modules["alert_triage"]}
-    assert explained_moment(TrainedPolicy(mixed), {"scenario": "paper-v0", "overrides": {}, "seed": 0}) == {}
+    assert explained_moment(TrainedPolicy(mixed), soc_env.make_scenario("paper-v0"), 2_000_003) == {}
 
 
 @pytest.fixture
