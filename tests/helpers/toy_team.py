@@ -12,8 +12,6 @@ from policies.hmarl.algorithm import HMARLConfig
 from policies.tiers import tier_of
 
 SMALL = {"hiddens": [32, 32], "gamma": 0.5}
-
-
 FAST = {"PPO": {"train_batch_size": 256, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
 FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -6.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [4000, 0.05]]}
