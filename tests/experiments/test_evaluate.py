@@ -12,7 +12,6 @@ import pytest
 import policies
 import soc_env
 from experiments.evaluate import (
-    COLUMNS,
     EvaluationResult,
     compare,
     episode_seeds,
@@ -23,8 +22,10 @@ from experiments.evaluate import (
 )
 from experiments.intervals import mean_interval
 from soc_env.errors import ConfigError, ScenarioError
+from soc_env.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]
+COLUMNS = FAMILIES["paper"].columns
 
 # --- which episodes count
 

@@ -9,11 +9,13 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from experiments import report
-from experiments.evaluate import COLUMNS, TRAINED, UNTRAINED, EvaluationResult
+from experiments.evaluate import TRAINED, UNTRAINED, EvaluationResult
 from experiments.families import PROTOCOLS
 from soc_env.errors import CheckpointError
+from soc_env.registry import FAMILIES
 
 SHOWN = PROTOCOLS["paper"].shown
+COLUMNS = FAMILIES["paper"].columns
 
 
 def test_every_row_and_number_is_there(folder: Path, results: dict[str, EvaluationResult]) -> None:
