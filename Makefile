@@ -2,7 +2,7 @@
 # Overridable: PYTHON (3.11 or newer), VENV, SCENARIO, MINUTES, SEED, OUT, PYTEST_WORKERS, PYTEST_ARGS.
 PYTHON ?= python3
 VENV ?= .venv
-SCENARIO ?= paper-v0
+SCENARIO ?= soc-v1
 MINUTES ?= 3
 SEED ?= 0
 OUT ?= runs/$(SCENARIO)-$(shell date +%Y%m%d-%H%M%S)
@@ -30,15 +30,16 @@ test: lint  ## lint and all tests but the slow ones
 test-slow: $(STAMP)  ## the slow tests: learning from an adverse start, long statistics
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff, mypy, and import-linter: who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## measure the speed of the simulator and the learners on this machine
 	$(BIN)/hmarl-soc bench
 
 clean:  ## remove .venv, caches and builds, never runs/
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an install that broke off is done again. torch comes first and alone: with it in place

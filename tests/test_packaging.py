@@ -1,7 +1,7 @@
 """What a user gets: the wheel in an empty environment, the pins, the Makefile and the README.
 
 The environment of `base_bin` holds the wheel and its base dependencies, installed by pip, and nothing else: what works
-there needs neither torch nor ray, nor anything of this checkout.
+there needs neither torch nor ray, nor anything of this checkout. That of `eval_bin` has the extra [eval] as well.
 """
 
 import configparser
@@ -59,15 +59,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def base_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: Path, extras: str, folder: Path) -> Path:
     """The bin folder of an environment made by `pip install hmarl-soc`, with the versions of constraints.txt."""
-    folder = tmp_path_factory.mktemp("base")
     venv.create(folder, symlinks=os.name != "nt")
     bin_folder = folder / ("Scripts" if os.name == "nt" else "bin")
     pip = (sys.executable, "-m", "pip", "--python", bin_folder / "python", "install", "-qq", "--no-compile")
-    check(*pip, "-c", ROOT / "constraints.txt", wheel, cwd=folder)
+    check(*pip, "-c", ROOT / "constraints.txt", f"{wheel}{extras}", cwd=folder)
     return bin_folder
+
+
+@pytest.fixture(scope="module")
+def base_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without extras."""
+    return installed(wheel, "", tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def eval_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the extra [eval] alone."""
+    return installed(wheel, "[eval]", tmp_path_factory.mktemp("eval"))
 
 
 def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
@@ -116,9 +126,19 @@ assert num_steps == 5, num_steps
     check(base_bin / "python", "-c", script, cwd=tmp_path)
 
 
-def test_commands_without_the_extra(base_bin: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("evaluate", "--policy", "rule-soar"), ("train", "--minutes", "0.1")])
+def test_a_base_install_says_which_extra_a_command_needs(
+    command: tuple[str, ...], base_bin: Path, tmp_path: Path
+) -> None:
+    done = run(base_bin / "hmarl-soc", *command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"hmarl-soc: error: .*hmarl-soc\[(eval|train)\].*\n", done.stderr), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_commands_with_eval_alone(eval_bin: Path, tmp_path: Path) -> None:
     """Help and scripted policies work; what learns says in one line what to install, before it writes anything."""
-    command = base_bin / "hmarl-soc"
+    command = eval_bin / "hmarl-soc"
     assert "train" in check(command, "--help", cwd=tmp_path)
     assert "rule-soar" in check(command, "evaluate", "--policy", "rule-soar", "--episodes", "4", cwd=tmp_path)
     done = run(command, "train", "--minutes", "0.1", "--out", tmp_path / "run", cwd=tmp_path)
@@ -150,10 +170,10 @@ def test_readme_begins_with_the_two_commands_and_names_only_existing_ones() -> N
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("train", r"hmarl-soc train --scenario paper-v0 --minutes 3 --seed 0 --out runs/paper-v0-\d{8}-\d{6}$"),
+        ("train", r"hmarl-soc train --scenario soc-v1 --minutes 3 --seed 0 --out runs/soc-v1-\d{8}-\d{6}$"),
         ("test", r"ruff check .*mypy .*pytest .*-m \"not slow\""),
         ("test-slow", r"pytest .*-m slow"),
-        ("lint", r"ruff check .*mypy soc_env policies experiments cyborg_bridge"),
+        ("lint", r"ruff check .*mypy soc_env policies experiments cyborg_bridge.*lint-imports$"),
         ("bench", r"hmarl-soc bench$"),
     ],
 )

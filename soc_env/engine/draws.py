@@ -1,7 +1,8 @@
 """Counter-based random draws: each is a pure function of (seed key, episode, step, stream, index).
 
 There is no generator state, so neither the order of evaluation nor the batch size nor the number of threads can change
-a trajectory. The mixing function is that of SplitMix64 (Steele, Lea & Flood 2014).
+a trajectory. A stream belongs to one mechanic, see a family's `kernels/draws.py`; the low 40 bits of a counter are the
+index inside it (host, edge, feature, try). The mixing function is that of SplitMix64 (Steele, Lea & Flood 2014).
 """
 
 from __future__ import annotations
@@ -12,12 +13,6 @@ import statistics
 import numpy as np
 
 from soc_env.engine.jit import kernel
-
-# One stream per mechanic; the low 40 bits of a counter are the index inside it (host, edge, feature, try).
-(
-    NETWORK, ACCESS, EXECUTE, LATERAL_PICK, LATERAL_HIT, EXFILTRATE, TRUE_ALERT, FALSE_ALERT, DETECT, FALSE_SCAN,
-    ISOLATE, OVER_ISOLATE, REMEDIATE, COORDINATOR_NOISE, HUNTER_NOISE, ORCHESTRATOR_NOISE,
-) = (np.uint64(stream << 40) for stream in range(1, 17))  # fmt: skip
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

@@ -15,12 +15,12 @@ import networkx as nx
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
+from soc_env.engine.outputs import NUM_TERMS
 from soc_env.engine.scenario import Scenario
 from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE, ActionEntry, Feature, Metric, RewardTerm
 from soc_env.errors import ActionError, ConfigError, HMARLSOCError, ScenarioError, unknown_name
 
 Seed = int | Sequence[int] | np.ndarray | None
-NUM_TERMS = 4
 
 
 class Simulator(abc.ABC):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from soc_env.engine.draws import FALSE_ALERT, TRUE_ALERT, below, uniform
+from soc_env.engine.draws import below, uniform
 from soc_env.engine.jit import kernel
+from soc_env.paper.kernels.draws import FALSE_ALERT, TRUE_ALERT
 from soc_env.paper.scenario import NUM_SEGMENTS
 from soc_env.paper.tables import NUM_PHASES, QUEUE_CAPACITY
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from soc_env.engine.draws import ACCESS, EXECUTE, EXFILTRATE, LATERAL_HIT, LATERAL_PICK, below, power, uniform
+from soc_env.engine.draws import below, power, uniform
 from soc_env.engine.jit import kernel
+from soc_env.paper.kernels.draws import ACCESS, EXECUTE, EXFILTRATE, LATERAL_HIT, LATERAL_PICK
 from soc_env.paper.kernels.hosts import (
     compromise,
     is_candidate,

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from soc_env.engine.draws import DETECT, FALSE_SCAN, ISOLATE, OVER_ISOLATE, REMEDIATE, binomial, uniform
+from soc_env.engine.draws import binomial, uniform
 from soc_env.engine.jit import kernel
+from soc_env.paper.kernels.draws import DETECT, FALSE_SCAN, ISOLATE, OVER_ISOLATE, REMEDIATE
 from soc_env.paper.kernels.hosts import (
     cut_off,
     detect,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from soc_env.engine.draws import COORDINATOR_NOISE, HUNTER_NOISE, ORCHESTRATOR_NOISE, write_noise
+from soc_env.engine.draws import write_noise
 from soc_env.engine.jit import kernel
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.paper.kernels.alerts import slot
+from soc_env.paper.kernels.draws import COORDINATOR_NOISE, HUNTER_NOISE, ORCHESTRATOR_NOISE
 from soc_env.paper.kernels.hosts import total
 from soc_env.paper.scenario import NUM_SEGMENTS
 from soc_env.paper.tables import (

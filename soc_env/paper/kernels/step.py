@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from soc_env.engine.draws import NETWORK, bits, step_key
+from soc_env.engine.draws import bits, step_key
 from soc_env.engine.jit import entry_point, kernel
+from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.paper.kernels.alerts import raise_alerts, triage
 from soc_env.paper.kernels.attacker import advance_campaign
 from soc_env.paper.kernels.defence import hold_directive, hunt, respond
+from soc_env.paper.kernels.draws import NETWORK
 from soc_env.paper.kernels.hosts import clean_all, vulnerability
 from soc_env.paper.kernels.observation import (
     observe_coordinator,
@@ -30,8 +30,6 @@ STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY = range(5)
 OBSERVATION_SIZES = {agent: len(FEATURES[agent]) for agent in AGENTS}
 BOX_SIZES = {agent: len(ACTIONS[agent]) for agent in AGENTS if agent != TRIAGE}
 STATE_SIZE = len(STATE)
-NUM_CHOICES = len(ACTIONS[TRIAGE])
-NUM_TERMS = 4
 
 
 def _offset(sizes: dict[str, int], agent: str) -> int:
@@ -110,17 +108,6 @@ def observe(world, env, footholds, i, num_envs, flat):
     observe_coordinator(world, env, key, flat[row : row + COORDINATOR_SIZE])
 
 
-@kernel
-def has_bad_action(box_actions, choices):
-    """Whether any action of any env is NaN or not a choice."""
-    bad = 0
-    for k in range(box_actions.shape[0]):
-        bad |= np.int64(box_actions[k] != box_actions[k])
-    for i in range(choices.shape[0]):
-        bad |= np.int64(choices[i] < 0) | np.int64(choices[i] >= NUM_CHOICES)
-    return bad != 0
-
-
 @entry_point
 def run(
     worlds, envs, all_footholds, all_marks, box_actions, choices, observations, finals, rewards, flags, metrics,
@@ -184,16 +171,6 @@ def run(
         flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
         observe(world, env, footholds, i, num_envs, observations)
     return True
-
-
-@kernel
-def clear_outputs(i, num_envs, rewards, terms, flags):
-    """No reward and no end before the first step."""
-    rewards[i] = 0.0
-    for k in range(NUM_TERMS):
-        terms[k] = 0.0
-    flags[i] = False
-    flags[num_envs + i] = False
 
 
 @entry_point

@@ -1,4 +1,4 @@
-"""Streams of the counter-based draws of `soc-v1`, one a mechanic; see `soc_env/kernels/draws.py`."""
+"""Streams of the counter-based draws of `soc-v1`, one a mechanic; see `soc_env.engine.draws`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from soc_env.engine.draws import below, mix, step_key
 from soc_env.engine.jit import entry_point, kernel
-from soc_env.paper.kernels.step import NUM_TERMS, clear_outputs, has_bad_action
+from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action
 from soc_env.soc.kernels.campaign import NONE, advance_campaigns, count_hosts
 from soc_env.soc.kernels.draws import NETWORK_CHOICE
 from soc_env.soc.kernels.hosts import forget_all

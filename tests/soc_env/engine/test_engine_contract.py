@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 
 import soc_env
 from soc_env import ActionError, ConfigError, HMARLSOCError, ScenarioError
-from soc_env.engine import jit
 from soc_env.paper import tables
 from soc_env.paper.scenario import Segment
 from soc_env.soc import tables as soc_tables
@@ -623,76 +621,6 @@ def test_scenarios_are_data():
         scenario.num_hosts = 3
     for spec in type(scenario).__dataclass_fields__.values():
         assert spec.name == "name" or {"unit", "source"} <= set(spec.metadata)
-
-
-# ---------------------------------------------------------------- the cache of compiled code
-TINY = "import soc_env; s = soc_env.Simulator('paper-v0', seed=0); s.reset(); s.step(); "
-COUNT = (
-    "from soc_env.paper.kernels.step import run; "
-    "print(sum(run.stats.cache_hits.values()), sum(run.stats.cache_misses.values()))"
-)
-
-
-@pytest.mark.skipif(not jit.IS_COMPILED, reason="nothing is compiled")
-def test_later_processes_use_the_cache(tmp_path):
-    folder = str(tmp_path / "cache")
-    assert in_another_process("-c", TINY + COUNT, HMARL_SOC_CACHE_DIR=folder).split() == ["0", "1"]
-    assert in_another_process("-c", TINY + COUNT, HMARL_SOC_CACHE_DIR=folder).split() == ["1", "0"]
-    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.skipif(not jit.IS_COMPILED, reason="nothing is compiled")
-def test_without_a_place_for_a_cache(tmp_path):
-    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "HMARL_SOC_CACHE_DIR": "", "TMPDIR": str(tmp_path)}
-    code = TINY + "from soc_env.engine import jit; print(jit.cache_folder(), s.rewards[0])"
-    assert in_another_process("-c", code, **nowhere).split()[0] == "None"
-
-
-def test_the_cache_key_covers_every_kernel_source(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "soc_env", tmp_path / "soc_env", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(jit, "__file__", str(tmp_path / "soc_env" / "engine" / "jit.py"))
-    keys = {jit.source_hash()}
-    sources = [
-        *(tmp_path / "soc_env" / "paper" / "kernels").glob("*.py"),
-        *(tmp_path / "soc_env" / "engine").glob("*.py"),
-        *(tmp_path / "soc_env" / "paper" / f"{n}.py" for n in ("tables", "scenario")),
-    ]
-    for source in sources:
-        source.write_text(source.read_text() + "\n# changed\n")
-        keys.add(jit.source_hash())
-    assert len(sources) >= 12
-    assert len(keys) == len(sources) + 1
-
-
-def test_kernels_import_nothing_that_the_cache_key_misses():
-    for source in (ROOT / "soc_env" / "paper" / "kernels").glob("*.py"):
-        for line in source.read_text().splitlines():
-            if line.startswith("from soc_env"):
-                assert line.split()[1].split(".")[1] in ("engine", "paper"), (source.name, line)
-
-
-def test_the_cache_folder_is_private(tmp_path, monkeypatch):
-    monkeypatch.setenv(jit.CACHE_VARIABLE, str(tmp_path / "new" / "cache"))
-    folder = jit.cache_folder()
-    assert folder.parent == tmp_path / "new" / "cache"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    folder.chmod(0o777)  # somebody else could have put code there
-    assert jit.cache_folder() is None
-    folder.chmod(0o700)
-    assert jit.cache_folder() == folder
-    folder.parent.chmod(0o777)  # or could swap the folder
-    assert jit.cache_folder() is None
-    folder.parent.chmod(0o1777)
-    assert jit.cache_folder() == folder
-
-
-def test_the_cache_follows_the_user(tmp_path, monkeypatch):
-    monkeypatch.delenv(jit.CACHE_VARIABLE, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert jit.cache_folder().parent == tmp_path / "xdg" / "hmarl-soc"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert jit.cache_folder().parent == tmp_path / "home" / ".cache" / "hmarl-soc"
 
 
 # ---------------------------------------------------------------- the documentation page

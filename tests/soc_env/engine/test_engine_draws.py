@@ -8,9 +8,10 @@ import pytest
 
 from soc_env.engine import draws
 from soc_env.engine.jit import IS_COMPILED
+from soc_env.paper.kernels.draws import FALSE_SCAN
 
 KEY = np.uint64(0x0123456789ABCDEF)
-STREAM = draws.FALSE_SCAN
+STREAM = FALSE_SCAN
 
 
 @numba.njit
