@@ -299,23 +299,31 @@ Intervals are over the means of the network seeds. A checkpoint's row has the na
 
 
 def _table(args: argparse.Namespace) -> int:
-    from experiments.soc_table import run
+    overrides = _parse_overrides(args.override)
+    if args.calibrate:
+        from experiments.calibrate import NUM_EPISODES, write_calibration
 
-    run(
-        args.scenario,
-        policies=args.policies,
-        checkpoints=args.checkpoint,
-        num_seeds=args.network_seeds,
-        episodes=args.episodes,
-        seed=args.seed,
-        has_ablations=args.ablations,
-        insists=args.quick,
-        calibrates=args.calibrate,
-        search=args.search,
-        json_path=args.json,
-        markdown_path=args.markdown,
-        overrides=_parse_overrides(args.override),
-    )
+        write_calibration(args.scenario, args.episodes or NUM_EPISODES, args.seed, args.json, **overrides)
+    elif args.search is not None:
+        from experiments.calibrate import write_search
+
+        write_search(args.scenario, args.search, args.seed, args.json, **overrides)
+    else:
+        from experiments.compare import ABLATIONS, compare_policies
+
+        compare_policies(
+            args.scenario,
+            policies=args.policies,
+            checkpoints=args.checkpoint,
+            episodes=args.episodes or 500,
+            json_path=args.json,
+            markdown_path=args.markdown,
+            overrides=overrides,
+            num_seeds=args.network_seeds,
+            seed=args.seed,
+            ablations=ABLATIONS if args.ablations else (),
+            allow_few_seeds=args.quick,
+        )
     return 0
 
 

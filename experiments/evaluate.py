@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import soc_env
 from experiments.intervals import Estimate
 from experiments.output import to_json
 from experiments.provenance import provenance
@@ -78,6 +79,18 @@ class EvaluationResult:
     settings: dict[str, Any]
     episodes: dict[str, np.ndarray]
     summary: dict[str, Estimate]
+
+    @classmethod
+    def of_episodes(cls, policy: str, settings: dict[str, Any], rows: np.ndarray) -> EvaluationResult:
+        """From what `run_episodes` gives; `settings` has the scenario's name, the seed and the number of episodes."""
+        columns = family_of(settings["scenario"]).columns
+        metrics = {key: rows[key].astype(np.float64) for key in columns}
+        return cls(
+            policy=policy,
+            settings=settings,
+            episodes={"seed": episode_seeds(settings["seed"], settings["num_episodes"]), **metrics},
+            summary={key: Estimate.of_column(column, metrics) for key, column in columns.items()},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the same for the same seed: no timestamps, no durations."""
@@ -208,11 +221,7 @@ def evaluate(
         ConfigError: a number out of range or an unknown scripted policy.
         ScenarioError: an unknown scenario or a bad override.
     """
-    import soc_env
-
-    for field, value, least in (("num_episodes", num_episodes, 1), ("seed", seed, 0), ("num_envs", num_envs, 1)):
-        if value < least:
-            raise ConfigError(f"{field}={value} is out of range: at least {least} is allowed")
+    _check(num_episodes=(num_episodes, 1), seed=(seed, 0), num_envs=(num_envs, 1))
     configured = soc_env.make_scenario(scenario, **overrides)
 
     def make_simulator(size: int, seeds: list[int]) -> soc_env.Simulator:
@@ -222,24 +231,18 @@ def evaluate(
     if isinstance(policy, str):
         name = name or policy
         policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed, scenario)
-    columns = family_of(configured).columns
     rows = run_episodes(policy, make_simulator, num_episodes, seed, num_envs, progress)
-    episodes = {key: rows[key].astype(np.float64) for key in columns}
-    settings = {
-        "scenario": scenario,
-        "scenario_hash": configured.hash(),
-        "overrides": {key: configured.to_dict()[key] for key in overrides},
-        "seed": seed,
-        "num_episodes": num_episodes,
-        "num_envs": num_envs,
-        **provenance(),
-    }
-    return EvaluationResult(
-        policy=name or type(policy).__name__,
-        settings=settings,
-        episodes={"seed": episode_seeds(seed, num_episodes), **episodes},
-        summary={key: Estimate.of_column(column, episodes) for key, column in columns.items()},
-    )
+    changed = {key: configured.to_dict()[key] for key in overrides}
+    settings: dict[str, Any] = {"scenario": scenario, "scenario_hash": configured.hash(), "overrides": changed}
+    settings |= {"seed": seed, "num_episodes": num_episodes, "num_envs": num_envs, **provenance()}
+    return EvaluationResult.of_episodes(name or type(policy).__name__, settings, rows)
+
+
+def _check(**numbers: tuple[int, int]) -> None:
+    """Name -> (value, least value allowed)."""
+    for name, (value, least) in numbers.items():
+        if value < least:
+            raise ConfigError(f"{name}={value} is out of range: at least {least} is allowed")
 
 
 def evaluate_checkpoint(
