@@ -54,8 +54,8 @@ def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
             panel.text(column.published, -0.72, text, color=RED, fontsize=8, ha="center", va="bottom")
         if column.bounds == (0.0, 1.0) or column.is_proportion:
             panel.set_xticks([0, 25, 50, 75, 100])
-        panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left", pad=16)
-    axes[0][0].set_yticks(range(len(names)), names, fontsize=10)
+        panel.set_title(_panel_title(column), fontsize=9.5, color=INK, loc="left", pad=16)
+    axes[0][0].set_yticks(range(len(names)), names, fontsize=10, parse_math=False)
     for label in axes[0][0].get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == TRAINED else "normal")
     axes[0][0].set_ylim(len(names) - 0.4, -0.6)
