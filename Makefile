@@ -1,4 +1,4 @@
-# make train | test | test-slow | lint | bench | clean | help. Each makes .venv first when it is missing or out of date.
+# make train | test | test-slow | lint | bench | docs | docs-serve | docs-tables | clean | help. Each makes .venv first when it is missing or out of date.
 # Overridable: PYTHON (3.11 or newer), VENV, SCENARIO, MINUTES, SEED, OUT, PYTEST_WORKERS, PYTEST_ARGS.
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,13 +13,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PACKAGES := soc_env policies experiments cyborg_bridge
+# NO_MKDOCS_2_WARNING: a notice of the theme about other projects.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-.PHONY: help train test test-slow lint bench clean
+.PHONY: help train test test-slow lint bench docs docs-serve docs-tables clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(STAMP)  ## train for MINUTES on SCENARIO, evaluate, print the table and the report's path
 	$(BIN)/hmarl-soc train --scenario $(SCENARIO) --minutes $(MINUTES) --seed $(SEED) --out $(OUT)
@@ -30,16 +32,26 @@ test: lint  ## lint and all tests but the slow ones
 test-slow: $(STAMP)  ## the slow tests: learning from an adverse start, long statistics
 	$(PYTEST) -m slow $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff, mypy, and import-linter: who may import whom
+lint: $(STAMP)  ## ruff, mypy, import-linter, and the strict build of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
+	$(MKDOCS) build --strict --quiet
 
 bench: $(STAMP)  ## measure the speed of the simulator and the learners on this machine
 	$(BIN)/hmarl-soc bench
 
+docs: $(STAMP)  ## build the documentation into site/
+	$(MKDOCS) build --strict
+
+docs-serve: $(STAMP)  ## show the documentation while it is written
+	$(MKDOCS) serve
+
+docs-tables: $(STAMP)  ## write the generated tables of README.md and docs/ again
+	$(BIN)/python docs/generate.py
+
 clean:  ## remove .venv, caches and builds, never runs/
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an install that broke off is done again. torch comes first and alone: with it in place

@@ -46,7 +46,7 @@ def compare_policies(
     *,
     policies: Sequence[str] | None = None,
     checkpoints: Sequence[str | PathLike[str]] = (),
-    episodes: int = NUM_SEEDS * EPISODES,
+    episodes: int | None = None,
     json_path: str | PathLike[str] | None = None,
     markdown_path: str | PathLike[str] | None = None,
     file: TextIO | None = None,
@@ -59,7 +59,7 @@ def compare_policies(
         scenario: one with a mission score.
         policies: names of scripted ones or "oracle-control"; all by default.
         checkpoints: run folders or checkpoints, rows to add under the name of the folder.
-        episodes: of a policy on a split, spread over the network seeds.
+        episodes: of a policy on a split, spread over the network seeds; 500 by default.
         json_path: JSON file to write, with all metrics.
         markdown_path: file to write the tables to.
         file: where the tables go; standard output by default.
@@ -73,7 +73,7 @@ def compare_policies(
     check_family(scenario)
     soc_env.make_scenario(scenario, **overrides)  # fails before anything slow starts
     named = _named(scenario, policies, checkpoints)
-    per_seed = math.ceil(episodes / settings.get("num_seeds", NUM_SEEDS))
+    per_seed = math.ceil((episodes or NUM_SEEDS * EPISODES) / settings.get("num_seeds", NUM_SEEDS))
     parts = len(named) * (len(SPLITS) + len(settings.get("ablations", ())))
     with Progress(parts, "parts") as progress:
         show = _counter(progress)

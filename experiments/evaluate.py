@@ -38,27 +38,11 @@ from soc_env.registry import family_of
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
-    from soc_env.engine.tables import Column
 
 DEFAULT_SCENARIO = "soc-v1"
 DEFAULT_NUM_ENVS = 512
 DEFAULT_NUM_EPISODES = 500
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
-
-
-# --- families: for callers that do not ask the registry yet
-
-
-def is_soc(scenario: str) -> bool:
-    return family_of(scenario).name == "soc"
-
-
-def columns_of(scenario: str) -> Mapping[str, Column]:
-    return family_of(scenario).columns
-
-
-def goal_of(scenario: str) -> str:
-    return family_of(scenario).headline
 
 
 # --- results

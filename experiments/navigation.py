@@ -32,7 +32,7 @@ import numpy as np
 from experiments.output import write_json
 from experiments.plots import write_picture
 from experiments.provenance import provenance
-from experiments.train import _quiet_ray
+from experiments.run import quiet_ray
 
 PUBLISHED = {"QMIX": -126.62, "IQL": -132.63, "MAPPO": -133.54, "MADDPG": -141.70, "COMA": -204.31}
 ENVIRONMENT = "mpe2.simple_spread_v3:parallel_env"
@@ -44,8 +44,8 @@ TIER = {
     "hiddens": [128, 128],
     "actor_lr": [[0, 1e-3], [500_000, 1e-3], [1_000_000, 1e-4]],
     "critic_lr": [[0, 2e-3], [500_000, 2e-3], [1_000_000, 2e-4]],
-    "noise_std": [[0, 0.4], [300_000, 0.1]],
-    "pre_tanh_l2": 1e-3,
+    "exploration": {"std": [[0, 0.4], [300_000, 0.1]]},
+    "rest": {"weight": 1e-3},
 }
 SETTINGS = {
     "train_batch_size": 400,
@@ -55,7 +55,7 @@ SETTINGS = {
     "replay_batch_size": 512,
     "replay_capacity": 300_000,
     "replay": "uniform",
-    "average_rate": 0.1,
+    "ema_tau": 0.1,
 }
 
 
@@ -92,7 +92,7 @@ def train(steps: int, seed: int = 0) -> dict[str, Any]:
     config.env_runners(num_envs_per_env_runner=16).training(**SETTINGS).debugging(seed=seed, log_level="ERROR")
     curve: list[dict[str, float]] = []
     origin = provenance()  # of the code that is loaded now
-    with _quiet_ray():
+    with quiet_ray():
         start, algo = time.process_time(), config.build_algo()
         try:
             while not curve or curve[-1]["steps"] < steps:

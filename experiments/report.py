@@ -90,7 +90,7 @@ def page(
         curve: the learning curve, as `experiments.run_folder.read_progress` gives it.
         config: the run's configuration, shown in full.
         trained_on: results on the training split, where `results` are of the test split.
-        attended: what the trained team attends to, as `experiments.train.explained_moment` gives it.
+        attended: what the trained team attends to, as `experiments.attention.explained_moment` gives it.
     """
     scenario = scenario_of(results)
     protocol, columns = protocol_of(scenario), family_of(scenario).columns

@@ -19,7 +19,7 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from policies.networks.tokens import Tokens, agent_of, own_tokens
-from policies.networks.zones import MIXINGS
+from policies.networks.zones import ENCODERS
 from policies.runner.acting import act
 from policies.runner.batched_env import make_batched_env
 from policies.runner.plan import make_scripted
@@ -143,7 +143,7 @@ class TrainedPolicy:
 
     @torch.no_grad()
     def attention(self, observations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What each agent's policy attends to, of those with network "attention".
+        """What each agent's policy attends to, of those with encoder "attention".
 
         Args:
             observations: {agent: (N, dim)}.
@@ -160,7 +160,7 @@ class TrainedPolicy:
         }
 
     def tokens(self, agent: str) -> Tokens | None:
-        """What the tokens of an agent's network "attention" are, of which `names` are those of the axes of `attention`;
+        """What the tokens of an agent's encoder "attention" are, of which `names` are those of the axes of `attention`;
         None for another network."""
         body = self._attending(agent)
         return None if body is None else body.tokens
@@ -215,14 +215,14 @@ class TrainedPolicy:
 def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
     """The module of the soc-v1 family with the same weights and the sizes of `num_zones` zones."""
     _, arguments = module.get_ctor_args_and_kwargs()
-    network = module.model_config["network"]
+    encoder = module.settings.encoder
     sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
     if module.observation_space.shape == sizes[:1]:
         return module
-    if network not in MIXINGS or own_tokens(agent, module.observation_space.shape[0]).is_numbered:
+    if encoder not in ENCODERS or own_tokens(agent, module.observation_space.shape[0]).is_numbered:
         raise ConfigError(
-            f"tier {tier!r}: network {network!r} is made for one number of zones, it cannot act on {num_zones}; "
-            f"allowed there: {' or '.join(map(repr, MIXINGS))} of the soc-v1 family"
+            f"tier {tier!r}: encoder {encoder!r} is made for one number of zones, it cannot act on {num_zones}; "
+            f"allowed there: {' or '.join(map(repr, ENCODERS))} of the soc-v1 family"
         )
     spaces = {"observation_space": gym.spaces.Box(-1.0, 1.0, sizes[:1])}
     if isinstance(module.action_space, gym.spaces.Box):

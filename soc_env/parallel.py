@@ -13,8 +13,8 @@
 | Length | 200 steps (`max_cycles`), in `soc-cage4-v0` 500; `paper-v0` may end earlier |
 
 Intruders enter the network of an organisation, spread, and do damage; benign users cause most of the alerts. The four
-agents see different parts of the evidence, drive different tools (SIEM, EDR, SOAR) and share one reward. The package's
-docstring (`help(soc_env)`) says what the two families of scenarios simulate:
+agents see different parts of the evidence, drive different tools (SIEM, EDR, SOAR) and share one reward. There are two
+families of scenarios; `soc_env.soc` and `soc_env.paper` say what they simulate:
 
 * `soc-v1`: the task worth solving. Several campaigns of ATT&CK techniques, risk-based alerting, analysts' time, tools
   that take time and fail. `soc-cage4-v0` is the same on networks shaped like CybORG's CAGE-4, with 8 zones.

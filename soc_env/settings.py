@@ -31,7 +31,10 @@ Schedule = float | tuple[tuple[int, float], ...]
 
 # ---- declarations
 def setting(default: Any, low: float, high: float, unit: str, source: str, **more: Any) -> Any:
-    """A number (whole if the default is), or a tuple of as many numbers as the default has, in a closed range."""
+    """A number (whole if the default is), or a tuple of as many numbers as the default has, in a closed range.
+
+    `more`, here and below: `is_optional` allows None, `words` some strings; the rest is for who reads the declaration.
+    """
     return _declared("numbers" if isinstance(default, tuple) else "number", default, unit, source, low, high, **more)
 
 
@@ -163,7 +166,8 @@ def _number(spec: Any, value: Any, is_whole: bool) -> Any:
 
 
 def _none(spec: Any) -> str:
-    return ", or None" if spec.metadata.get("is_optional") else ""
+    words = [*map(repr, spec.metadata.get("words", ())), *(["None"] if spec.metadata.get("is_optional") else [])]
+    return "".join(f", or {word}" for word in words)
 
 
 def _check_number(spec: Any, value: Any) -> Any:

@@ -123,6 +123,48 @@ def test_a_right_import_is_let_through(package: str, file_name: str, source: str
     assert undeclared_imports(source, package, file_name) == []
 
 
+def imports_of_the_root(source: str, package: str, submodules: set[str]) -> list[int]:
+    """Lines on which a file of `package` takes a name from the package's own `__init__`."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            is_root = any(alias.name == package for alias in node.names)
+        else:
+            is_root = (
+                isinstance(node, ast.ImportFrom)
+                and node.module == package
+                and not {alias.name for alias in node.names} <= submodules
+            )
+        lines += [node.lineno] if is_root else []  # type: ignore[attr-defined]
+    return lines
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_from_the_root_of_its_own_package(package: str) -> None:
+    """The root imports the modules, so that would be a circle, and one that import-linter does not see."""
+    submodules = {path.stem for path in (ROOT / package).iterdir()}
+    files = [file for file in sorted((ROOT / package).rglob("*.py")) if file.name != "__main__.py"]
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line}"
+        for file in files
+        for line in imports_of_the_root(file.read_text(), package, submodules)
+    ]
+    assert not wrong, "imports from the package's own root: " + ", ".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "is_wrong"),
+    [
+        ("import soc_env", True),
+        ("def f():\n    from soc_env import Simulator", True),
+        ("from soc_env import errors", False),
+        ("from soc_env.engine.simulator import Simulator\nimport soc_env.errors", False),
+    ],
+)
+def test_an_import_from_the_root_is_seen(source: str, is_wrong: bool) -> None:
+    assert bool(imports_of_the_root(source, "soc_env", {"errors"})) == is_wrong
+
+
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 package = importlib.import_module(sys.argv[1])

@@ -1,1 +1,10 @@
-"""One file an algorithm: settings, module, learner and what it can do."""
+"""One file an algorithm: its settings, module, learner, and what it can do."""
+
+from policies.algorithms.dqn import DQN
+from policies.algorithms.maddpg import MADDPG
+from policies.algorithms.ppo import PPO
+from policies.algorithms.sac import SAC
+from policies.algorithms.settings import Algorithm
+
+ALGORITHMS: dict[str, Algorithm] = {"PPO": PPO, "SAC": SAC, "DQN": DQN, "MADDPG": MADDPG}
+"""By the name that a tier's setting "algorithm" has."""

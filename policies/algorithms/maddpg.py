@@ -2,12 +2,12 @@
 
 Lowe et al. 2017, "Multi-Agent Actor-Critic for Mixed Cooperative-Competitive Environments", equations 4 to 6: a
 deterministic actor that reads the tier's own observation, a critic that reads every agent's observation and action.
-Deliberate differences: twin critics (Fujimoto et al. 2018; `twin_q=False` gives the paper's single one), Huber loss
-with importance weights (prioritised replay), the other agents' next actions by their newest greedy policies instead of
-target copies (they may learn with any algorithm, or be scripted), an L2 penalty on the actor's output before the tanh
-(without it the actor saturates and its gradient dies), and optional noise on the action that the actor is improved at
-(`actor_noise`: the policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value Functions"):
-a tool that starts at a threshold has no gradient below it.
+Deliberate differences: twin critics (Fujimoto et al. 2018; `critic={"twin": False}` gives the paper's single one),
+Huber loss with importance weights (prioritised replay), the other agents' next actions by their newest greedy policies
+instead of target copies (they may learn with any algorithm, or be scripted), an L2 penalty on the actor's output before
+the tanh (`rest`: without it the actor saturates and its gradient dies), and optional noise on the action that the actor
+is improved at (`smoothing`: the policy gradient of the policy that explores, Nachum et al. 2018, "Smoothed Action Value
+Functions"): a tool that starts at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
 learn. A tier with several agents shares one actor and one critic among them; in a row that speaks for one of them, it
@@ -17,9 +17,11 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
@@ -29,37 +31,69 @@ from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
+from ray.rllib.utils.metrics import ALL_MODULES, TD_ERROR_KEY
 from torch import nn
 from torch.nn import functional as F
 
-from policies.networks.blocks import (
-    Normalised,
-    RunningNorm,
-    actor_layer,
-    initial_action,
-    make_body,
-    soft_bound,
-    value_at,
-    value_layer,
-)
+from policies.algorithms.learner import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing
+from policies.algorithms.settings import SEARCH, ActorCriticSettings, Algorithm, Exploration, Part, Rest
+from policies.networks.blocks import RunningNorm, resting_action, soft_bound, value_at, value_layer
+from policies.networks.build import make_body
+from soc_env.settings import Schedule, choice, numbers, part, schedule, setting
 
 JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
-OTHER_ACTIONS, OTHER_NEXT_ACTIONS = (
-    "other_actions",
-    "other_next_actions",
-)  # (B, sum of the other agents' flat action sizes)
+# (B, sum of the other agents' flat action sizes)
+OTHER_ACTIONS, OTHER_NEXT_ACTIONS = "other_actions", "other_next_actions"
 JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
+
+
+@dataclass(frozen=True)
+class MADDPGActor(Part):
+    """The deterministic policy."""
+
+    mean_bound: float = setting(3.0, 1e-3, 1e3, "its output before the tanh stays within plus and minus this", SEARCH)
+    smoothing: tuple[Schedule, ...] = numbers(
+        (), 1e-9, 10.0, "[lowest, highest] standard deviation of the noise on the action that the actor is improved "
+        "at, log-uniform for each row; [] for none", "Nachum et al. 2018", sizes=(0, 2), is_timed=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MADDPGExploration(Exploration):
+    """Gaussian noise on actions."""
+
+    std: Schedule = schedule(0.15, 0.0, 10.0, "standard deviation; actions are within -1 and 1", SEARCH)
+
+
+@dataclass(frozen=True)
+class MADDPGRest(Rest):
+    """Where an actor starts, and how strongly it is pulled back there."""
+
+    weight: Schedule = schedule(1e-2, 0.0, 1e6, "weight of the pull", SEARCH)
+
+
+@dataclass(frozen=True)
+class MADDPGSettings(ActorCriticSettings):
+    """Settings of a MADDPG tier."""
+
+    algorithm: str = choice("MADDPG", ("MADDPG",), "the algorithm", "Lowe et al. 2017")
+    actor_lr: Schedule = schedule(1e-4, 0.0, 10.0, "learning rate of the actor", SEARCH)
+    critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", SEARCH)
+    actor: MADDPGActor = part(MADDPGActor)
+    exploration: MADDPGExploration = part(MADDPGExploration)
+    rest: MADDPGRest = part(MADDPGRest)
+
+    def to_rllib(self) -> dict[str, Any]:
+        return {**super().to_rllib(), "actor_lr": self.actor_lr, "critic_lr": self.critic_lr}
 
 
 class CentralCritic(nn.Module):
     """Q(joint observation, every agent's action): (B,). Without others it reads the own observation and action."""
 
-    def __init__(self, config: Mapping[str, Any], action_dim: int):
+    def __init__(self, settings: MADDPGSettings, role: str, joint_obs_dim: int, other_dim: int, action_dim: int):
         super().__init__()
-        other_dim = config["other_action_dim"]
         dims = (other_dim, action_dim) if other_dim else (action_dim,)
-        self.body = make_body(config, config["joint_obs_dim"], dims, is_critic=True, is_joint=bool(other_dim))
+        self.body = make_body(settings.critic_body(role), joint_obs_dim, dims, is_joint=bool(other_dim))
         self.head = value_layer(self.body)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -72,44 +106,43 @@ class Actor(nn.Module):
 
     initial: torch.Tensor
 
-    def __init__(self, config: Mapping[str, Any], obs_dim: int, action_dim: int):
+    def __init__(self, settings: MADDPGSettings, role: str, obs_dim: int, action_dim: int):
         super().__init__()
-        self.bound = config["mean_bound"]
-        self.body = make_body(config, obs_dim, keeps_zones=True)
-        self.head: Any = actor_layer(self.body, action_dim, 1, config)
-        self.register_buffer("initial", initial_action(self.body, action_dim, config), persistent=False)
+        self.bound = settings.actor.mean_bound
+        self.body = make_body(settings.body(role), obs_dim, keeps_zones=True)
+        self.head: Any = self.body.action_layer(action_dim, 1, settings.segment_sharing)
+        self.register_buffer("initial", resting_action(self.body, action_dim, settings.rest.action), persistent=False)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         return soft_bound(self.head(self.body(obs)) + self.initial, self.bound)
 
 
-class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: hiddens, network, twin_q, mean_bound, joint_obs_dim, other_action_dim; noise_std and the two of
-    actor_noise, which may be schedules over env steps."""
+class MADDPGModule(StatisticsMixin, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
+    """model_config: role, settings, joint_obs_dim, other_action_dim."""
 
     def setup(self) -> None:
-        config = self.model_config
-        num_actions = self.action_space.shape[0]
-        self.actor = Actor(config, self.observation_space.shape[0], num_actions)
+        self.settings: MADDPGSettings = MADDPG.settings_of(self)
+        config, num_actions = self.model_config, self.action_space.shape[0]
+        self.actor = Actor(self.settings, config["role"], self.observation_space.shape[0], num_actions)
         if not self.inference_only:
+            sizes = (config["joint_obs_dim"], config["other_action_dim"], num_actions)
             for name in self.critics():
-                setattr(self, name, CentralCritic(config, num_actions))
+                setattr(self, name, CentralCritic(self.settings, config["role"], *sizes))
         self.set_time(0)
         self.init_statistics()
 
     def set_time(self, env_steps: int) -> None:
         """Sets what training reads from schedules to its value at that time."""
-        self.actor_noise = [value_at(scale, env_steps) for scale in self.model_config["actor_noise"]]
+        self.smoothing = [value_at(scale, env_steps) for scale in self.settings.actor.smoothing]
 
-    # ---- statistics and heads (see Normalised)
+    # ---- statistics and heads (see StatisticsMixin)
     def input_norms(self) -> Iterable[tuple[RunningNorm, bool]]:
         for name, module in self.named_modules():
             if isinstance(module, RunningNorm):
                 yield module, "critic" in name
 
     def value_heads(self) -> Iterable[nn.Linear]:
-        names = ("critic", "twin_critic", "target_critic", "target_twin_critic")
-        return [getattr(self, name).head for name in names if hasattr(self, name)]
+        return [c.head for c in existing(self, "critic", "twin_critic", "target_critic", "target_twin_critic")]
 
     def action_heads(self) -> Iterable[tuple[Any, int]]:
         return [(self.actor.head, 1)]
@@ -130,7 +163,7 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         return torch.stack(values).amin(0)
 
     def critics(self) -> list[str]:
-        return ["critic", "twin_critic"] if self.model_config["twin_q"] else ["critic"]
+        return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]
 
     def _trained(self) -> list[str]:
         return ["actor", *self.critics()]
@@ -149,7 +182,7 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         with torch.no_grad():
             action = torch.tanh(self.actor(batch[Columns.OBS]))
             drawn = torch.randn_like(action) if noise is None else noise
-            noisy = action + value_at(self.model_config["noise_std"], t) * drawn
+            noisy = action + value_at(self.settings.exploration.std, t) * drawn
             return {Columns.ACTIONS: noisy.clamp(-1, 1)}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -161,8 +194,8 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         # The actor's gradient flows through the critic's input, not into its weights.
         self.critic.requires_grad_(False)
         own = torch.tanh(out["pre_tanh"])
-        if self.actor_noise:
-            low, high = map(math.log, self.actor_noise)
+        if self.smoothing:
+            low, high = map(math.log, self.smoothing)
             scale = torch.exp(low + (high - low) * torch.rand(len(own), 1))
             own = (own + scale * torch.randn_like(own)).clamp(-1, 1)
         out["actor_value"] = self.critic(joint_obs, others, own)
@@ -170,26 +203,7 @@ class MADDPGModule(Normalised, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI
         return out
 
 
-class PullsActor:
-    """Learner whose actor's output before the tanh is pulled to where it starts: an L2 penalty of weight `pre_tanh_l2`,
-    a number (0: none) or a schedule over environment steps.
-
-    The pull decides where the critic has nothing to say: an action that matters in one episode of three otherwise
-    drifts to an end of its range, where it is never tried again.
-    """
-
-    env_steps = 0
-
-    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
-        self.env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
-
-    def pull(self, weight: float | Sequence[Sequence[float]], output: torch.Tensor, initial: torch.Tensor) -> Any:
-        """The penalty at this time of training: scalar."""
-        return value_at(weight, self.env_steps) * (output - initial).pow(2).mean()
-
-
-class MADDPGTorchLearner(PullsActor, DQNTorchLearner):
+class MADDPGTorchLearner(ActionPenaltyMixin, DQNTorchLearner):
     """MADDPG's two losses; target networks are kept by RLlib's DQN learner."""
 
     @classmethod
@@ -221,10 +235,10 @@ class MADDPGTorchLearner(PullsActor, DQNTorchLearner):
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> torch.Tensor:
         discount = config.gamma ** batch["n_step"] * (1.0 - batch[Columns.TERMINATEDS].float())
         target = batch[Columns.REWARDS] + discount * fwd_out["next_value"]
-        values = [fwd_out[name] for name in self.module[module_id].unwrapped().critics()]
+        module = self.module[module_id].unwrapped()
+        values = [fwd_out[name] for name in module.critics()]
         critic_loss = sum((batch["weights"] * F.huber_loss(q, target, reduction="none")).mean() for q in values)
-        initial = self.module[module_id].unwrapped().actor.initial
-        saturation = self.pull(config.pre_tanh_l2, fwd_out["pre_tanh"], initial)
+        saturation = self.pull(module.settings.rest.weight, fwd_out["pre_tanh"], module.actor.initial)
         actor_loss = -fwd_out["actor_value"].mean() + saturation
         td_error = torch.stack([(q - target).abs() for q in values]).mean(0).detach()
         self.metrics.log_value((module_id, TD_ERROR_KEY), td_error, reduce="item_series")
@@ -233,7 +247,7 @@ class MADDPGTorchLearner(PullsActor, DQNTorchLearner):
                 POLICY_LOSS_KEY: actor_loss.detach(),
                 "qf_loss": critic_loss.detach(),
                 "qf_mean": values[0].detach().mean(),
-                "pre_tanh_l2_loss": saturation.detach(),
+                "rest_loss": saturation.detach(),
             },
             key=module_id,
             window=1,
@@ -252,32 +266,31 @@ class MADDPGTorchLearner(PullsActor, DQNTorchLearner):
         return gradients
 
 
+class MADDPGLearner(FusedUpdateMixin, MADDPGTorchLearner):
+    """The MADDPG learner with its whole state in checkpoints."""
+
+
 class MADDPGConfig(AlgorithmConfig):
-    """Settings of one MADDPG tier. It has no Algorithm of its own: `HMARL` runs it."""
+    """What RLlib's learner reads of a MADDPG tier. It has no Algorithm of its own: `HMARL` runs it."""
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class)
-        self.actor_lr, self.critic_lr, self.lr = 1e-4, 1e-3, None
-        self.tau, self.target_network_update_freq = 0.005, 0
-        self.noise_std: Any = 0.1
-        self.pre_tanh_l2: Any = 1e-3
-        self.mean_bound = 3.0
-        self.twin_q, self.critic_layer_norm, self.action_bins = True, False, 0
-        self.action_groups: list[int] = []
-        self.group_deviation, self.critic = 0.1, "joint"
-        self.initial_action: list[float] = []
-        self.actor_noise: list[Any] = []  # [lowest, highest] standard deviation or schedule of it, drawn for each row
-        self.n_step, self.burn_in_len = 1, 0  # read by the DQN learner that keeps the target networks
-        self.joint_obs_dim = self.other_action_dim = 0
+        self.lr = None  # the actor and the critics have their own
+        self.actor_lr = self.critic_lr = self.tau = 0.0
+        self.target_network_update_freq = 0
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=MADDPGModule)
 
     def get_default_learner_class(self) -> type:
-        return MADDPGTorchLearner
+        return MADDPGLearner
 
-    @property
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = ["twin_q", "critic", "critic_layer_norm", "action_bins", "action_groups", "group_deviation"]
-        names += ["initial_action", "noise_std", "actor_noise", "mean_bound", "joint_obs_dim", "other_action_dim"]
-        return super()._model_config_auto_includes | {name: getattr(self, name) for name in names}
+
+MADDPG = Algorithm(
+    MADDPGSettings,
+    MADDPGConfig,
+    MADDPGModule,
+    MADDPGLearner,
+    (gym.spaces.Box,),
+    has_central_critic=True,
+)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -46,6 +45,7 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
 
 from policies import tiers as tier_data
+from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
 from policies.hmarl.learner_group import TieredLearnerGroup
 from policies.hmarl.moments import MeanVariance, Statistics
@@ -56,9 +56,11 @@ from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
-from policies.tiers import ALGORITHMS, DEFAULT_TIERS, SCRIPTED, Spaces
+from policies.tiers import DEFAULT_TIERS, SCRIPTED
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
+from soc_env.settings import merged
 
+Spaces = tuple[gym.Space, gym.Space]
 REPLAY, STATISTICS = "joint_replay", "statistics"
 SETTINGS = (
     "replay",
@@ -72,7 +74,7 @@ SETTINGS = (
     "random_steps",
     "updates_per_iteration",
     "n_step",
-    "average_rate",
+    "ema_tau",
     "return_scale_rate",
     "action_bias",
 )
@@ -96,7 +98,7 @@ class HMARLConfig(AlgorithmConfig):
         random_steps: environment steps in which off-policy tiers act uniformly at random.
         updates_per_iteration: gradient steps of each off-policy tier an iteration.
         n_step: steps whose rewards an off-policy tier that acts at every step sums before it bootstraps.
-        average_rate: share by which the averaged networks, which `TrainedPolicy` acts with, follow the newest ones an
+        ema_tau: share by which the averaged networks, which `TrainedPolicy` acts with, follow the newest ones an
             iteration, or a schedule of it over environment steps; 1 for the newest ones themselves. While networks
             still change a lot, an average over many iterations acts like none of them.
         return_scale_rate: weight of the newest iteration in the running mean absolute return.
@@ -114,7 +116,7 @@ class HMARLConfig(AlgorithmConfig):
         self.learning_starts, self.random_steps = 5_000, 2_000
         self.updates_per_iteration = 8
         self.n_step = 1
-        self.average_rate: Any = 1.0
+        self.ema_tau: Any = 1.0
         self.return_scale_rate = 0.05
         self.action_bias = 0.0
         self.lr = None
@@ -130,7 +132,8 @@ class HMARLConfig(AlgorithmConfig):
     def tiers(self, tiers: Mapping[str, Mapping[str, Any]], *, replace: bool = False) -> HMARLConfig:
         """Sets or changes tiers: `{"alert_triage": {"algorithm": "DQN", "lr": 3e-4}, ...}`.
 
-        Settings of a tier that is there are merged, or replaced when its algorithm changes. `replace=True` drops the
+        Settings of a tier that is there are merged (those of its parts one by one), or replaced when its algorithm
+        changes. `replace=True` drops the
         other tiers; those of `DEFAULT_TIERS` need no dropping where the environment has no agents of theirs.
 
         Raises:
@@ -141,16 +144,15 @@ class HMARLConfig(AlgorithmConfig):
         for tier, settings in tiers.items():
             before = self.tier_settings.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            self.tier_settings[tier] = tier_data.complete(tier, {**(before if keeps else {}), **settings})
+            changed = merged(before if keeps else {}, settings)
+            self.tier_settings[tier] = tier_data.complete(tier, changed, of_all=SETTINGS)
         networks = {tier for tier, settings in self.tier_settings.items() if settings["algorithm"] != SCRIPTED}
         self.multi_agent(policies=networks, policy_mapping_fn=tier_data.mapping(self.tier_settings))
         return self
 
     def tier(self, tier: str) -> Any:
         """The tier's settings with typed access, `config.tier("threat_hunter").exploration.hold_steps`."""
-        if hasattr(tier_data, "parse"):
-            return tier_data.parse(tier, self.tier_settings[tier])
-        return _settings_of(self.tier_settings[tier])  # until tiers have settings classes
+        return tier_data.parse(tier, self.tier_settings[tier])
 
     def members(self, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tier -> its agents among `agents`, in their order; of the tiers of `DEFAULT_TIERS` those that have any.
@@ -221,7 +223,7 @@ class HMARLConfig(AlgorithmConfig):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed: 1 or more")
         if not 0 < self.return_scale_rate <= 1:
             raise ConfigError(f"return_scale_rate is {self.return_scale_rate!r}, allowed: above 0, at most 1")
-        tier_data.check_schedule("average_rate", self.average_rate, "above 0, at most 1", lambda rate: 0 < rate <= 1)
+        tier_data.check_schedule("ema_tau", self.ema_tau, "above 0, at most 1", lambda rate: 0 < rate <= 1)
 
     # ---- what RLlib asks for
     def tier_config(
@@ -234,7 +236,8 @@ class HMARLConfig(AlgorithmConfig):
         if joint is not None:
             observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
             sizes = {"joint_obs_dim": observed, "other_action_dim": acted - flat_dim(spaces[1])}
-        return tier_data.build_config(tier, self.tier_settings[tier], spaces, self.seed, **sizes)
+        settings = self.tier(tier)
+        return ALGORITHMS[settings.algorithm].build_config(tier, settings, spaces, self.seed, **sizes)
 
     def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
         entries = {tier: ALGORITHMS[self.tier_settings[tier]["algorithm"]] for tier in self.policies}
@@ -263,15 +266,6 @@ class HMARLConfig(AlgorithmConfig):
     ) -> LearnerGroup:
         spec = rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces)
         return TieredLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
-
-
-def _settings_of(plain: Mapping[str, Any]) -> SimpleNamespace:
-    """A namespace with the names that settings classes have."""
-    settings = SimpleNamespace(**copy.deepcopy(dict(plain)))
-    if plain["algorithm"] != SCRIPTED:
-        settings.exploration = SimpleNamespace(hold_steps=plain["noise_steps"], scale_range=plain["noise_ladder"])
-        settings.reward_shaping = SimpleNamespace(penalty_scale=plain["penalty_scale"], metrics=plain["metric_rewards"])
-    return settings
 
 
 class HMARL(Algorithm):
@@ -374,7 +368,7 @@ class HMARL(Algorithm):
         }
 
     def _average(self) -> None:
-        rate = value_at(self.config.average_rate, self.num_env_steps)
+        rate = value_at(self.config.ema_tau, self.num_env_steps)
         for tier, average in self.averaged.items():
             newest = self.env_runner.module[tier].state_dict()
             for name, value in average.items():

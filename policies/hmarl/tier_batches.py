@@ -12,6 +12,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+from policies.algorithms import ALGORITHMS
 from policies.algorithms.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
@@ -20,7 +21,6 @@ from policies.runner.acting import act
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, Rollout
 from policies.scripted import Policy
-from policies.tiers import ALGORITHMS
 from soc_env.errors import CheckpointError
 
 JOINT = "joint"  # the store that tiers share; other stores have the name of their tier

@@ -132,7 +132,9 @@ def impossible_choices(observation: torch.Tensor) -> torch.Tensor:
     num_zones = _num_zones((TRIAGE,), observation.shape[1])
     if num_zones is None:
         size = observation.shape[1]
-        raise ConfigError(f"use_mask reads triage's observation in the soc-v1 family; there is none of size {size}")
+        raise ConfigError(
+            f"action_masking reads triage's observation in the soc-v1 family; there is none of size {size}"
+        )
     names = _triage_names(num_zones)
     can, can_enrich = possible_choices(*(observation[:, names.index(name)] for name in CHOICES_READ))
     others = can.unsqueeze(1).expand(-1, ENTRIES[TRIAGE][1] - 1)

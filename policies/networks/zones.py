@@ -5,7 +5,7 @@
 What an agent sees of a zone and what it does there mean the same in every zone, and what happens in a zone mostly
 stays there. So one small network reads every zone's token (in soc-v1 with the priority that the directive gives it,
 and in a critic with the actions in that zone) and the same context for all (clock, postures, the first case). From the
-second layer on tokens hear of each other, as a tier's setting `network` says:
+second layer on tokens hear of each other, as a tier's setting `encoder` says:
 
 * "zones": by the mean over zones (Zaheer et al. 2017, "Deep Sets", equivariant layers); a summary of all cases is part
   of the context. Values come from the mean of the zones' features, so that a critic is a sum over zones.
@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from policies.networks.blocks import OBSERVATION_CLIP, ActionCode, ReadsBatch, RunningNorm, small_linear
+from policies.networks.blocks import OBSERVATION_CLIP, HatBasis, RunningNorm, small_linear
 from policies.networks.tokens import Tokens
 
-MIXINGS = {"zones": "mean", "attention": "attention"}  # setting `network` -> how tokens hear of each other
+ENCODERS = ("zones", "attention")  # the settings `encoder` for which networks read by tokens
 
 
 class ZoneNorm(RunningNorm):
@@ -134,24 +134,93 @@ class Attention(nn.Module):
         return torch.softmax(score, 1).movedim(1, -1)
 
 
+class TokenEmbedding(nn.Module):
+    """The first layer of a network by tokens: (B, size) observation and actions -> tokens (B, T, dim), before the ReLU.
+
+    Args:
+        tokens: of the observation.
+        dim: size of an embedded token.
+        acting: agents whose actions are read too, in that order.
+        attends: whether cases are tokens; otherwise their mean is part of the context, where there are zones.
+        bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
+    """
+
+    read_of_cases: torch.Tensor | None
+
+    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int):
+        super().__init__()
+        self.tokens, self.attends, self.num_zones = tokens, attends, len(tokens.zones)
+        self.norm = ZoneNorm(tokens)
+        self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
+        self.context_windows = Windows(tokens.context[None], tokens.read)
+        self.basis = HatBasis(bins) if bins else nn.Identity()
+        self.groups = [tokens.entries[name] for name in acting]
+        has_cases, case_dim, coded = len(tokens.cases) > 0, tokens.cases.shape[1], max(1, bins)
+        zone_dim = tokens.zones.shape[1] + coded * sum(per_zone for per_zone, _ in self.groups)
+        context_dim = len(tokens.context) + case_dim + coded * sum(whole for _, whole in self.groups)
+        context_dim += dim * (has_cases and not attends)
+        # The number of a case's zone would tie outputs to the order of zones: attention has its links instead.
+        hides_number = attends and not tokens.is_numbered
+        read_of_cases = torch.tensor([float(k != tokens.case_zone) for k in range(case_dim)]) if hides_number else None
+        self.register_buffer("read_of_cases", read_of_cases, persistent=False)
+        self.case = nn.Linear(case_dim, dim) if has_cases else None
+        self.zone = nn.Linear(zone_dim, dim) if self.num_zones else None
+        self.context = nn.Linear(context_dim, dim)
+        has_numbers = tokens.is_numbered and self.num_zones > 0
+        self.numbers = nn.Parameter(torch.zeros(self.num_zones, dim)) if has_numbers else None
+
+    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
+        x = self.norm(observation)
+        zone = self.zone_windows(x)
+        context = [part.squeeze(1) for part in self.context_windows(x)]
+        self.add_actions(torch.cat(actions, -1) if actions else None, zone, context)
+        case = None
+        if self.case is not None:
+            (cases,) = self.case_windows(x)
+            if self.read_of_cases is not None:
+                cases = cases * self.read_of_cases
+            case = self.case(cases)
+            context += [cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
+        network = self.context(torch.cat(context, -1)).unsqueeze(1)
+        tokens = [network] if self.attends or self.zone is None else []
+        seen = zone[0] if zone else network[:, :0]
+        if self.zone is not None:
+            zones = self.zone(torch.cat(zone, -1)) + network  # (B, Z, h)
+            tokens.insert(0, zones if self.numbers is None else zones + self.numbers)
+        if self.attends and case is not None:
+            tokens.append(case)
+        return torch.cat(tokens, 1), seen[..., : self.tokens.num_seen]
+
+    def add_actions(self, acted: torch.Tensor | None, zone: list[torch.Tensor], context: list[torch.Tensor]) -> None:
+        """Appends the actions that are read, coded: those in a zone to `zone`, the others to `context`."""
+        first = 0
+        for per_zone, whole in self.groups:
+            assert acted is not None
+            last = first + per_zone * self.num_zones
+            if per_zone:
+                zone.append(self.basis(acted[:, first:last].unflatten(1, (per_zone, self.num_zones)).transpose(1, 2)))
+            context.append(self.basis(acted[:, last : last + whole]))
+            first = last + whole
+
+
 class ZoneMLP(nn.Module):
-    """(B, size) observation and actions -> features.
+    """(B, size) observation and actions -> features; a `blocks.Body`.
 
     Args:
         agent: whose network it is.
         tokens: of the observation that it reads.
         hiddens: layer sizes; the first is that of tokens.
         acting: agents whose actions are read too, in that order.
-        mixing: "mean" or "attention", see the module's text.
-        heads: of "attention".
+        heads: of attention between tokens; 0 for the mean, see the module's text.
         layer_norm: whether layers are normalised.
-        action_bins: resolution at which actions are read, see `modules.ActionCode`; 0 for raw.
+        bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         keeps_zones: if the agent acts on zones, features of every zone, with what is observed of it itself beside what
             the layers make of it (the risk score of a zone says most about what to do there), and those of the network,
             (B, (zones + 1) * width); else those of the network alone, (B, hiddens[-1]).
     """
 
-    read_of_cases: torch.Tensor | None
+    has_action_value = False
 
     def __init__(
         self,
@@ -160,38 +229,19 @@ class ZoneMLP(nn.Module):
         hiddens: Sequence[int],
         acting: Sequence[str] = (),
         *,
-        mixing: str = "mean",
-        heads: int = 4,
+        heads: int = 0,
         layer_norm: bool = False,
-        action_bins: int = 0,
+        bins: int = 0,
         keeps_zones: bool = False,
     ):
         super().__init__()
-        self.agent, self.tokens = agent, tokens
-        self.keeps_zones = keeps_zones and tokens.entries[agent][0] > 0
-        self.attends = mixing == "attention"
+        self.agent, self.tokens, self.attends = agent, tokens, heads > 0
         self.num_zones, self.has_cases = len(tokens.zones), len(tokens.cases) > 0
-        self.out_dim = self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
-        self.norm = ZoneNorm(tokens)
-        self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
-        self.context_windows, self.raw_cases = Windows(tokens.context[None], tokens.read), Windows(tokens.cases)
-        self.code = ActionCode(action_bins) if action_bins else nn.Identity()
-        coded = max(1, action_bins)
-        self.reads_actions = bool(acting)
-        self.groups = [tokens.entries[name] for name in acting]
-        case_dim = tokens.cases.shape[1]
-        zone_dim = tokens.zones.shape[1] + coded * sum(per_zone for per_zone, _ in self.groups)
-        context_dim = len(tokens.context) + case_dim + coded * sum(whole for _, whole in self.groups)
-        context_dim += hiddens[0] * (self.has_cases and not self.attends)
-        # The number of a case's zone would tie outputs to the order of zones: attention has its links instead.
-        hides_number = self.attends and not tokens.is_numbered
-        read_of_cases = torch.tensor([float(k != tokens.case_zone) for k in range(case_dim)]) if hides_number else None
-        self.register_buffer("read_of_cases", read_of_cases, persistent=False)
-        self.case = nn.Linear(case_dim, hiddens[0]) if self.has_cases else None
-        self.zone = nn.Linear(zone_dim, hiddens[0]) if self.num_zones else None
-        self.context = nn.Linear(context_dim, hiddens[0])
-        has_numbers = tokens.is_numbered and self.num_zones > 0
-        self.numbers = nn.Parameter(torch.zeros(self.num_zones, hiddens[0])) if has_numbers else None
+        self.keeps_zones = keeps_zones and tokens.entries[agent][0] > 0
+        self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
+        self.out_dim = self.width * (self.num_zones + 1 if self.keeps_zones else 1)
+        self.reads_actions, self.raw_cases = bool(acting), Windows(tokens.cases)
+        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins)
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
@@ -199,9 +249,10 @@ class ZoneMLP(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
-    def forward(self, observation: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
-        tokens, seen = self._embedded(observation, *extra)
-        relations = self._relations(observation) if self.attends else ()
+    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
+        tokens, seen = self.embedding(observation, *actions)
+        tokens = torch.relu(self.norms[0](tokens))
+        relations = self.relations(observation) if self.attends else ()
         zones, every = self.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
             if self.attends:  # the last layer is wanted of the zones and the context alone
@@ -218,44 +269,10 @@ class ZoneMLP(nn.Module):
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
-        tokens, _ = self._embedded(observation)
-        return cast(Attention, self.mixing[0]).weights(tokens, self._relations(observation)).transpose(1, 2)
+        tokens = torch.relu(self.norms[0](self.embedding(observation)[0]))
+        return cast(Attention, self.mixing[0]).weights(tokens, self.relations(observation)).transpose(1, 2)
 
-    def _embedded(self, observation: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens after the first layer (B, T, hiddens[0]), and what is seen of the zones (B, Z, features)."""
-        x = self.norm(observation)
-        zone = self.zone_windows(x)
-        context = [part.squeeze(1) for part in self.context_windows(x)]
-        self._add_actions(torch.cat(extra, -1) if extra else None, zone, context)
-        case = None
-        if self.case is not None:
-            (cases,) = self.case_windows(x)
-            if self.read_of_cases is not None:
-                cases = cases * self.read_of_cases
-            case = self.case(cases)
-            context += [cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
-        network = self.context(torch.cat(context, -1)).unsqueeze(1)
-        tokens = [network] if self.attends or self.zone is None else []
-        seen = zone[0] if zone else network[:, :0]
-        if self.zone is not None:
-            zones = self.zone(torch.cat(zone, -1)) + network  # (B, Z, h)
-            tokens.insert(0, zones if self.numbers is None else zones + self.numbers)
-        if self.attends and case is not None:
-            tokens.append(case)
-        return torch.relu(self.norms[0](torch.cat(tokens, 1))), seen[..., : self.tokens.num_seen]
-
-    def _add_actions(self, acted: torch.Tensor | None, zone: list[torch.Tensor], context: list[torch.Tensor]) -> None:
-        """Appends the actions that are read, coded: those in a zone to `zone`, the others to `context`."""
-        first = 0
-        for per_zone, whole in self.groups:
-            assert acted is not None
-            last = first + per_zone * self.num_zones
-            if per_zone:
-                zone.append(self.code(acted[:, first:last].unflatten(1, (per_zone, self.num_zones)).transpose(1, 2)))
-            context.append(self.code(acted[:, last : last + whole]))
-            first = last + whole
-
-    def _relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.
 
         Where no zones are shown, cases of the same zone are linked with each other, and with the context if it is that
@@ -279,15 +296,13 @@ class ZoneMLP(nn.Module):
         return links, nn.functional.pad(is_absent, (zones + 1, 0))
 
     def group_sizes(self) -> list[int]:
-        """Sizes of the runs of the agent's action's entries that say the same for every zone."""
         return [self.num_zones] * self.tokens.entries[self.agent][0]
 
-    def action_layer(self, num_parts: int, deviation: float = 1.0) -> nn.Module:
-        """An output layer for `num_parts` numbers an action; `deviation` as in `ZoneLinear`."""
+    def action_layer(self, action_dim: int, num_parts: int, sharing: float | None = None) -> nn.Module:
         per_zone, whole = self.tokens.entries[self.agent]
         if not self.keeps_zones:
             return small_linear(self.width, num_parts * whole)
-        return ZoneLinear(self.width, num_parts, per_zone, whole, deviation)
+        return ZoneLinear(self.width, num_parts, per_zone, whole, 1.0 if sharing is None else sharing)
 
 
 class ZoneLinear(nn.Module):
@@ -295,7 +310,7 @@ class ZoneLinear(nn.Module):
 
     (B, (zones + 1) * width) -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
     (parts * (per_zone + whole),), is not trained. Zones differ from their mean by `deviation` of what their features
-    say, see `modules.GroupedLinear`.
+    say, see `blocks.GroupedLinear`.
     """
 
     bias: torch.Tensor
@@ -317,7 +332,3 @@ class ZoneLinear(nn.Module):
         zone = zone.permute(0, 2, 3, 1).flatten(2)  # (B, parts, per zone * Z)
         whole = self.whole(tokens[:, -1]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
         return torch.cat([zone, whole], -1).flatten(1)
-
-
-class ZoneEncoder(ReadsBatch, ZoneMLP):  # type: ignore[misc]
-    """`ZoneMLP` in RLlib's encoder interface."""

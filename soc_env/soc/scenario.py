@@ -13,7 +13,7 @@ from soc_env.engine.scenario import MAX_STEPS, Scenario
 from soc_env.errors import ScenarioError, unknown_name
 from soc_env.settings import choice, setting
 from soc_env.soc.attack import FAMILIES
-from soc_env.soc.networks import Network
+from soc_env.soc.networks.network import Network
 
 ASSUMPTION = "assumption"
 DESIGN = "DESIGN.md section 5"

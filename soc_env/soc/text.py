@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from soc_env.soc.knowledge import read_cases, read_status
-from soc_env.soc.networks import Network
+from soc_env.soc.networks.network import Network
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import METRICS, REWARD_TERMS, TOOL_NAMES, TOOLS

@@ -43,7 +43,7 @@ def test_the_control_oracle_is_far_below_doing_nothing() -> None:
 
 
 def test_calibrate_s_command_prints_the_two_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("table", "--calibrate", "--episodes", "5", "--override", "max_steps=40") == 0
+    assert run("compare", "--calibrate", "--episodes", "5", "--override", "max_steps=40") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("=")[0] for line in lines] == ["null_loss", "clairvoyant_loss"]
     assert all(float(line.partition("=")[2].split()[0]) >= 0 for line in lines)
@@ -89,7 +89,7 @@ def test_the_search_finds_a_better_constant_than_it_drew() -> None:
 def test_the_search_s_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = Search({"triage": 1, "hunt": 0.5}, Estimate(70.0, 1.0, 69.0, 71.0), 2200)
     monkeypatch.setattr(calibration, "search_constants", lambda *_, **__: found)
-    assert run("table", "--search", "2000") == 0
+    assert run("compare", "--search", "2000") == 0
     out = capsys.readouterr().out
     assert "best of 2,200 constants: loss 70.00 [69.00, 71.00]" in out
     assert '"best-constant": constant(triage=1, hunt=0.5),' in out

@@ -130,7 +130,7 @@ def test_every_ablation_is_a_setting_of_the_scenario() -> None:
 
 def test_the_table_s_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = [
-        "table",
+        "compare",
         "--quick",
         "--network-seeds",
         "1",
@@ -147,12 +147,12 @@ def test_the_table_s_command(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     data = json.loads((tmp_path / "t.json").read_text())
     assert set(data["split train"]) == {"null", "oracle-control"}
     assert data["overrides"] == {"max_steps": 20}
-    assert run("table", "--policies", "nul") == 2
+    assert run("compare", "--policies", "nul") == 2
     assert "did you mean 'null'" in capsys.readouterr().err
-    assert run("table", "--network-seeds", "3") == 2
+    assert run("compare", "--network-seeds", "3") == 2
     assert "at least 5" in capsys.readouterr().err
-    assert run("table", "--calibrate", "--search", "3") == 2
-    assert run("table", "--help") == 0
+    assert run("compare", "--calibrate", "--search", "3") == 2
+    assert run("compare", "--help") == 0
 
 
 def test_intervals_of_shares_stay_shares() -> None:

@@ -106,7 +106,7 @@ def test_proportions_are_the_shares_of_episodes() -> None:
 
 
 def test_every_metric_of_the_simulator_has_a_column() -> None:
-    assert set(COLUMNS) == {metric.name for metric in soc_env.METRICS}
+    assert set(COLUMNS) == {metric.name for metric in soc_env.paper.tables.METRICS}
 
 
 # --- evaluate

@@ -1,6 +1,7 @@
-"""The commands on the soc-v1 family: columns, policies, the table of claims, calibration and the constant search."""
+"""The commands on the soc-v1 family: mistakes, overrides, and what a run leaves behind."""
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,16 +11,10 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.evaluate import (
-    TRAINED,
-    UNTRAINED,
-    evaluate,
-)
+from experiments.evaluate import TRAINED, UNTRAINED
+from experiments.families import PROTOCOLS
 from policies.scripted import SCRIPTED
-from soc_env.errors import ConfigError
 from soc_env.soc.tables import METRICS
-
-SHORT = {"max_steps": 25}
 
 
 def run(*arguments: str) -> int:
@@ -102,10 +97,11 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     from policies.networks.tokens import own_tokens
     from soc_env.soc.tables import layout
 
-    monkeypatch.setattr(training, "SOC_VALIDATION_EPISODES", 4)
+    protocol = dataclasses.replace(PROTOCOLS["soc"], validation_episodes=4)
+    monkeypatch.setitem(PROTOCOLS, "soc", protocol)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
-    tiers = {tier: {"hiddens": [8, 8], "network": "attention"} for tier in training.DEFAULT_ALGORITHMS}
+    tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in training.DEFAULT_ALGORITHMS}
     tiny |= {"tiers": tiers, "replay_capacity": 2000}
     out = training.train(
         "soc-v1",
@@ -123,7 +119,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert manifest["best_validation_score"] == pytest.approx(float(rows[-1]["validation_score"]))
     tested = json.loads((out / "evaluation.json").read_text())
     trained_on = json.loads((out / "evaluation-train.json").read_text())
-    assert list(tested) == [*training.SOC_COMPARED, UNTRAINED, TRAINED]
+    assert list(tested) == [*protocol.compared, UNTRAINED, TRAINED]
     assert {"rule-soar", "expert", TRAINED} <= set(trained_on)
     assert tested[TRAINED]["overrides"]["split"] == "test"
     assert "split" not in trained_on[TRAINED]["overrides"]
@@ -134,11 +130,12 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     for agent, own in attended["agents"].items():
         assert own["tokens"] == own_tokens(agent, layout(agent, 5).size).names
         assert np.sum(own["shares"], 1) == pytest.approx(np.ones(len(own["tokens"])), abs=1e-2)
-    assert "greedy score" in capsys.readouterr().out
+    assert "greedy score" in capsys.readouterr().err
 
 
 def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
     pytest.importorskip("ray")
-    from experiments.train import PRESETS, _with_preset
+    from experiments.train import with_preset
+    from policies.presets import PRESETS
 
-    assert _with_preset("soc-cage4-v0", {}) == _with_preset("soc-v1", {}) == PRESETS["soc-v1"]
+    assert with_preset("soc-cage4-v0", {}) == with_preset("soc-v1", {}) == PRESETS["soc-v1"]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("quiet_ray")
 FAST = {"PPO": {"train_batch_size": 128, "minibatch_size": 64, "lr": 1e-3, "entropy_coeff": 0.0}}
 FAST["SAC"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "alpha_lr": 1e-3, "target_entropy": -3.0, "tau": 0.05}
 FAST["DQN"] = {"lr": 1e-3, "epsilon": [[0, 1.0], [2000, 0.05]]}
-FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "noise_std": 0.3, "tau": 0.05}
+FAST["MADDPG"] = {"actor_lr": 1e-3, "critic_lr": 3e-3, "exploration": {"std": 0.3}, "tau": 0.05}
 
 
 @pytest.fixture
@@ -497,7 +497,7 @@ def test_scripted_policies_of_our_scenarios_are_known_by_name(build):
 def trained(tmp_path_factory):
     """A checkpoint of both tiers of the toy after some training."""
     config = toy_config({"threat_hunter": {"algorithm": "SAC"}, "response_orchestrator": {"algorithm": "MADDPG"}})
-    algo = config.training(average_rate=0.2).build_algo()
+    algo = config.training(ema_tau=0.2).build_algo()
     for _ in range(4):
         algo.train()
     folder = save_checkpoint(algo, tmp_path_factory.mktemp("trained") / "c", replay=False)
@@ -581,14 +581,14 @@ def test_checkpoint_of_a_foreign_environment(build, tmp_path):
     twin.train()
 
 
-# ---- the example of the README
+# ---- the example of the documentation
 
 
-def test_readme_example_trains_four_algorithms_on_four_agents():
+def test_the_documented_example_trains_four_algorithms_on_four_agents():
     pytest.importorskip("mpe2")
     import re
 
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/learning/your-environment.md").read_text()
     (example,) = [b for b in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "mpe2" in b]
     assert len(example.strip().splitlines()) <= 25
     names: dict = {}

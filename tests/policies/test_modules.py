@@ -13,22 +13,20 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
+from experiments.attention import explained_moment
 from experiments.evaluate import evaluate_checkpoint
 from experiments.plots import draw_attention
-from experiments.train import explained_moment
 from policies import HMARLConfig, load_policy, save_checkpoint
+from policies.algorithms.maddpg import MADDPGRest
+from policies.algorithms.ppo import GaussianHead
 from policies.checkpoint import TrainedPolicy
 from policies.networks.blocks import (
     ActionValues,
-    GaussianHead,
     GroupedLinear,
-    action_layer,
-    actor_layer,
-    initial_action,
-    make_body,
-    masked,
+    resting_action,
     value_layer,
 )
+from policies.networks.build import BodySpec, make_body, masked
 from policies.networks.tokens import CASE_ZONE, ENTRIES, PAPER_ENTRIES, PRESENT, joint_tokens, own_tokens
 from policies.networks.zones import ZoneMLP
 from policies.runner.acting import act
@@ -84,7 +82,7 @@ def test_sizes_say_what_is_what():
         with pytest.raises(ConfigError, match=r"paper-v0 or of the soc-v1 family; there is none of size (64|353)"):
             read()
     with pytest.raises(ConfigError, match="tier 'prey': .* paper-v0 or of the soc-v1 family; allowed tiers: alert_tri"):
-        make_body({"network": "attention", "hiddens": [8, 8], "role": "prey"}, 64)
+        make_body(BodySpec([8, 8], "attention", "prey"), 64)
 
 
 @pytest.mark.parametrize("network", ["zones", "attention"])
@@ -98,8 +96,7 @@ def test_every_fact_of_paper_v0_is_read_once(agents, network):
     is_joint = len(agents) > 1
     dims = (28, 12) if is_joint else ()
     role = "response_orchestrator" if is_joint else agents[0].removesuffix("_0")
-    config = {"network": network, "hiddens": [32, 32], "role": role}
-    body = make_body(config, len(rows), dims, is_joint=is_joint, keeps_zones=not is_joint)
+    body = make_body(BodySpec([32, 32], network, role), len(rows), dims, is_joint=is_joint, keeps_zones=not is_joint)
     tokens = body.tokens
     assert sorted([*tokens.zones.flat, *tokens.cases.flat, *tokens.context]) == expected
     scene = torch.rand(1, len(rows)).expand(len(rows) + 1, -1).clone()
@@ -113,9 +110,9 @@ def test_every_fact_of_paper_v0_is_read_once(agents, network):
 def test_a_joint_critic_reads_an_action_where_it_acts():
     others = [agent for agent in AGENTS if agent != ORCHESTRATOR]
     names = [row.name for agent in (*others, ORCHESTRATOR) for row in ACTIONS[agent]]
-    config = {"network": "attention", "hiddens": [8, 8], "role": "response_orchestrator"}
-    body, zone, context = make_body(config, 352, (28, 12), is_joint=True), [], []
-    body._add_actions(torch.arange(float(len(names))).unsqueeze(0), zone, context)
+    spec = BodySpec([8, 8], "attention", "response_orchestrator")
+    body, zone, context = make_body(spec, 352, (28, 12), is_joint=True), [], []
+    body.embedding.add_actions(torch.arange(float(len(names))).unsqueeze(0), zone, context)
     found = [[names[k] for k in row] for row in torch.cat(zone, -1)[0].int().tolist()]
     assert found == [[f"{tool}_{s}" for tool in ("intensity", "scope", "isolate", "remediate")] for s in range(ZONES)]
     read = [names[k] for k in torch.cat(context, -1)[0].int().tolist()]
@@ -126,7 +123,7 @@ def test_zones_in_another_order_give_actions_in_that_order():
     torch.manual_seed(0)
     shape, order = layout(HUNTER, ZONES), torch.tensor([2, 0, 4, 1, 3])
     body = ZoneMLP(HUNTER, own_tokens(HUNTER, shape.size), [16, 12], keeps_zones=True)
-    head = body.action_layer(2)
+    head = body.action_layer(16, 2)
     with torch.no_grad():
         head.zone.weight.mul_(100)
         head.whole.weight.mul_(100)
@@ -142,9 +139,8 @@ def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_
     torch.manual_seed(0)
     shape, order = layout(TRIAGE, ZONES), torch.tensor([2, 0, 4, 1, 3])
     size = sum(layout(agent, ZONES).size for agent in AGENTS)
-    config = {"network": network, "hiddens": [16, 12], "critic_layer_norm": True, "action_bins": bins}
-    config |= {"role": "response_orchestrator", "attention_heads": 2}
-    body = make_body(config, size, (28, 12), is_critic=True, is_joint=True)
+    spec = BodySpec([16, 12], network, "response_orchestrator", attention_heads=2, layer_norm=True, bins=bins)
+    body = make_body(spec, size, (28, 12), is_joint=True)
     seen, own = torch.rand(6, size), torch.rand(6, 12)
     others = [torch.rand(6, len(actions(agent, ZONES))) for agent in AGENTS if agent != ORCHESTRATOR]
     names = [agent for agent in AGENTS if agent != ORCHESTRATOR]
@@ -160,12 +156,13 @@ def test_statistics_are_shared_between_zones():
     shape = layout(TRIAGE, ZONES)
     body = ZoneMLP(TRIAGE, own_tokens(TRIAGE, shape.size), [8])
     rows = np.random.default_rng(0).random((500, shape.size)) * np.linspace(1, 2, shape.size)
-    body.norm.set(rows.mean(0), rows.var(0))
+    norm = body.embedding.norm
+    norm.set(rows.mean(0), rows.var(0))
     zones = rows[:, : shape.case_start].reshape(-1, WIDTH)
-    np.testing.assert_allclose(body.norm.mean[:WIDTH], zones.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(1 / body.norm.inv_std[:WIDTH], zones.std(0), rtol=1e-4)
+    np.testing.assert_allclose(norm.mean[:WIDTH], zones.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(1 / norm.inv_std[:WIDTH], zones.std(0), rtol=1e-4)
     clock = (rows[:, shape.clock_start :] - rows.mean(0)[shape.clock_start :]) / rows.std(0)[shape.clock_start :]
-    normal = body.norm(torch.from_numpy(rows).float())
+    normal = norm(torch.from_numpy(rows).float())
     np.testing.assert_allclose(normal[:, shape.clock_start :], clock, atol=1e-3)
     np.testing.assert_allclose(normal[:, :WIDTH], (rows[:, :WIDTH] - zones.mean(0)) / zones.std(0), atol=1e-3)
 
@@ -174,7 +171,7 @@ def test_statistics_are_shared_between_zones():
 @pytest.mark.parametrize("network", ["zones", "attention", "mlp"])
 def test_every_tier_takes_the_network(network, scenario):
     simulator = soc_env.Simulator(scenario, num_envs=3, seed=0)
-    config = HMARLConfig().tiers({tier: {"network": network, "hiddens": [8, 8]} for tier in DEFAULT_TIERS})
+    config = HMARLConfig().tiers({tier: {"encoder": network, "hiddens": [8, 8]} for tier in DEFAULT_TIERS})
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
     joint = [gym.spaces.Dict(dict(own)) for own in (simulator.observation_spaces, simulator.action_spaces)]
     modules = config.get_multi_rl_module_spec(spaces={**spaces, INPUT_ENV_SINGLE_SPACES: tuple(joint)}).build()
@@ -183,17 +180,21 @@ def test_every_tier_takes_the_network(network, scenario):
         out = modules[tier_of(agent)].forward_inference(batch)
         assert all(torch.isfinite(value).all() for value in out.values())
         kinds = {type(module).__name__ for module in modules[tier_of(agent)].modules()}
-        assert bool(kinds & {"ZoneMLP", "ZoneEncoder"}) == (network != "mlp")
+        assert ("ZoneMLP" in kinds) == (network != "mlp")
 
 
 # ---- another number of zones
+
+
+def heads(network):
+    return {"attention_heads": 2} if network == "attention" else {}
 
 
 def policy_of(network, scenario="soc-v1", **settings):
     """Untrained tiers with weights large enough to tell actions apart, and statistics as if they had seen something."""
     torch.manual_seed(0)
     simulator = soc_env.Simulator(scenario, num_envs=1, seed=0)
-    settings = {"network": network, "hiddens": [16, 12], "attention_heads": 2, **settings}
+    settings = {"encoder": network, "hiddens": [16, 12], **heads(network), **settings}
     config = HMARLConfig().tiers(dict.fromkeys(DEFAULT_TIERS, settings))
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}
     joint = [gym.spaces.Dict(dict(own)) for own in (simulator.observation_spaces, simulator.action_spaces)]
@@ -297,7 +298,7 @@ def test_mean_mixing_acts_on_twins_as_on_the_zones_they_double():
 def test_an_mlp_is_for_one_number_of_zones():
     policy = policy_of("mlp")
     assert policy.for_zones(ZONES).modules == policy.modules
-    with pytest.raises(ConfigError, match="network 'mlp' is made for one number of zones, it cannot act on 8"):
+    with pytest.raises(ConfigError, match="encoder 'mlp' is made for one number of zones, it cannot act on 8"):
         policy.for_zones(8)
     with pytest.raises(ConfigError, match="reads observations of size 294, got 363"):
         policy(as_arrays(scenes(8)), np.ones(6, bool))
@@ -319,9 +320,9 @@ def test_a_number_of_zones_that_no_network_has_is_refused(num_zones):
 def test_a_masked_triage_takes_possible_choices_alone(algorithm, network):
     simulator = soc_env.Simulator("soc-v1", num_envs=32, seed=0, num_networks=1)
     found = {}
-    for use_mask in (True, False):
+    for action_masking in (True, False):
         torch.manual_seed(0)
-        own = {"algorithm": algorithm, "network": network, "hiddens": [8, 8], "use_mask": use_mask}
+        own = {"algorithm": algorithm, "encoder": network, "hiddens": [8, 8], "action_masking": action_masking}
         module, wrong = module_of("alert_triage", own), 0
         observations = simulator.reset()
         for _ in range(30):
@@ -329,27 +330,27 @@ def test_a_masked_triage_takes_possible_choices_alone(algorithm, network):
             wrong += int((simulator.action_masks()[TRIAGE][np.arange(32), choice] == 0).sum())
             simulator.actions[TRIAGE][...] = choice
             simulator.step()
-        found[use_mask] = wrong
+        found[action_masking] = wrong
         mask = torch.from_numpy(simulator.action_masks()[TRIAGE]) == 0
         batch = {"obs": torch.from_numpy(observations[TRIAGE])}
         values = module.compute_q_values(batch)["qf_preds"] if algorithm == "DQN" else module.forward_train(batch)
         values = values if algorithm == "DQN" else values["action_dist_inputs"]
         assert mask.any()
-        assert bool((values[mask] < -1e30).all()) == use_mask
+        assert bool((values[mask] < -1e30).all()) == action_masking
         assert (values[~mask].abs() < 1e3).all()
     assert found[True] == 0
     assert found[False] > 20
 
 
 def test_there_is_no_mask_in_paper_v0():
-    with pytest.raises(ConfigError, match="use_mask reads triage's observation in the soc-v1 family"):
-        masked({"use_mask": True}, torch.zeros(1, 4), torch.zeros(1, 64), 0.0)
+    with pytest.raises(ConfigError, match="action_masking reads triage's observation in the soc-v1 family"):
+        masked(True, torch.zeros(1, 4), torch.zeros(1, 64), 0.0)
 
 
 @pytest.mark.parametrize(("tier", "value"), [("alert_triage", 3), ("threat_hunter", True)])
 def test_only_triage_has_a_mask(tier, value):
-    with pytest.raises(ConfigError, match=f"tier '{tier}': use_mask is {value}"):
-        HMARLConfig().tiers({tier: {"algorithm": "PPO", "use_mask": value}})
+    with pytest.raises(ConfigError, match=f"tier '{tier}': action_masking={value} "):
+        HMARLConfig().tiers({tier: {"algorithm": "PPO", "action_masking": value}})
 
 
 # ---- attention
@@ -387,9 +388,9 @@ def test_an_absent_case_changes_nothing(scenario, is_joint):
     torch.manual_seed(0)
     seen = {"soc-v1": scenes(ZONES), "paper-v0": paper_scenes()}[scenario]
     scene = torch.cat([seen[agent] for agent in AGENTS], 1) if is_joint else seen[TRIAGE]
-    config = {"network": "attention", "hiddens": [16, 16, 12], "role": "alert_triage"}
+    spec = BodySpec([16, 16, 12], "attention", "alert_triage")
     acts = [*(torch.rand(6, dim) for dim in ((36, 4) if is_joint else ()))]
-    body = make_body(config, scene.shape[1], (36, 4) if is_joint else (), is_joint=is_joint)
+    body = make_body(spec, scene.shape[1], (36, 4) if is_joint else (), is_joint=is_joint)
     tokens, other = body.tokens, scene.clone()
     cases = other[:, tokens.cases]
     there = cases[..., tokens.present] > 0
@@ -421,11 +422,11 @@ def test_alerts_of_a_segment_hear_more_of_each_other_or_of_the_segment(is_joint)
     """Where segments are shown the link is to the segment, else among its alerts and the context if it is of these."""
     torch.manual_seed(0)
     seen = torch.rand(1, 352)[:, : 352 if is_joint else 64]
-    config = {"network": "attention", "hiddens": [8, 8], "role": "alert_triage"}
-    body = make_body(config, seen.shape[1], (36, 4)[: 2 * is_joint], is_joint=is_joint)
+    spec = BodySpec([8, 8], "attention", "alert_triage")
+    body = make_body(spec, seen.shape[1], (36, 4)[: 2 * is_joint], is_joint=is_joint)
     names, alerts = body.tokens.names, body.tokens.cases
     seen[:, alerts[:, 2]] = torch.arange(10.0) % 5 / 5  # alerts k and k + 5 are in segment k
-    links, is_absent = body._relations(seen)
+    links, is_absent = body.relations(seen)
     linked = {(names[a], names[b]) for a, b in links[0].nonzero().tolist()}
     there = [(f"alert {k}", f"segment {k % 5}") for k in range(10)]
     if not is_joint:
@@ -439,20 +440,20 @@ def test_alerts_of_a_segment_hear_more_of_each_other_or_of_the_segment(is_joint)
 def test_a_number_tells_segments_apart(network):
     """Segments of paper-v0 that look the same are treated the same until their numbers mean something."""
     torch.manual_seed(0)
-    config = {"network": network, "hiddens": [16, 12], "role": "threat_hunter"}
-    body, seen = make_body(config, 128, keeps_zones=True), paper_scenes()[HUNTER]
+    spec = BodySpec([16, 12], network, "threat_hunter")
+    body, seen = make_body(spec, 128, keeps_zones=True), paper_scenes()[HUNTER]
     seen[:, body.tokens.zones] = seen[:, body.tokens.zones[:1]].expand(-1, ZONES, -1)
     of_segments = body(seen).unflatten(1, (ZONES + 1, -1))[:, :ZONES]
     torch.testing.assert_close(of_segments, of_segments[:, :1].expand(-1, ZONES, -1))
     with torch.no_grad():
-        body.numbers.normal_()
+        body.embedding.numbers.normal_()
     of_segments = body(seen).unflatten(1, (ZONES + 1, -1))[:, :ZONES].detach()
     assert all((of_segments[:, s] - of_segments[:, t]).abs().max() > 1e-2 for s in range(ZONES) for t in range(s))
-    assert make_body(config, layout(HUNTER, ZONES).size).numbers is None
+    assert make_body(spec, layout(HUNTER, ZONES).size).embedding.numbers is None
 
 
 def test_the_heat_map_of_paper_v0():
-    moment = explained_moment(policy_of("attention", "paper-v0"), {"scenario": "paper-v0", "overrides": {}, "seed": 0})
+    moment = explained_moment(policy_of("attention", "paper-v0"), soc_env.make_scenario("paper-v0"), 2_000_003)
     segments = [f"segment {s}" for s in range(ZONES)]
     assert {agent: own["decisions"] for agent, own in moment["agents"].items()} == {
         TRIAGE: ["context"],
@@ -466,7 +467,7 @@ def test_the_heat_map_of_paper_v0():
     panels = draw_attention(moment["agents"]).axes
     assert [len(panel.get_yticklabels()) for panel in panels] == [1, 6, 6, 1]
     mixed = {"alert_triage": policy_of("mlp", "paper-v0").modules["alert_triage"]}
-    assert explained_moment(TrainedPolicy(mixed), {"scenario": "paper-v0", "overrides": {}, "seed": 0}) == {}
+    assert explained_moment(TrainedPolicy(mixed), soc_env.make_scenario("paper-v0"), 2_000_003) == {}
 
 
 @pytest.fixture
@@ -484,9 +485,9 @@ def local_ray():
     ids=["default", "others"],
 )
 def test_every_algorithm_learns_and_its_checkpoint_plays_on_other_numbers_of_zones(tmp_path, network, algorithms):
-    small = {"network": network, "hiddens": [8, 8], "attention_heads": 2}
+    small = {"encoder": network, "hiddens": [8, 8], **heads(network)}
     ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}
-    masked = {"use_mask": network == "attention"}
+    masked = {"action_masking": network == "attention"}
     chosen = {tier: algorithms.get(tier, own["algorithm"]) for tier, own in DEFAULT_TIERS.items()}
     tiers = {t: {"algorithm": a, **small, **(ppo if a == "PPO" else {})} for t, a in chosen.items()}
     scenario = {"max_steps": 20, "num_networks": 1, "num_hosts": 40}
@@ -518,9 +519,9 @@ def test_every_algorithm_learns_and_its_checkpoint_plays_on_other_numbers_of_zon
 
 @pytest.mark.usefixtures("local_ray")
 def test_attention_learns_paper_v0_and_its_checkpoint_acts_the_same(tmp_path):
-    own = {"network": "attention", "hiddens": [8, 8], "attention_heads": 2}
+    own = {"encoder": "attention", "hiddens": [8, 8], "attention_heads": 2}
     ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}
-    critic = {"critic": "additive", "action_bins": 3, "actor_lr": 1e-3}
+    critic = {"critic": {"kind": "additive", "bins": 3}, "actor_lr": 1e-3}
     config = HMARLConfig().environment("paper-v0", env_config={"max_steps": 20}).debugging(seed=0, log_level="ERROR")
     config.tiers(dict.fromkeys(DEFAULT_TIERS, own)).tiers({"strategic_coordinator": ppo})
     config.tiers({"threat_hunter": critic, "response_orchestrator": critic})
@@ -556,9 +557,8 @@ def test_attention_learns_paper_v0_and_its_checkpoint_acts_the_same(tmp_path):
 def test_an_additive_critic_adds_a_piecewise_linear_value_of_every_entry(network):
     torch.manual_seed(0)
     size, bins = layout(HUNTER, ZONES).size, 5
-    config = {"network": network, "hiddens": [16, 12], "critic": "additive", "action_bins": bins}
-    config |= {"role": "threat_hunter", "attention_heads": 2}
-    body = make_body(config, size, (16,), is_critic=True)
+    spec = BodySpec([16, 12], network, "threat_hunter", attention_heads=2, bins=bins, is_additive=True)
+    body = make_body(spec, size, (16,))
     assert isinstance(body, ActionValues)
     torch.nn.init.normal_(list(body.values.parameters())[0])
     head = value_layer(body)
@@ -591,9 +591,8 @@ def test_an_additive_critic_adds_a_piecewise_linear_value_of_every_entry(network
 @pytest.mark.parametrize("network", ["zones", "attention"])
 def test_an_additive_critic_of_the_joint_action_reads_the_others_in_its_features(network):
     size = sum(layout(agent, ZONES).size for agent in AGENTS)
-    config = {"network": network, "hiddens": [16, 12], "critic": "additive", "action_bins": 5}
-    config |= {"role": "response_orchestrator", "attention_heads": 2}
-    body = make_body(config, size, (28, 12), is_critic=True, is_joint=True)
+    spec = BodySpec([16, 12], network, "response_orchestrator", attention_heads=2, bins=5, is_additive=True)
+    body = make_body(spec, size, (28, 12), is_joint=True)
     scene, own, here, there = torch.rand(4, size), torch.rand(4, 12), torch.rand(4, 28), torch.rand(4, 28)
     assert not torch.allclose(body(scene, here, own)[:, :-1], body(scene, there, own)[:, :-1])
 
@@ -615,11 +614,11 @@ def test_grouped_outputs_differ_by_their_deviation_alone():
 @pytest.mark.parametrize("network", ["zones", "attention"])
 def test_grouped_zones_differ_from_their_mean_by_their_deviation_alone(network):
     outputs = []
-    for settings in ({}, {"action_groups": [5, 5], "group_deviation": 0.25}):
+    for sharing in (None, 0.25):
         torch.manual_seed(0)
-        config = {"network": network, "hiddens": [8, 8], "role": "threat_hunter", "action_groups": [], **settings}
-        body = make_body(config, len(FEATURES[HUNTER]), keeps_zones=True)
-        head = actor_layer(body, 16, 2, config)
+        spec = BodySpec([8, 8], network, "threat_hunter", has_groups=sharing is not None)
+        body = make_body(spec, len(FEATURES[HUNTER]), keeps_zones=True)
+        head = body.action_layer(16, 2, sharing)
         with torch.no_grad():
             head.zone.weight.normal_()
             head.whole.weight.normal_()
@@ -636,16 +635,17 @@ def test_grouped_zones_differ_from_their_mean_by_their_deviation_alone(network):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"initial_action": [0.5, -0.5, 0.1, 0.2]}, [0.5] * 5 + [-0.5] * 5 + [0.1, 0.2]),
+        ({"rest": {"action": [0.5, -0.5, 0.1, 0.2]}}, [0.5] * 5 + [-0.5] * 5 + [0.1, 0.2]),
         (
-            {"network": "mlp", "action_groups": [5, 6], "initial_action": [0.5, -0.5, 0.2]},
-            [0.5] * 5 + [-0.5] * 6 + [0.2],
+            {"encoder": "mlp", "segment_sharing": 0.1, "rest": {"action": [0.5, -0.5, 0.1, 0.2]}},
+            [0.5] * 5 + [-0.5] * 5 + [0.1, 0.2],
         ),
+        ({"encoder": "mlp", "rest": {"action": [0.5, -0.5, *[0.1] * 10]}}, [0.5, -0.5] + [0.1] * 10),
         ({}, [0.0] * 12),
     ],
 )
-def test_actors_start_at_the_initial_action(algorithm, settings, expected):
-    module = response_module({"algorithm": algorithm, "network": "zones", "hiddens": [8], **settings})
+def test_actors_start_at_the_action_that_they_rest_at(algorithm, settings, expected):
+    module = response_module({"algorithm": algorithm, "encoder": "zones", "hiddens": [8], **settings})
     out = module.forward_inference({"obs": torch.rand(3, module.observation_space.shape[0])})
     actions = out["actions"] if algorithm == "MADDPG" else torch.tanh(out["action_dist_inputs"][:, :12])
     torch.testing.assert_close(actions, torch.tensor([expected] * 3), atol=0.05, rtol=0)
@@ -665,7 +665,7 @@ def module_of(tier, settings):
 
 
 def test_zones_share_their_standard_deviation():
-    body = make_body({"network": "zones", "hiddens": [8], "role": "strategic_coordinator"}, 194, keeps_zones=True)
+    body = make_body(BodySpec([8], "zones", "strategic_coordinator"), 194, keeps_zones=True)
     head = GaussianHead(body, 8, -1.0)
     with torch.no_grad():
         head.log_std.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
@@ -673,27 +673,38 @@ def test_zones_share_their_standard_deviation():
     assert out[8:].tolist() == [1.0] * 5 + [2.0, 3.0, 4.0]
 
 
-@pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 1.0]])
-def test_an_initial_action_of_another_size_or_at_the_bounds_is_refused(values):
-    config = {"network": "zones", "hiddens": [8], "role": "response_orchestrator"}
-    body = make_body(config, layout(ORCHESTRATOR, ZONES).size, keeps_zones=True)
-    assert action_layer(body, 12, 1)(torch.zeros(1, body.width * (ZONES + 1))).shape == (1, 12)
-    with pytest.raises(ConfigError, match="initial_action .* 4 numbers"):
-        initial_action(body, 12, {"initial_action": values})
+@pytest.mark.parametrize(
+    ("values", "allowed"),
+    [([0.5], "4 numbers"), ([0.5] * 5, "4 numbers"), ([0.5, 0.5, 0.5, 1.0], "a number from -0.999 to 0.999")],
+)
+def test_a_resting_action_of_another_size_or_at_the_bounds_is_refused(values, allowed):
+    body = make_body(
+        BodySpec([8], "zones", "response_orchestrator"), layout(ORCHESTRATOR, ZONES).size, keeps_zones=True
+    )
+    assert body.action_layer(12, 1)(torch.zeros(1, body.width * (ZONES + 1))).shape == (1, 12)
+    with pytest.raises(ConfigError, match=f"action=.* must be {allowed}"):
+        resting_action(body, 12, MADDPGRest(action=values).action)
 
 
-@pytest.mark.parametrize("name", ["critic", "network"])
-def test_an_unknown_kind_is_named(name):
+def test_outputs_are_shared_where_actions_are_by_zone_alone():
+    spaces = {"strategic_coordinator": {"algorithm": "SAC", "segment_sharing": 0.1}}
+    with pytest.raises(ConfigError, match="tier 'strategic_coordinator': segment_sharing has no effect, none of its"):
+        make_body(BodySpec([8], "mlp", "strategic_coordinator", has_groups=True), len(FEATURES[COORDINATOR]))
+    assert HMARLConfig().tiers(spaces).tier("strategic_coordinator").segment_sharing == 0.1  # it has zones in soc-v1
+
+
+@pytest.mark.parametrize(("name", "settings"), [("critic.kind", {"critic": {"kind": "zonal"}}), ("encoder", "zonal")])
+def test_an_unknown_kind_is_named(name, settings):
     with pytest.raises(ConfigError, match=f"{name} 'zonal'"):
-        HMARLConfig().tiers({"threat_hunter": {name: "zonal"}})
+        HMARLConfig().tiers({"threat_hunter": settings if isinstance(settings, dict) else {name: settings}})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"attention_heads": 0}, "attention_heads is 0"),
-        ({"attention_heads": 2.5}, "attention_heads is 2.5"),
-        ({"network": "attention", "hiddens": [64]}, "attention needs 2 layers"),
+        ({"encoder": "attention", "attention_heads": 0}, "attention_heads=0 must be an integer from 1"),
+        ({"encoder": "attention", "attention_heads": 2.5}, "attention_heads=2.5 must be an integer"),
+        ({"encoder": "attention", "hiddens": [64]}, r"hiddens=\[64\] must be 2 layers or more with attention"),
     ],
 )
 def test_settings_of_attention_are_checked(settings, message):
@@ -702,5 +713,5 @@ def test_settings_of_attention_are_checked(settings, message):
 
 
 def test_an_additive_critic_needs_points():
-    with pytest.raises(ConfigError, match="action_bins"):
-        HMARLConfig().tiers({"threat_hunter": {"critic": "additive"}})
+    with pytest.raises(ConfigError, match="critic.bins=0 must be 2 or more for an additive critic"):
+        HMARLConfig().tiers({"threat_hunter": {"critic": {"kind": "additive"}}})

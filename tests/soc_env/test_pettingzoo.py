@@ -653,10 +653,10 @@ def test_metrics_agree_with_what_happened():
             assert figures["length"] == steps
             hosts = env.simulator.hosts()
             assert figures["compromised"] == hosts["is_compromised"].sum()
-            assert list(figures) == [metric.name for metric in soc_env.METRICS]
+            assert list(figures) == [metric.name for metric in soc_env.paper.tables.METRICS]
             assert all(type(value) in (int, float) for value in figures.values())
         row = env.simulator.episode_metrics[0]
-        assert figures == {metric.name: row[metric.name] for metric in soc_env.METRICS}
+        assert figures == {metric.name: row[metric.name] for metric in soc_env.paper.tables.METRICS}
         assert figures["csr"] in (0.0, 1.0)
 
 

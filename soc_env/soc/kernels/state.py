@@ -17,7 +17,7 @@ import numpy as np
 
 from soc_env.engine.draws import TABLE_SIZE, noise_table
 from soc_env.soc.attack import FAMILIES, MAX_CHOICES, MAX_PLAN, TECHNIQUES, Family, family_tables, technique_tables
-from soc_env.soc.networks import Network
+from soc_env.soc.networks.network import Network
 from soc_env.soc.risk import decay
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS, TOOLS

@@ -194,12 +194,14 @@ def test_tables_name_every_entry_once():
     for agent in soc_env.AGENTS:
         names = soc_env.features(agent, "paper-v0")
         assert len(set(names)) == len(names)
-        assert len({action.name for action in soc_env.ACTIONS[agent]}) == len(soc_env.ACTIONS[agent])
-    assert len({feature.name for feature in soc_env.STATE}) == len(soc_env.STATE)
-    assert [term.weight for term in soc_env.REWARD_TERMS] == [
+        assert len({action.name for action in soc_env.paper.tables.ACTIONS[agent]}) == len(
+            soc_env.paper.tables.ACTIONS[agent]
+        )
+    assert len({feature.name for feature in soc_env.paper.tables.STATE}) == len(soc_env.paper.tables.STATE)
+    assert [term.weight for term in soc_env.paper.tables.REWARD_TERMS] == [
         "weight_detection", "weight_response", "weight_cost", "weight_false_positive"
     ]  # fmt: skip
-    assert started().episode_metrics.dtype.names == tuple(metric.name for metric in soc_env.METRICS)
+    assert started().episode_metrics.dtype.names == tuple(metric.name for metric in soc_env.paper.tables.METRICS)
 
 
 @pytest.mark.parametrize("num_hosts", [1, 7, 200])
@@ -626,7 +628,8 @@ def test_scenarios_are_data():
 # ---------------------------------------------------------------- the documentation page
 def documented(heading, scenario="paper-v0"):
     """Rows of the table under a heading of a scenario's page, without their header; heading None: before the first."""
-    page = soc_env.__doc__.split(f"# {scenario}: ", 1)[1].split("\n# ")[0]
+    page = {"soc-v1": soc_env.soc, "paper-v0": soc_env.paper}[scenario].__doc__
+    assert page.startswith(f"{scenario}: ")
     section = page.split("\n## ")[0] if heading is None else page.split(f"## {heading}\n", 1)[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return rows[2:]
@@ -656,7 +659,7 @@ def test_the_page_says_what_the_tables_say():
 
 def test_the_page_of_soc_v1_says_what_its_tables_say():
     sim = started(scenario="soc-v1")
-    text = " ".join(soc_env.__doc__.split())
+    text = " ".join(soc_env.soc.__doc__.split())
     scenarios = [soc_env.SCENARIOS[name] for name in ("soc-v1", "soc-cage4-v0")]
     assert documented(None, "soc-v1") == [
         [s.name, str(s.num_hosts), str(s.num_zones), str(s.max_steps)] for s in scenarios
@@ -687,7 +690,8 @@ def test_the_page_of_soc_v1_says_what_its_tables_say():
     assert documented("Metrics of an episode", "soc-v1") == [[m.name, m.unit, m.meaning] for m in soc_tables.METRICS]
 
 
-def test_the_example_on_the_page_works():
-    failed, tried = doctest.testmod(soc_env)
-    assert tried >= 5
+@pytest.mark.parametrize(("module", "at_least"), [(soc_env, 4), (soc_env.soc, 6), (soc_env.paper, 5)])
+def test_the_example_on_the_page_works(module, at_least):
+    failed, tried = doctest.testmod(module)
+    assert tried >= at_least
     assert failed == 0

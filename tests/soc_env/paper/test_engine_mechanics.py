@@ -867,7 +867,7 @@ def test_state_is_the_truth():
     )  # fmt: skip
     sim.actions[COORDINATOR][...] = 0.5
     sim.step()  # step 10: not a decision, but the next one is
-    row = dict(zip((feature.name for feature in soc_env.STATE), sim.state()[0], strict=True))
+    row = dict(zip((feature.name for feature in soc_env.paper.tables.STATE), sim.state()[0], strict=True))
     expected = {
         "segment0_compromised": 2 / 40, "segment0_quarantined": 1 / 40, "segment4_quarantined": 0, "phase_3": 1,
         "phase_2": 0, "steps_in_phase": 5 / 200, "attacker_noise": 0.12, "footholds": 3 / 200, "true_alerts": 3 / 50,
@@ -876,7 +876,7 @@ def test_state_is_the_truth():
     }  # fmt: skip
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     sim.step()
-    row = dict(zip((feature.name for feature in soc_env.STATE), sim.state()[0], strict=True))
+    row = dict(zip((feature.name for feature in soc_env.paper.tables.STATE), sim.state()[0], strict=True))
     assert row["directive_0"] == 0.5
     assert row["steps_to_decision"] == pytest.approx(4 / 5)
 

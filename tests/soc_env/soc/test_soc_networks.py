@@ -22,23 +22,10 @@ from hypothesis import strategies as st
 
 from soc_env.errors import ConfigError
 from soc_env.soc import networks
-from soc_env.soc.networks import (
-    ARCHETYPES,
-    ARRAYS,
-    ATTRIBUTES,
-    CLOUD,
-    DOMAIN_CONTROLLER,
-    EDGES,
-    ROLES,
-    SERVER,
-    SERVICE_PLANS,
-    SITES,
-    WORKSTATION,
-    Network,
-    cage4,
-    enterprise,
-    host_zone,
-)
+from soc_env.soc.networks import ROLES, Network, cage4, enterprise, host_zone
+from soc_env.soc.networks.enterprise import ARCHETYPES, SERVICE_PLANS, SITES
+from soc_env.soc.networks.network import ARRAYS
+from soc_env.soc.networks.rules import ATTRIBUTES, CLOUD, DOMAIN_CONTROLLER, EDGES, SERVER, WORKSTATION
 
 ROOT = Path(__file__).parents[3]
 # (num_hosts, num_zones, seed): the sizes with five zones, and each number of zones small and middling.
@@ -965,7 +952,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
         stream.write(b"<graphml>")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(networks._Writer, "dump", fail)
+    monkeypatch.setattr("soc_env.soc.networks.graphml.GraphMLWriter.dump", fail)
     with pytest.raises(ConfigError, match="No space left"):
         enterprise(50).save(path)
     monkeypatch.undo()

@@ -1,8 +1,8 @@
 """HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
 
 The environment is `cyborg_bridge.soc_batch`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
-are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
-A checkpoint from here plays through `experiments.transfer` like any other.
+are those of `experiments.run`; validation is the official score on episodes of its own, and decides what is "best".
+A checkpoint from here plays through `experiments.transfer.play` like any other.
 
 CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its zones
 that red holds (`compromised`, the true state: a potential of training, never observed; policies act without it). A
@@ -21,65 +21,35 @@ from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
-from experiments.train import PRESETS, VALIDATION_SEED, Run, read_settings
-from experiments.transfer import Entry, Task, checkpoint_entries, play, team_policy
+from experiments.run import VALIDATION_SEED, Run, read_settings
+from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
+from experiments.transfer.play import Task, play
+from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
 from soc_env.errors import ConfigError
+from soc_env.settings import merged
 
 ENVIRONMENT = "cyborg_bridge.soc_batch:SOCBatch"
 METRICS = ("reward", "length", "score", "compromised")
 VALIDATION_EPISODES = 10
 NUM_ENVS = 4 * TEAMS
-HELD = {"compromised": -1.0}
-# By tier, as shares of the budget. Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at
-# little noise; a good start is lost by anything bolder.
-_FINE_TUNED: Mapping[str, Mapping[str, Any]] = {
-    "alert_triage": {"gamma": 0.9, "lr": [[0, 0.0], [0.15, 2e-5], [1, 2e-5]], "epsilon": 0.02},
-    "threat_hunter": {
-        "actor_lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
-        "critic_lr": 1e-3,
-        "log_std_range": [-3.0, -1.6],
-    },
-    "response_orchestrator": {
-        "actor_lr": [[0, 0.0], [0.2, 0.0], [0.3, 5e-5], [1, 1e-5]],
-        "critic_lr": 1e-3,
-        "noise_std": 0.1,
-        "actor_noise": [0.05, 0.3],
-    },
-    "strategic_coordinator": {"lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]], "train_batch_size": 2048},
-}
-_FROM_SCRATCH: Mapping[str, Mapping[str, Any]] = {
-    "alert_triage": {"gamma": 0.9, "lr": [[0, 5e-4], [1, 1e-4]], "epsilon": [[0, 1.0], [0.3, 0.05], [1, 0.02]]},
-    "threat_hunter": {"actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
-    "response_orchestrator": {
-        "actor_lr": [[0, 0.0], [0.05, 0.0], [0.08, 5e-4], [1, 1e-4]],
-        "noise_std": [[0, 0.35], [0.4, 0.3], [1, 0.1]],
-    },
-    "strategic_coordinator": {"train_batch_size": 2048},
-}
-_RUN = {
-    "train_batch_size": 2000,
-    "learning_starts": 10_000,
-    "updates_per_iteration": 24,
-    "replay_capacity": 100_000,
-    "n_step": 12,
-}
 
 
 def preset(steps: int, start: pathlib.Path | None = None) -> dict[str, Any]:
     """Settings of HMARLConfig for a budget of CC4 steps; `start`: a checkpoint whose networks all tiers start from."""
-    own = _FROM_SCRATCH if start is None else _FINE_TUNED
-    home = PRESETS["soc-v1"]
+    own = CAGE4_FROM_SCRATCH if start is None else CAGE4_TUNED
+    home = preset_of("soc-v1")
     tiers: dict[str, dict[str, Any]] = {}
     for tier, settings in home["tiers"].items():
-        timed = {name: _timed(value, TEAMS * steps) for name, value in own[tier].items()}
-        tiers[tier] = {**settings, **timed, "metric_rewards": HELD}
+        tiers[tier] = merged(settings, _timed(own[tier], TEAMS * steps))
         if start is not None:
             tiers[tier]["checkpoint"] = str(start)
-    return {**home, **_RUN, "tiers": tiers}
+    return {**home, **CAGE4_RUN, "tiers": tiers}
 
 
 def _timed(value: Any, steps: int) -> Any:
-    """A schedule over shares of the budget, over environment steps."""
+    """Schedules over shares of the budget, over environment steps, also those within parts."""
+    if isinstance(value, Mapping):
+        return {name: _timed(within, steps) for name, within in value.items()}
     is_schedule = isinstance(value, list) and isinstance(value[0], list)
     return [[round(share * steps), then] for share, then in value] if is_schedule else value
 
@@ -150,28 +120,24 @@ def train_on_cage4(
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)
     find_cyborg(path)
-    overrides = {"level": level, **({} if path is None else {"path": str(path)})}
-    settings: dict[str, Any] = {
-        "scenario": ENVIRONMENT,
-        "seed": seed,
-        "workers": workers,
-        "num_envs": num_envs,
-        "overrides": overrides,
-        "adverse_start": False,
-        "config": {**preset(steps, checkpoint), **(config or {})},
-    }
+    asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
+    asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
+    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     resume = (out / "config.json").exists()
-    if resume:
-        found = read_settings(out)
-        for name, was, asked in (
-            *((name, found[name], settings[name]) for name in ("scenario", "seed", "overrides")),
-            ("start", _starts(found), _starts(settings)),
-        ):
-            if was != asked:
-                raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {asked!r}")
-        settings = found
-    Cage4Run.go(out, settings, resume, None, TEAMS * steps)
+    Cage4Run.go(out, _resumed(out, asked) if resume else asked, resume, None, TEAMS * steps)
     return out
+
+
+def _resumed(out: pathlib.Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run in a folder; ConfigError if it is another one than was asked for."""
+    found = read_settings(out)
+    for name, was, now in (
+        *((name, found[name], asked[name]) for name in ("scenario", "seed", "overrides")),
+        ("start", _starts(found), _starts(asked)),
+    ):
+        if was != now:
+            raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {now!r}")
+    return found
 
 
 def _starts(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The builders behind `docs/generate.py`: one file for each part of the documentation."""

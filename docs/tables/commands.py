@@ -1,0 +1,3 @@
+"""Tables of `policies`: settings."""
+
+TABLES: dict = {}

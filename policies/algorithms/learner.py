@@ -1,0 +1,157 @@
+"""What the algorithms' modules and learners share, beside RLlib's own.
+
+Values are learned in units of the running mean absolute return. `set_statistics` changes that unit and rescales the
+value heads so that the values they stand for stay the same (Pop-Art without the mean: van Hasselt et al. 2016,
+"Learning values across many orders of magnitude"); the published reward spans from +12 to -2,000 an episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from torch import nn
+
+from policies.networks.blocks import RunningNorm, value_at
+
+
+# ---- modules
+class StatisticsMixin:
+    """Module with observation statistics as buffers and value heads that keep their meaning.
+
+    Classes that mix it in say which linear layers put out values (`value_heads`) and actions (`action_heads`).
+    """
+
+    return_scale: torch.Tensor
+
+    def value_heads(self) -> Iterable[nn.Linear]:
+        raise NotImplementedError
+
+    def action_heads(self) -> Iterable[tuple[Any, int]]:
+        """(output layer of an actor, number of equal parts of its outputs, the first of which are actions); none for
+        value-based algorithms.
+        """
+        return ()
+
+    def init_statistics(self) -> None:
+        self.register_buffer("return_scale", torch.ones(()))  # type: ignore[attr-defined]
+
+    def input_norms(self) -> Iterable[tuple[RunningNorm, bool]]:
+        """(normaliser, whether it reads the joint observation)."""
+        for module in self.modules():  # type: ignore[attr-defined]
+            if isinstance(module, RunningNorm):
+                yield module, False
+
+    @torch.no_grad()
+    def set_statistics(
+        self, own: tuple[np.ndarray, np.ndarray], joint: tuple[np.ndarray, np.ndarray], return_scale: float
+    ) -> None:
+        """New (mean, variance) of the own and of the joint observation, and the unit of values [reward]."""
+        for norm, is_joint in self.input_norms():
+            norm.set(*(joint if is_joint else own))
+        ratio = float(self.return_scale) / return_scale
+        for head in self.value_heads():
+            head.weight.mul_(ratio)
+            head.bias.mul_(ratio)
+        self.return_scale.fill_(return_scale)
+
+    @torch.no_grad()
+    def bias_actions(self, value: float) -> None:
+        """Adds `value` to every action output before squashing or clipping (the adverse start of the experiments)."""
+        for head, num_parts in self.action_heads():
+            head.bias.chunk(num_parts)[0].add_(value)
+
+
+def existing(module: Any, *names: str) -> list[Any]:
+    """Those of the named parts that a module has: copies for inference lack critics."""
+    return [getattr(module, name) for name in names if hasattr(module, name)]
+
+
+# ---- learners
+class CheckpointStateMixin:
+    """Puts into a learner's state what RLlib 2.60 leaves out, so that a restored run goes on as if it had never
+    stopped: SAC's temperature, PPO's KL coefficient, the clock of the target updates."""
+
+    EXTRA = "algorithm_state"
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        state = super().get_state(components, not_components=not_components, **kwargs)  # type: ignore[misc]
+        if self._check_component(self.EXTRA, components, not_components):  # type: ignore[attr-defined]
+            state[self.EXTRA] = {
+                "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
+                **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
+            }
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)  # type: ignore[misc]
+        extra = state.get(self.EXTRA)
+        if extra is None:
+            return
+        if hasattr(self, "last_update_ts_by_mid"):
+            self.last_update_ts_by_mid.update(extra["last_target_update"])
+        for name, tensors in self._tensors().items():
+            for module_id, value in extra[name].items():
+                tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
+
+    def _tensors(self) -> dict[str, Any]:
+        names = ("curr_log_alpha", "curr_kl_coeffs_per_module")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+
+class FusedUpdateMixin(CheckpointStateMixin):
+    """Makes many small gradient steps in one call cheap, and follows each of them with the target networks.
+
+    RLlib updates targets once a call, checks every gradient for NaN one tensor at a time, and steps Adam tensor by
+    tensor; with networks of this size that costs more than the gradients.
+    """
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        super().configure_optimizers_for_module(module_id=module_id, config=config)  # type: ignore[misc]
+        for _, optimizer in self.get_optimizers_for_module(module_id):  # type: ignore[attr-defined]
+            for group in optimizer.param_groups:
+                group["fused"], group["foreach"] = True, False
+
+    def apply_gradients(self, gradients_dict: Any) -> None:
+        for reference, gradient in gradients_dict.items():
+            self._params[reference].grad = gradient  # type: ignore[attr-defined]  # clipped by value: another tensor
+        for optimizer in self._optimizer_parameters:  # type: ignore[attr-defined]
+            optimizer.step()
+        for module_id, module in self.module._rl_modules.items():  # type: ignore[attr-defined]
+            config = self.config.get_config_for_module(module_id)  # type: ignore[attr-defined]
+            if config.target_network_update_freq == 0:
+                follow(module.unwrapped().get_target_network_pairs(), config.tau)
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        if self.config.target_network_update_freq == 0:  # type: ignore[attr-defined]
+            Learner.after_gradient_based_update(self, timesteps=timesteps)  # type: ignore[arg-type]
+        else:
+            super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+
+
+@torch.no_grad()
+def follow(pairs: Iterable[tuple[Any, Any]], tau: float) -> None:
+    """Moves target networks by the share `tau` towards their main networks."""
+    main, target = [], []
+    for network, follower in pairs:
+        main += list(network.parameters())
+        target += list(follower.parameters())
+    torch._foreach_lerp_(target, main, tau)
+
+
+class ActionPenaltyMixin:
+    """Learner whose actor's output before the tanh is pulled to where it starts, as the settings `rest` say."""
+
+    env_steps = 0
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self.env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+
+    def pull(self, weight: float | Sequence[Sequence[float]], output: torch.Tensor, initial: torch.Tensor) -> Any:
+        """The penalty at this time of training: scalar."""
+        return value_at(weight, self.env_steps) * (output - initial).pow(2).mean()

@@ -1,0 +1,303 @@
+"""What every algorithm's settings have in common, and what an algorithm is to a tier.
+
+An algorithm's file declares its settings once, as a frozen dataclass: `setting(default, lowest, highest, meaning,
+source)`. Such a declaration is checked, shown in the docs, and refused where it would have no effect:
+
+* `only=("encoder", "attention")`: it has an effect only where that other setting of the same part has that value;
+* `space="Box"`: only where the tier's action space is one.
+
+Where a condition does not hold, a value other than the default is a ConfigError. `to_rllib` maps settings to RLlib's
+names, `body` to what networks are made of; modules, learners and runners read the rest from the settings themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from policies.networks.build import BodySpec
+from policies.networks.zones import ENCODERS
+from soc_env.errors import ConfigError
+from soc_env.settings import (
+    Schedule,
+    amounts,
+    check_fields,
+    choice,
+    flag,
+    from_plain,
+    names,
+    numbers,
+    part,
+    schedule,
+    setting,
+    text,
+    to_plain,
+)
+
+ANY = "a value"  # of `only`: whatever is not None
+OURS, SEARCH = "assumption", "as found in the search of November 2026"
+STEPS = 10**12  # [environment steps] more than any run takes
+
+
+@dataclass(frozen=True)
+class Part:
+    """Settings that belong together; frozen and checked."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+        for spec in dataclasses.fields(self):
+            other, wanted = spec.metadata.get("only", (None, None))
+            value = getattr(self, spec.name)
+            if other is None or value == default_of(spec):
+                continue
+            found = getattr(self, other)
+            if found is None if wanted == ANY else found != wanted:
+                needed = f"where {other} has {ANY}" if wanted == ANY else f"with {other}={wanted!r}"
+                raise ConfigError(f"{spec.name}={value!r} has no effect, {other} is {found!r}; it has one {needed}")
+
+    def check_space(self, space: str, where: str = "") -> None:
+        """ConfigError if a setting that was changed has no effect in action spaces of that kind, "Box" or
+        "Discrete"."""
+        for spec in dataclasses.fields(self):
+            value, wanted = getattr(self, spec.name), spec.metadata.get("space", space)
+            if wanted != space and value != default_of(spec):
+                shown = to_plain(value) if isinstance(value, Part) else value
+                raise ConfigError(
+                    f"{where}{spec.name}={shown!r} has no effect on {space} actions; it has one on {wanted} actions"
+                )
+            if isinstance(value, Part):
+                value.check_space(space, f"{where}{spec.name}.")
+
+
+def default_of(spec: Any) -> Any:
+    """The default of a dataclass field."""
+    return spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
+
+
+@dataclass(frozen=True)
+class RewardShaping(Part):
+    """What a tier learns from beside the team's reward. Evaluations and results never see it.
+
+    A metric that rises and falls with the state (hosts compromised, say) is a potential: its increases add up to its
+    last value, so it moves rewards in time (Ng, Harada & Russell 1999, there with gamma in the difference). Others
+    change the task that the tier solves.
+    """
+
+    penalty_scale: float = setting(1.0, 0.0, 1e6, "factor on negative rewards; gains stay as they are", OURS)
+    metrics: dict[str, float] = amounts("episode metric -> reward per unit of its increase", OURS)
+
+
+@dataclass(frozen=True)
+class Gradients(Part):
+    """RLlib's own settings that every learner reads."""
+
+    grad_clip: float | None = setting(
+        None, 1e-9, 1e9, "largest gradient, in the measure of grad_clip_by; None for any", "RLlib", is_optional=True
+    )
+    grad_clip_by: str = choice(
+        "global_norm",
+        ("value", "norm", "global_norm"),
+        "what is clipped: entries, each tensor's norm, or the norm of all that an optimiser holds",
+        "RLlib",
+        only=("grad_clip", ANY),
+    )
+    log_gradients: bool = flag(False, "report the norm of gradients", "RLlib")
+
+
+@dataclass(frozen=True)
+class OffPolicyGradients(Gradients):
+    """RLlib's own settings that off-policy learners read too."""
+
+    target_network_update_freq: int = setting(
+        0, 0, STEPS, "environment steps between updates of target networks; 0: after every gradient step", "RLlib"
+    )
+
+
+@dataclass(frozen=True)
+class Critic(Part):
+    """How a critic reads actions, and what it is made of."""
+
+    kind: str = choice(
+        "joint",
+        ("joint", "additive"),
+        "joint: reads actions in its first layer; additive: a value for each entry of its own action "
+        "(`networks.blocks.ActionValues`)",
+        "Tavakoli et al. 2018, for additive",
+        space="Box",
+    )
+    bins: int = setting(
+        0, 0, 1024, "points of the hat basis in which actions are read, 2 or more; 0 for raw actions", OURS, space="Box"
+    )
+    layer_norm: bool = flag(False, "normalise hidden layers", "Ba et al. 2016")
+    twin: bool = flag(True, "two critics, of which the lower counts", "Fujimoto et al. 2018", space="Box")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bins < 2 and (self.bins or self.kind == "additive"):
+            raise ConfigError(f"bins={self.bins} must be 2 or more{'' if self.bins else ' for an additive critic'}")
+
+
+@dataclass(frozen=True)
+class Exploration(Part):
+    """Gaussian noise on actions, by how long it lasts and how much its scale varies.
+
+    Where scales differ, every entry of an action has one of its own and renews it with its noise, so that an unusual
+    action does not tell how noisy the next steps will be; at a common scale all entries are renewed at once.
+    """
+
+    hold_steps: float = setting(1.0, 1.0, 1e6, "mean number of steps for which noise is held", OURS)
+    scale_range: tuple[float, float] = numbers(
+        (1.0, 1.0), 1e-3, 1e3, "lowest and highest factor on the noise, log-uniform", OURS, sizes=(2,), is_range=True
+    )
+
+
+@dataclass(frozen=True)
+class Rest(Part):
+    """Where an actor starts, and how strongly it is pulled back there.
+
+    The pull, an L2 penalty on the distance before the tanh, decides where the critic has nothing to say: an action that
+    matters in one episode of three otherwise drifts to an end of its range, where it is never tried again.
+    """
+
+    action: tuple[float, ...] = numbers(
+        (), -0.999, 0.999, "the action: a value for each group of zones and each entry beside; [] for the middle", OURS
+    )
+    weight: Schedule = schedule(0.0, 0.0, 1e6, "weight of the pull", OURS)
+
+
+@dataclass(frozen=True)
+class TierSettings(Part):
+    """Settings of every tier that learns."""
+
+    algorithm: str = ""
+    agents: tuple[str, ...] = names(
+        "agents it acts for; none: those whose name is the tier's, with or without index", OURS
+    )
+    trainable: bool = flag(
+        True, "False: it acts, greedily, and neither its networks nor its statistics ever change", OURS
+    )
+    checkpoint: str | None = text("folder of a checkpoint whose tier of this name it starts from", OURS)
+    num_learners: int = setting(0, 0, 1024, "remote learners; 0 trains in the driver", "RLlib")
+    gamma: float = setting(
+        0.99, 0.0, 1.0, "discount per environment step, also of a tier that decides every K steps", "Sutton et al. 1999"
+    )
+    hiddens: tuple[int, ...] = numbers((256, 256), 1, 65_536, "sizes of hidden layers", OURS, is_whole=True)
+    encoder: str = choice(
+        "mlp", ("mlp", *ENCODERS), "how observations are read; all but mlp by tokens (`networks.zones`)", OURS
+    )
+    attention_heads: int = setting(
+        4, 1, 64, "heads; d_k is the size of a layer", "paper", only=("encoder", "attention")
+    )
+    reward_shaping: RewardShaping = part(RewardShaping)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = 2 if self.encoder == "attention" else 1
+        if len(self.hiddens) < least:
+            wanted = "2 layers or more with attention: it is between them" if least > 1 else "one layer size or more"
+            raise ConfigError(f"hiddens={list(self.hiddens)!r} must be {wanted}")
+
+    def body(self, role: str) -> BodySpec:
+        """What the networks of a tier of that name are made of."""
+        return BodySpec(self.hiddens, self.encoder, role, self.attention_heads)
+
+    def to_rllib(self) -> dict[str, Any]:
+        """The settings of the algorithm's RLlib configuration that ours stand for."""
+        return {"gamma": self.gamma}
+
+
+@dataclass(frozen=True)
+class ActorCriticSettings(TierSettings):
+    """Settings of off-policy tiers with an actor and a critic of actions."""
+
+    tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", SEARCH)
+    critic: Critic = part(Critic)
+    rest: Rest = part(Rest, space="Box")
+    exploration: Exploration = part(Exploration, space="Box")
+    segment_sharing: float | None = setting(
+        None,
+        0.0,
+        0.99,
+        "zones share their outputs and differ by this share of their own one; None for outputs of their own",
+        SEARCH,
+        is_optional=True,
+        space="Box",
+    )
+    rllib: OffPolicyGradients = part(OffPolicyGradients)
+
+    def body(self, role: str) -> BodySpec:
+        return dataclasses.replace(super().body(role), has_groups=self.segment_sharing is not None)
+
+    def critic_body(self, role: str) -> BodySpec:
+        """As `body`, of critics."""
+        critic, spec = self.critic, super().body(role)
+        is_additive = critic.kind == "additive"
+        return dataclasses.replace(spec, layer_norm=critic.layer_norm, bins=critic.bins, is_additive=is_additive)
+
+    def to_rllib(self) -> dict[str, Any]:
+        return {**super().to_rllib(), "tau": self.tau, **vars(self.rllib)}
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm that a tier can take.
+
+    Attributes:
+        settings: its settings, declared.
+        config: RLlib's configuration class that its learner reads.
+        module, learner: classes.
+        action_spaces: what it can act in.
+        is_on_policy: whether it learns from its newest decisions alone.
+        has_central_critic: whether its critic reads every agent's observation and action.
+    """
+
+    settings: type[TierSettings]
+    config: type[AlgorithmConfig]
+    module: type
+    learner: type
+    action_spaces: tuple[type[gym.Space], ...]
+    is_on_policy: bool = False
+    has_central_critic: bool = False
+
+    def build_config(
+        self, tier: str, settings: TierSettings, spaces: tuple[gym.Space, gym.Space], seed: int | None, **sizes: int
+    ) -> AlgorithmConfig:
+        """The tier's own RLlib configuration.
+
+        Args:
+            tier: its name.
+            settings: of this algorithm.
+            spaces: the tier's observation and action space.
+            seed: of the learner.
+            sizes: of what a central critic reads, `joint_obs_dim` and `other_action_dim`.
+
+        Raises:
+            ConfigError: the algorithm does not fit the action space, or a setting has no effect there.
+        """
+        if not isinstance(spaces[1], self.action_spaces):
+            allowed = " or ".join(space.__name__ for space in self.action_spaces)
+            raise ConfigError(f"tier {tier!r}: {settings.algorithm} needs a {allowed} action space, got {spaces[1]}")
+        try:
+            settings.check_space(type(spaces[1]).__name__)
+        except ConfigError as error:
+            raise ConfigError(f"tier {tier!r}: {error}") from None
+        model: Mapping[str, Any] = {"role": tier, "settings": to_plain(settings)}
+        model = {**model, **(sizes if self.has_central_critic else {})}
+        config = self.config()
+        config.update_from_dict(settings.to_rllib())
+        config.environment(env=None).framework("torch").debugging(seed=seed)
+        config.multi_agent(policies={tier}, policy_mapping_fn=lambda *args, **kwargs: tier)
+        config.learners(num_learners=settings.num_learners)
+        config.rl_module(rl_module_spec=RLModuleSpec(module_class=self.module, model_config=model))
+        config._learner_class = self.learner
+        return config
+
+    def settings_of(self, module: Any) -> Any:
+        """The settings that a module was made with."""
+        return from_plain(self.settings, module.model_config["settings"], ConfigError)

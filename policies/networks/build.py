@@ -1,0 +1,105 @@
+"""Bodies of networks, made from a tier's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from policies.networks.blocks import MLP, ActionValues
+from policies.networks.tokens import AGENTS, agent_of, impossible_choices, joint_tokens, own_tokens
+from policies.networks.zones import ZoneMLP
+from soc_env.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class BodySpec:
+    """What the body of an actor or of a critic is made of.
+
+    Attributes:
+        hiddens: layer sizes.
+        encoder: "mlp", or "zones" or "attention" (see `policies.networks.zones`).
+        role: the name of the tier, which says whose observation it is that is read token by token.
+        attention_heads: of "attention".
+        layer_norm: whether layers are normalised.
+        bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
+        is_additive: whether a critic is additive in its own action, see `blocks.ActionValues`; needs `bins`.
+        has_groups: whether actions that mean the same in several places are to share outputs.
+    """
+
+    hiddens: Sequence[int]
+    encoder: str = "mlp"
+    role: str | None = None
+    attention_heads: int = 4
+    layer_norm: bool = False
+    bins: int = 0
+    is_additive: bool = False
+    has_groups: bool = False
+
+
+def make_body(
+    spec: BodySpec,
+    obs_dim: int,
+    action_dims: Sequence[int] = (),
+    *,
+    is_joint: bool = False,
+    keeps_zones: bool = False,
+) -> Any:
+    """A `blocks.Body`.
+
+    Args:
+        spec: what it is made of.
+        obs_dim: size of what it observes.
+        action_dims: sizes of the actions that it reads too: all other agents' together first if it reads the joint
+            observation, then the own.
+        is_joint: whether it reads the observations of all agents.
+        keeps_zones: whether actions follow, which may want features of every zone.
+
+    Raises:
+        ConfigError: a network by tokens, or shared outputs, for an observation that is none of ours.
+    """
+    if action_dims and spec.is_additive:
+        inner = _plain_body(spec, obs_dim, action_dims[:-1], is_joint, keeps_zones=True)
+        return ActionValues(inner, action_dims[-1], spec.bins)
+    return _plain_body(spec, obs_dim, action_dims, is_joint, keeps_zones)
+
+
+def _plain_body(
+    spec: BodySpec, obs_dim: int, action_dims: Sequence[int], is_joint: bool, keeps_zones: bool
+) -> MLP | ZoneMLP:
+    bins = spec.bins if action_dims else 0
+    if spec.encoder == "mlp":
+        groups = _action_groups(spec.role, obs_dim) if spec.has_groups else ()
+        return MLP(obs_dim, spec.hiddens, sum(action_dims), spec.layer_norm, bins, groups)
+    agent = agent_of(spec.role)
+    if spec.has_groups:
+        _action_groups(spec.role, obs_dim)  # raises where there are none
+    acting = [other for other in AGENTS if other != agent] if is_joint else []
+    acting += [agent] * (len(action_dims) - is_joint)
+    return ZoneMLP(
+        agent,
+        joint_tokens(obs_dim) if is_joint else own_tokens(agent, obs_dim),
+        spec.hiddens,
+        acting,
+        heads=spec.attention_heads if spec.encoder == "attention" else 0,
+        layer_norm=spec.layer_norm,
+        bins=bins,
+        keeps_zones=keeps_zones,
+    )
+
+
+def _action_groups(role: str | None, obs_dim: int) -> list[int]:
+    """Sizes of the leading runs of the role's action's entries that mean the same, one for each zone or segment."""
+    agent = agent_of(role)
+    tokens = own_tokens(agent, obs_dim)
+    if not tokens.entries[agent][0]:
+        raise ConfigError(f"tier {role!r}: segment_sharing has no effect, none of its actions are by zone or segment")
+    return [len(tokens.zones)] * tokens.entries[agent][0]
+
+
+def masked(is_on: bool, values: torch.Tensor, observation: torch.Tensor, filler: float) -> torch.Tensor:
+    """The choices' values (B, choices), those of impossible choices replaced by `filler` where masking is on. What is
+    possible is read off the observation, so that next states are masked too."""
+    return values.masked_fill(impossible_choices(observation), filler) if is_on else values

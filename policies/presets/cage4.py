@@ -1,0 +1,59 @@
+"""CAGE-4: what differs from soc-v1's preset where the tiers train on CC4 itself.
+
+Schedules are over shares of the budget. All tiers also learn from the fall in the hosts of their zones that red holds:
+CC4's penalties are sparse and shared by five SOCs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_HELD = {"reward_shaping": {"metrics": {"compromised": -1.0}}}  # the true state, a potential of training alone
+# What differs for all tiers, as found in the search of November 2026.
+CAGE4_RUN: Mapping[str, Any] = {
+    "train_batch_size": 2000,
+    "learning_starts": 10_000,
+    "updates_per_iteration": 24,
+    "replay_capacity": 100_000,
+    "n_step": 12,
+}
+# Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at little noise; a good start is lost
+# by anything bolder.
+CAGE4_TUNED: Mapping[str, Mapping[str, Any]] = {
+    "alert_triage": {**_HELD, "gamma": 0.9, "lr": [[0, 0.0], [0.15, 2e-5], [1, 2e-5]], "epsilon": 0.02},
+    "threat_hunter": {
+        **_HELD,
+        "actor_lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
+        "critic_lr": 1e-3,
+        "actor": {"log_std_range": [-3.0, -1.6]},
+    },
+    "response_orchestrator": {
+        **_HELD,
+        "actor_lr": [[0, 0.0], [0.2, 0.0], [0.3, 5e-5], [1, 1e-5]],
+        "critic_lr": 1e-3,
+        "exploration": {"std": 0.1},
+        "actor": {"smoothing": [0.05, 0.3]},
+    },
+    "strategic_coordinator": {
+        **_HELD,
+        "lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
+        "train_batch_size": 2048,
+    },
+}
+# From scratch: soc-v1's order of learning, stretched over the budget.
+CAGE4_FROM_SCRATCH: Mapping[str, Mapping[str, Any]] = {
+    "alert_triage": {
+        **_HELD,
+        "gamma": 0.9,
+        "lr": [[0, 5e-4], [1, 1e-4]],
+        "epsilon": [[0, 1.0], [0.3, 0.05], [1, 0.02]],
+    },
+    "threat_hunter": {**_HELD, "actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
+    "response_orchestrator": {
+        **_HELD,
+        "actor_lr": [[0, 0.0], [0.05, 0.0], [0.08, 5e-4], [1, 1e-4]],
+        "exploration": {"std": [[0, 0.35], [0.4, 0.3], [1, 0.1]]},
+    },
+    "strategic_coordinator": {**_HELD, "train_batch_size": 2048},
+}

@@ -1,0 +1,70 @@
+"""soc-v1 and its like: what the task needs.
+
+The effect of one tool call is small against the noise of returns and comes late (a rebuilt host pays over the rest of
+the shift), so hunting and response also earn the fall in compromised hosts at once: a potential, which moves rewards in
+time and hardly changes which policy is best; triage earns its verdicts. These are parts of learning alone. Nothing is
+explored uniformly, and scales of noise belong to single draws: returns over several steps would blame an unusual action
+for the unusual ones that follow it. Response learns first, by the noise that it explores with (`smoothing`: a tool has
+no gradient below its threshold), then hunting; networks are shared between zones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ZONES: dict[str, Any] = {"encoder": "zones", "hiddens": [64, 64]}  # shared between zones; size: search
+_ZONE_ACTOR: dict[str, Any] = {
+    **_ZONES,
+    "gamma": 0.95,  # search
+    "reward_shaping": {"metrics": {"compromised": -5.0}},  # the potential; its weight is from the search
+    "critic_lr": 2e-3,  # search
+    "critic": {"kind": "additive", "bins": 9, "layer_norm": True},  # points 0.25 apart: search
+    "rest": {"weight": 0.01},  # search
+}
+SOC_V1: dict[str, Any] = {
+    "train_batch_size": 2048,  # search, as updates and replay below
+    "updates_per_iteration": 12,
+    "replay_batch_size": 256,
+    "replay_capacity": 300_000,
+    "replay_alpha": 0.3,
+    "replay_beta": 1.0,
+    "random_steps": 0,  # nothing is explored uniformly, see above
+    "learning_starts": 10_000,
+    "n_step": 12,  # search
+    "ema_tau": 0.1,  # over about ten iterations: search
+    "tiers": {
+        "alert_triage": {
+            **_ZONES,
+            "gamma": 0.7,  # search
+            "lr": [[0, 5e-4], [400_000, 5e-4], [1_000_000, 1e-4]],
+            "epsilon": [[0, 1.0], [50_000, 1.0], [300_000, 0.05]],
+            # its own verdicts; weights: search
+            "reward_shaping": {"metrics": {"true_positives": 2.0, "false_positives": -0.3, "missed_cases": -1.0}},
+        },
+        "threat_hunter": {
+            **_ZONE_ACTOR,
+            "actor_lr": [[0, 0.0], [100_000, 0.0], [150_000, 3e-4]],  # after response
+            "actor": {"mean_bound": 1.5, "initial_log_std": -1.0, "log_std_range": [-1.6, -0.6]},  # search
+            "initial_alpha": 0.001,  # search, as the two below
+            "alpha_lr": 1e-4,
+            "target_entropy": -20.0,
+            "exploration": {"hold_steps": 4.0},  # search
+        },
+        "response_orchestrator": {
+            **_ZONE_ACTOR,
+            # isolation and remediation from the middle, perimeter block and credential reset from below it: search
+            "rest": {"action": [0.0, 0.0, -0.6, -0.6], "weight": 0.01},
+            "actor_lr": [[0, 0.0], [30_000, 0.0], [40_000, 5e-4]],  # first of the actors
+            "actor": {"mean_bound": 1.5, "smoothing": [0.15, 1.0]},
+            # scales belong to single draws, see above; numbers: search
+            "exploration": {"std": [[0, 0.35], [400_000, 0.3], [1_000_000, 0.1]], "scale_range": [0.3, 3.0]},
+        },
+        "strategic_coordinator": {
+            **_ZONES,
+            "gamma": 0.98,  # search
+            "train_batch_size": 2048,  # decisions; search
+            "entropy_coeff": 0.0,
+            "actor": {"initial_log_std": -1.5},
+        },
+    },
+}
