@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.evaluate import TRAINED, UNTRAINED
+from experiments.cli.options import parse_overrides
+from experiments.evaluate import TRAINED, UNTRAINED, evaluate
 from experiments.families import PROTOCOLS
 from policies.scripted import SCRIPTED
+from soc_env.errors import ConfigError
 from soc_env.soc.tables import METRICS
 
 
@@ -62,7 +64,7 @@ def test_mistakes_are_one_line(arguments: list[str], expected: str, capsys: pyte
     ],
 )
 def test_overrides_are_read_as_the_scenario_needs_them(text: str, value: Any) -> None:
-    assert cli._parse_overrides([text]) == {text.partition("=")[0]: value}
+    assert parse_overrides([text]) == {text.partition("=")[0]: value}
 
 
 def test_evaluate_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
