@@ -7,7 +7,7 @@ calculators, and go when they are taken away. Profiled at checkout 8c3c50c, per 
 * 20: filtering every agent's observation by address, most of which hold no host and so no address; the set of the
   network's addresses is built anew each time.
 
-`tests/test_cage4_live.py` holds whole episodes with and without them against each other, byte by byte.
+`tests/cyborg_bridge/test_cage4_live.py` holds whole episodes with and without them against each other, byte by byte.
 """
 
 from __future__ import annotations

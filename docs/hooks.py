@@ -11,6 +11,7 @@ PAGES = {
     "development/changelog.md": ROOT / "CHANGELOG.md",
     "experiments/soc-v1-table.md": RESULTS / "soc-v1-table.md",
 }
+HEADS = {"experiments/soc-v1-table.md": "# soc-v1: scripted policies and ablations\n\n"}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -19,5 +20,5 @@ def on_files(files: Files, config: Any) -> Files:
         if path.suffix in (".png", ".json", ".csv"):
             files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
     for page, path in PAGES.items():
-        files.append(File.generated(config, page, content=path.read_text(encoding="utf-8")))
+        files.append(File.generated(config, page, content=HEADS.get(page, "") + path.read_text(encoding="utf-8")))
     return files

@@ -1,5 +1,7 @@
 """Search a learning rate with Ray Tune: `python examples/tune.py`. On a cluster, ray.init(address="auto") first."""
 
+from pathlib import Path
+
 from ray import tune
 
 from policies import HMARL
@@ -13,15 +15,10 @@ def main(iterations: int = 200, **changes: object) -> None:
         "tiers": {"threat_hunter": {"actor_lr": tune.grid_search([1e-4, 3e-4])}},
         **changes,
     }
-    goal = "env_runners/episode_return_mean"
-    tuner = tune.Tuner(
-        HMARL,
-        param_space=space,
-        tune_config=tune.TuneConfig(metric=goal, mode="max"),
-        run_config=tune.RunConfig(stop={"training_iteration": iterations}, verbose=0),
-    )
-    best = tuner.fit().get_best_result(filter_nan_and_inf=False)
-    print(best.config["tiers"], best.metrics["env_runners"].get("episode_return_mean"))
+    run = tune.RunConfig(stop={"training_iteration": iterations}, storage_path=str(Path("tune").absolute()), verbose=0)
+    results = tune.Tuner(HMARL, param_space=space, run_config=run).fit()
+    best = results.get_best_result("env_runners/episode_return_mean", mode="max")
+    print(best.config["tier_settings"]["threat_hunter"]["actor_lr"], best.metrics["env_runners"]["episode_return_mean"])
 
 
 if __name__ == "__main__":

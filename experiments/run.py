@@ -31,13 +31,13 @@ from experiments.progress import Progress
 from experiments.provenance import command, provenance
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
 from soc_env.registry import family_of
+from soc_env.settings import field_names
 
 VALIDATION_SEED = 1_000_003  # an offset that keeps its episodes apart from training's and the evaluation's
 VALIDATION_SECONDS, CHECKPOINT_SECONDS = 20.0, 60.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 SHOWN = ("reward", "score", "mttd", "mttc", "mttr", "fpr", "fdr", "csr")  # in the line of progress, where there are any
 RUN_SETTINGS = ("scenario", "seed", "workers", "num_envs", "overrides", "adverse_start", "config")  # of a run
-CONFIG_KEYS = ("tiers", "train_batch_size")  # beside policies.hmarl.SETTINGS
 
 
 def hmarl_config(settings: Mapping[str, Any]) -> Any:
@@ -46,11 +46,14 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: an unknown setting.
     """
-    from policies.hmarl.algorithm import SETTINGS, HMARLConfig
+    from policies import HMARLConfig
+    from policies.hmarl.settings import HMARLSettings, check_old_names
 
+    check_old_names(settings["config"])
+    allowed = (*field_names(HMARLSettings), "tiers")
     for name in settings["config"]:
-        if name not in (*SETTINGS, *CONFIG_KEYS):
-            raise ConfigError(unknown_name("config: setting", name, (*SETTINGS, *CONFIG_KEYS)))
+        if name not in allowed:
+            raise ConfigError(unknown_name("config: setting", name, allowed))
     config = (
         HMARLConfig()
         .environment(settings["scenario"], env_config=settings["overrides"])
@@ -60,15 +63,9 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
     return config.training(**settings["config"])
 
 
-def bias_actors(algo: Any, value: float) -> None:
-    """Adds `value` to every action output of an algorithm that has not begun, before squashing or clipping."""
-    for tier, group in algo.learner_group.groups.items():
-        group.foreach_learner(lambda learner, t=tier: learner.module[t].unwrapped().bias_actions(value))
-    algo.env_runner_group.sync_weights(from_worker_or_learner_group=algo.learner_group)
-    for tier, averaged in algo.averaged.items():
-        newest = algo.env_runner.module[tier].state_dict()
-        for name, weights in averaged.items():
-            weights.copy_(newest[name])
+def start_adversely(algo: Any) -> None:
+    """Biases the actors of all tiers to the high ends of their actions, before squashing or clipping."""
+    algo.edit_networks(lambda tier, module: module.bias_actions(ADVERSE_BIAS))
 
 
 class Run:
@@ -102,7 +99,7 @@ class Run:
         manifest = last_manifest(self.checkpoints) if resume and has_begun(out) else None
         self.algo = config.build_algo()
         if settings["adverse_start"] and manifest is None:
-            bias_actors(self.algo, ADVERSE_BIAS)
+            start_adversely(self.algo)
         self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -float("inf")
         self.wants_stop = False

@@ -106,18 +106,3 @@ def complete(tier: str, plain: Mapping[str, Any], of_all: Collection[str] = ()) 
     if isinstance(settings, TierSettings):
         return to_plain(settings)
     return {"algorithm": SCRIPTED, "policy": settings.policy, "agents": list(settings.agents)}
-
-
-def check_schedule(what: str, value: Any, allowed: str, fits: Callable[[float], bool]) -> None:
-    """ConfigError unless `value` is a number that fits, or a schedule [[0, number], [steps, number], ...] of such."""
-    try:
-        points = value if isinstance(value, (list, tuple)) else [[0, value]]
-        steps, numbers = zip(*points, strict=True)
-        is_good = steps[0] == 0 and list(steps) == sorted(set(steps)) and all(map(fits, numbers))
-    except (TypeError, ValueError):  # no pairs, none at all, or not numbers
-        is_good = False
-    if not is_good:
-        raise ConfigError(
-            f"{what} is {value!r}, allowed: {allowed}, or a schedule over environment steps, "
-            "[[0, number], [steps, number], ...]"
-        )

@@ -10,18 +10,18 @@ from typing import Any
 from tables.markdown import table
 
 RESULTS = Path(__file__).parents[2] / "results"
-# metric -> (heading, unit factor, decimals, whether the interval is shown)
-COLUMNS: dict[str, tuple[str, float, int, bool]] = {
-    "score": ("Score", 1, 1, True),
-    "loss": ("Loss", 1, 1, True),
-    "reward": ("Reward", 1, 1, True),
-    "mttd": ("MTTD", 1, 1, False),
-    "mttc": ("MTTC", 1, 1, False),
-    "mttr": ("MTTR", 1, 1, False),
-    "fdr": ("FDR [%]", 100, 1, False),
-    "fpr": ("FPR [%]", 100, 3, False),
-    "action_fdr": ("Action FDR [%]", 100, 1, False),
-    "csr": ("CSR [%]", 100, 1, False),
+# metric -> (heading, factor to the heading's unit, whether the interval is shown)
+COLUMNS: dict[str, tuple[str, float, bool]] = {
+    "score": ("Score", 1, True),
+    "loss": ("Loss", 1, True),
+    "reward": ("Reward", 1, True),
+    "mttd": ("MTTD", 1, False),
+    "mttc": ("MTTC", 1, False),
+    "mttr": ("MTTR", 1, False),
+    "fdr": ("FDR [%]", 100, False),
+    "fpr": ("FPR [%]", 100, False),
+    "action_fdr": ("Action FDR [%]", 100, False),
+    "csr": ("CSR [%]", 100, False),
 }
 
 
@@ -29,10 +29,14 @@ def _load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _shown(summary: Mapping[str, float], metric: str) -> str:
-    _, factor, decimals, has_interval = COLUMNS[metric]
-    mean, low, high = (f"{factor * summary[key]:,.{decimals}f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]" if has_interval else mean
+def _shown(summary: Mapping[str, float], metric: str, with_interval: bool = False) -> str:
+    """Three digits or so: of a mean and, where the column has one, its interval."""
+    _, factor, has_interval = COLUMNS[metric]
+    mean, low, high = (factor * summary[key] for key in ("mean", "low", "high"))
+    largest = max(abs(mean), abs(low), abs(high)) if has_interval else abs(mean)
+    decimals = 3 if metric == "fpr" and 0 < largest < 10 else 2 if metric == "reward" and largest < 20 else 1
+    shown = [f"{value:,.{0 if abs(value) >= 100 else decimals}f}" for value in (mean, low, high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if has_interval or with_interval else shown[0]
 
 
 def seeds(name: str, metrics: str, *policies: str) -> str:
@@ -44,12 +48,16 @@ def seeds(name: str, metrics: str, *policies: str) -> str:
 
 
 def settings(name: str, metrics: str) -> str:
-    """Trained teams of several settings, and the first one's gain over each other one."""
+    """Trained teams of several settings, and what each other one gains over the first, seed by seed."""
     data, names = _load(name), metrics.split(",")
     rows = []
     for label, part in data["settings"].items():
         steps = round(sum(run["steps"] for run in part["runs"]) / len(part["runs"]), -3)
         rows.append((label, f"{steps:,.0f}", *(_shown(part["summary"]["HMARL"][m], m) for m in names)))
+    first = next(iter(data["settings"]))
+    for label, gain in data["gains"].items():
+        if gain[names[0]]["n"] > 1:
+            rows.append((f"{label} - {first}, by seed", "", *(_shown(gain[m], m, True) for m in names)))
     return table(("setting", "steps", *(COLUMNS[m][0] for m in names)), rows, "lr" + "r" * len(names))
 
 

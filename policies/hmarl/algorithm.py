@@ -15,7 +15,6 @@
 One iteration (Algorithm 1 of the paper): all tiers act together for `train_batch_size` environment steps; the joint
 transitions go into one prioritised replay; each off-policy tier takes `updates_per_iteration` gradient steps on batches
 drawn by its own priorities; each on-policy tier updates once it has collected its own `train_batch_size` decisions.
-Differences from the paper are in the README.
 
 Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can take the place of our environments, see
 `policies.runner.batched_env`.
@@ -24,17 +23,21 @@ Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can take the place of our envi
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
+import inspect
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner_group import LearnerGroup
-from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
@@ -47,81 +50,50 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
-from policies.hmarl.learner_group import TieredLearnerGroup
-from policies.hmarl.moments import MeanVariance, Statistics
-from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS, DetectionPriority, JointReplay
+from policies.hmarl import rllib_settings
+from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
+from policies.hmarl.moments import Statistics, observation_statistics
+from policies.hmarl.replay import DetectionPriority, JointReplay
+from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
+from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
-from policies.networks.blocks import VARIANCE_FLOOR, flat_dim, value_at
+from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
 from policies.tiers import DEFAULT_TIERS, SCRIPTED
-from soc_env.errors import CheckpointError, ConfigError, unknown_name
-from soc_env.settings import merged
+from soc_env.errors import CheckpointError, ConfigError
+from soc_env.settings import field_names, merged
 
 Spaces = tuple[gym.Space, gym.Space]
 REPLAY, STATISTICS = "joint_replay", "statistics"
-SETTINGS = (
-    "replay",
-    "replay_priority",
-    "replay_capacity",
-    "replay_alpha",
-    "replay_beta",
-    "replay_batch_size",
-    "checkpoint_replay",
-    "learning_starts",
-    "random_steps",
-    "updates_per_iteration",
-    "n_step",
-    "ema_tau",
-    "return_scale_rate",
-    "action_bias",
-)
 
 
 class HMARLConfig(AlgorithmConfig):
     """Configuration of `HMARL`; see the module's docstring for an example.
 
-    Settings of `training(...)` beside RLlib's own:
-        replay: "shared": one store of joint transitions for all tiers; "uniform": the same, drawn uniformly;
-            "separate": a store for each tier that holds its own agents' transitions alone, so that rows of two tiers
-            are not drawn together and a central critic reads no more than the tier's own agents.
-        replay_priority: "td_error": each tier's own newest TD error (Schaul et al. 2016); "paper": detection confidence
-            x response urgency when the row is stored, the same for all tiers
-            (`policies.hmarl.replay.DetectionPriority`).
-        replay_capacity: joint transitions kept.
-        replay_alpha, replay_beta: exponents of priorities and importance weights (alpha 0 draws uniformly).
-        replay_batch_size: rows of an off-policy update.
-        checkpoint_replay: whether checkpoints hold the replay (needed to go on exactly as if never stopped).
-        learning_starts: environment steps before off-policy tiers update.
-        random_steps: environment steps in which off-policy tiers act uniformly at random.
-        updates_per_iteration: gradient steps of each off-policy tier an iteration.
-        n_step: steps whose rewards an off-policy tier that acts at every step sums before it bootstraps.
-        ema_tau: share by which the averaged networks, which `TrainedPolicy` acts with, follow the newest ones an
-            iteration, or a schedule of it over environment steps; 1 for the newest ones themselves. While networks
-            still change a lot, an average over many iterations acts like none of them.
-        return_scale_rate: weight of the newest iteration in the running mean absolute return.
-        action_bias: added to every actor's outputs at the start (adverse-start experiments); 0 for none.
+    It has the settings of `HMARLSettings`, tiers (`tiers`), and those of RLlib's that mean something here, by the
+    methods that RLlib has for them (`policies.hmarl.rllib_settings`); others are refused by name when the algorithm is
+    built. `training(lr=..., gamma=..., grad_clip=..., grad_clip_by=..., num_epochs=..., minibatch_size=...)` are
+    defaults of every tier whose algorithm has such a setting; what `tiers` says goes before them.
+
+    Callbacks (`callbacks(on_episode_end=...)`, or a subclass of RLlibCallback) are called with the keyword arguments of
+    RLlib, with these differences for want of episode objects: `on_episode_end` gets `episode`, the metrics by name of
+    the episode that ended (`reward`, `length`, ...), and `env_index`, after the `sample` call in which it ended;
+    `on_sample_end` gets `samples`, a list of one `Rollout`; `env` is the whole batch. What they log to `metrics_logger`
+    is in the results. `on_episode_created`, `on_episode_start` and `on_episode_step` are refused.
     """
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class=algo_class or HMARL)
-        self.tier_settings: dict[str, dict[str, Any]] = {}
+        for name, value in dataclasses.asdict(HMARLSettings()).items():
+            setattr(self, name, value)
+        for name in TIER_DEFAULTS:
+            setattr(self, name, None)  # each tier its own
+        self._tiers: dict[str, dict[str, Any]] = {}  # as they were given
         self.tiers(DEFAULT_TIERS)
-        self.replay, self.replay_priority = "shared", "td_error"
-        self.replay_capacity, self.replay_batch_size = 100_000, 256
-        self.replay_alpha, self.replay_beta = 0.6, 0.4
-        self.checkpoint_replay = True
-        self.learning_starts, self.random_steps = 5_000, 2_000
-        self.updates_per_iteration = 8
-        self.n_step = 1
-        self.ema_tau: Any = 1.0
-        self.return_scale_rate = 0.05
-        self.action_bias = 0.0
-        self.lr = None
-        self.train_batch_size = 1024  # environment steps an iteration
-        self.env = "paper-v0"
+        self.env = "soc-v1"
         self.env_runner_cls = ColumnarEnvRunner
         self.num_env_runners, self.num_envs_per_env_runner = 0, 64
         self.rollout_fragment_length = "auto"  # train_batch_size over all environments
@@ -133,26 +105,44 @@ class HMARLConfig(AlgorithmConfig):
         """Sets or changes tiers: `{"alert_triage": {"algorithm": "DQN", "lr": 3e-4}, ...}`.
 
         Settings of a tier that is there are merged (those of its parts one by one), or replaced when its algorithm
-        changes. `replace=True` drops the
-        other tiers; those of `DEFAULT_TIERS` need no dropping where the environment has no agents of theirs.
+        changes. `replace=True` drops the other tiers; those of `DEFAULT_TIERS` need no dropping where the environment
+        has no agents of theirs.
 
         Raises:
             ConfigError: unknown algorithm or setting, or an agent that two tiers name.
         """
         if replace:
-            self.tier_settings = {}
+            self._tiers = {}
         for tier, settings in tiers.items():
-            before = self.tier_settings.get(tier, {})
+            before = self._tiers.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            changed = merged(before if keeps else {}, settings)
-            self.tier_settings[tier] = tier_data.complete(tier, changed, of_all=SETTINGS)
-        networks = {tier for tier, settings in self.tier_settings.items() if settings["algorithm"] != SCRIPTED}
-        self.multi_agent(policies=networks, policy_mapping_fn=tier_data.mapping(self.tier_settings))
+            changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
+            tier_data.parse(tier, changed, of_all=field_names(HMARLSettings))  # raises
+            self._tiers[tier] = changed
+        self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
         return self
+
+    @property
+    def tier_settings(self) -> dict[str, dict[str, Any]]:
+        """Tier -> all of its settings, plain data: what was given, then this configuration's defaults of tiers, then
+        the algorithm's."""
+        return {tier: tier_data.complete(tier, self._with_defaults(given)) for tier, given in self._tiers.items()}
+
+    def tier_networks(self) -> set[str]:
+        """The tiers that have networks."""
+        return {tier for tier, settings in self._tiers.items() if settings["algorithm"] != SCRIPTED}
+
+    def _with_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        defaults: dict[str, Any] = {}
+        for name in TIER_DEFAULTS:
+            value = getattr(self, name)
+            if value is not None:
+                defaults = merged(defaults, as_tier_setting(given["algorithm"], name, value))
+        return merged(defaults, given)
 
     def tier(self, tier: str) -> Any:
         """The tier's settings with typed access, `config.tier("threat_hunter").exploration.hold_steps`."""
-        return tier_data.parse(tier, self.tier_settings[tier])
+        return tier_data.parse(tier, self._with_defaults(self._tiers[tier]))
 
     def members(self, agents: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Tier -> its agents among `agents`, in their order; of the tiers of `DEFAULT_TIERS` those that have any.
@@ -160,18 +150,18 @@ class HMARLConfig(AlgorithmConfig):
         Raises:
             ConfigError: an agent without a tier, or a tier or a named agent that `agents` do not have.
         """
-        agents, known = tuple(agents), ", ".join(self.tier_settings)
+        agents, settings = tuple(agents), self.tier_settings
         assert self.policy_mapping_fn is not None
         of = {agent: self.policy_mapping_fn(agent, None) for agent in agents}
         for agent, tier in of.items():
-            if tier not in self.tier_settings:
+            if tier not in settings:
                 raise ConfigError(
                     f"agent {agent!r} belongs to tier {tier!r}, which does not exist; name the agent in the setting "
-                    f"'agents' of one of the tiers: {known}"
+                    f"'agents' of one of the tiers: {', '.join(settings)}"
                 )
-        members = {tier: tuple(a for a in agents if of[a] == tier) for tier in self.tier_settings}
+        members = {tier: tuple(a for a in agents if of[a] == tier) for tier in settings}
         for tier, own in members.items():
-            absent = set(self.tier_settings[tier]["agents"]) - set(agents)
+            absent = set(settings[tier]["agents"]) - set(agents)
             if absent or not own and tier not in DEFAULT_TIERS:
                 missing = f"no agent {min(absent)!r}" if absent else "no agents of it"
                 raise ConfigError(f"tier {tier!r}: the environment has {missing}; agents: {', '.join(agents)}")
@@ -190,13 +180,20 @@ class HMARLConfig(AlgorithmConfig):
 
     def is_on_policy(self, tier: str) -> bool:
         """Whether the tier learns from its newest decisions alone."""
-        return ALGORITHMS[self.tier_settings[tier]["algorithm"]].is_on_policy
+        return ALGORITHMS[self._tiers[tier]["algorithm"]].is_on_policy
 
     def training(self, *, tiers: Any = NotProvided, **settings: Any) -> HMARLConfig:
-        """RLlib's `training`, and the settings named in the class docstring; `tiers` as in `tiers()` (for Tune's
-        param_space).
+        """RLlib's `training`, and the settings of `HMARLSettings`; `tiers` as in `tiers()` (for Tune's param_space).
+
+        Raises:
+            ConfigError: a setting that does not exist.
         """
-        own = {name: settings.pop(name) for name in SETTINGS if name in settings}
+        check_old_names(settings)
+        own = {name: settings.pop(name) for name in field_names(HMARLSettings) if name in settings}
+        allowed = [name for name in inspect.signature(AlgorithmConfig.training).parameters if name != "self"]
+        for name in settings:
+            if name not in allowed:
+                raise ConfigError(unknown_setting(name))
         super().training(**settings)
         for name, value in own.items():
             setattr(self, name, value)
@@ -210,20 +207,26 @@ class HMARLConfig(AlgorithmConfig):
         return self if changed is None else self.tiers(changed)
 
     def validate(self) -> None:
-        super().validate()
-        for name, allowed in (("replay", REPLAYS), ("replay_priority", REPLAY_PRIORITIES)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(unknown_name(name, getattr(self, name), allowed))
-        if self.replay == "uniform" and self.replay_priority != "td_error":
-            raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has none")
+        """Checks all settings; `build_algo` calls it.
+
+        Raises:
+            ConfigError: the first that is unknown, out of range or without effect.
+        """
+        rllib_settings.check(self, [given["algorithm"] for given in self._tiers.values()])
+        HMARLSettings(**{name: getattr(self, name) for name in field_names(HMARLSettings)})
         if self.replay_priority == "paper":
             DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
-        for name in ("replay_capacity", "replay_batch_size", "updates_per_iteration", "n_step"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}, allowed: 1 or more")
-        if not 0 < self.return_scale_rate <= 1:
-            raise ConfigError(f"return_scale_rate is {self.return_scale_rate!r}, allowed: above 0, at most 1")
-        tier_data.check_schedule("ema_tau", self.ema_tau, "above 0, at most 1", lambda rate: 0 < rate <= 1)
+        assert set(self.tier_settings) == set(self._tiers)  # raises if a default does not fit
+        super().validate()
+        self.simple_optimizer = DEPRECATED_VALUE  # which RLlib decides by itself, and would be refused next time
+
+    def get_evaluation_config_object(self) -> AlgorithmConfig | None:
+        """The configuration of evaluation runners."""
+        if self.in_evaluation:
+            raise ConfigError(
+                f"in_evaluation is True, which has no effect here; {rllib_settings.REFUSED['in_evaluation']}"
+            )
+        return super().get_evaluation_config_object()
 
     # ---- what RLlib asks for
     def tier_config(
@@ -240,7 +243,7 @@ class HMARLConfig(AlgorithmConfig):
         return ALGORITHMS[settings.algorithm].build_config(tier, settings, spaces, self.seed, **sizes)
 
     def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
-        entries = {tier: ALGORITHMS[self.tier_settings[tier]["algorithm"]] for tier in self.policies}
+        entries = {tier: ALGORITHMS[self._tiers[tier]["algorithm"]] for tier in self.tier_networks()}
         return MultiRLModuleSpec(rl_module_specs={t: RLModuleSpec(module_class=e.module) for t, e in entries.items()})
 
     def get_default_learner_class(self) -> type:
@@ -249,10 +252,9 @@ class HMARLConfig(AlgorithmConfig):
     def get_multi_rl_module_spec(
         self, *, env: Any = None, spaces: Any = None, inference_only: bool = False, **kwargs: Any
     ) -> MultiRLModuleSpec:
-        joint = spaces[INPUT_ENV_SINGLE_SPACES]
-        specs = {}
+        joint, specs = spaces[INPUT_ENV_SINGLE_SPACES], {}
         for tier in self.members(joint[0]):
-            if tier not in self.policies:
+            if tier not in self.tier_networks():
                 continue
             known = self.known_agents(tier, joint[0])
             config = self.tier_config(tier, spaces[tier], tuple({a: part[a] for a in known} for part in joint))
@@ -317,11 +319,9 @@ class HMARL(Algorithm):
         self.batches = TierBatches(
             self.config, self.team, self.scripted_policies(), lambda: self.env_runner.module, self.statistics
         )
-        self.saves_replay = self.config.checkpoint_replay
+        self.saves_replay = True
         self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
-        if self.config.action_bias:
-            self._bias_actions(self.config.action_bias)
         self.averaged = self._newest_networks()
 
     def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
@@ -334,7 +334,7 @@ class HMARL(Algorithm):
 
     def _load_tiers(self) -> None:
         """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
-        for tier, group in self.learner_group.groups.items():
+        for tier in self.learner_group.groups:
             folder, algorithm = self.plan.settings[tier].checkpoint, self.plan.settings[tier].algorithm
             if folder is None:
                 continue
@@ -342,10 +342,10 @@ class HMARL(Algorithm):
             own = [norm for norm, is_joint in loaded.input_norms() if not is_joint]
             for norm in own[1:]:  # critics are not averaged; they read as the actor does
                 norm.load_state_dict(own[0].state_dict())
-            for result in group.foreach_learner(_set_module_state(tier, loaded.state_dict())):
-                if (reason := result.get()) is not None:
+            for reason in self.learner_group.edit(tier, functools.partial(load_networks, loaded.state_dict())):
+                if reason is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self.statistics.given[tier] = _observation_statistics(loaded)
+            self.statistics.given[tier] = observation_statistics(loaded)
             self.statistics.mean_absolute_return[tier] = float(loaded.return_scale)
         if self.statistics.given:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
@@ -355,10 +355,13 @@ class HMARL(Algorithm):
         """The store that tiers share, if there is one."""
         return self.batches.replays.get(JOINT)
 
-    def _bias_actions(self, value: float) -> None:
-        for tier, group in self.learner_group.groups.items():
-            group.foreach_learner(lambda learner, t=tier: learner.module[t].unwrapped().bias_actions(value))
+    def edit_networks(self, edit: Callable[[str, Any], None]) -> None:
+        """Calls `edit(tier, module)` for the networks of every tier, in place, before training: learners, runners and
+        averaged networks have the change."""
+        for tier in self.learner_group.groups:
+            self.learner_group.edit(tier, functools.partial(edit, tier))
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+        self.averaged = self._newest_networks()
 
     # ---- averaged networks (Polyak & Juditsky 1992): greedy actions without the noise of single updates
     def _newest_networks(self) -> dict[str, dict[str, torch.Tensor]]:
@@ -433,12 +436,10 @@ class HMARL(Algorithm):
                 self._collected[tier].append(rows)
 
     def _update_statistics(self, rollouts: list[Rollout]) -> None:
-        """Newest observation statistics and return scale of every tier that learns, from the rollouts into the
-        learners' modules.
-        """
+        """Newest observation statistics and return scales, from the rollouts into the learners' modules."""
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
-        for tier, args in newest.items():
-            self.learner_group[tier].foreach_learner(_set_statistics(tier, args))
+        for tier, of_tier in newest.items():
+            self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier))
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """All epochs over the tier's decisions, if it has collected enough; whether it has."""
@@ -497,34 +498,3 @@ class HMARL(Algorithm):
             self.averaged = copy.deepcopy(state[STATISTICS]["averaged"])
         if REPLAY in state:
             self.batches.set_state(state[REPLAY])
-
-
-def _observation_statistics(module: Any) -> tuple[MeanVariance, MeanVariance]:
-    """(mean, variance) of the own and of the joint observation that a module normalises with."""
-    found = {
-        is_joint: (norm.mean.numpy().copy(), norm.inv_std.numpy() ** -2.0 - VARIANCE_FLOOR)
-        for norm, is_joint in module.input_norms()
-    }
-    return found[False], found.get(True, found[False])
-
-
-def _set_module_state(tier: str, state: Mapping[str, torch.Tensor]) -> Callable[[Any], str | None]:
-    """A function for learners that gives the tier's module the networks of `state`, its target networks too, and
-    returns what does not fit."""
-
-    def apply(learner: Any) -> str | None:
-        module = learner.module[tier].unwrapped()
-        try:
-            module.load_state_dict(state, strict=False)
-        except RuntimeError as error:
-            return str(error).splitlines()[-1].strip()
-        for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
-            target.load_state_dict(network.state_dict())
-        return None
-
-    return apply
-
-
-def _set_statistics(tier: str, args: tuple[Any, ...]) -> Callable[[Any], None]:
-    """A function for learners (also remote ones) that hands new statistics to the tier's module."""
-    return lambda learner: learner.module[tier].unwrapped().set_statistics(*args)

@@ -7,11 +7,13 @@ epochs and minibatch size are shared), so `TieredLearnerGroup` holds one ordinar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.utils.actor_manager import RemoteCallResults
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
@@ -104,6 +106,11 @@ class TieredLearnerGroup(LearnerGroup):
             results.result_or_errors.extend(group.foreach_learner(func, **kwargs))
         return results
 
+    def edit(self, tier: str, function: Callable[[Any], Any]) -> list[Any]:
+        """Calls `function` with the tier's module in each of its learners (also remote ones): what they return."""
+        results = self.groups[tier].foreach_learner(lambda learner: function(learner.module[tier].unwrapped()))
+        return [result.get() for result in results]
+
     def get_stats(self) -> dict[str, Any]:
         return {tier: group.get_stats() for tier, group in self.groups.items()}
 
@@ -111,3 +118,14 @@ class TieredLearnerGroup(LearnerGroup):
         for group in getattr(self, "groups", {}).values():
             group.shutdown()
         self._is_shut_down = True
+
+
+def load_networks(state: Mapping[str, torch.Tensor], module: Any) -> str | None:
+    """Gives a module the networks of `state`, its target networks too: what does not fit, or None."""
+    try:
+        module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        return str(error).splitlines()[-1].strip()
+    for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
+        target.load_state_dict(network.state_dict())
+    return None

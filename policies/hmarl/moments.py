@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from policies.networks.blocks import VARIANCE_FLOOR
 from policies.runner.plan import Plan
 from policies.runner.rows import Rollout
 
@@ -37,6 +38,15 @@ class Moments:
     @property
     def variance(self) -> np.ndarray:
         return self.m2 / max(1, self.count) if self.count else np.ones_like(self.m2)
+
+
+def observation_statistics(module: Any) -> tuple[MeanVariance, MeanVariance]:
+    """(mean, variance) of the own and of the joint observation that a module normalises with."""
+    found = {
+        is_joint: (norm.mean.numpy().copy(), norm.inv_std.numpy() ** -2.0 - VARIANCE_FLOOR)
+        for norm, is_joint in module.input_norms()
+    }
+    return found[False], found.get(True, found[False])
 
 
 @dataclass

@@ -76,6 +76,8 @@ class TierBatches:
         tiers = self.plan.learning_tiers(is_on_policy=False)
         is_shared = config.replay != "separate"
         self.store_of = {t: JOINT if is_shared and not self.plan.is_slow(t) else t for t in tiers}
+        algorithms = {tier: ALGORITHMS[self.plan.settings[tier].algorithm] for tier in tiers}
+        self._central = {tier for tier, algorithm in algorithms.items() if algorithm.has_central_critic}
         self.replays: dict[str, JointReplay] = {}
         for name in dict.fromkeys(self.store_of.values()):
             own = [tier for tier, store in self.store_of.items() if store == name]
@@ -175,7 +177,7 @@ class TierBatches:
             Columns.TERMINATEDS: stored[f"terminated/{agent}" if self.team.have_lives else "terminated"][index],
             "n_step": stored["n_step"][index],
         }
-        if ALGORITHMS[self.config.tier_settings[tier]["algorithm"]].has_central_critic:
+        if tier in self._central:
             columns |= self._joint_columns(tier, agent, {name: column[index] for name, column in stored.items()})
         return columns
 

@@ -46,9 +46,8 @@ def act(
     distribution = module.get_exploration_action_dist_cls().from_logits(inputs)
     drawn = (distribution if explore else distribution.to_deterministic()).sample()
     result = PolicyOutput(_executed(space, drawn.numpy()), drawn.numpy(), inputs.numpy())
-    if explore and with_value:
-        result.logp = distribution.logp(drawn).numpy()
     if with_value:
+        result.logp = distribution.logp(drawn).numpy()
         result.value = module.compute_values(batch).numpy() * float(module.return_scale)
     return result
 

@@ -76,10 +76,13 @@ def test_evaluate_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> N
     assert data["episodes"]["length"] == [25.0] * 3
 
 
-def test_help_names_every_scripted_policy(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("evaluate", "--help") == 0
-    words = set(re.findall(r"[a-z-]+", capsys.readouterr().out.replace("\n", " ")))
-    assert set(SCRIPTED["soc"]) | set(SCRIPTED["paper"]) <= words
+@pytest.mark.parametrize(("scenario", "family"), [("soc-v1", "soc"), ("paper-v0", "paper")])
+def test_a_wrong_name_lists_every_scripted_policy(
+    scenario: str, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", "--scenario", scenario, "--policy", "nobody") == 2
+    words = set(re.findall(r"[a-z-]+", capsys.readouterr().err))
+    assert set(SCRIPTED[family]) <= words
 
 
 @pytest.mark.parametrize(("old", "new"), [("informed", "oracle-observation"), ("clairvoyant", "oracle-control")])

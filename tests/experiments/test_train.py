@@ -357,7 +357,7 @@ def test_a_run_without_its_last_checkpoint_is_not_resumed(finished, tmp_path):
             {"updates_per_iteratoin": 3},
             r"'updates_per_iteratoin' does not exist; did you mean 'updates_per_iteration'\?",
         ),
-        ({"tiers": {"threat_hunter": {"actor_lrr": 1.0}}}, "has no setting 'actor_lrr', did you mean 'actor_lr'"),
+        ({"tiers": {"threat_hunter": {"actor_lrr": 1.0}}}, "'actor_lrr' does not exist; did you mean 'actor_lr'"),
     ],
 )
 def test_unknown_settings_are_named(config, message, tmp_path):

@@ -1,0 +1,75 @@
+"""Settings of `HMARL` itself, beside those of tiers and of RLlib."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS
+from soc_env.errors import ConfigError
+from soc_env.settings import Schedule, check_fields, choice, schedule, setting
+
+PER, OURS = "Schaul et al. 2016", "assumption"
+MANY = 10**12  # more than any run takes
+
+
+@dataclass(frozen=True)
+class HMARLSettings:
+    """What `HMARLConfig.training(...)` takes beside tiers and their defaults.
+
+    `replay` is "shared": one store of joint transitions for all tiers; "uniform": the same, drawn uniformly;
+    "separate": a store for each tier that holds its own agents' transitions alone, so that rows of two tiers are not
+    drawn together and a central critic reads no more than the tier's own agents.
+
+    `replay_priority` is "td_error": each tier's own newest TD error; "paper": detection confidence x response urgency
+    when the row is stored, the same for all tiers (`policies.hmarl.replay.DetectionPriority`).
+
+    While networks still change a lot, an average over many iterations acts like none of them: start `ema_tau` high.
+    """
+
+    train_batch_size: int = setting(1024, 1, MANY, "environment steps an iteration", OURS)
+    replay: str = choice("shared", REPLAYS, "what off-policy tiers share", "paper, shared replay of tier 3")
+    replay_priority: str = choice("td_error", REPLAY_PRIORITIES, "by what rows are drawn", f"{PER}; paper")
+    replay_capacity: int = setting(100_000, 1, MANY, "joint transitions kept", "paper")
+    replay_alpha: float = setting(0.6, 0.0, 1.0, "exponent of priorities; 0 draws uniformly", PER)
+    replay_beta: float = setting(0.4, 0.0, 1.0, "exponent of importance weights", PER)
+    replay_batch_size: int = setting(256, 1, MANY, "rows of an off-policy gradient step", "paper")
+    learning_starts: int = setting(5_000, 0, MANY, "environment steps before off-policy tiers learn", OURS)
+    random_steps: int = setting(2_000, 0, MANY, "environment steps in which off-policy tiers act uniformly", OURS)
+    updates_per_iteration: int = setting(8, 1, MANY, "gradient steps of each off-policy tier an iteration", OURS)
+    n_step: int = setting(
+        1,
+        1,
+        10_000,
+        "rewards that an off-policy tier that acts at every step sums before it bootstraps",
+        "Watkins 1989",
+    )
+    ema_tau: Schedule = schedule(
+        1.0,
+        1e-9,
+        1.0,
+        "share by which the averaged networks, which trained policies act with, follow the newest ones an iteration",
+        "Polyak & Juditsky 1992",
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+        if self.replay == "uniform" and self.replay_priority != "td_error":
+            raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has none")
+
+
+RENAMED = {"average_rate": "ema_tau"}
+REMOVED = {
+    "return_scale_rate": "it is a constant, `policies.hmarl.moments.RETURN_SCALE_RATE`",
+    "checkpoint_replay": "leave the replay out with `save_checkpoint(algo, folder, replay=False)`",
+    "action_bias": "change networks after they are built, with `algo.edit_networks(...)`",
+}
+
+
+def check_old_names(names: Any) -> None:
+    """ConfigError if one of `names` is that of an earlier version."""
+    for name in names:
+        if name in RENAMED:
+            raise ConfigError(f"setting {name!r} is now {RENAMED[name]!r}")
+        if name in REMOVED:
+            raise ConfigError(f"setting {name!r} no longer exists: {REMOVED[name]}")

@@ -1,0 +1,107 @@
+"""One agent that plays the whole team."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
+from pettingzoo import ParallelEnv
+
+from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.options import box_action, unit_box
+from soc_env.wrappers.spaces import are_discrete, array_of, box_of, mask_of
+
+OBSERVED = ("concat", "state")
+
+
+class CentralGym(gym.Env):
+    """One agent that plays all: a gymnasium.Env over a ParallelEnv.
+
+    The action is a MultiDiscrete if all agents are Discrete; else one flat Box in the order of `possible_agents`, in
+    which each Discrete agent has an entry per choice and takes the largest. The reward is that of the first agent: the
+    team's.
+
+    Attributes:
+        env: The wrapped ParallelEnv.
+    """
+
+    def __init__(self, env: ParallelEnv, observation: str = "concat") -> None:
+        """Args: env, and what is observed: "concat" (all observations in a row, without masks) or "state".
+
+        Raises:
+            ConfigError: An unknown `observation`, or observations that are no flat Box.
+        """
+        if observation not in OBSERVED:
+            raise ConfigError(unknown_name("observation", observation, OBSERVED))
+        self.env, self._observed = env, observation
+        self.metadata = dict(getattr(env, "metadata", {}))
+        self.render_mode = getattr(env, "render_mode", None)
+        self._agents = list(env.possible_agents)
+        spaces = {agent: env.action_space(agent) for agent in self._agents}
+        self._sizes = [int(s.n) if isinstance(s, Discrete) else s.shape[0] for s in spaces.values()]  # type: ignore[index]
+        self._is_multi_discrete = are_discrete(spaces)
+        self.action_space: Space = MultiDiscrete(self._sizes) if self._is_multi_discrete else unit_box(sum(self._sizes))
+        if observation == "state":
+            self.observation_space: Space = env.state_space  # type: ignore[attr-defined]
+        else:
+            boxes = [box_of(env.observation_space(agent)) for agent in self._agents]
+            low, high = (np.concatenate([getattr(box, side) for box in boxes]) for side in ("low", "high"))
+            self.observation_space = Box(low, high, dtype=np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """As gymnasium.Env.reset; the info is empty."""
+        super().reset(seed=seed)
+        self._last, self._infos = self.env.reset(seed=seed, options=options)
+        return self._central(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """As gymnasium.Env.step; the last info of an episode has the environment's `metrics()` if it knows them.
+
+        Raises:
+            ActionError: A wrong shape or type, NaN, or a choice out of range; nothing has changed then.
+        """
+        self._last, rewards, terminations, truncations, self._infos = self.env.step(self._split(action))
+        first = self._agents[0]
+        is_over = terminations[first] or truncations[first]
+        info = {"metrics": self.env.metrics()} if is_over and hasattr(self.env, "metrics") else {}
+        return self._central(), rewards[first], terminations[first], truncations[first], info
+
+    def action_masks(self) -> np.ndarray:
+        """(sum of choices,) bool, the agents' masks in a row, as sb3-contrib's MaskablePPO asks for them.
+
+        The environment gives them with `masks="obs"` or "info"; otherwise everything is allowed.
+        """
+        if not self._is_multi_discrete:
+            raise ConfigError("action_masks() needs Discrete agents only; allowed: actions='discrete'")
+        masks = [
+            mask_of(self._last[agent], self._infos[agent], size)
+            for agent, size in zip(self._agents, self._sizes, strict=True)
+        ]
+        return np.concatenate(masks).astype(bool)
+
+    def render(self) -> Any:
+        """The wrapped environment's frame."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Closes the wrapped environment."""
+        self.env.close()
+
+    def _central(self) -> np.ndarray:
+        if self._observed == "state":
+            return self.env.state()
+        return np.concatenate([array_of(self._last[agent]) for agent in self._agents])
+
+    def _split(self, action: Any) -> dict[str, Any]:
+        if self._is_multi_discrete:
+            choices = np.asarray(action)
+            if choices.shape != (len(self._agents),):
+                raise ActionError(f"central action has shape {choices.shape}; allowed: ({len(self._agents)},)")
+            return dict(zip(self._agents, choices, strict=True))
+        parts = np.split(box_action("central", action, sum(self._sizes)), np.cumsum(self._sizes)[:-1])
+        return {
+            agent: int(part.argmax()) if isinstance(self.env.action_space(agent), Discrete) else part
+            for agent, part in zip(self._agents, parts, strict=True)
+        }

@@ -1,0 +1,82 @@
+"""Each script of examples/ runs, with a tiny budget, and says something."""
+
+import os
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = {"train_batch_size": 64, "replay_capacity": 1_000, "learning_starts": 64, "updates_per_iteration": 1}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts write into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def main_of(name: str) -> Callable[..., Any]:
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+def test_one_environment(capsys):
+    main_of("one_environment")(max_steps=10)
+    assert "mission score" in capsys.readouterr().out
+
+
+def test_batch(capsys):
+    main_of("batch")(max_steps=10)
+    assert capsys.readouterr().out.count("loss") == 8
+
+
+def test_console(capsys):
+    main_of("console")(minutes=30)
+    assert "calls, the last: {" in capsys.readouterr().out
+
+
+def test_own_network(capsys):
+    main_of("own_network")(max_steps=10)
+    assert Path("office.graphml").exists()
+    assert "60 hosts in dmz" in capsys.readouterr().out
+
+
+def test_picture(capsys):
+    pytest.importorskip("matplotlib")
+    main_of("picture")()
+    kept = EXAMPLES.parent / "docs/assets/soc-v1.png"
+    assert Path("picture.png").stat().st_size > 0.5 * kept.stat().st_size
+    assert "score 95.5" in capsys.readouterr().out, "docs/assets/soc-v1.png shows another episode than the script draws"
+
+
+def test_train(quiet_ray, capsys):
+    main_of("train")(iterations=2, **SMALL)
+    assert "mission score on the test split" in capsys.readouterr().out
+
+
+def test_tune(quiet_ray, capsys):
+    main_of("tune")(iterations=1, **SMALL, num_envs_per_env_runner=4, env_config={"max_steps": 10})
+    assert "0.000" in capsys.readouterr().out
+
+
+def test_own_environment(quiet_ray, capsys):
+    pytest.importorskip("mpe2")
+    main_of("own_environment")(iterations=1)
+    assert "reward/agent_0" in capsys.readouterr().out
+
+
+def test_cage4(capsys):
+    if not os.environ.get("CYBORG_HOME"):
+        pytest.skip("CYBORG_HOME is not set: the example of CAGE Challenge 4 is NOT tested")
+    main_of("cage4")(steps=20)
+    assert "official score -" in capsys.readouterr().out
+
+
+def test_every_example_has_a_test_here_and_is_short():
+    tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"navigation"}  # has tests of its own
+    assert scripts <= tests
+    for name in scripts:
+        assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) < 40, name
