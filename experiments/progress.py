@@ -67,9 +67,12 @@ class Progress:
         """Shows the amount done so far, and a note; what is not given stays as it was."""
         self.done = self.done if done is None else done
         self.note = self.note if note is None else note
-        is_over = self.done >= self.total and (bool(self.note) or self._has_lines)
-        wait = LINE_SECONDS if self._bar is None else REFRESH_SECONDS
-        if not is_over and time.monotonic() - self._shown < wait:
+        if self.done >= self.total:
+            is_due = bool(self.note) or self._has_lines
+        else:
+            wait = LINE_SECONDS if self._bar is None else REFRESH_SECONDS
+            is_due = time.monotonic() - self._shown >= wait
+        if not is_due:
             return
         self._shown = time.monotonic()
         if self._bar is not None:

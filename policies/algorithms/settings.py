@@ -107,7 +107,6 @@ class Gradients(Part):
         "RLlib",
         only=("grad_clip", ANY),
     )
-    log_gradients: bool = flag(False, "report the norm of gradients", "RLlib")
 
 
 @dataclass(frozen=True)

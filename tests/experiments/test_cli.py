@@ -1,6 +1,8 @@
 """The command line: what it hands on, and that every mistake is one line and exit status 2."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 import types
@@ -8,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from experiments import cli
+from experiments.cli.app import app, spread
 from soc_env.errors import CheckpointError
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +23,7 @@ def run(*arguments: str) -> int:
     """Exit status of a command, as the shell would see it."""
     try:
         return cli.main(arguments)
-    except SystemExit as stop:  # argparse's way out
+    except SystemExit as stop:  # typer's way out
         return int(stop.code or 0)
 
 
@@ -30,8 +34,14 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 # --- mistakes
 
 MISTAKES = {
-    "nothing": ([], "COMMAND"),
-    "unknown command": (["trian"], "trian"),
+    "nothing": ([], "Missing command"),
+    "unknown command": (["trian"], "Did you mean 'train'"),
+    "old name of compare": (["table", "--quick"], "'table' is now called 'compare'"),
+    "old name of aggregate": (["seeds", "runs/a"], "'seeds' is now called 'aggregate'"),
+    "unknown option": (["train", "--mintues", "3"], "--mintues"),
+    "an option without its value": (["evaluate", "--policy"], "--policy"),
+    "a word too many": (["train", "runs/first"], "runs/first"),
+    "a word too many after one value": (["evaluate", "--policy", "null", "expert"], "expert"),
     "no policy": (["evaluate"], "--policy"),
     "policy and checkpoint": (["evaluate", "--policy", "null", "--checkpoint", "x"], "not allowed with"),
     "unknown policy": (["evaluate", "--policy", "rule-sour"], "did you mean 'rule-soar'"),
@@ -54,7 +64,23 @@ MISTAKES = {
     "minutes and steps": (["train", "--minutes", "1", "--steps", "5"], "not allowed with"),
     "no steps": (["train", "--steps", "0"], "at least 1"),
     "negative workers": (["train", "--workers", "-1"], "at least 0"),
+    "steps in words": (["train", "--steps", "many"], "'many'"),
+    "minutes in words": (["train", "--minutes", "ten"], "'ten'"),
+    "no environments": (["train", "--num-envs", "0"], "at least 1"),
+    "unknown scenario to train on": (["train", "--scenario", "soc-v9"], "did you mean 'soc-v1'"),
     "missing configuration": (["train", "--config", "no/such.json"], "no/such.json"),
+    "configuration of an unknown kind": (["train", "--config", "settings.ini"], "allowed: .json, .toml, .yaml, .yml"),
+    "calibrate and search": (["compare", "--calibrate", "--search", "5"], "not allowed with"),
+    "compared policy": (["compare", "--policies", "rule-soar", "exprt"], "did you mean 'expert'"),
+    "too few network seeds": (["compare", "--network-seeds", "2"], "2"),
+    "no network seeds": (["compare", "--network-seeds", "0"], "at least 1"),
+    "scenario of another family": (["compare", "--scenario", "paper-v0"], "paper-v0"),
+    "no runs": (["aggregate"], "RUN"),
+    "runs with and without names": (["aggregate", "a=runs/a", "runs/b"], "NAME=RUN"),
+    "runs that are not there": (["aggregate", "runs/not-there-0", "runs/not-there-1"], "not-there-0"),
+    "unknown part": (["bench", "--only", "batched", "hostss"], "did you mean 'hosts'"),
+    "unknown control": (["transfer", "--controls", "slep"], "did you mean 'sleep'"),
+    "unknown level": (["transfer", "--playbooks", "expert", "--level", "row"], "did you mean 'raw'"),
 }
 
 
@@ -68,15 +94,6 @@ def test_a_mistake_is_one_line_and_status_2(name: str, capsys: pytest.CaptureFix
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert expected in err
-
-
-@pytest.mark.parametrize(("content", "expected"), [("{", "is not JSON"), ("[1]", "holds a list")])
-def test_a_bad_configuration_file(
-    content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "c.json").write_text(content)
-    assert run("train", "--config", str(tmp_path / "c.json")) == 2
-    assert expected in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,13 +242,68 @@ def test_bench_of_an_unknown_scenario_is_one_line(capsys: pytest.CaptureFixture[
     )
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["table"], ["transfer"], ["bench"]])
+COMMANDS = ["train", "evaluate", "compare", "aggregate", "transfer", "bench"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     out = capsys.readouterr().out
-    assert out.startswith("usage: hmarl-soc")
+    assert out.strip().startswith(f"Usage: {' '.join(['hmarl-soc', *command])}")
     assert all(len(line) <= 120 for line in out.splitlines())
-    assert "examples:" in out or not command
+    if command:
+        assert "Examples:" in out
+        assert f"\n   hmarl-soc {command[0]} " in out
+    else:
+        assert all(f"│ {name} " in out for name in COMMANDS)
+
+
+def test_every_example_of_the_help_is_a_call_of_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options of examples exist and their values are read; the commands themselves do nothing here."""
+    num_examples = 0
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        monkeypatch.setattr(command, "callback", lambda **_: None)
+        for line in command.epilog.splitlines():
+            if (words := shlex.split(line))[:1] == ["hmarl-soc"]:
+                assert words[1] == command.name
+                with command.make_context("hmarl-soc", words[2:]):
+                    num_examples += 1
+    assert num_examples >= 20
+
+
+def test_options_of_several_words_and_of_none() -> None:
+    many, bare = {"--only", "--controls"}, {"--controls", "--json"}
+    cases = {
+        "--only a b --quick": "--only a --only b --quick",
+        "--only a --only b": "--only a --only b",
+        "--quick a --only b c": "--quick a --only b --only c",
+        "--seed -1 --only a b": "--seed -1 --only a --only b",
+        "--controls --seed 1": "--controls - --seed 1",
+        "--seed 1 --json": "--seed 1 --json -",
+        "--json x.json": "--json x.json",
+        "--controls a b --json": "--controls a --controls b --json -",
+        "--only": "--only",
+        "": "",
+    }
+    for words, expected in cases.items():
+        assert " ".join(spread(words.split(), many, bare)) == expected
+
+
+def complete(*words: str) -> list[str]:
+    """What bash is told for the last of some words."""
+    code = "import sys; from experiments import cli; sys.exit(cli.main([]))"
+    call = {"_HMARL_SOC_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **call}, capture_output=True, text=True, timeout=120
+    )
+    return done.stdout.split()
+
+
+def test_shells_complete_commands_options_and_names() -> None:
+    assert complete("hmarl-soc", "tr") == ["train", "transfer"]
+    assert complete("hmarl-soc", "train", "--mi") == ["--minutes"]
+    assert complete("hmarl-soc", "train", "--scenario", "soc-v") == ["soc-v1"]
+    assert "rule-soar" in complete("hmarl-soc", "evaluate", "--policy", "ru")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,7 +322,7 @@ try:
     cli.main(["train", "--help"])
 except SystemExit:
     pass
-heavy = {"numpy", "numba", "torch", "ray", "soc_env", "policies", "matplotlib", "rich"} & set(sys.modules)
+heavy = {"numpy", "numba", "torch", "ray", "soc_env", "policies", "matplotlib", "scipy", "yaml"} & set(sys.modules)
 sys.exit(f"imported {sorted(heavy)}" if heavy else 0)
 """
     done = python(code)
@@ -259,25 +331,40 @@ sys.exit(f"imported {sorted(heavy)}" if heavy else 0)
 
 BLOCKED = """
 import sys
-for name in ("torch", "ray", "rich", "matplotlib", "tensorboardX"):
-    sys.modules[name] = None
+class Blocked:  # None in sys.modules would be taken for a module by packages that look whether torch is there
+    def find_spec(self, name, path=None, target=None):
+        if name in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
 from experiments import cli
 sys.exit(cli.main({arguments!r}))
 """
+TRAIN_ONLY = ("torch", "ray", "matplotlib", "tensorboardX")
 
 
-def test_scripted_policies_need_no_extra() -> None:
+def test_scripted_policies_need_no_torch_and_no_ray() -> None:
     arguments = ["evaluate", "--scenario", "paper-v0", "--policy", "rule-soar", "--episodes", "3"]
-    done = python(BLOCKED.format(arguments=arguments))
+    done = python(BLOCKED.format(arguments=arguments, blocked=TRAIN_ONLY))
     assert done.returncode == 0, done.stderr
     assert "rule-soar" in done.stdout
 
 
 def test_a_checkpoint_without_the_extra_says_what_to_install() -> None:
-    done = python(BLOCKED.format(arguments=["evaluate", "--checkpoint", "x"]))
+    done = python(BLOCKED.format(arguments=["evaluate", "--checkpoint", "x"], blocked=TRAIN_ONLY))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert 'pip install "hmarl-soc[train]"' in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["typer", "scipy"])
+def test_without_the_extra_of_evaluation_every_command_says_what_to_install(missing: str) -> None:
+    arguments = ["evaluate", "--scenario", "paper-v0", "--policy", "rule-soar", "--episodes", "3"]
+    done = python(BLOCKED.format(arguments=arguments, blocked=(missing,)))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        f'hmarl-soc: error: {missing} is not installed; this command needs: pip install "hmarl-soc[eval]"\n'
+    )
 
 
 def test_a_reader_that_goes_away_is_no_fault() -> None:

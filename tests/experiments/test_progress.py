@@ -46,6 +46,7 @@ def test_the_last_line_is_said_when_there_is_something_to_tell(clock: Clock) -> 
     file = io.StringIO()
     with Progress(2, "episodes", file=file) as progress:
         progress.update(1)
+        clock.now += 60.0
         progress.update(2)
     assert file.getvalue() == ""
     with Progress(2, "episodes", file=file) as progress:

@@ -22,8 +22,8 @@ import ray
 
 import soc_env
 from experiments.evaluate import evaluate, evaluate_checkpoint
-from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, Run, hmarl_config, train
-from policies import checkpoint as checkpoint_module
+from experiments.run import Run, hmarl_config
+from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, train
 from policies import load_policy, save_checkpoint
 from policies.checkpoint import read_manifest
 from policies.hmarl.saving import recover_checkpoint
@@ -214,8 +214,8 @@ def test_a_killed_run_goes_on(tmp_path, moment):
     assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 1024
 
 
-SAVES_ALWAYS = """import sys, experiments.train, experiments.cli
-experiments.train.Run.checkpoint_seconds = 0.0
+SAVES_ALWAYS = """import sys, experiments.run, experiments.cli
+experiments.run.Run.checkpoint_seconds = 0.0
 sys.exit(experiments.cli.main())"""
 
 
@@ -316,9 +316,9 @@ def kill_at_operation(patch, number):
             raise Killed
         return original(path, text, **kwargs)
 
-    patch.setattr(checkpoint_module.os, "rename", rename)
-    patch.setattr(checkpoint_module.shutil, "rmtree", rmtree)
-    patch.setattr(checkpoint_module.Path, "write_text", write_text)
+    patch.setattr(os, "rename", rename)
+    patch.setattr(shutil, "rmtree", rmtree)
+    patch.setattr(Path, "write_text", write_text)
 
 
 # ---- mistakes
@@ -357,7 +357,7 @@ def test_a_run_without_its_last_checkpoint_is_not_resumed(finished, tmp_path):
             {"updates_per_iteratoin": 3},
             r"'updates_per_iteratoin' does not exist; did you mean 'updates_per_iteration'\?",
         ),
-        ({"tiers": {"threat_hunter": {"actor_lrr": 1.0}}}, "has no setting 'actor_lrr', did you mean 'actor_lr'"),
+        ({"tiers": {"threat_hunter": {"actor_lrr": 1.0}}}, "'actor_lrr' does not exist; did you mean 'actor_lr'"),
     ],
 )
 def test_unknown_settings_are_named(config, message, tmp_path):
@@ -375,6 +375,24 @@ def test_scenarios_have_numbers_of_environments_of_their_own(monkeypatch, tmp_pa
 
 
 # ---- the experiment
+
+
+def test_an_adverse_start_biases_every_actor_and_only_the_start(tmp_path):
+    tier = "threat_hunter"
+    weights = {}
+    for name, is_adverse in (("plain", False), ("adverse", True)):
+        out = train_tiny(tmp_path / name, steps=256, adverse_start=is_adverse)
+        start = load_policy(out / "checkpoints" / "start")
+        sim = soc_env.Simulator("paper-v0", num_envs=4, seed=0, **OVERRIDES)
+        weights[name] = start(sim.reset(), sim.decides)
+    for agent in ("threat_hunter_0", "response_orchestrator_0"):
+        assert (np.abs(weights["plain"][agent]) < 0.7).all()
+        assert (weights["adverse"][agent] > 0.7).all()  # tanh(2) = 0.96, before what networks add
+    resumed = train(out=tmp_path / "adverse", resume=True, steps=512, evaluation=False)
+    before, after = (load_policy(resumed / "checkpoints" / name).modules[tier] for name in ("start", "last"))
+    biases = [[head.bias for head, _ in module.action_heads()] for module in (before, after)]
+    for old, new in zip(*biases, strict=True):
+        assert np.abs((new - old).detach().numpy()).max() < 1.0  # was not biased once more
 
 
 @pytest.mark.slow

@@ -21,19 +21,14 @@ from cyborg_bridge.controls import CONTROLS, ControlPolicy
 from cyborg_bridge.soc_batch import GATHER, SPREAD, TEAMS, SOCBatch
 from cyborg_bridge.soc_siem import SCENARIO
 from cyborg_bridge.soc_view import SOCView
-from experiments import cli, transfer, transfer_train
+from experiments import cli
 from experiments.evaluate import episode_seeds
-from experiments.transfer import (
-    PICTURE,
-    PUBLISHED,
-    RESULTS,
-    Entry,
-    Task,
-    checkpoint_entries,
-    control_entries,
-    playbook_entries,
-)
-from experiments.transfer_train import preset, train_on_cage4, trained_entries
+from experiments.transfer import command, play, plot
+from experiments.transfer import train as training
+from experiments.transfer.entries import Entry, checkpoint_entries, control_entries, playbook_entries
+from experiments.transfer.play import PICTURE, RESULTS, Task, transfer
+from experiments.transfer.plot import PUBLISHED
+from experiments.transfer.train import preset, train_on_cage4, trained_entries
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
@@ -57,16 +52,16 @@ class Pretence:
 @pytest.fixture
 def pretence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pretence:
     stand_in = Pretence()
-    monkeypatch.setattr(transfer, "play", stand_in.play)
-    monkeypatch.setattr(transfer, "find_cyborg", lambda path: tmp_path)
-    monkeypatch.setattr(transfer, "checkout_version", lambda root: {"version": "4.0", "commit": "abc"})
+    monkeypatch.setattr(play, "play", stand_in.play)
+    monkeypatch.setattr(play, "find_cyborg", lambda path: tmp_path)
+    monkeypatch.setattr(play, "checkout_version", lambda root: {"version": "4.0", "commit": "abc"})
     return stand_in
 
 
 @pytest.fixture
 def run(pretence: Pretence, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def call(*names: str, **settings: Any) -> dict[str, Any]:
-        return transfer.transfer(control_entries(names), out=tmp_path / "out", **settings)
+        return transfer(control_entries(names), out=tmp_path / "out", **settings)
 
     return call
 
@@ -92,7 +87,7 @@ def test_published_figures_have_a_source_and_a_place_in_the_picture() -> None:
     assert len({figure.name for figure in PUBLISHED}) == len(PUBLISHED)
     for figure in PUBLISHED:
         assert figure.source
-        assert transfer.AXIS[0] < -figure.score < 2 * transfer.AXIS[-1]
+        assert plot.AXIS[0] < -figure.score < 2 * plot.AXIS[-1]
 
 
 # --- teams of the four roles
@@ -184,7 +179,7 @@ def test_a_call_that_plays_nothing_says_so(pretence: Pretence, tmp_path: Path, c
 def test_another_checkpoint_under_the_same_name_is_refused(pretence: Pretence, tmp_path: Path) -> None:
     def play(identity: str) -> dict[str, Any]:
         entry = {"team": Entry(lambda seed: ControlPolicy(CONTROLS["sleep"], seed), "flat", identity)}
-        return transfer.transfer(entry, episodes=1, out=tmp_path / "out")
+        return transfer(entry, episodes=1, out=tmp_path / "out")
 
     assert play("a")["entries"]["team"]["identity"] == "a"
     play("a")
@@ -234,15 +229,15 @@ def test_an_interrupted_run_goes_on_where_it_was(
 def test_two_calls_at_once_lose_nothing(
     run: Callable[..., dict[str, Any]], pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner, play = [], pretence.play
+    inner, original = [], pretence.play
 
     def play_and_call(task: Task) -> float:
         if not inner:
             inner.append(True)
             run("sleep", "raw-rule", episodes=2)
-        return play(task)
+        return original(task)
 
-    monkeypatch.setattr(transfer, "play", play_and_call)
+    monkeypatch.setattr(play, "play", play_and_call)
     run("sleep", "flat-rule", episodes=3)
     kept = json.loads((tmp_path / "out" / RESULTS).read_text())["entries"]
     assert {name: record["n"] for name, record in kept.items()} == {"sleep": 3, "flat-rule": 3, "raw-rule": 2}
@@ -268,8 +263,8 @@ def test_another_protocol_is_not_mixed_in(
         run("sleep", episodes=1, seed=1)
     other = Entry(control_entries(["sleep"])["sleep"].make, "raw")
     with pytest.raises(ConfigError, match="'sleep' is there with observation='flat', not 'raw'"):
-        transfer.transfer({"sleep": other}, out=tmp_path / "out", episodes=1)
-    monkeypatch.setattr(transfer, "checkout_version", lambda root: {"version": "4.0", "commit": "def"})
+        transfer({"sleep": other}, out=tmp_path / "out", episodes=1)
+    monkeypatch.setattr(play, "checkout_version", lambda root: {"version": "4.0", "commit": "def"})
     with pytest.raises(ConfigError, match="'commit': 'abc'"):
         run("sleep", episodes=1)
     assert (tmp_path / "out" / RESULTS).read_bytes() == before
@@ -310,7 +305,7 @@ def test_a_folder_that_cannot_be_made(run: Callable[..., dict[str, Any]], tmp_pa
 def test_table_has_everything_measured_worst_first_and_what_is_published(run: Callable[..., dict[str, Any]]) -> None:
     data = run("raw-rule", "random-restore", episodes=4)
     file = io.StringIO()
-    transfer.print_table(data, file)
+    plot.print_table(data, file)
     lines = [line.split() for line in file.getvalue().splitlines()]
     names = [line[0] for line in lines if line and line[0] in CONTROLS]
     assert names == ["random-restore", "raw-rule"]
@@ -326,7 +321,7 @@ def test_picture_has_a_bar_and_interval_for_each_and_a_line_for_each_published_f
     run: Callable[..., dict[str, Any]],
 ) -> None:
     data = run("raw-rule", "sleep", episodes=4)
-    panel = transfer.draw(data).axes[0]
+    panel = plot.draw(data).axes[0]
     widths = [bar.get_width() for bar in panel.patches]
     assert widths == [pytest.approx(-data["entries"][name]["mean"]) for name in ("raw-rule", "sleep")]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["raw-rule, raw", "sleep, flat"]
@@ -344,10 +339,12 @@ def test_progress_says_how_far_and_how_long(
     run("sleep", episodes=3)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("experiments.progress.REFRESH_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
     run("flat-rule", episodes=4)
     err = capsys.readouterr().err
-    assert "[#####               ] 1 of 4 episodes" in err
-    assert err.endswith("\r\x1b[K")
+    assert "1 of 4 episodes" in err
+    assert err.endswith("\x1b[1A\x1b[2K")  # the bar has gone
 
 
 # --- training on CC4
@@ -380,9 +377,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return Recorded(level)
 
     monkeypatch.setattr(soc_batch, "cage4_parallel_env", make)
-    monkeypatch.setattr(transfer, "cage4_parallel_env", lambda *_, observation, **__: Recorded(observation))
-    transfer._environment.cache_clear()
-    for module in (transfer, transfer_train):
+    monkeypatch.setattr(play, "cage4_parallel_env", lambda *_, observation, **__: Recorded(observation))
+    play.environment.cache_clear()
+    for module in (play, training):
         monkeypatch.setattr(module, "find_cyborg", lambda path: tmp_path)
         monkeypatch.setattr(module, "checkout_version", lambda root: {"version": "4.0", "commit": "abc"})
 
@@ -464,7 +461,7 @@ TINY = {"train_batch_size": 100, "learning_starts": 100, "updates_per_iteration"
 def test_fine_tuned_and_from_scratch_train_and_play(
     recorded: None, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer_train, "VALIDATION_EPISODES", 1)
+    monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
     start = runs["zones"]
     small = {"encoder": "zones", "hiddens": [8, 8], "reward_shaping": {"metrics": {"compromised": -1.0}}}
     config = {**TINY, "tiers": {role.removesuffix("_0"): small for role in ROLES}}
@@ -481,7 +478,7 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         assert float(rows[-1]["validation_score"]) <= 0.0
     entries = checkpoint_entries(scratch, ["raw"]) | checkpoint_entries(trained, ["raw"], untrained=False)
     assert list(entries) == ["scratch, raw", "scratch, untrained, raw", "tuned, raw"]
-    data = transfer.transfer(entries, episodes=1, out=tmp_path / "out")
+    data = transfer(entries, episodes=1, out=tmp_path / "out")
     assert all(record["n"] == 1 for record in data["entries"].values())
 
     from policies.checkpoint import load_policy
@@ -521,7 +518,7 @@ def test_the_command_trains_at_every_level_and_plays_what_it_trained(
         shutil.copytree(runs["zones"], out)
         return out
 
-    monkeypatch.setattr(transfer_train, "train_on_cage4", note)
+    monkeypatch.setattr(training, "train_on_cage4", note)
     arguments = ["--controls", "sleep", "--checkpoint", str(runs["zones"]), "--train-steps", "50", "--level", "raw"]
     assert cli.main(["transfer", *arguments, "--episodes", "1", "--seed", "2", "--out", str(tmp_path / "out")]) == 0
     settings = {"seed": 2, "path": None, "workers": 0}
@@ -533,7 +530,7 @@ def test_the_command_trains_at_every_level_and_plays_what_it_trained(
         "sleep", "zones, raw", "zones, untrained, raw",
         "from-scratch, raw", "from-scratch, untrained, raw", "fine-tuned-zones, raw",
     }  # fmt: skip
-    monkeypatch.setattr(transfer_train, "train_on_cage4", lambda out, *_, **__: out)
+    monkeypatch.setattr(training, "train_on_cage4", lambda out, *_, **__: out)
     again = trained_entries(tmp_path / "out", 50, ["raw"], [], seed=2)
     assert list(again) == ["from-scratch, raw", "from-scratch, untrained, raw"]
 
@@ -545,13 +542,13 @@ def test_the_command_hands_everything_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretence: Pretence
 ) -> None:
     calls = []
-    real = transfer.transfer
+    real = transfer
 
     def note(entries: Any, **settings: Any) -> dict[str, Any]:
         calls.append((list(entries), {**settings}))
         return real(entries, **{**settings, "workers": 1})
 
-    monkeypatch.setattr(transfer, "transfer", note)
+    monkeypatch.setattr(command, "transfer", note)
     out = tmp_path / "there"
     arguments = ["--controls", "sleep", "raw-rule", "--episodes", "2", "--seed", "5", "--workers", "2", "--no-patch"]
     assert cli.main(["transfer", *arguments, "--out", str(out), "--cyborg", "place"]) == 0
@@ -604,7 +601,7 @@ def test_without_cyborg_the_command_says_how_to_get_it(
 @needs_cyborg
 def test_processes_change_nothing_on_the_real_cyborg(tmp_path: Path) -> None:
     entries = control_entries(["flat-rule", "raw-rule"])
-    one, two = (transfer.transfer(entries, episodes=1, workers=n, out=tmp_path / str(n)) for n in (1, 2))
+    one, two = (transfer(entries, episodes=1, workers=n, out=tmp_path / str(n)) for n in (1, 2))
     assert one == two
     assert one["protocol"]["cyborg"]["version"] == "4.0"
     assert all(-2000 < record["mean"] < 0 for record in one["entries"].values())
@@ -612,7 +609,7 @@ def test_processes_change_nothing_on_the_real_cyborg(tmp_path: Path) -> None:
 
 @needs_cyborg
 def test_training_on_the_real_one_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(transfer_train, "VALIDATION_EPISODES", 1)
+    monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
     config = {**preset(120), **TINY}
     for steps in (60, 120):
         run = train_on_cage4(tmp_path / "run", "raw", steps, workers=1, num_envs=10, config=config)

@@ -1,8 +1,8 @@
 """HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
 
 The environment is `cyborg_bridge.soc_batch`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
-are those of `experiments.train`; validation is the official score on episodes of its own, and decides what is "best".
-A checkpoint from here plays through `experiments.transfer` like any other.
+are those of `experiments.run`; validation is the official score on episodes of its own, and decides what is "best".
+A checkpoint from here plays through `experiments.transfer.play` like any other.
 
 CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its zones
 that red holds (`compromised`, the true state: a potential of training, never observed; policies act without it). A
@@ -21,8 +21,9 @@ from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
-from experiments.train import VALIDATION_SEED, Run, read_settings
-from experiments.transfer import Entry, Task, checkpoint_entries, play, team_policy
+from experiments.run import VALIDATION_SEED, Run, read_settings
+from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
+from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
 from soc_env.errors import ConfigError
 from soc_env.settings import merged
@@ -119,28 +120,24 @@ def train_on_cage4(
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)
     find_cyborg(path)
-    overrides = {"level": level, **({} if path is None else {"path": str(path)})}
-    settings: dict[str, Any] = {
-        "scenario": ENVIRONMENT,
-        "seed": seed,
-        "workers": workers,
-        "num_envs": num_envs,
-        "overrides": overrides,
-        "adverse_start": False,
-        "config": {**preset(steps, checkpoint), **(config or {})},
-    }
+    asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
+    asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
+    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     resume = (out / "config.json").exists()
-    if resume:
-        found = read_settings(out)
-        for name, was, asked in (
-            *((name, found[name], settings[name]) for name in ("scenario", "seed", "overrides")),
-            ("start", _starts(found), _starts(settings)),
-        ):
-            if was != asked:
-                raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {asked!r}")
-        settings = found
-    Cage4Run.go(out, settings, resume, None, TEAMS * steps)
+    Cage4Run.go(out, _resumed(out, asked) if resume else asked, resume, None, TEAMS * steps)
     return out
+
+
+def _resumed(out: pathlib.Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run in a folder; ConfigError if it is another one than was asked for."""
+    found = read_settings(out)
+    for name, was, now in (
+        *((name, found[name], asked[name]) for name in ("scenario", "seed", "overrides")),
+        ("start", _starts(found), _starts(asked)),
+    ):
+        if was != now:
+            raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {now!r}")
+    return found
 
 
 def _starts(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,394 @@
+"""A function for each command: its options with default, range and help, and what it calls.
+
+A function's text is the command's help: its first paragraph is the line in the list of commands, and its examples are
+shown below the options. Options of one command stand over its function, those of several in `experiments.cli.options`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from experiments.cli.options import (
+    BARE,
+    BUDGET,
+    DEFAULT_SCENARIO,
+    INSTEAD,
+    OUTPUT,
+    POLICIES,
+    RUN,
+    SCENARIO_OPTION,
+    TASK,
+    EvaluationSeed,
+    JsonFile,
+    Overrides,
+    PlotFile,
+    Scenario,
+    exclusive,
+    file,
+    flag,
+    integer,
+    names_in,
+    parse_overrides,
+    place,
+    positive,
+    scripted_names,
+    several,
+)
+
+# --- train
+
+Seed = Annotated[int, integer(0, "Seed of simulator, networks and draws.", TASK)]
+Minutes = Annotated[float | None, positive("Train for this many minutes.", BUDGET, show_default="10, without --steps")]
+Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
+EnvRunners = Annotated[int, integer(0, "Remote env runners; 0 samples in this process.", BUDGET)]
+NumEnvs = Annotated[
+    int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
+]
+RunFolder = Annotated[pathlib.Path | None, place("Run folder.", RUN, show_default="runs/SCENARIO-seedSEED")]
+RESUME_HELP = "Go on with the run in the folder, with its own settings; only the budget is taken from here."
+Resume = Annotated[bool, flag("--resume", RESUME_HELP, RUN)]
+Config = Annotated[
+    pathlib.Path | None, place("Settings of HMARLConfig: TOML, YAML or JSON, by the suffix.", RUN, "FILE")
+]
+ADVERSE_HELP = "Start from actors biased to full hunting, isolation and remediation."
+AdverseStart = Annotated[bool, flag("--adverse-start", ADVERSE_HELP, RUN)]
+NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and the report at the end.", OUTPUT)]
+
+
+def train(
+    scenario: Scenario = DEFAULT_SCENARIO,
+    override: Overrides = None,
+    seed: Seed = 0,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    workers: EnvRunners = 0,
+    num_envs: NumEnvs = None,
+    out: RunFolder = None,
+    resume: Resume = False,
+    config: Config = None,
+    adverse_start: AdverseStart = False,
+    no_evaluation: NoEvaluation = False,
+) -> None:
+    """Train the four tiers together, then evaluate them beside scripted policies.
+
+    The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
+    Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the whole run, resumptions included.
+
+    Examples:
+        hmarl-soc train --minutes 3 --out runs/first
+        hmarl-soc train --resume --out runs/first --minutes 10
+        hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
+    """
+    exclusive(minutes=minutes, steps=steps)
+    settings = None if config is None else _read_config(config)
+    from experiments.train import train
+
+    train(
+        scenario,
+        seed=seed,
+        minutes=minutes,
+        steps=steps,
+        workers=workers,
+        out=out,
+        resume=resume,
+        overrides=parse_overrides(override),
+        num_envs=num_envs,
+        adverse_start=adverse_start,
+        config=settings,
+        evaluation=not no_evaluation,
+    )
+
+
+def _read_config(path: pathlib.Path) -> dict[str, Any]:
+    from experiments.cli.config_file import read_config
+
+    return read_config(path)
+
+
+# --- evaluate
+
+Checkpoint = Annotated[pathlib.Path | None, place("A checkpoint, or a run folder for its best one.", POLICIES)]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A scripted policy, for example rule-soar or expert; a wrong name lists them.",
+        autocompletion=scripted_names,
+        rich_help_panel=POLICIES,
+    ),
+]
+SAMPLED_HELP = "Draw a checkpoint's actions instead of taking the greedy ones."
+Sampled = Annotated[bool, flag("--sampled", SAMPLED_HELP, POLICIES)]
+ScenarioOrOwn = Annotated[
+    str | None,
+    typer.Option(**SCENARIO_OPTION, show_default=f"{DEFAULT_SCENARIO}, or what the checkpoint was trained on"),
+]
+JsonOrPrinted = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[FILE]",
+        help="Write settings, summary and every episode to FILE; without FILE print them instead of the table.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
+def evaluate(
+    checkpoint: Checkpoint = None,
+    policy: PolicyName = None,
+    sampled: Sampled = False,
+    scenario: ScenarioOrOwn = None,
+    override: Overrides = None,
+    seed: EvaluationSeed = 0,
+    episodes: Annotated[int, integer(1, "Episodes.", BUDGET)] = 500,
+    num_envs: Annotated[int, integer(1, "Environments stepped at once.", BUDGET)] = 512,
+    json: JsonOrPrinted = None,
+) -> None:
+    """Measure a checkpoint or a scripted policy; never trains.
+
+    Score and reward, times to detect and to contain, false alarms and containment with 95 % intervals; all other
+    metrics are in the JSON. The same seed gives the same episodes to every policy.
+
+    Examples:
+        hmarl-soc evaluate --policy rule-soar --episodes 2000
+        hmarl-soc evaluate --policy expert --override split=test --override families=espionage,web_shell
+        hmarl-soc evaluate --checkpoint runs/first --sampled
+        hmarl-soc evaluate --scenario paper-v0 --policy zeros --override num_hosts=1000 --json zeros.json
+    """
+    _check_subject(policy, checkpoint, sampled)
+    from experiments.evaluate import evaluate, evaluate_checkpoint
+    from experiments.output import output_errors, write_text
+    from experiments.progress import Progress
+    from experiments.tables import print_table
+
+    settings: dict[str, Any] = {"num_episodes": episodes, "seed": seed, "num_envs": num_envs}
+    settings |= parse_overrides(override)
+    with Progress(episodes, "episodes") as progress:
+        settings["progress"] = progress.update
+        if checkpoint is None:
+            result = evaluate(str(policy), scenario or DEFAULT_SCENARIO, **settings)
+        else:
+            result = evaluate_checkpoint(checkpoint, scenario, deterministic=not sampled, **settings)
+    if json == BARE:
+        sys.stdout.write(result.to_json())
+        return
+    print_table({result.policy: result})
+    if json is not None:
+        with output_errors("--json"):
+            print(f"wrote {write_text(json, result.to_json())}")
+
+
+def _check_subject(policy: str | None, checkpoint: pathlib.Path | None, sampled: bool) -> None:
+    """Refuses none or two subjects, and what does not apply to a scripted one."""
+    from soc_env.errors import ConfigError
+
+    exclusive(policy=policy, checkpoint=checkpoint)
+    if policy is None and checkpoint is None:
+        raise ConfigError("nothing to measure: --policy or --checkpoint is needed")
+    if sampled and checkpoint is None:
+        raise ConfigError("--sampled applies to --checkpoint only: scripted policies have one way of acting")
+
+
+# --- compare
+
+PolicyNames = Annotated[
+    list[str] | None,
+    several("--policies", "NAME...", "Scripted ones.", POLICIES, show_default="all", autocompletion=scripted_names),
+]
+Checkpoints = Annotated[
+    list[pathlib.Path] | None,
+    several("--checkpoint", "DIR...", "Checkpoints or run folders, a row each.", POLICIES),
+]
+ComparedEpisodes = Annotated[
+    int | None, integer(1, "Episodes of a policy on a split, over all network seeds.", BUDGET, show_default="500")
+]
+NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET)]
+CALIBRATE_HELP = "Measure null_loss and clairvoyant_loss on the test split."
+SEARCH_HELP = "Search the best of N constant actions and refine it."
+
+
+def compare(
+    policies: PolicyNames = None,
+    checkpoint: Checkpoints = None,
+    scenario: Scenario = DEFAULT_SCENARIO,
+    override: Overrides = None,
+    seed: EvaluationSeed = 0,
+    episodes: ComparedEpisodes = None,
+    network_seeds: NetworkSeeds = 5,
+    quick: Annotated[bool, flag("--quick", "Allow fewer than 5 network seeds.", BUDGET)] = False,
+    no_ablations: Annotated[bool, flag("--no-ablations", "The table only.", BUDGET)] = False,
+    calibrate: Annotated[bool, flag("--calibrate", CALIBRATE_HELP, INSTEAD)] = False,
+    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD)] = None,
+    json: JsonFile = None,
+    markdown: Annotated[pathlib.Path | None, file("--markdown", "Write the tables to FILE.")] = None,
+) -> None:
+    """Compare policies on soc-v1 over network seeds and splits, with ablations; never trains.
+
+    Intervals are over the means of the network seeds. A checkpoint's row has the name of its run folder.
+
+    Examples:
+        hmarl-soc compare --json compare.json --markdown compare.md
+        hmarl-soc compare --checkpoint runs/a runs/b --policies rule-soar expert --no-ablations
+        hmarl-soc compare --calibrate --episodes 1000
+        hmarl-soc compare --search 2000
+    """
+    exclusive(calibrate=calibrate, search=search)
+    overrides = parse_overrides(override)
+    if calibrate:
+        from experiments.calibrate import NUM_EPISODES, write_calibration
+
+        write_calibration(scenario, episodes or NUM_EPISODES, seed, json, **overrides)
+    elif search is not None:
+        from experiments.calibrate import write_search
+
+        write_search(scenario, search, seed, json, **overrides)
+    else:
+        from experiments.compare import ABLATIONS, compare_policies
+
+        compare_policies(
+            scenario,
+            policies=policies or None,
+            checkpoints=checkpoint or (),
+            episodes=episodes,
+            json_path=json,
+            markdown_path=markdown,
+            overrides=overrides,
+            num_seeds=network_seeds,
+            seed=seed,
+            ablations=() if no_ablations else ABLATIONS,
+            allow_few_seeds=quick,
+        )
+
+
+# --- aggregate
+
+Runs = Annotated[
+    list[str], typer.Argument(metavar="[NAME=]RUN...", help="Run folders with an evaluation, of setting NAME.")
+]
+
+
+def aggregate(runs: Runs, json: JsonFile = None, plot: PlotFile = None) -> None:
+    """Put runs with several seeds together, of one setting or of several; never trains.
+
+    Every policy's means over the runs with 95 % intervals over runs; the JSON also holds every run's greedy curve.
+    With names, settings are compared: greedy HMARL of each, and differences to the first one by seed.
+
+    Examples:
+        hmarl-soc aggregate runs/soc-v1-seed0 runs/soc-v1-seed1 runs/soc-v1-seed2 --json seeds.json --plot seeds.png
+        hmarl-soc aggregate shared=runs/a0 shared=runs/a1 uniform=runs/b0 uniform=runs/b1 --plot replay.png
+    """
+    from experiments.seeds import aggregate
+
+    aggregate(runs, json, plot)
+
+
+# --- transfer
+
+LEVELS = ("flat", "raw")  # what a team may see of CC4
+Controls = Annotated[
+    list[str] | None,
+    several("--controls", "[NAME...]", "Scripted ones; a wrong name lists them.", POLICIES, show_default="all"),
+]
+Playbooks = Annotated[
+    list[str] | None,
+    several("--playbooks", "NAME...", "Scripted teams of soc-v1; a wrong name lists them.", POLICIES),
+]
+TEAMS_HELP = "Run folders of soc-cage4-v0 or soc-v1: the trained team, and the run's untrained networks, zero-shot."
+Teams = Annotated[list[pathlib.Path] | None, several("--checkpoint", "RUN...", TEAMS_HELP, POLICIES)]
+TRAIN_HELP = "Train on CC4 too, N steps each: the team of every --checkpoint (fine-tuning), and one from scratch."
+Levels = Annotated[
+    list[str] | None,
+    several("--level", "NAME...", "What teams see.", TASK, show_default="flat raw", autocompletion=names_in(LEVELS)),
+]
+Checkout = Annotated[pathlib.Path | None, place("The checkout of CybORG.", TASK, show_default="CYBORG_HOME")]
+NO_PATCH_HELP = "CybORG without the bridge's shortcuts: the same scores, slower."
+
+
+def transfer(
+    controls: Controls = None,
+    playbooks: Playbooks = None,
+    checkpoint: Teams = None,
+    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES)] = None,
+    level: Levels = None,
+    cyborg: Checkout = None,
+    seed: EvaluationSeed = 0,
+    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET)] = 100,
+    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET)] = 1,
+    no_patch: Annotated[bool, flag("--no-patch", NO_PATCH_HELP, BUDGET)] = False,
+    out: Annotated[pathlib.Path, place("Output folder.", OUTPUT)] = pathlib.Path("runs/transfer"),
+) -> None:
+    """Measure policies on the real CybORG CAGE Challenge 4 by its official score, also trained on it.
+
+    Needs a checkout of CybORG (CYBORG_HOME) and the extra "cyborg". The output folder gets transfer.json and
+    transfer.png; episodes that it holds already are not played again, and a training that stopped goes on.
+
+    Examples:
+        hmarl-soc transfer --controls sleep flat-rule --episodes 20 --workers 2
+        hmarl-soc transfer --checkpoint runs/soc-v1-seed0 --episodes 100 --out runs/cage4
+        hmarl-soc transfer --checkpoint runs/soc-v1-seed0 --train-steps 60000 --level raw --out runs/cage4
+        hmarl-soc transfer --controls flat-rule --playbooks expert --level raw
+    """
+    from experiments.transfer import command
+
+    command.run(
+        controls=None if not controls else [name for name in controls if name != BARE],
+        playbooks=playbooks or (),
+        checkpoints=checkpoint or (),
+        levels=level or LEVELS,
+        train_steps=train_steps,
+        episodes=episodes,
+        seed=seed,
+        workers=workers,
+        out=out,
+        path=cyborg,
+        patch=not no_patch,
+    )
+
+
+# --- bench
+
+Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
+OnlyScenarios = Annotated[
+    list[str] | None,
+    typer.Option(
+        **{**SCENARIO_OPTION, "help": "Only this scenario; can be given several times."},
+        show_default="paper-v0 and soc-v1",
+    ),
+]
+
+
+def bench(
+    quick: Annotated[bool, flag("--quick", "Fewer sizes and repeats: a minute or two.", BUDGET)] = False,
+    only: Parts = None,
+    scenario: OnlyScenarios = None,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Measure the speed of simulator, runners and learners on this machine.
+
+    Rates are per CPU-second, so a busy machine disturbs them less.
+
+    Examples:
+        hmarl-soc bench --quick
+        hmarl-soc bench --only batched hosts --json bench.json --plot bench.png
+        hmarl-soc bench --scenario soc-v1
+    """
+    from experiments.bench import bench
+
+    bench(only=only or None, scenarios=scenario or None, quick=quick, json_path=json, plot_path=plot)
+
+
+LEARNING, MEASURING = "Learning", "Measuring"
+PANELS = {
+    "train": LEARNING,
+    "evaluate": MEASURING,
+    "compare": MEASURING,
+    "aggregate": MEASURING,
+    "transfer": MEASURING,
+    "bench": "This machine",
+}
+COMMANDS = (train, evaluate, compare, aggregate, transfer, bench)
