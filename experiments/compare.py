@@ -183,13 +183,14 @@ def play(
                 player.simulator = simulator
             return simulator
 
-        rows.append(run_episodes(player, make_simulator, episodes, _cluster_seed(seed, k)))
+        rows.append(run_episodes(player, make_simulator, episodes, cluster_seed(seed, k)))
     names = rows[0].dtype.names or ()
     metrics = {name: np.stack([row[name].astype(np.float64) for row in rows]) for name in names}
     return ClusterResult(metrics | {"sparse": metrics["score"] / 100.0})
 
 
-def _cluster_seed(seed: int, k: int) -> int:
+def cluster_seed(seed: int, k: int) -> int:
+    """Seed of the episodes on the networks of the k-th network seed."""
     return int(np.random.SeedSequence([0x7AB1E, seed, k]).generate_state(1)[0])
 
 
