@@ -117,7 +117,7 @@ class RuleSoarPlaybook(Playbook):
 
 class ExpertPlaybook(Playbook):
     """Reads all the evidence. Its numbers were fitted on the train split: the log-odds of a case by logistic regression
-    on cases whose truth was known afterwards, the thresholds by search; see `experiments.soc_table`.
+    on cases whose truth was known afterwards, the thresholds by search; see `experiments.calibrate`.
     """
 
     NUMBERS = {

@@ -29,6 +29,7 @@ from soc_env.soc.networks import Network, cage4, enterprise
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import (
     CHOICES_READ,
+    ENRICH_CHOICE,
     METRICS,
     OUTCOMES,
     REWARD_TERMS,
@@ -40,7 +41,6 @@ from soc_env.soc.tables import (
     state_features,
 )
 
-ENRICH_CHOICE = 3  # of triage: the last one
 TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
 GENERATORS = {
     "enterprise": lambda scenario, seed: enterprise(scenario.num_hosts, seed, scenario.num_zones),

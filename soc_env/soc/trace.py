@@ -295,13 +295,24 @@ def record(
     sim = SOCSimulator(scenario, num_envs=num_envs, seed=seeds, autoreset=False, log_capacity=LOG_CAPACITY)
     sim.records().env["episode"] = episode - 1
     sim.reset()
+    header = _header(sim, index) | {"seed": seed, "episode": episode, "options": dict(options or {})}
+    header |= _digests(sim, index)
+    minutes = [_play(sim, index, played) for played in script]
+    env = sim.records(index).env
+    row = sim.running_metrics()[index]
+    metrics = {metric.name: float(row[metric.name]) for metric in METRICS}
+    return Trace(header, minutes, {"minutes": len(minutes), "is_over": bool(env["is_over"]), "metrics": metrics})
+
+
+def _header(sim: SOCSimulator, index: int) -> dict[str, Any]:
+    """What is played on."""
     net = sim.network_of(index)
-    header = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "software": {"hmarl-soc": "unknown", **versions("hmarl-soc", "numpy")},
-        "scenario": scenario.to_dict(),
-        "scenario_hash": scenario.hash(),
+        "scenario": sim.scenario.to_dict(),
+        "scenario_hash": sim.scenario.hash(),
         "network": {
             "name": net.name,
             "hash": net.hash(),
@@ -309,16 +320,7 @@ def record(
             "zones": list(net.zone_names),
             "zone_starts": np.searchsorted(host_zone(net), np.arange(net.num_zones)).tolist(),
         },
-        "seed": seed,
-        "episode": episode,
-        "options": dict(options or {}),
-        **_digests(sim, index),
     }
-    minutes = [_play(sim, index, played) for played in script]
-    env = sim.records(index).env
-    row = sim.running_metrics()[index]
-    metrics = {metric.name: float(row[metric.name]) for metric in METRICS}
-    return Trace(header, minutes, {"minutes": len(minutes), "is_over": bool(env["is_over"]), "metrics": metrics})
 
 
 def _play(sim: SOCSimulator, index: int, played: Played) -> dict[str, Any]:

@@ -28,6 +28,7 @@ CALL_SLOTS = 96  # tool calls of one minute
 RULE_DRAWS = 4096  # resolution of the draw of a benign rule
 MAX_TRACKED = 4096  # benign alerts keep about a thousand hosts on record at 100,000 hosts
 NEVER = -1
+USER, ADMIN = 1, 2  # levels of a compromised host
 
 HOST = np.dtype(  # the one record that steps go through in bulk, hence its short integers
     [
