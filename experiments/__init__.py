@@ -1,18 +1,18 @@
-"""What is done with the environment and the learners: runs, measurements, and the command line `hmarl-soc`.
+"""The commands of HMARL-SOC, `hmarl-soc COMMAND`, over the environment and the policies.
 
-===============  ======================================================================================================
-cli              the command line: arguments in, exit status out
-train            trains HMARL and ends with a comparison; `run` is one run and its folder (needs the [train] extra)
-evaluate         fixed episodes of a fixed policy, with intervals; comparison of several policies; never trains
-transfer         policies on the real CybORG CAGE Challenge 4 (needs a checkout and the [cyborg] extra)
-bench            speed and memory of the simulator, the runners and the learners
-report           one self-contained HTML page about a run
-attention        what a policy with attention looks at
-families         what experiments do and show for each family of scenarios
-progress         the one display of how far a command is
-provenance       what a result was made with
-output           how results become files
-===============  ======================================================================================================
-
-All but the runs need the [eval] extra only.
+| module | what it does |
+|---|---|
+| `cli` | arguments in, exit status out |
+| `run`, `train` | a training run: its folder, checkpoints and progress; the command `train` |
+| `evaluate` | fixed episodes of a fixed policy, and several policies on the same ones; the command `evaluate` |
+| `compare`, `calibrate` | policies over network seeds and splits; what scales the score; the command `compare` |
+| `seeds` | runs with several seeds, of one setting or of several; the command `aggregate` |
+| `transfer` | policies on the real CybORG CAGE Challenge 4; the command `transfer` |
+| `bench` | speed and memory of the simulator, the runners and the learners; the command `bench` |
+| `families` | what experiments choose for each family: policies compared, metrics shown, numbers of episodes |
+| `intervals` | intervals and tests |
+| `tables`, `plots`, `report` | results on a terminal, as charts, as one page of HTML |
+| `run_folder`, `output` | what a run left, read back; how results become files |
+| `progress`, `provenance` | how far a command is; what a result was made with |
+| `attention` | what a policy with attention looks at |
 """
