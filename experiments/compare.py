@@ -31,7 +31,7 @@ from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
 from soc_env.engine.tables import Column
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.registry import FAMILIES, family_of
-from soc_env.soc import attack
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
@@ -183,13 +183,14 @@ def play(
                 player.simulator = simulator
             return simulator
 
-        rows.append(run_episodes(player, make_simulator, episodes, _cluster_seed(seed, k)))
+        rows.append(run_episodes(player, make_simulator, episodes, cluster_seed(seed, k)))
     names = rows[0].dtype.names or ()
     metrics = {name: np.stack([row[name].astype(np.float64) for row in rows]) for name in names}
     return ClusterResult(metrics | {"sparse": metrics["score"] / 100.0})
 
 
-def _cluster_seed(seed: int, k: int) -> int:
+def cluster_seed(seed: int, k: int) -> int:
+    """Seed of the episodes on the networks of the k-th network seed."""
     return int(np.random.SeedSequence([0x7AB1E, seed, k]).generate_state(1)[0])
 
 
@@ -233,7 +234,7 @@ ABLATIONS: tuple[Ablation, ...] = (
 )
 ABLATIONS += tuple(
     Ablation(f"only {family.name}", {"families": [family.name]}, "families differ in what they cost", 8)
-    for family in attack.FAMILIES
+    for family in INTRUDER_FAMILIES
 )
 
 

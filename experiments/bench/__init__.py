@@ -75,11 +75,8 @@ def bench(
         ConfigError: an unknown part or scenario, a part that does not measure the scenarios, or an unwritable file.
         ModuleNotFoundError: a part was asked for by name whose extra is not installed.
     """
-    file = file or sys.stdout
-    effort = QUICK if quick else Effort()
-    load_before = os.getloadavg()
-    measurements: list[Measurement] = []
-    chosen = chosen_scenarios(scenarios)
+    file, effort, chosen = file or sys.stdout, QUICK if quick else Effort(), chosen_scenarios(scenarios)
+    load_before, measurements = os.getloadavg(), list[Measurement]()
     for name in chosen_parts(only, chosen, file):
         with Progress(label=name) as progress:
             measurements += PARTS[name](chosen, effort, progress)

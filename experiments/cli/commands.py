@@ -249,19 +249,10 @@ def compare(
     else:
         from experiments.compare import ABLATIONS, compare_policies
 
-        compare_policies(
-            scenario,
-            policies=policies or None,
-            checkpoints=checkpoint or (),
-            episodes=episodes,
-            json_path=json,
-            markdown_path=markdown,
-            overrides=overrides,
-            num_seeds=network_seeds,
-            seed=seed,
-            ablations=() if no_ablations else ABLATIONS,
-            allow_few_seeds=quick,
-        )
+        sample: dict[str, Any] = {"num_seeds": network_seeds, "seed": seed, "allow_few_seeds": quick}
+        sample |= {"ablations": () if no_ablations else ABLATIONS, "episodes": episodes, "overrides": overrides}
+        rows: dict[str, Any] = {"policies": policies or None, "checkpoints": checkpoint or ()}
+        compare_policies(scenario, json_path=json, markdown_path=markdown, **rows, **sample)
 
 
 # --- aggregate

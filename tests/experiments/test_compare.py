@@ -50,7 +50,7 @@ def test_intervals_are_over_the_means_of_the_seeds() -> None:
 def test_play_puts_every_seed_on_its_networks() -> None:
     result = play("expert", "soc-v1", 2, 3, seed=4, num_networks=2, **SHORT)
     assert result.metrics["loss"].shape == (2, 3)
-    seed = compare._cluster_seed(4, 1)
+    seed = compare.cluster_seed(4, 1)
     again = evaluate("expert", "soc-v1", 3, seed, num_networks=2, network_seed=2, **SHORT)
     np.testing.assert_array_equal(result.metrics["loss"][1], again.episodes["loss"])
 
