@@ -20,13 +20,14 @@ from soc_env.errors import ActionError, unknown_name
 from soc_env.registry import idle_actions
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
+from soc_env.soc.kernels.hunting import find_something
 from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS, Records
-from soc_env.soc.kernels.tools import find_something
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
 from soc_env.soc.scenario import SCENARIOS, SOCScenario
-from soc_env.soc.simulator import ENRICH_CHOICE, SOCSimulator
+from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import (
     CLOCK_FEATURES,
+    ENRICH_CHOICE,
     MAX_DECOYS,
     MAX_PHASES,
     TOOL_NAMES,

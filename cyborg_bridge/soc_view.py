@@ -40,7 +40,8 @@ from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.parallel import ResetNeeded
 from soc_env.soc import risk
-from soc_env.soc.kernels.tools import STRAY_WEIGHT
+from soc_env.soc.kernels.hunting import STRAY_WEIGHT
+from soc_env.soc.tables import PRIORITY_WEIGHT
 
 if TYPE_CHECKING:
     from cyborg_bridge.cage4 import Cage4Env, StepReturn
@@ -249,7 +250,7 @@ class Team:
         effort = np.zeros(len(self.names))
         for call in calls:
             effort[call["target"]] = call["level"]
-        effort *= 1.0 + 0.5 * self.siem.priorities(self.row)  # as `tools.hunt_weight`
+        effort *= 1.0 + PRIORITY_WEIGHT * self.siem.priorities(self.row)  # as `hunting.hunt_weight`
         worth = effort[self.host_zone] * (self.siem.risks(self.row) + STRAY_WEIGHT) * (self.step - self.looked)
         host = int(worth.argmax())
         self.siem.note_hunt(self.row, int(self.host_zone[host]))

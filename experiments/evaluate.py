@@ -11,7 +11,7 @@ better score). It also follows that
 * all policies of a comparison meet the same episodes (same networks, same attacker draws), so their differences can
   be taken in pairs, episode by episode.
 
-The metrics are those of the scenario's family, see `columns_of`; which of them is its goal says `goal_of`.
+The metrics are those of the scenario's family, its `soc_env.registry.Family.columns`.
 
 Intervals over episodes are those of `experiments.intervals`. paper-v0's episodes are independent, each with its own
 network. Those of soc-v1 share a few networks: the intervals here are about those networks; `experiments.compare` has
@@ -29,10 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import soc_env
 from experiments.intervals import Estimate
 from experiments.output import to_json
 from experiments.provenance import provenance
 from soc_env.errors import ConfigError
+from soc_env.registry import family_of
 
 if TYPE_CHECKING:
     from policies.scripted import Policy
@@ -40,103 +42,7 @@ if TYPE_CHECKING:
 DEFAULT_SCENARIO = "soc-v1"
 DEFAULT_NUM_ENVS = 512
 DEFAULT_NUM_EPISODES = 500
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """One column of `Simulator.episode_metrics`, and how to show it.
-
-    `given` names a count without which the metric says nothing: episodes where it is 0 are left out of its mean.
-    `bounds` are what its interval is cut to.
-    """
-
-    name: str
-    label: str
-    unit: str = ""
-    scale: float = 1.0  # shown value = scale * value
-    decimals: int = 2
-    better: str = ""  # "higher", "lower" or "" for neither
-    is_proportion: bool = False
-    given: str = ""
-    bounds: tuple[float, float] | None = None
-    published: float | None = None  # HMARL-SOC's shown value (source: manuscript Table II, as in REFERENCE_AUDIT)
-
-    @property
-    def title(self) -> str:
-        """Label and unit, as over a column of a table."""
-        return f"{self.label} [{self.unit}]" if self.unit else self.label
-
-    def format(self, value: float) -> str:
-        """The value as shown, without the unit."""
-        shown = self.scale * value
-        return f"{shown:.{0 if abs(round(shown, self.decimals)) >= 100 else self.decimals}f}"
-
-
-COLUMNS: dict[str, Column] = {
-    column.name: column
-    for column in (
-        Column("reward", "Reward", decimals=2, better="higher", published=6.9),
-        Column("mttd", "MTTD", "steps", decimals=1, better="lower", published=16.8),
-        Column("mttr", "MTTR", "steps", decimals=1, better="lower", published=93.2),
-        Column("fpr", "FPR", "%", scale=100, decimals=3, better="lower", published=0.17),
-        Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", is_proportion=True, published=71.0),
-        Column("length", "Length", "steps", decimals=1),
-        Column("compromised", "Compromised", "hosts", better="lower"),
-        Column("exfiltrated", "Exfiltrated", "%", scale=100, decimals=1, better="lower", is_proportion=True),
-        Column("total_alerts", "Alerts"),
-        Column("true_positives", "True positives"),
-        Column("false_positives", "False positives", better="lower"),
-        Column("total_scans", "Host scans", decimals=0),
-        Column("false_escalations", "False escalations", better="lower"),
-        Column("missed_alerts", "Missed alerts", better="lower"),
-    )
-}
-SHARE = (0.0, 1.0)
-SOC_COLUMNS: dict[str, Column] = {
-    column.name: column
-    for column in (
-        Column("score", "Score", decimals=1, better="higher"),
-        Column("loss", "Loss", decimals=1, better="lower"),
-        Column("reward", "Reward", decimals=1, better="higher"),
-        Column("mttd", "MTTD", "min", decimals=1, better="lower", given="campaigns"),
-        Column("mtta", "MTTA", "min", decimals=1, better="lower", given="campaigns"),
-        Column("mttc", "MTTC", "min", decimals=1, better="lower", given="campaigns"),
-        Column("mttr", "MTTR", "min", decimals=1, better="lower", given="campaigns"),
-        Column("fdr", "FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("fpr", "FPR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("action_fdr", "Action FDR", "%", scale=100, decimals=1, better="lower", bounds=SHARE),
-        Column("csr", "CSR", "%", scale=100, decimals=1, better="higher", given="campaigns", bounds=SHARE),
-    )
-}
-"""Metrics of the soc-v1 family that need more than `soc_env.soc.tables.METRICS` says to be shown well."""
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
-
-
-# --- families
-
-
-def is_soc(scenario: str) -> bool:
-    """Whether a scenario, by name, is of the soc-v1 family; ScenarioError for an unknown one."""
-    import soc_env
-
-    return isinstance(soc_env.make_scenario(scenario), soc_env.SOCScenario)
-
-
-def columns_of(scenario: str) -> dict[str, Column]:
-    """The columns of a scenario's family by name, one for each metric of its simulator."""
-    if not is_soc(scenario):
-        return COLUMNS
-    from soc_env.soc.tables import METRICS
-
-    own = {
-        metric.name: Column(metric.name, metric.name.replace("_", " ").capitalize(), metric.unit) for metric in METRICS
-    }
-    return own | SOC_COLUMNS
-
-
-def goal_of(scenario: str) -> str:
-    """The metric that rankings, claims and the choice of the best checkpoint go by."""
-    return "score" if is_soc(scenario) else "reward"
 
 
 # --- results
@@ -150,13 +56,25 @@ class EvaluationResult:
         policy: name of the policy.
         settings: scenario and its hash, overrides, seed, episodes, environments per batch, versions, git commit.
         episodes: one column per metric, each ``(num_episodes,) float64``, and ``seed``, ``(num_episodes,) int64``.
-        summary: estimate per metric of `columns_of` the scenario.
+        summary: estimate per column of the scenario's family.
     """
 
     policy: str
     settings: dict[str, Any]
     episodes: dict[str, np.ndarray]
     summary: dict[str, Estimate]
+
+    @classmethod
+    def of_episodes(cls, policy: str, settings: dict[str, Any], rows: np.ndarray) -> EvaluationResult:
+        """From what `run_episodes` gives; `settings` has the scenario's name, the seed and the number of episodes."""
+        columns = family_of(settings["scenario"]).columns
+        metrics = {key: rows[key].astype(np.float64) for key in columns}
+        return cls(
+            policy=policy,
+            settings=settings,
+            episodes={"seed": episode_seeds(settings["seed"], settings["num_episodes"]), **metrics},
+            summary={key: Estimate.of_column(column, metrics) for key, column in columns.items()},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the same for the same seed: no timestamps, no durations."""
@@ -256,10 +174,8 @@ def _first_episodes(policy: Policy, simulator: Any) -> np.ndarray:
 
 def fitted(policy: Any, configured: Any) -> Any:
     """A trained policy for the scenario's number of zones, any other as it is; ConfigError if it cannot be had."""
-    import soc_env
-
-    adapts = isinstance(configured, soc_env.SOCScenario) and hasattr(policy, "for_zones")
-    return policy.for_zones(configured.num_zones) if adapts else policy
+    num_zones = getattr(configured, "num_zones", None)
+    return policy.for_zones(num_zones) if num_zones is not None and hasattr(policy, "for_zones") else policy
 
 
 def evaluate(
@@ -289,11 +205,7 @@ def evaluate(
         ConfigError: a number out of range or an unknown scripted policy.
         ScenarioError: an unknown scenario or a bad override.
     """
-    import soc_env
-
-    for field, value, least in (("num_episodes", num_episodes, 1), ("seed", seed, 0), ("num_envs", num_envs, 1)):
-        if value < least:
-            raise ConfigError(f"{field}={value} is out of range: at least {least} is allowed")
+    _check(num_episodes=(num_episodes, 1), seed=(seed, 0), num_envs=(num_envs, 1))
     configured = soc_env.make_scenario(scenario, **overrides)
 
     def make_simulator(size: int, seeds: list[int]) -> soc_env.Simulator:
@@ -303,24 +215,18 @@ def evaluate(
     if isinstance(policy, str):
         name = name or policy
         policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed, scenario)
-    columns = columns_of(scenario)
     rows = run_episodes(policy, make_simulator, num_episodes, seed, num_envs, progress)
-    episodes = {key: rows[key].astype(np.float64) for key in columns}
-    settings = {
-        "scenario": scenario,
-        "scenario_hash": configured.hash(),
-        "overrides": {key: configured.to_dict()[key] for key in overrides},
-        "seed": seed,
-        "num_episodes": num_episodes,
-        "num_envs": num_envs,
-        **provenance(),
-    }
-    return EvaluationResult(
-        policy=name or type(policy).__name__,
-        settings=settings,
-        episodes={"seed": episode_seeds(seed, num_episodes), **episodes},
-        summary={key: Estimate.of_column(column, episodes) for key, column in columns.items()},
-    )
+    changed = {key: configured.to_dict()[key] for key in overrides}
+    settings: dict[str, Any] = {"scenario": scenario, "scenario_hash": configured.hash(), "overrides": changed}
+    settings |= {"seed": seed, "num_episodes": num_episodes, "num_envs": num_envs, **provenance()}
+    return EvaluationResult.of_episodes(name or type(policy).__name__, settings, rows)
+
+
+def _check(**numbers: tuple[int, int]) -> None:
+    """Name -> (value, least value allowed)."""
+    for name, (value, least) in numbers.items():
+        if value < least:
+            raise ConfigError(f"{name}={value} is out of range: at least {least} is allowed")
 
 
 def evaluate_checkpoint(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import soc_env
+from soc_env.registry import family_of
 
 
 @dataclass(frozen=True)
@@ -109,5 +109,4 @@ PROTOCOLS: dict[str, FamilyProtocol] = {
 
 def protocol_of(scenario: Any) -> FamilyProtocol:
     """The protocol of a scenario's family; the scenario by name or itself, ScenarioError for an unknown name."""
-    chosen = soc_env.make_scenario(scenario) if isinstance(scenario, str) else scenario
-    return PROTOCOLS["soc" if isinstance(chosen, soc_env.SOCScenario) else "paper"]
+    return PROTOCOLS[family_of(scenario).name]

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    from experiments.evaluate import Column
+    from soc_env.engine.tables import Column
 
 CONFIDENCE = 0.95
 EXACT_PAIRS = 13  # up to here all 2**n changes of sign are counted, beyond it 9,999 random ones

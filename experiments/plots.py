@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.evaluate import TRAINED, UNTRAINED, EvaluationResult, columns_of, goal_of, scenario_of
+from experiments.evaluate import TRAINED, UNTRAINED, EvaluationResult, scenario_of
 from experiments.families import protocol_of
 from experiments.intervals import Estimate
 from experiments.run_folder import SECONDS, STEPS, VALIDATION
 from soc_env.files import new_file
+from soc_env.registry import family_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.evaluate import Column
+    from soc_env.engine.tables import Column
 
 STRONG, SOFT, GREY, INK, RED, ORANGE = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b3362b", "#d08a2e"
 YARDSTICKS = ((UNTRAINED, ORANGE), ("rule-soar", "#6d747c"), ("expert", "#5b8c3a"))  # in curves, with their colours
@@ -40,7 +41,7 @@ VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersiz
 def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
     """One panel per curve's metric, one bar per policy, with intervals and the published figure as a line."""
     scenario, names = scenario_of(results), list(results)
-    protocol, columns = protocol_of(scenario), columns_of(scenario)
+    protocol, columns = protocol_of(scenario), family_of(scenario).columns
     figure, axes = panels(1, len(protocol.curves), width=13.0, height=0.9 + 0.42 * len(results), sharey=True)
     for panel, key in zip(axes[0], protocol.curves, strict=True):
         column = columns[key]
@@ -53,8 +54,8 @@ def draw_bars(results: Mapping[str, EvaluationResult]) -> Figure:
             panel.text(column.published, -0.72, text, color=RED, fontsize=8, ha="center", va="bottom")
         if column.bounds == (0.0, 1.0) or column.is_proportion:
             panel.set_xticks([0, 25, 50, 75, 100])
-        panel.set_title(_panel_title(column), fontsize=10.5, color=INK, loc="left", pad=16)
-    axes[0][0].set_yticks(range(len(names)), names, fontsize=10)
+        panel.set_title(_panel_title(column), fontsize=9.5, color=INK, loc="left", pad=16)
+    axes[0][0].set_yticks(range(len(names)), names, fontsize=10, parse_math=False)
     for label in axes[0][0].get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == TRAINED else "normal")
     axes[0][0].set_ylim(len(names) - 0.4, -0.6)
@@ -101,7 +102,7 @@ def bar_limits(in_focus: Sequence[float], values: Sequence[float]) -> tuple[floa
 def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, EvaluationResult]) -> Figure:
     """Training as it went, one panel per curve's metric over environment steps; the yardsticks as lines beside it."""
     scenario = scenario_of(results)
-    protocol, columns = protocol_of(scenario), columns_of(scenario)
+    protocol, columns = protocol_of(scenario), family_of(scenario).columns
     figure, axes = panels(1, len(protocol.curves), width=13.0, height=2.9)
     for panel, key in zip(axes[0], protocol.curves, strict=True):
         column = columns[key]
@@ -147,7 +148,7 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
     yardsticks of the final evaluation.
     """
     scenario = data["scenario"]
-    columns, names = columns_of(scenario), protocol_of(scenario).curves
+    columns, names = family_of(scenario).columns, protocol_of(scenario).curves
     figure, axes = panels(1, len(names), width=13.0, height=2.9)
     end = max(run["curve"][STEPS][-1] for run in data["runs"])
     grid = np.linspace(0, end, 60)[1:]
@@ -162,7 +163,7 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
         panel.plot(grid[is_seen], mean[is_seen], color=STRONG, linewidth=2.0, zorder=4, label="their mean")
         _draw_yardsticks(panel, column, {policy: found[name]["mean"] for policy, found in data["summary"].items()})
         lowest, highest = np.nanquantile(lines, [0.1, 1.0])
-        if name == goal_of(scenario) and np.nanmin(lines) < lowest - 2 * (highest - lowest):
+        if name == family_of(scenario).headline and np.nanmin(lines) < lowest - 2 * (highest - lowest):
             panel.set_ylim(bottom=lowest - (highest - lowest))
         _finish_curve(panel, column)
     _legend_below(figure, axes)
@@ -175,7 +176,7 @@ def draw_settings(data: Mapping[str, Any]) -> Figure:
     """
     settings = data["settings"]
     scenario = next(iter(settings.values()))["scenario"]
-    columns, names = columns_of(scenario), protocol_of(scenario).curves
+    columns, names = family_of(scenario).columns, protocol_of(scenario).curves
     figure, axes = panels(2, len(names), width=13.0, height=5.4)
     for row, (key, unit, label) in enumerate(((STEPS, 1.0, "environment steps"), (SECONDS, 60.0, "minutes"))):
         for panel, name in zip(axes[row], names, strict=True):
@@ -184,7 +185,7 @@ def draw_settings(data: Mapping[str, Any]) -> Figure:
                 _draw_setting(panel, setting, found["runs"], column, key, unit, color)
                 for (setting, found), color in zip(settings.items(), itertools.cycle(SETTING_COLORS), strict=False)
             ]
-            if name == goal_of(scenario):
+            if name == family_of(scenario).headline:
                 panel.set_ylim(bottom=min(lowest))  # the first steps would hide the rest
             _finish_curve(panel, column, label)
     _legend_below(figure, axes)

@@ -22,8 +22,6 @@ from experiments.evaluate import (
     TRAINED,
     UNTRAINED,
     EvaluationResult,
-    columns_of,
-    goal_of,
     paired_gain,
     scenario_of,
 )
@@ -43,12 +41,13 @@ from experiments.run_folder import (
     read_results,
 )
 from experiments.tables import PUBLISHED, table_rows
+from soc_env.registry import family_of
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from experiments.evaluate import Column
+    from soc_env.engine.tables import Column
 
 TEMPLATE = "report.html.j2"
 KINDS = {TRAINED: "trained", PUBLISHED: "published"}  # rows that stand out
@@ -94,7 +93,8 @@ def page(
         attended: what the trained team attends to, as `experiments.attention.explained_moment` gives it.
     """
     scenario = scenario_of(results)
-    settings, columns, protocol = next(iter(results.values())).settings, columns_of(scenario), protocol_of(scenario)
+    protocol, columns = protocol_of(scenario), family_of(scenario).columns
+    settings = next(iter(results.values())).settings
     shares = ", ".join(columns[key].label for key in protocol.shown if columns[key].is_proportion)
     split = settings["overrides"].get("split", "train") if protocol.held_out else None
     return _template().render(
@@ -135,7 +135,8 @@ def _lead(results: Mapping[str, EvaluationResult]) -> dict[str, Any] | None:
     if TRAINED not in results:
         return None
     trained, scenario = results[TRAINED], scenario_of(results)
-    protocol, columns, goal = protocol_of(scenario), columns_of(scenario), goal_of(scenario)
+    protocol, family = protocol_of(scenario), family_of(scenario)
+    columns, goal = family.columns, family.headline
 
     def gain_on(name: str) -> dict[str, Any]:
         gain = paired_gain(trained, results[name], goal)
@@ -165,7 +166,7 @@ def gap_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the train/test table: what is lost on networks and attackers that training never met."""
     scenario = scenario_of(tested)
-    columns = [columns_of(scenario)[key] for key in protocol_of(scenario).gap]
+    columns = [family_of(scenario).columns[key] for key in protocol_of(scenario).gap]
     header, rows = ["policy"], []
     for column in columns:
         header += [f"{column.label}, train", "test", "gap"]

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
-from experiments.evaluate import columns_of, evaluate, goal_of
+from experiments.evaluate import evaluate
 from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.provenance import command, provenance
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
+from soc_env.registry import family_of
 from soc_env.settings import field_names
 
 VALIDATION_SEED = 1_000_003  # an offset that keeps its episodes apart from training's and the evaluation's
@@ -102,7 +103,7 @@ class Run:
         self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -float("inf")
         self.wants_stop = False
-        self.columns, self.latest = columns_of(self.family or settings["scenario"]), dict[str, float]()
+        self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
         if manifest is not None:
             self.algo.restore_from_path(self.checkpoints / "last")
             self.seconds, self.best = manifest["seconds"], manifest[f"best_validation_{self.goal}"]
@@ -124,7 +125,7 @@ class Run:
     def aims(self) -> tuple[tuple[str, ...], str]:
         """The metrics of progress.csv, and the one that the best checkpoint is chosen by."""
         scenario = self.settings["scenario"]
-        return protocol_of(scenario).progress, goal_of(scenario)
+        return protocol_of(scenario).progress, family_of(scenario).headline
 
     def description(self) -> dict[str, Any]:
         """What config.json keeps of the environment."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from experiments.evaluate import TRAINED, EvaluationResult, columns_of, goal_of
+from experiments.evaluate import TRAINED, EvaluationResult
 from experiments.families import protocol_of
 from experiments.intervals import Estimate, holm, paired_test
 from experiments.output import output_errors, write_json
@@ -34,9 +34,10 @@ from experiments.run_folder import (
 )
 from experiments.tables import print_rows
 from soc_env.errors import ConfigError
+from soc_env.registry import family_of
 
 if TYPE_CHECKING:
-    from experiments.evaluate import Column
+    from soc_env.engine.tables import Column
 
 GROUPS = "a name for every run, as NAME=RUN, or for none"
 ABOUT = ("scenario", "scenario_hash", "overrides")  # what runs put together have in common
@@ -137,7 +138,7 @@ def _read_run(folder: pathlib.Path, results: Mapping[str, EvaluationResult], sce
     """One of `summarise_seeds`' runs; its curve has the iterations that were validated."""
     config, names = read_json(folder / CONFIG), protocol_of(scenario).curves
     curve = read_progress(folder / PROGRESS, (SECONDS, *names)) or {}
-    is_known = np.isfinite(curve[VALIDATION + goal_of(scenario)])
+    is_known = np.isfinite(curve[VALIDATION + family_of(scenario).headline])
     greedy = {name: curve[VALIDATION + name][is_known].tolist() for name in names}
     return {
         "seed": config["seed"],
@@ -167,7 +168,7 @@ def print_seeds(data: Mapping[str, Any], file: TextIO | None = None) -> None:
 
 
 def _shown_columns(scenario: str) -> list[Column]:
-    columns = columns_of(scenario)
+    columns = family_of(scenario).columns
     return [columns[name] for name in protocol_of(scenario).shown]
 
 
@@ -196,12 +197,13 @@ def compare_settings(groups: Mapping[str, Sequence[str | PathLike[str]]]) -> dic
         if here != about[0]:
             raise ConfigError(f"runs: {name!r} is of {here}, the first one of {about[0]}; allowed: one scenario")
     first, *others = settings
+    goal = family_of(about[0]["scenario"]).headline
     differences = {name: _by_seed(settings[name], settings[first]) for name in others}
     gains = {
         name: {metric: {"n": len(d)} | dataclasses.asdict(Estimate.of(d)) for metric, d in found.items()}
         for name, found in differences.items()
     }
-    return {"settings": settings, "gains": gains, "tests": _tests(differences, goal_of(about[0]["scenario"]))}
+    return {"settings": settings, "gains": gains, "tests": _tests(differences, goal)}
 
 
 def _by_seed(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -243,8 +245,9 @@ def print_settings(data: Mapping[str, Any], file: TextIO | None = None) -> None:
         f" ({settings[first]['scenario_hash']}) a run; mean [95 % interval] over seeds, differences by seed"
     )
     print_rows(header, rows, caption, file)
+    family = family_of(scenario)
     for name, test in data["tests"].items():
-        print(f"{name} - {first}, {columns_of(scenario)[goal_of(scenario)].label}: {_test_text(test)}", file=file)
+        print(f"{name} - {first}, {family.columns[family.headline].label}: {_test_text(test)}", file=file)
 
 
 def _over_seeds(estimate: Estimate, n: int, column: Column) -> str:

@@ -11,8 +11,9 @@ import rich.console
 import rich.table
 import rich.text
 
-from experiments.evaluate import EvaluationResult, columns_of, scenario_of
+from experiments.evaluate import EvaluationResult, scenario_of
 from experiments.families import protocol_of
+from soc_env.registry import family_of
 
 PUBLISHED = "published HMARL-SOC"
 """Name of the row of published figures, where a family has them."""
@@ -22,7 +23,7 @@ NARROW = 125  # columns of a terminal below which an interval goes below its mea
 def table_rows(results: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of a family's shown metrics; the published figures, if there are any, end it."""
     scenario = scenario_of(results)
-    columns = [columns_of(scenario)[name] for name in protocol_of(scenario).shown]
+    columns = [family_of(scenario).columns[name] for name in protocol_of(scenario).shown]
     header = ["policy"] + [c.title for c in columns]
     rows = [[name] + [result.summary[c.name].format(c) for c in columns] for name, result in results.items()]
     if any(c.published is not None for c in columns):

@@ -237,23 +237,22 @@ def compare(
         hmarl-soc compare --search 2000
     """
     exclusive(calibrate=calibrate, search=search)
-    from experiments.soc_table import run
+    overrides = parse_overrides(override)
+    if calibrate:
+        from experiments.calibrate import NUM_EPISODES, write_calibration
 
-    run(
-        scenario,
-        policies=policies or None,
-        checkpoints=checkpoint or (),
-        num_seeds=network_seeds,
-        episodes=episodes,
-        seed=seed,
-        has_ablations=not no_ablations,
-        insists=quick,
-        calibrates=calibrate,
-        search=search,
-        json_path=json,
-        markdown_path=markdown,
-        overrides=parse_overrides(override),
-    )
+        write_calibration(scenario, episodes or NUM_EPISODES, seed, json, **overrides)
+    elif search is not None:
+        from experiments.calibrate import write_search
+
+        write_search(scenario, search, seed, json, **overrides)
+    else:
+        from experiments.compare import ABLATIONS, compare_policies
+
+        sample: dict[str, Any] = {"num_seeds": network_seeds, "seed": seed, "allow_few_seeds": quick}
+        sample |= {"ablations": () if no_ablations else ABLATIONS, "episodes": episodes, "overrides": overrides}
+        rows: dict[str, Any] = {"policies": policies or None, "checkpoints": checkpoint or ()}
+        compare_policies(scenario, json_path=json, markdown_path=markdown, **rows, **sample)
 
 
 # --- aggregate

@@ -49,6 +49,11 @@ def kernel(function: Callable) -> Callable:
     return numba.njit(**_INNER_OPTIONS)(function)
 
 
+def part(function: Callable) -> Callable:
+    """As `kernel`, for a part of one that was cut off only to be read: it is put back where it is called."""
+    return numba.njit(forceinline=True, **_INNER_OPTIONS)(function)
+
+
 def entry_point(function: Callable) -> Callable:
     """Compiles a function that Python calls, releases the GIL in it, and keeps the result between runs if it can."""
     if not IS_COMPILED:

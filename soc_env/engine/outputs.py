@@ -24,8 +24,14 @@ def has_bad_action(box_actions, choices):
 @kernel
 def clear_outputs(i, num_envs, rewards, terms, flags):
     """No reward and no end before the first step."""
+    pay_nothing(i, rewards, terms)
+    flags[i] = False
+    flags[num_envs + i] = False
+
+
+@kernel
+def pay_nothing(i, rewards, terms):
+    """No reward: nothing was played."""
     rewards[i] = 0.0
     for k in range(NUM_TERMS):
         terms[k] = 0.0
-    flags[i] = False
-    flags[num_envs + i] = False

@@ -109,14 +109,7 @@ class Simulator(abc.ABC):
         self.is_started = False
         self._engine = self._make_engine()
         self._build_spaces()
-        n = self.num_envs
-        boxes, seen = self._box_sizes(), self._observation_sizes()
-        self.raw_actions = np.zeros(n * (1 + sum(boxes.values())), np.float32)
-        self._observations = np.zeros(n * sum(seen.values()), np.float32)
-        self._finals = np.zeros_like(self._observations)
-        self._rewards = np.zeros(n * (1 + NUM_TERMS))
-        self._flags = np.zeros(n * 3, np.bool_)
-        self.episode_metrics = np.zeros(n, [(metric.name, "f8") for metric in self.metric_table])
+        self._make_buffers()
         self._bind()
         self._seed(secrets.randbits(64) if seed is None else seed)
         self._settle_network()
@@ -198,6 +191,17 @@ class Simulator(abc.ABC):
         n = self.num_envs
         blocks = _blocks(raw[n:], self._box_sizes(), n) | {TRIAGE: raw[:n].view(np.int32)}
         return {agent: blocks[agent] for agent in AGENTS}
+
+    def _make_buffers(self) -> None:
+        """Makes the flat buffers of what goes in and comes out."""
+        n = self.num_envs
+        boxes, seen = self._box_sizes(), self._observation_sizes()
+        self.raw_actions = np.zeros(n * (1 + sum(boxes.values())), np.float32)
+        self._observations = np.zeros(n * sum(seen.values()), np.float32)
+        self._finals = np.zeros_like(self._observations)
+        self._rewards = np.zeros(n * (1 + NUM_TERMS))
+        self._flags = np.zeros(n * 3, np.bool_)
+        self.episode_metrics = np.zeros(n, [(metric.name, "f8") for metric in self.metric_table])
 
     def _bind(self) -> None:
         """Makes the public views of the flat buffers."""

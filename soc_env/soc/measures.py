@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from soc_env.soc.tables import TOOL_NAMES, TOOLS
+from soc_env.soc.tables import HUNT_SHARE, HUNT_SHARE_SPAN, POSTURE_HUNT, PRIORITY_WEIGHT, TOOL_NAMES, TOOLS
 
 RESPONSES = ("isolate", "kill_process", "reimage")
 SPENT = ("done", "started", "failed")  # outcomes that took the analysts' time
@@ -85,11 +85,11 @@ class Ledger:
                 enter(event)
             if event["event"] == "call":
                 if event["tool"] in ("hunt", "deep_scan") and event["outcome"] == "done":
-                    effort += event["level"] * (1.0 + 0.5 * minute["directive"][event["target"]])
+                    effort += event["level"] * (1.0 + PRIORITY_WEIGHT * minute["directive"][event["target"]])
                 elif event["outcome"] in SPENT:
                     self.sums["analyst_minutes"] += ROWS[event["tool"]].analyst_minutes
         if effort > 0.0:
-            share = 0.5 + 0.25 * minute["directive"][zones]
+            share = HUNT_SHARE + HUNT_SHARE_SPAN * minute["directive"][zones + POSTURE_HUNT]
             self.sums["analyst_minutes"] += self.scenario["analysts"] * share * min(1.0, effort)
         self.sums["reward"] += minute["reward"]
         for name in ("damage", "disruption", "effort"):

@@ -6,21 +6,26 @@ shares, times to reimage) that differ from one operator to the next, so all of i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from soc_env.engine.scenario import MAX_STEPS, Scenario
 from soc_env.errors import ScenarioError, unknown_name
-from soc_env.settings import choice, setting
-from soc_env.soc.attack import FAMILIES
+from soc_env.settings import choice, flag, setting
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 from soc_env.soc.networks.network import Network
 
 ASSUMPTION = "assumption"
-DESIGN = "DESIGN.md section 5"
+DESIGN = "design of the task"
 
 
 def _setting(default: Any, low: float, high: float, unit: str, source: str = ASSUMPTION) -> Any:
     return setting(default, low, high, unit, source)
+
+
+def _checked_below(default: Any, unit: str) -> Any:
+    """A field with checks of its own in `__post_init__`."""
+    return field(default=default, metadata={"unit": unit, "source": DESIGN})
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,17 @@ class SOCScenario(Scenario):
     max_steps: int = _setting(200, 1, MAX_STEPS, "minutes", DESIGN)
     coordinator_period: int = _setting(5, 1, MAX_STEPS, "minutes between two decisions of the coordinator", "paper, K")
     order: str = choice(
-        "attacker_first", ("attacker_first", "defenders_first"), "who moves first in a minute", "checklist line 5"
+        "attacker_first", ("attacker_first", "defenders_first"), "who moves first in a minute", ASSUMPTION
     )
     # ---- networks and attackers, and what of them is held out
     split: str = choice(
-        "train", ("train", "test"), "networks; 'test' also adds the held-out attacker families", "checklist line 15"
+        "train", ("train", "test"), "networks; 'test' also adds the held-out attacker families", ASSUMPTION
     )
     topology: str = choice("enterprise", ("enterprise", "cage4"), "network generator", DESIGN)
-    network: str = ""  # path of a GraphML file that takes the generator's place
+    network: str = _checked_below("", "path of a GraphML file that takes the generator's place")
     network_seed: int = _setting(0, 0, 2**31 - 1, "first seed of the generator")
     num_networks: int = _setting(8, 1, 1024, "networks generated; each episode plays on one of them")
-    families: tuple[str, ...] = ()  # attacker families by name; empty: those of the split
+    families: tuple[str, ...] = _checked_below((), "attacker families by name; empty: those of the split")
     # ---- reward and score
     reward: str = choice("dense", ("dense", "sparse"), "four terms a minute, or the mission score at the end", DESIGN)
     weight_detection: float = _setting(1.0, -1e6, 1e6, "alpha", "paper, reward definition")
@@ -65,7 +70,7 @@ class SOCScenario(Scenario):
     phase_zones: tuple[int, ...] = _setting(
         (-1, 3, 4), -1, 15, "zone that each mission phase stresses, -1 for none; phases share the episode equally"
     )
-    undefended_zones: tuple[int, ...] = ()  # zones without sensors and out of the tools' reach
+    undefended_zones: tuple[int, ...] = _checked_below((), "zones without sensors and out of the tools' reach")
     # ---- telemetry and alerts
     events_per_host_hour: float = _setting(50.0, 0.0, 1e4, "raw events per host and hour: 10,000 at 200", DESIGN)
     benign_alerts_per_hour: float = _setting(48.0, 0.0, 1e5, "alerts that benign activity causes at 200 hosts")
@@ -90,7 +95,7 @@ class SOCScenario(Scenario):
     false_finding: float = _setting(0.006, 0.0, 1.0, "probability that examining a clean host finds something")
     decoy_minutes: int = _setting(60, 1, 10_000, "life of a decoy")
     # ---- response
-    instant_actions: bool = False  # ablation: no action takes time, fails or waits for approval (checklist line 4)
+    instant_actions: bool = flag(False, "ablation: no action takes time, fails or waits for approval", ASSUMPTION)
     approval_minutes: int = _setting(3, 0, 1_000, "wait for the approval of a high-risk action")
     approval_risk: float = _setting(0.6, 0.0, 1.0, "risk score from which approval is certain")
     approval_rate: float = _setting(0.4, 0.0, 1.0, "probability of approval below that")
@@ -98,7 +103,7 @@ class SOCScenario(Scenario):
     campaigns_per_hour: float = _setting(1.0, 0.0, 60.0, "arrivals after the first campaign")
     max_campaigns: int = _setting(3, 1, 3, "campaigns at once")
     first_campaign: int = _setting(20, 1, 10_000, "the first campaign starts within these minutes")
-    persistence: bool = True  # ablation: lost campaigns never come back (checklist line 8)
+    persistence: bool = flag(True, "False, an ablation: lost campaigns never come back", ASSUMPTION)
     stealth_factor: float = _setting(1.0, 0.0, 10.0, "factor on the families' stealth")
     # ---- sizes of losses, in units of a host of value 1 lost for a minute
     user_damage: float = _setting(0.1, 0.0, 1e3, "loss a minute of a compromised host at user level, times its value")
@@ -121,7 +126,7 @@ class SOCScenario(Scenario):
         if not isinstance(self.families, (tuple, list)):
             raise ScenarioError(f"families={self.families!r} must be a list of names")
         object.__setattr__(self, "families", tuple(self.families))
-        known = [family.name for family in FAMILIES]
+        known = [family.name for family in INTRUDER_FAMILIES]
         for name in self.families:
             if name not in known:
                 raise ScenarioError(unknown_name("families", name, known))

@@ -12,7 +12,8 @@ import numpy as np
 from soc_env.engine.simulator import Simulator
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.soc.attack import FAMILIES, TECHNIQUES, families
+from soc_env.soc.attack import TECHNIQUES
+from soc_env.soc.intruders import INTRUDER_FAMILIES, families
 from soc_env.soc.kernels import step as kernels
 from soc_env.soc.kernels.state import (
     ASSET,
@@ -29,6 +30,7 @@ from soc_env.soc.networks import Network, cage4, enterprise
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import (
     CHOICES_READ,
+    ENRICH_CHOICE,
     METRICS,
     OUTCOMES,
     REWARD_TERMS,
@@ -40,7 +42,6 @@ from soc_env.soc.tables import (
     state_features,
 )
 
-ENRICH_CHOICE = 3  # of triage: the last one
 TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
 GENERATORS = {
     "enterprise": lambda scenario, seed: enterprise(scenario.num_hosts, seed, scenario.num_zones),
@@ -97,7 +98,7 @@ class SOCSimulator(Simulator):
         self._mask_columns = [names.index(name) for name in CHOICES_READ]
         self.networks = self._choose_networks()
         self.families = (
-            tuple(family for family in FAMILIES if family.name in scenario.families)
+            tuple(family for family in INTRUDER_FAMILIES if family.name in scenario.families)
             if scenario.families
             else families("train") + (families("test") if scenario.split == "test" else ())
         )

@@ -108,6 +108,26 @@ TOOL_NAMES = tuple(tool.name for tool in TOOLS)
 OUTCOMES = ("done", "started", "failed", "refused", "denied", "busy", "no_time")
 DONE, STARTED, FAILED, REFUSED, DENIED, BUSY, NO_TIME = range(len(OUTCOMES))
 
+TRIAGE_TOOLS = (ESCALATE, SUPPRESS, CORRELATE, ENRICH)
+"""Triage's choices, in order: the tool of each. `ENRICH` on an enriched case is a query."""
+ENRICH_CHOICE = TRIAGE_TOOLS.index(ENRICH)
+
+# Levels, (x + 1) / 2 of an action's entry, from which it means something.
+ON_ABOVE = 0.5  # switches: decoys, sweep, perimeter, credentials
+DEEP_ABOVE = 0.5  # scan depth from which a hunt is a deep scan
+RELEASE_BELOW, ISOLATE_ABOVE, BLIND_ABOVE = 0.25, 0.75, 0.98
+KILL_ABOVE, REIMAGE_ABOVE = 0.5, 0.75
+# What the directive does; x in [-1, 1] is the entry.
+POSTURE_HUNT, POSTURE_TRIAGE, POSTURE_RESPONSE = range(3)  # entries after the priorities
+HUNT_SHARE, HUNT_SHARE_SPAN = 0.5, 0.25  # analysts' share for hunting: 0.5 + 0.25 x
+PRIORITY_WEIGHT = 0.5  # hunting effort in a zone counts 1 + 0.5 x
+APPROVAL_SPAN = 0.3  # approval is certain from a risk score of approval_risk (1 - 0.3 x)
+
+DEPTH_COST = 0.7  # a hunt at scan depth d examines 1 - 0.7 d as many hosts
+DISRUPTION_BASE = 0.5  # a tool's disruption counts 0.5 + value of its host
+CRITICAL_VALUE = 0.9  # hosts from this value on need approval for high-risk actions
+FALSE_POSITIVE_TERM = 0.25  # of the reward, for each false verdict and each response action on a clean host
+MAX_ANALYST_TIME = 8.0  # minutes that triage can have in hand
 MAX_DECOYS = 2  # per zone
 INTEL_PERIOD, RESET_PERIOD = 15, 30  # [min]
 CASE_SLOTS = 32  # memory of the queue; `queue_capacity` is how many may be open
@@ -292,58 +312,50 @@ def state_features(num_zones: int) -> tuple[Feature, ...]:
 @functools.cache
 def actions(agent: str, num_zones: int) -> tuple[ActionEntry, ...]:
     """The agent's action, entry by entry. Levels are (x + 1) / 2; 0 is off."""
-    zones = range(num_zones)
     if agent == TRIAGE:
-        names = ("escalate", "suppress", "correlate", "enrich")
-        effects = {tool.name: tool.effect for tool in TOOLS}
-        return tuple(ActionEntry(name, SIEM, effects[name]) for name in names)
-    if agent == HUNTER:
-        return (
-            *(
-                ActionEntry(f"hunt_{z}", EDR, f"effort in zone {z}; the zones share the hunters' capacity")
-                for z in zones
-            ),
-            *(ActionEntry(f"depth_{z}", EDR, f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
-            *(ActionEntry(f"decoy_{z}", EDR, f"above 0.5: keeps decoys in zone {z}") for z in zones),
-            ActionEntry("intel_sweep", EDR, "above 0.5: sweeps for known indicators as often as allowed"),
-        )
-    if agent == ORCHESTRATOR:
-        return (
-            *(
-                ActionEntry(
-                    f"contain_{z}",
-                    SOAR,
-                    "level above 0.75: isolates the most suspect host of the zone that is not (above 0.98 any host "
-                    "where none is suspect); below 0.25: releases the least suspect isolated one",
-                )
-                for z in zones
-            ),
-            *(
-                ActionEntry(
-                    f"remediate_{z}",
-                    SOAR,
-                    "level above 0.75: reimages, above 0.5: kills processes of the most suspect host of the zone",
-                )
-                for z in zones
-            ),
-            ActionEntry("block_perimeter", SOAR, "above 0.5: blocks the perimeter; below: opens it"),
-            ActionEntry("reset_credentials", SOAR, "above 0.5: resets credentials as often as allowed"),
-        )
-    return (
-        *(
-            ActionEntry(f"priority_{z}", "directive", f"ranks cases and weighs hunting effort of zone {z}")
-            for z in zones
-        ),
-        ActionEntry("hunt_posture", "directive", "analysts' share for hunting: 0.5 + 0.25 x"),
-        ActionEntry(
-            "triage_posture", "directive", "rank below which new cases close by themselves: auto_close (1 + x)"
-        ),
-        ActionEntry(
-            "response_posture",
-            "directive",
-            "risk score from which high-risk actions are approved at once: approval_risk (1 - 0.3 x)",
-        ),
+        return tuple(ActionEntry(TOOLS[tool].name, SIEM, TOOLS[tool].effect) for tool in TRIAGE_TOOLS)
+    return {HUNTER: _hunting, ORCHESTRATOR: _response, COORDINATOR: _directive}[agent](range(num_zones))
+
+
+def _hunting(zones: range) -> tuple[ActionEntry, ...]:
+    names = [
+        *((f"hunt_{z}", f"effort in zone {z}; the zones share the hunters' capacity") for z in zones),
+        *((f"depth_{z}", f"scan depth in zone {z}: fewer hosts, more certain") for z in zones),
+        *((f"decoy_{z}", f"above {ON_ABOVE}: keeps decoys in zone {z}") for z in zones),
+        ("intel_sweep", f"above {ON_ABOVE}: sweeps for known indicators as often as allowed"),
+    ]
+    return tuple(ActionEntry(name, EDR, effect) for name, effect in names)
+
+
+def _response(zones: range) -> tuple[ActionEntry, ...]:
+    contain = (
+        f"level above {ISOLATE_ABOVE}: isolates the most suspect host of the zone that is not (above {BLIND_ABOVE} any "
+        f"host where none is suspect); below {RELEASE_BELOW}: releases the least suspect isolated one"
     )
+    remediate = (
+        f"level above {REIMAGE_ABOVE}: reimages, above {KILL_ABOVE}: kills processes of the most suspect host of the "
+        "zone"
+    )
+    names = [
+        *((f"contain_{z}", contain) for z in zones),
+        *((f"remediate_{z}", remediate) for z in zones),
+        ("block_perimeter", f"above {ON_ABOVE}: blocks the perimeter; below: opens it"),
+        ("reset_credentials", f"above {ON_ABOVE}: resets credentials as often as allowed"),
+    ]
+    return tuple(ActionEntry(name, SOAR, effect) for name, effect in names)
+
+
+def _directive(zones: range) -> tuple[ActionEntry, ...]:
+    names = [
+        *((f"priority_{z}", f"ranks cases and weighs hunting effort of zone {z}") for z in zones),
+        ("hunt_posture", f"analysts' share for hunting: {HUNT_SHARE} + {HUNT_SHARE_SPAN} x"),
+        ("triage_posture", "rank below which new cases close by themselves: auto_close (1 + x)"),
+        (
+            "response_posture",
+            f"risk score from which high-risk actions are approved at once: approval_risk (1 - {APPROVAL_SPAN} x)",
+        ),
+    ]
+    return tuple(ActionEntry(name, "directive", effect) for name, effect in names)
 
 
 REWARD_TERMS: tuple[RewardTerm, ...] = (
@@ -352,8 +364,8 @@ REWARD_TERMS: tuple[RewardTerm, ...] = (
     RewardTerm("response", "sum over compromised hosts isolated or cleaned in this minute of (1 + host value) / "
                "(1 + minutes since compromise / 30) - damage of this minute", "weight_response"),
     RewardTerm("cost", "disruption + analyst time of this minute, as in the mission score", "weight_cost"),
-    RewardTerm("false_positive", "0.25 for each false verdict and each response action on a clean host",
-               "weight_false_positive"),
+    RewardTerm("false_positive", f"{FALSE_POSITIVE_TERM} for each false verdict and each response action on a clean "
+               "host", "weight_false_positive"),
 )  # fmt: skip
 
 METRICS: tuple[Metric, ...] = (

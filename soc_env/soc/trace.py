@@ -21,7 +21,6 @@ gives the same episode since that is a function of seed and actions, and checks 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -41,6 +40,7 @@ from soc_env.soc.networks import host_zone
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS
+from soc_env.versions import versions
 
 FORMAT, VERSION = "hmarl-soc trace", 2
 LOG_CAPACITY = 16_384  # entries of one minute: calls, alerts, and a few for every host on record
@@ -295,13 +295,24 @@ def record(
     sim = SOCSimulator(scenario, num_envs=num_envs, seed=seeds, autoreset=False, log_capacity=LOG_CAPACITY)
     sim.records().env["episode"] = episode - 1
     sim.reset()
+    header = _header(sim, index) | {"seed": seed, "episode": episode, "options": dict(options or {})}
+    header |= _digests(sim, index)
+    minutes = [_play(sim, index, played) for played in script]
+    env = sim.records(index).env
+    row = sim.running_metrics()[index]
+    metrics = {metric.name: float(row[metric.name]) for metric in METRICS}
+    return Trace(header, minutes, {"minutes": len(minutes), "is_over": bool(env["is_over"]), "metrics": metrics})
+
+
+def _header(sim: SOCSimulator, index: int) -> dict[str, Any]:
+    """What is played on."""
     net = sim.network_of(index)
-    header = {
+    return {
         "format": FORMAT,
         "version": VERSION,
-        "software": _versions(),
-        "scenario": scenario.to_dict(),
-        "scenario_hash": scenario.hash(),
+        "software": {"hmarl-soc": "unknown", **versions("hmarl-soc", "numpy")},
+        "scenario": sim.scenario.to_dict(),
+        "scenario_hash": sim.scenario.hash(),
         "network": {
             "name": net.name,
             "hash": net.hash(),
@@ -309,16 +320,7 @@ def record(
             "zones": list(net.zone_names),
             "zone_starts": np.searchsorted(host_zone(net), np.arange(net.num_zones)).tolist(),
         },
-        "seed": seed,
-        "episode": episode,
-        "options": dict(options or {}),
-        **_digests(sim, index),
     }
-    minutes = [_play(sim, index, played) for played in script]
-    env = sim.records(index).env
-    row = sim.running_metrics()[index]
-    metrics = {metric.name: float(row[metric.name]) for metric in METRICS}
-    return Trace(header, minutes, {"minutes": len(minutes), "is_over": bool(env["is_over"]), "metrics": metrics})
 
 
 def _play(sim: SOCSimulator, index: int, played: Played) -> dict[str, Any]:
@@ -383,14 +385,6 @@ def _event(sim: SOCSimulator, entry: dict[str, Any]) -> dict[str, Any]:
         if event["change"] in named:
             event["detail"] = named[event["change"]][event["detail"]]
     return event
-
-
-def _versions() -> dict[str, str]:
-    try:
-        version = importlib.metadata.version("hmarl-soc")
-    except importlib.metadata.PackageNotFoundError:
-        version = "unknown"
-    return {"hmarl-soc": version, "numpy": np.__version__}
 
 
 def trace_of(sim: SOCSimulator, script: Iterable[Played], options: dict[str, Any] | None = None) -> Trace:

@@ -3,26 +3,22 @@
 import dataclasses
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import soc_env
 from experiments import bench as benchmark
-from experiments.bench import (
-    PARTS,
-    SCENARIOS,
-    Case,
-    Effort,
-    Measurement,
-    bench,
-    check_goals,
-    draw,
-    measure,
-    pettingzoo_case,
-    simulator_case,
-)
+from experiments.bench import PARTS, bench, chosen_parts, chosen_scenarios
+from experiments.bench.goals import check_goals
+from experiments.bench.measure import Case, Effort, Measurement, measure
+from experiments.bench.plot import draw
+from experiments.bench.simulator import SCENARIOS, action_sets, pettingzoo_case, simulator_case
+from experiments.bench.text import shown
+from experiments.progress import Progress
 from soc_env.engine.simulator import Simulator
 from soc_env.errors import ConfigError
 
@@ -35,7 +31,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.order: list[str] = []
-        monkeypatch.setattr(benchmark.time, "process_time", lambda: self.now)
+        monkeypatch.setattr("experiments.bench.measure.time.process_time", lambda: self.now)
 
     def case(self, label: str, seconds: list[float], units: int = 10) -> Case:
         """Each call takes the next of `seconds`, round and round, and does `units`."""
@@ -55,7 +51,7 @@ def test_rates_and_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     # One warm-up call each (99 s, not counted), then three repeats of at least 1 s: 10 units in 1, 4 and 2 s.
     cases = [clock.case("a", [99.0, 1.0, 4.0, 2.0]), clock.case("b", [0.5])]
-    with benchmark._Progress("test") as progress:
+    with Progress(label="test") as progress:
         a, b = measure("part", cases, Effort(num_repeats=3, seconds=1.0), progress)
     assert clock.order == ["a", "b"] + ["a", "b", "b"] * 3
     assert (a.value, a.low, a.high) == (5.0, 2.5, 10.0)
@@ -91,8 +87,8 @@ def test_a_case_says_what_it_measures(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_random_actions_fill_the_spaces_and_change_from_step_to_step(scenario: str) -> None:
-    simulator = benchmark.soc_env.Simulator(scenario, num_envs=100)
-    first, second, *_ = benchmark._action_sets(simulator, "random")
+    simulator = soc_env.Simulator(scenario, num_envs=100)
+    first, second, *_ = action_sets(simulator, "random")
     for agent, action in first.items():
         buffer = simulator.actions[agent]
         assert (action.shape, action.dtype) == (buffer.shape, buffer.dtype)
@@ -291,16 +287,16 @@ def test_an_unknown_part_is_named_with_a_hint() -> None:
 
 
 def test_scenarios_can_be_restricted() -> None:
-    assert benchmark._chosen_scenarios(None) == ["paper-v0", "soc-v1"]
-    assert benchmark._chosen_scenarios(["soc-v1", "paper-v0", "soc-v1"]) == ["paper-v0", "soc-v1"]
-    assert benchmark._chosen_scenarios(["soc-v1"]) == ["soc-v1"]
+    assert chosen_scenarios(None) == ["paper-v0", "soc-v1"]
+    assert chosen_scenarios(["soc-v1", "paper-v0", "soc-v1"]) == ["paper-v0", "soc-v1"]
+    assert chosen_scenarios(["soc-v1"]) == ["soc-v1"]
     with pytest.raises(ConfigError, match="'soc-cage4-v0' does not exist.* allowed: paper-v0, soc-v1"):
         bench(scenarios=["soc-v1", "soc-cage4-v0"])
 
 
 def test_runners_and_learners_are_of_paper_v0() -> None:
     file = io.StringIO()
-    assert benchmark._chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory"]
+    assert chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory"]
     assert "without runners and learners: they measure paper-v0 only" in file.getvalue()
     with pytest.raises(ConfigError, match="'runners' measures paper-v0 only.* given: soc-v1"):
         bench(only=["batched", "runners"], scenarios=["soc-v1"])
@@ -308,7 +304,7 @@ def test_runners_and_learners_are_of_paper_v0() -> None:
 
 def test_the_learners_of_all_tiers_are_measured() -> None:
     pytest.importorskip("ray")
-    with benchmark._Progress("learners") as progress:
+    with Progress(label="learners") as progress:
         rows = PARTS["learners"](["paper-v0"], TINY, progress)
     measured = {row.parameters["tier"]: row.parameters["algorithm"] for row in rows}
     assert sorted(measured.values()) == ["DQN", "MADDPG", "PPO", "SAC"]
@@ -316,9 +312,9 @@ def test_the_learners_of_all_tiers_are_measured() -> None:
 
 
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(benchmark.sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     file = io.StringIO()
-    assert benchmark._chosen_parts(None, list(SCENARIOS), file) == ["pettingzoo", "batched", "hosts", "memory"]
+    assert chosen_parts(None, list(SCENARIOS), file) == ["pettingzoo", "batched", "hosts", "memory"]
     assert 'pip install "hmarl-soc[train]"' in file.getvalue()
 
 
@@ -326,4 +322,4 @@ def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatc
     ("value", "text"), [(1_234_567, "1,230,000"), (123.4, "123"), (99.96, "100"), (45.678, "45.7"), (0.1234, "0.123")]
 )
 def test_three_significant_digits(value: float, text: str) -> None:
-    assert benchmark._shown(value) == text
+    assert shown(value) == text

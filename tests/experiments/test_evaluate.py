@@ -12,7 +12,6 @@ import pytest
 import policies
 import soc_env
 from experiments.evaluate import (
-    COLUMNS,
     EvaluationResult,
     compare,
     episode_seeds,
@@ -20,11 +19,16 @@ from experiments.evaluate import (
     evaluate_checkpoint,
     paired_gain,
     run_episodes,
+    scripted_policy,
 )
 from experiments.intervals import mean_interval
+from policies.scripted import SCRIPTED
+from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
+from soc_env.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]
+COLUMNS = FAMILIES["paper"].columns
 
 # --- which episodes count
 
@@ -144,6 +148,23 @@ def test_episodes_are_those_of_the_simulator() -> None:
     assert result.episodes["reward"][2] == pytest.approx(total, abs=1e-9)
 
 
+def test_episodes_of_soc_v1_are_those_of_the_simulator() -> None:
+    """Episode 1, played by hand; the oracle is shown the state before each call."""
+    result = evaluate("oracle-observation", "soc-v1", num_episodes=2, seed=8, split="test", max_steps=25)
+    seed = [int(result.episodes["seed"][1])]
+    simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=seed, autoreset=False, split="test", max_steps=25)
+    policy = SCRIPTED["soc"]["oracle-observation"](simulator.action_spaces, 8)
+    simulator.reset()
+    while not simulator.truncated[0]:
+        policy.state = simulator.state()
+        for agent, action in policy(simulator.observations, simulator.decides).items():
+            simulator.actions[agent] = action
+        simulator.step()
+    for name in FAMILIES["soc"].columns:
+        assert result.episodes[name][1] == simulator.episode_metrics[name][0], name
+    assert result.settings["overrides"] == {"split": "test", "max_steps": 25}
+
+
 def test_overrides_reach_the_simulator_and_the_record() -> None:
     result = evaluate("null", "paper-v0", num_episodes=5, max_steps=17)
     assert (result.episodes["length"] <= 17).all()
@@ -255,6 +276,15 @@ def test_evaluating_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "run" / "checkpoints" / "best").mkdir()
     evaluate_checkpoint(tmp_path / "run", num_episodes=1)
     assert [folder.name for folder, _ in calls[1:]] == ["last", "best"]
+
+
+def test_a_trained_policy_sees_no_state() -> None:
+    """Only policies that ask for the truth get it."""
+    simulator = soc_env.Simulator("soc-v1")
+    for name in SCRIPTED["soc"]:
+        policy = scripted_policy(name, simulator.action_spaces, 0, "soc-v1")
+        assert getattr(policy, "needs_state", False) == (name == "oracle-observation")
+    assert TRIAGE in simulator.action_spaces
 
 
 # --- comparison

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.intervals import Estimate, holm, mean_interval, paired_test, proportion_interval, t_quantile
+from soc_env.registry import FAMILIES
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,18 @@ def test_proportions_are_those_of_the_formula(successes: int, trials: int, befor
 )
 def test_mean_intervals_are_those_of_the_formula(values: list[float], before: tuple[float, float]) -> None:
     assert mean_interval(np.array(values)) == pytest.approx(before, abs=1e-9)
+
+
+# --- columns
+
+
+def test_a_metric_without_its_count_is_left_out() -> None:
+    """Two of three episodes have no campaign: the third alone says what the time to detect is."""
+    column = FAMILIES["soc"].columns["mttd"]
+    episodes = {"mttd": np.array([0.0, 30.0, 0.0]), "campaigns": np.array([0.0, 2.0, 0.0])}
+    assert Estimate.of_column(column, episodes).mean == 30.0
+    assert Estimate.of_column(FAMILIES["soc"].columns["fdr"], {"fdr": np.array([0.0, 0.3])}).mean == pytest.approx(0.15)
+    assert Estimate.of_column(column, {name: 0 * values for name, values in episodes.items()}).mean == 0.0
 
 
 # --- clusters and changes

@@ -4,16 +4,20 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 
 from experiments import report
-from experiments.evaluate import COLUMNS, TRAINED, UNTRAINED, EvaluationResult
-from experiments.families import PROTOCOLS
+from experiments.evaluate import TRAINED, UNTRAINED, EvaluationResult, compare
+from experiments.families import PROTOCOLS, protocol_of
+from experiments.intervals import Estimate
 from soc_env.errors import CheckpointError
+from soc_env.registry import FAMILIES
 
 SHOWN = PROTOCOLS["paper"].shown
+COLUMNS = FAMILIES["paper"].columns
 
 
 def test_every_row_and_number_is_there(folder: Path, results: dict[str, EvaluationResult]) -> None:
@@ -109,3 +113,46 @@ def test_names_paths_and_settings_are_text_wherever_they_come_from(
     assert "onerror=alert(1)>" not in page
     assert page.count("&lt;script&gt;") >= 8
     assert page.count("<img ") == 2
+
+
+# --- soc-v1
+
+
+@pytest.fixture(scope="module")
+def compared() -> dict[str, dict[str, EvaluationResult]]:
+    policies = {"null": "null", "rule-soar": "rule-soar", "expert": "expert", UNTRAINED: "null", TRAINED: "expert"}
+    return {split: compare(policies, "soc-v1", 12, seed=3, split=split) for split in ("test", "train")}
+
+
+def test_the_report_of_soc_v1(compared: dict[str, dict[str, EvaluationResult]], tmp_path: Path) -> None:
+    for name, split in (("evaluation.json", "test"), ("evaluation-train.json", "train")):
+        (tmp_path / name).write_text(json.dumps({k: r.to_dict() for k, r in compared[split].items()}))
+    names = ("score", "loss", "reward", "mttc", "csr")
+    header = ["iteration", "steps", *names, *(f"validation_{name}" for name in names)]
+    rows = [",".join([str(k), str(1000 * k), *["1.5"] * 5, *["2.5" if k % 2 else ""] * 5]) for k in range(1, 6)]
+    (tmp_path / "progress.csv").write_text("\n".join([",".join(header), *rows]))
+    page = report.write_report(tmp_path).read_text()
+    columns, tested = FAMILIES["soc"].columns, compared["test"]
+    for key in protocol_of("soc-v1").shown:
+        estimate = tested["rule-soar"].summary[key]
+        assert f"<td>{columns[key].format(estimate.mean)}<small>[{columns[key].format(estimate.low)}, " in page
+    assert page.count("<img ") == 2
+    assert "looks at" not in page
+    assert "mission score of <b>" in page
+    assert "above rule-soar" in page
+    assert "split: test" in page.lower()
+    gap = tested["rule-soar"].mean("loss") - compared["train"]["rule-soar"].mean("loss")
+    assert f"<td>{columns['loss'].format(gap)}<small>" in page
+    assert "published HMARL-SOC" not in page
+
+
+def test_the_gap_table_by_hand(compared: dict[str, dict[str, EvaluationResult]]) -> None:
+    header, rows = report.gap_rows(compared["test"], compared["train"])
+    assert header == ["policy", *(f"{name}{end}" for name in ("Score",) for end in (", train",)), "test", "gap"] + [
+        "Loss, train", "test", "gap", "Reward, train", "test", "gap"
+    ]  # fmt: skip
+    (row,) = [row for row in rows if row[0] == "rule-soar"]
+    before, after = (compared[split]["rule-soar"].summary["score"] for split in ("train", "test"))
+    half = np.hypot(before.high - before.mean, after.high - after.mean)
+    change = after.mean - before.mean
+    assert row[3] == Estimate(change, 0, change - half, change + half).format(FAMILIES["soc"].columns["score"])

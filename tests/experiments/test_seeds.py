@@ -38,7 +38,7 @@ def test_the_command_prints_writes_and_draws(
     run_folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = ["--json", str(tmp_path / "all.json"), "--plot", str(tmp_path / "all.png")]
-    assert main(["seeds", *map(str, run_folders), *outputs]) == 0
+    assert main(["aggregate", *map(str, run_folders), *outputs]) == 0
     printed = capsys.readouterr().out
     assert f"{TRAINED}, seed 2" in printed
     assert "over 3 runs" in printed
@@ -66,7 +66,7 @@ def test_settings_are_compared_on_the_seeds_they_share(
 ) -> None:
     zero, one, two = map(str, run_folders)
     outputs = ["--json", str(tmp_path / "all.json"), "--plot", str(tmp_path / "all.png")]
-    assert main(["seeds", f"first={zero}", f"first={one}", f"second={one}", f"third={two}", *outputs]) == 0
+    assert main(["aggregate", f"first={zero}", f"first={one}", f"second={one}", f"third={two}", *outputs]) == 0
     data = json.loads((tmp_path / "all.json").read_text())
     assert list(data["settings"]) == ["first", "second", "third"]
     assert [run["seed"] for run in data["settings"]["first"]["runs"]] == [0, 1]
@@ -95,5 +95,5 @@ def test_a_gain_is_the_mean_difference_by_seed(run_folders: list[Path], tmp_path
 def test_settings_with_and_without_a_name_are_not_mixed(
     run_folders: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["seeds", str(run_folders[0]), f"named={run_folders[1]}"]) == 2
+    assert main(["aggregate", str(run_folders[0]), f"named={run_folders[1]}"]) == 2
     assert "have no name" in capsys.readouterr().err

@@ -2,8 +2,11 @@
 
 import io
 
-from experiments.evaluate import COLUMNS, compare
+from experiments.evaluate import compare
 from experiments.tables import PUBLISHED, print_table
+from soc_env.registry import FAMILIES
+
+COLUMNS = FAMILIES["paper"].columns
 
 
 def test_the_table() -> None:
@@ -27,3 +30,15 @@ def test_numbers_are_shown_in_their_unit() -> None:
     assert COLUMNS["reward"].format(-300.5) == "-300"
     assert COLUMNS["reward"].format(10.677) == "10.68"
     assert COLUMNS["reward"].format(99.996) == "100"  # not 100.00
+
+
+def test_the_printed_table_has_the_family_s_metrics() -> None:
+    results = compare({"null": "null", "rule-soar": "rule-soar"}, "soc-v1", 4, split="test", max_steps=25)
+    file = io.StringIO()
+    print_table(results, file)
+    text = file.getvalue()
+    for label in ("Score", "Loss", "MTTC [min]", "Action FDR [%]", "CSR [%]", "4 episodes of soc-v1", "split=test"):
+        assert label in text
+    assert "published" not in text
+    estimate, column = results["rule-soar"].summary["loss"], FAMILIES["soc"].columns["loss"]
+    assert estimate.format(column) in text

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from soc_env.engine.draws import bits, step_key
-from soc_env.engine.jit import entry_point, kernel
-from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action
+from soc_env.engine.jit import entry_point, kernel, part
+from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action, pay_nothing
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.paper.kernels.alerts import raise_alerts, triage
 from soc_env.paper.kernels.attacker import advance_campaign
@@ -137,40 +137,52 @@ def run(
     """
     if is_checked and has_bad_action(box_actions, choices):
         return False
-    world = worlds[0]
-    num_envs = envs.shape[0]
+    world, num_envs = worlds[0], envs.shape[0]
     for i in range(first, last):
-        env, footholds, marks = envs[i], all_footholds[i], all_marks[i]
         if mode == METRICS_ONLY:
-            write_metrics(world, env, metrics[i])
-            continue
-        if mode == STATE_ONLY:
-            write_state(world, env, finals[i * STATE_SIZE : (i + 1) * STATE_SIZE])
-            continue
-        terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
-        if mode == RESET:
-            start_episode(world, env, marks)
-            clear_outputs(i, num_envs, rewards, terms, flags)
-        elif env["is_over"] != 0:  # waits for reset
-            rewards[i] = 0.0
-            for k in range(NUM_TERMS):
-                terms[k] = 0.0
-            continue
+            write_metrics(world, envs[i], metrics[i])
+        elif mode == STATE_ONLY:
+            write_state(world, envs[i], finals[i * STATE_SIZE : (i + 1) * STATE_SIZE])
         else:
-            rewards[i] = play_step(world, env, footholds, marks, i, num_envs, box_actions, choices[i], terms)
-            is_terminated = env["is_contained"] != 0 or env["is_exfiltrated"] != 0
-            is_truncated = env["step"] >= world["max_steps"]
-            flags[i] = is_terminated
-            flags[num_envs + i] = is_truncated
-            if is_terminated or is_truncated:
-                env["is_over"] = 1
-                write_metrics(world, env, metrics[i])
-                if mode == STEP_AND_RESET:
-                    observe(world, env, footholds, i, num_envs, finals)
-                    start_episode(world, env, marks)
-        flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
-        observe(world, env, footholds, i, num_envs, observations)
+            step_env(
+                world, envs[i], all_footholds[i], all_marks[i], i, num_envs, box_actions, choices[i], observations,
+                finals, rewards, flags, metrics[i], mode,
+            )  # fmt: skip
     return True
+
+
+@part
+def step_env(
+    world, env, footholds, marks, i, num_envs, box_actions, choice, observations, finals, rewards, flags, row, mode
+):  # fmt: skip
+    """A step of env i, or the start of an episode; one that is over waits for reset."""
+    terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
+    if mode == RESET:
+        start_episode(world, env, marks)
+        clear_outputs(i, num_envs, rewards, terms, flags)
+    elif env["is_over"] != 0:
+        pay_nothing(i, rewards, terms)
+        return
+    else:
+        rewards[i] = play_step(world, env, footholds, marks, i, num_envs, box_actions, choice, terms)
+        end_step(world, env, footholds, marks, i, num_envs, finals, flags, row, mode)
+    flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
+    observe(world, env, footholds, i, num_envs, observations)
+
+
+@part
+def end_step(world, env, footholds, marks, i, num_envs, finals, flags, row, mode):
+    """Ends the episode if it was its last step, and starts the next one if `mode` says so."""
+    is_terminated = env["is_contained"] != 0 or env["is_exfiltrated"] != 0
+    is_truncated = env["step"] >= world["max_steps"]
+    flags[i] = is_terminated
+    flags[num_envs + i] = is_truncated
+    if is_terminated or is_truncated:
+        env["is_over"] = 1
+        write_metrics(world, env, row)
+        if mode == STEP_AND_RESET:
+            observe(world, env, footholds, i, num_envs, finals)
+            start_episode(world, env, marks)
 
 
 @entry_point

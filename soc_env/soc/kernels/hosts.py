@@ -36,6 +36,13 @@ def zone_of(net, assets, host):
 
 
 @kernel
+def zone_factor(world, net, env, zone):
+    """Business value of a zone in the present mission phase."""
+    phase = min(world["num_phases"] - 1, env["step"] * world["num_phases"] // world["max_steps"])
+    return net["zone_value"][zone] * world["phase_factor"][phase, zone]
+
+
+@kernel
 def find(slots, host):
     """Place of a host's record, -1 if it has none."""
     return slots[host] - 1

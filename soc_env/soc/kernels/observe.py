@@ -8,14 +8,16 @@ from __future__ import annotations
 from soc_env.engine.jit import kernel
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.attack import CHANNELS, TACTICS
-from soc_env.soc.kernels.campaign import ACTIVE, zone_factor
-from soc_env.soc.kernels.hosts import find
-from soc_env.soc.kernels.tools import MAX_ANALYST_TIME, num_decoys, shares_host
+from soc_env.soc.kernels.campaign import ACTIVE
+from soc_env.soc.kernels.decode import num_decoys
+from soc_env.soc.kernels.hosts import find, zone_factor
+from soc_env.soc.kernels.triage import shares_host
 from soc_env.soc.tables import (
     CAMPAIGN_TRUTH,
     CASE_FEATURES,
     CLOCK_FEATURES,
     INTEL_PERIOD,
+    MAX_ANALYST_TIME,
     MAX_CAMPAIGNS,
     NUM_SHOWN_CASES,
     RESET_PERIOD,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from soc_env.engine.jit import kernel
-from soc_env.soc.kernels.campaign import NONE, clear_host_counts, count_host, elapsed, keep_times, zone_factor
-from soc_env.soc.kernels.hosts import is_live
+from soc_env.soc.kernels.campaign import NONE, clear_host_counts, count_host, elapsed, keep_times
+from soc_env.soc.kernels.hosts import is_live, zone_factor
 from soc_env.soc.kernels.state import (
+    ADMIN,
     N_ACTION_FDR,
     N_ACTIONS,
+    N_ANALYST_MINUTES,
     N_CAMPAIGNS,
     N_COMPROMISED,
     N_CONTAINED,
@@ -34,8 +36,14 @@ from soc_env.soc.kernels.state import (
     N_TRUE_POSITIVES,
 )
 
-ADMIN = 2
 COST_UNIT = 5.0  # loss of the cost term: at the default weights it then weighs as much as damage
+
+
+@kernel
+def spend(world, env, minutes):
+    """Analysts' time costs."""
+    env["counts"][N_ANALYST_MINUTES] += minutes
+    env["effort_now"] += world["analyst_loss"] * minutes
 
 
 @kernel

@@ -40,6 +40,7 @@ from soc_env.soc.kernels.state import (
     PENDING_SLOTS,
     RULE_DRAWS,
 )
+from soc_env.soc.tables import POSTURE_TRIAGE
 
 NETWORK_CHANNEL, IDENTITY_CHANNEL = CHANNELS.index("network"), CHANNELS.index("identity")
 IDENTITY_SHARE = 0.6  # an account alert says less about the host it names
@@ -192,36 +193,63 @@ def rate(record):
 @kernel
 def case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, severity, confidence, campaign):
     """Joins an open case of the same host and kind, or opens one; a full queue drops its lowest-ranked."""
-    channel = world["rules"][rule]["channel"]
-    for k in range(env["num_cases"]):
-        case = env["cases"][k]
-        is_same_kind = (world["rules"][case["rule"]]["channel"] == NETWORK_CHANNEL) == (channel == NETWORK_CHANNEL)
-        is_same_source = case["source"] < 0 or source < 0 or case["source"] == source
-        is_recent = env["step"] - case["opened"] <= ATTACH_MINUTES
-        if case["host"] == host and is_same_kind and is_same_source and is_recent:
-            attach(case, rule, source, severity, confidence, campaign)
-            return
+    place = place_to_join(world, env, rule, host, source)
+    if place >= 0:
+        attach(env["cases"][place], rule, source, severity, confidence, campaign)
+        return
     zone = zone_of(net, assets, host)
     rank = case_rank(world, env, hosts, slots, host, source, zone, severity, confidence, 0)
-    if rank < world["auto_close"] * (1.0 + env["directive"][world["num_zones"] + 1]):
+    if rank < world["auto_close"] * (1.0 + env["directive"][world["num_zones"] + POSTURE_TRIAGE]):
         env["counts"][N_AUTO_CLOSED] += 1.0
         env["recent_closures"] += 1.0
-        env["counts"][N_MISSED_CASES] += 1.0 if campaign >= 0 else 0.0
-        log(env, logs, LOG_CASE_CLOSED, -1, AUTO_CLOSED, 1 if campaign >= 0 else 0, 0, 0.0, 0.0)
+        turn_away(env, logs, AUTO_CLOSED, campaign)
         return
     if env["num_cases"] >= world["queue_capacity"]:
-        worst = 0
-        for k in range(1, env["num_cases"]):
-            if env["cases"][k]["rank"] < env["cases"][worst]["rank"]:
-                worst = k
         env["counts"][N_DROPPED_CASES] += 1.0
         env["recent_drops"] += 1.0
+        worst = lowest_ranked(env)
         if env["cases"][worst]["rank"] >= rank:
-            env["counts"][N_MISSED_CASES] += 1.0 if campaign >= 0 else 0.0
-            log(env, logs, LOG_CASE_CLOSED, -1, DROPPED, 1 if campaign >= 0 else 0, 0, 0.0, 0.0)
+            turn_away(env, logs, DROPPED, campaign)
             return
         env["counts"][N_MISSED_CASES] += env["cases"][worst]["is_true"]
         close_case(env, logs, worst, DROPPED)
+    open_case(env, logs, rule, host, source, zone, severity, confidence, rank, campaign)
+
+
+@kernel
+def place_to_join(world, env, rule, host, source):
+    """Place of the first open case that an alert belongs to, -1 if there is none."""
+    is_network = world["rules"][rule]["channel"] == NETWORK_CHANNEL
+    for k in range(env["num_cases"]):
+        case = env["cases"][k]
+        is_same_kind = (world["rules"][case["rule"]]["channel"] == NETWORK_CHANNEL) == is_network
+        is_same_source = case["source"] < 0 or source < 0 or case["source"] == source
+        is_recent = env["step"] - case["opened"] <= ATTACH_MINUTES
+        if case["host"] == host and is_same_kind and is_same_source and is_recent:
+            return k
+    return -1
+
+
+@kernel
+def turn_away(env, logs, how, campaign):
+    """An alert never becomes a case."""
+    env["counts"][N_MISSED_CASES] += 1.0 if campaign >= 0 else 0.0
+    log(env, logs, LOG_CASE_CLOSED, -1, how, 1 if campaign >= 0 else 0, 0, 0.0, 0.0)
+
+
+@kernel
+def lowest_ranked(env):
+    """Place of the open case with the lowest rank, the oldest among equals."""
+    worst = 0
+    for k in range(1, env["num_cases"]):
+        if env["cases"][k]["rank"] < env["cases"][worst]["rank"]:
+            worst = k
+    return worst
+
+
+@kernel
+def open_case(env, logs, rule, host, source, zone, severity, confidence, rank, campaign):
+    """A new case at the end of the queue."""
     case = env["cases"][env["num_cases"]]
     env["num_cases"] += 1
     case["id"] = env["next_case"]
@@ -317,6 +345,37 @@ def insert(env, k, rank):
 @kernel
 def summarise(world, net, env, hosts, slots):
     """Decays suspicion, forgets hosts without any, and draws the picture of each zone that agents and tools use."""
+    clear_pictures(world, env)
+    alert_decay, finding_decay = world["alert_decay"], world["finding_decay"]
+    place = 0
+    while place < env["num_tracked"]:
+        record = hosts[place]
+        record["process"] *= alert_decay
+        record["target"] *= alert_decay
+        record["source"] *= alert_decay
+        record["finding"] *= finding_decay
+        record["verdict"] *= finding_decay
+        weight = evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
+        if weight < SUSPICION_KEPT:
+            is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0 and not is_worked_on(env, record)
+            is_clean = record["level"] == 0 and record["campaign"] < 0 and record["is_encrypted"] == 0
+            if is_clean and is_quiet:
+                forget(env, hosts, slots, place)
+                continue
+            clear_record(record, is_quiet)
+            weight = 0.0
+        record["risk"] = risk_score(weight)
+        picture(env, record, weight)
+        place += 1
+    for k in range(env["num_cases"]):
+        case = env["cases"][k]
+        env["zone_cases"][case["zone"]] += 1
+        env["oldest_case"][case["zone"]] = max(env["oldest_case"][case["zone"]], env["step"] - case["opened"])
+
+
+@kernel
+def clear_pictures(world, env):
+    """Nothing is seen of any zone."""
     for z in range(world["num_zones"]):
         env["top_risk"][z] = 0.0
         env["second_risk"][z] = 0.0
@@ -334,40 +393,20 @@ def summarise(world, net, env, hosts, slots):
         env["offline"][z] = 0
         env["zone_cases"][z] = 0
         env["oldest_case"][z] = 0
-    alert_decay, finding_decay = world["alert_decay"], world["finding_decay"]
-    place = 0
-    while place < env["num_tracked"]:
-        record = hosts[place]
-        record["process"] *= alert_decay
-        record["target"] *= alert_decay
-        record["source"] *= alert_decay
-        record["finding"] *= finding_decay
-        record["verdict"] *= finding_decay
-        weight = evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
-        is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0 and not is_worked_on(env, record)
-        if weight < SUSPICION_KEPT:
-            is_clean = record["level"] == 0 and record["campaign"] < 0 and record["is_encrypted"] == 0
-            if is_clean and is_quiet:
-                forget(env, hosts, slots, place)
-                continue
-            # without a record a host has no evidence; one that is kept for another reason must look the same
-            record["process"] = 0.0
-            record["target"] = 0.0
-            record["source"] = 0.0
-            record["finding"] = 0.0
-            record["verdict"] = 0.0
-            weight = 0.0
-            if is_quiet:
-                record["last_alert"] = NEVER
-                record["last_hunt"] = NEVER
-                record["is_collected"] = 0
-        record["risk"] = risk_score(weight)
-        picture(env, record, weight)
-        place += 1
-    for k in range(env["num_cases"]):
-        case = env["cases"][k]
-        env["zone_cases"][case["zone"]] += 1
-        env["oldest_case"][case["zone"]] = max(env["oldest_case"][case["zone"]], env["step"] - case["opened"])
+
+
+@kernel
+def clear_record(record, is_quiet):
+    """A host that is kept on record for another reason must look like one without a record: no evidence."""
+    record["process"] = 0.0
+    record["target"] = 0.0
+    record["source"] = 0.0
+    record["finding"] = 0.0
+    record["verdict"] = 0.0
+    if is_quiet:
+        record["last_alert"] = NEVER
+        record["last_hunt"] = NEVER
+        record["is_collected"] = 0
 
 
 @kernel

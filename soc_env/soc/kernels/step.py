@@ -5,27 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from soc_env.engine.draws import below, mix, step_key
-from soc_env.engine.jit import entry_point, kernel
-from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action
+from soc_env.engine.jit import entry_point, kernel, part
+from soc_env.engine.outputs import NUM_TERMS, clear_outputs, has_bad_action, pay_nothing
 from soc_env.soc.kernels.campaign import NONE, advance_campaigns, count_hosts
+from soc_env.soc.kernels.decode import decode, hold_directive
 from soc_env.soc.kernels.draws import NETWORK_CHOICE
-from soc_env.soc.kernels.hosts import forget_all
+from soc_env.soc.kernels.hosts import LOG_CALL, forget_all, log
+from soc_env.soc.kernels.hunting import hunt_as_called, hunt_share, use_edr
 from soc_env.soc.kernels.observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
 from soc_env.soc.kernels.outcomes import count_losses, score, write_metrics
+from soc_env.soc.kernels.response import change_network, finish_jobs, start_job
 from soc_env.soc.kernels.siem import count_events, deliver, raise_benign_alerts, summarise, work_queue
 from soc_env.soc.kernels.state import MAX_ZONES, NEVER
-from soc_env.soc.kernels.tools import (
-    carry_out,
-    decode_hunter,
-    decode_response,
-    decode_triage,
-    finish_jobs,
-    hold_directive,
-)
-from soc_env.soc.tables import MAX_DECOYS
+from soc_env.soc.kernels.triage import work_case
+from soc_env.soc.tables import EDR, MAX_ANALYST_TIME, MAX_DECOYS, SIEM, TOOLS
 
-# What `run` does with each env of its slice.
+# What `run` does with each env of its slice; those after RESET play nothing.
 STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY, DECODE_ONLY, OBSERVE_ONLY = range(7)
+
+# Who carries out a tool: triage, hunting, response on a host, response on the whole network.
+ON_CASE, BY_EDR, ON_HOST, ON_NETWORK = range(4)
+GROUPS = tuple(
+    {SIEM: ON_CASE, EDR: BY_EDR}.get(tool.platform, ON_HOST if tool.target == "host" else ON_NETWORK) for tool in TOOLS
+)
 
 
 @kernel
@@ -61,18 +63,29 @@ def play_step(
 
 
 @kernel
-def decode(world, net, env, hosts, slots, i, num_envs, box_actions, choice):
-    """Turns the action vectors of env i into the minute's calls, by what the SOC knew when it acted."""
-    zones = world["num_zones"]
-    env["num_calls"] = 0
-    decode_triage(env, choice)
-    size = 3 * zones + 1
-    row = i * size
-    decode_hunter(world, env, hosts, box_actions[row : row + size])
-    first = size * num_envs
-    size = 2 * zones + 2
-    row = first + i * size
-    decode_response(world, net, env, hosts, slots, box_actions[row : row + size])
+def carry_out(world, net, assets, env, hosts, slots, logs, key):
+    """All calls of this minute, in order; then the hunts among them, together."""
+    share = hunt_share(world, env)
+    env["analyst_time"] = min(MAX_ANALYST_TIME, env["analyst_time"] + world["analysts"] * (1.0 - share))
+    for k in range(env["num_calls"]):
+        call = env["calls"][k]
+        tool, target = call["tool"], call["target"]
+        call["outcome"] = use(world, net, assets, env, hosts, slots, logs, key, tool, target)
+        log(env, logs, LOG_CALL, tool, target, call["outcome"], 0, call["level"], call["depth"])
+    hunt_as_called(world, net, assets, env, hosts, slots, logs, key, share)
+
+
+@kernel
+def use(world, net, assets, env, hosts, slots, logs, key, tool, target):
+    """One call of a tool. Returns the outcome."""
+    group = GROUPS[tool]
+    if group == ON_CASE:
+        return work_case(world, net, assets, env, hosts, slots, logs, key, tool, target)
+    if group == ON_HOST:
+        return start_job(world, net, assets, env, hosts, slots, logs, key, tool, target)
+    if group == ON_NETWORK:
+        return change_network(world, env, tool)
+    return use_edr(world, assets, env, hosts, slots, logs, key, tool, target)
 
 
 @kernel
@@ -93,12 +106,26 @@ def start_episode(world, networks, env, hosts, slots):
     env["episode"] += 1
     env["step"] = 0
     env["is_over"] = 0
-    env["has_calls"] = 0
-    env["num_calls"] = 0
     env["num_log"] = 0
     key = step_key(env["seed_key"], env["episode"], 0)
     env["network"] = below(key, NETWORK_CHOICE, 0, networks.shape[0])
     env["network_key"] = mix(np.uint64(env["network"]) + np.uint64(1))
+    clear_intruders(env)
+    clear_queue(env)
+    clear_tools(env)
+    clear_services(env)
+    env["reward"] = 0.0
+    env["gated_actions"] = 0.0
+    env["clean_actions"] = 0.0
+    for k in range(env["counts"].shape[0]):
+        env["counts"][k] = 0.0
+    begin_minute(env)
+    summarise(world, networks[env["network"]], env, hosts, slots)
+
+
+@kernel
+def clear_intruders(env):
+    """No campaign, and no alert of one on its way."""
     for c in range(env["campaigns"].shape[0]):
         env["campaigns"][c]["state"] = NONE
         env["campaigns"][c]["start"] = NEVER
@@ -107,6 +134,15 @@ def start_episode(world, networks, env, hosts, slots):
         env["past_campaigns"][k] = 0.0
     env["num_campaigns"] = 0
     env["num_pending"] = 0
+    env["num_known"] = 0
+    for z in range(MAX_ZONES):
+        env["attack_events"][z] = 0.0
+        env["events"][z] = 0.0
+
+
+@kernel
+def clear_queue(env):
+    """No case, no analyst time, no directive."""
     env["num_cases"] = 0
     env["next_case"] = 0
     env["analyst_time"] = 0.0
@@ -115,33 +151,36 @@ def start_episode(world, networks, env, hosts, slots):
     env["recent_encryptions"] = 0.0
     for k in range(env["directive"].shape[0]):
         env["directive"][k] = 0.0
+
+
+@kernel
+def clear_tools(env):
+    """No call, no job, no decoy, an open perimeter."""
+    env["has_calls"] = 0
+    env["num_calls"] = 0
     for z in range(MAX_ZONES):
-        env["attack_events"][z] = 0.0
         env["job_tool"][z] = -1
         env["job_end"][z] = NEVER
         env["blind_next"][z] = 0
         env["last_hunt"][z] = NEVER
-        env["events"][z] = 0.0
-        env["outage"][z] = 0.0
         for k in range(MAX_DECOYS):
             env["decoy_ready"][z, k] = NEVER
-    for k in range(env["service_down"].shape[0]):
-        env["service_down"][k] = 0
     env["perimeter"] = 0
     env["reset_end"] = NEVER
     env["reset_allowed"] = 0
     env["intel_allowed"] = 0
-    env["num_known"] = 0
+
+
+@kernel
+def clear_services(env):
+    """All services work."""
+    for k in range(env["service_down"].shape[0]):
+        env["service_down"][k] = 0
+    for z in range(MAX_ZONES):
+        env["outage"][z] = 0.0
     env["service_loss"] = 0.0
     env["users_cut"] = 0.0
     env["num_cut"] = 0
-    env["reward"] = 0.0
-    env["gated_actions"] = 0.0
-    env["clean_actions"] = 0.0
-    for k in range(env["counts"].shape[0]):
-        env["counts"][k] = 0.0
-    begin_minute(env)
-    summarise(world, networks[env["network"]], env, hosts, slots)
 
 
 @entry_point
@@ -176,49 +215,72 @@ def run(
     """
     if is_checked and has_bad_action(box_actions, choices):
         return False
-    world = worlds[0]
-    num_envs = envs.shape[0]
+    world, num_envs = worlds[0], envs.shape[0]
     for i in range(first, last):
-        env, hosts, slots, logs = envs[i], all_hosts[i], all_slots[i], all_logs[i]
-        net, assets = networks[env["network"]], all_assets[env["network"]]
-        if mode == METRICS_ONLY:
-            write_metrics(world, env, metrics[i])
-            continue
-        if mode == STATE_ONLY:
-            size = world["num_zones"] * (ZONE_SIZE + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
-            total = finals.shape[0] // num_envs
-            seen = observations[i * size : (i + 1) * size]
-            write_state(world, env, hosts, seen, finals[i * total : (i + 1) * total])
-            continue
-        if mode == DECODE_ONLY:
-            decode(world, net, env, hosts, slots, i, num_envs, box_actions, choices[i])
-            continue
-        terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
-        if mode == RESET:
-            start_episode(world, networks, env, hosts, slots)
-            clear_outputs(i, num_envs, rewards, terms, flags)
-        elif mode == OBSERVE_ONLY:
-            observe(world, net, assets, env, hosts, slots, observations, i, num_envs)
-            continue
-        elif env["is_over"] != 0:  # waits for reset
-            rewards[i] = 0.0
-            for k in range(NUM_TERMS):
-                terms[k] = 0.0
-            continue
+        if mode > RESET:
+            read_env(
+                world, networks, all_assets, envs[i], all_hosts[i], all_slots[i], i, num_envs, box_actions, choices[i],
+                observations, finals, metrics[i], mode,
+            )  # fmt: skip
         else:
-            rewards[i] = play_step(
-                world, net, assets, env, hosts, slots, logs, i, num_envs, box_actions, choices[i], terms
-            )
-            is_truncated = env["step"] >= world["max_steps"]
-            flags[i] = False
-            flags[num_envs + i] = is_truncated
-            if is_truncated:
-                env["is_over"] = 1
-                write_metrics(world, env, metrics[i])
-                if mode == STEP_AND_RESET:
-                    observe(world, net, assets, env, hosts, slots, finals, i, num_envs)
-                    start_episode(world, networks, env, hosts, slots)
-        flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
-        k = env["network"]
-        observe(world, networks[k], all_assets[k], env, hosts, slots, observations, i, num_envs)
+            step_env(
+                world, networks, all_assets, envs[i], all_hosts[i], all_slots[i], all_logs[i], i, num_envs,
+                box_actions, choices[i], observations, finals, rewards, flags, metrics[i], mode,
+            )  # fmt: skip
     return True
+
+
+@part
+def step_env(
+    world, networks, all_assets, env, hosts, slots, logs, i, num_envs, box_actions, choice, observations, finals,
+    rewards, flags, row, mode,
+):  # fmt: skip
+    """A step of env i, or the start of an episode; one that is over waits for reset."""
+    terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
+    if mode == RESET:
+        start_episode(world, networks, env, hosts, slots)
+        clear_outputs(i, num_envs, rewards, terms, flags)
+    elif env["is_over"] != 0:
+        pay_nothing(i, rewards, terms)
+        return
+    else:
+        net, assets = networks[env["network"]], all_assets[env["network"]]
+        rewards[i] = play_step(world, net, assets, env, hosts, slots, logs, i, num_envs, box_actions, choice, terms)
+        end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals, flags, row, mode)
+    flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
+    k = env["network"]
+    observe(world, networks[k], all_assets[k], env, hosts, slots, observations, i, num_envs)
+
+
+@part
+def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals, flags, row, mode):
+    """Ends the episode if it was its last minute, and starts the next one if `mode` says so."""
+    is_truncated = env["step"] >= world["max_steps"]
+    flags[i] = False
+    flags[num_envs + i] = is_truncated
+    if is_truncated:
+        env["is_over"] = 1
+        write_metrics(world, env, row)
+        if mode == STEP_AND_RESET:
+            k = env["network"]
+            observe(world, networks[k], all_assets[k], env, hosts, slots, finals, i, num_envs)
+            start_episode(world, networks, env, hosts, slots)
+
+
+@kernel
+def read_env(
+    world, networks, all_assets, env, hosts, slots, i, num_envs, box_actions, choice, observations, finals, row, mode
+):  # fmt: skip
+    """What `run` does with an env without playing it."""
+    net, assets = networks[env["network"]], all_assets[env["network"]]
+    if mode == METRICS_ONLY:
+        write_metrics(world, env, row)
+    elif mode == STATE_ONLY:
+        size = world["num_zones"] * (ZONE_SIZE + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
+        total = finals.shape[0] // num_envs
+        seen = observations[i * size : (i + 1) * size]
+        write_state(world, env, hosts, seen, finals[i * total : (i + 1) * total])
+    elif mode == DECODE_ONLY:
+        decode(world, net, env, hosts, slots, i, num_envs, box_actions, choice)
+    else:
+        observe(world, net, assets, env, hosts, slots, observations, i, num_envs)

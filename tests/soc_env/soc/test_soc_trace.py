@@ -16,7 +16,7 @@ from policies.scripted import SCRIPTED
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError
 from soc_env.soc.attack import TECHNIQUE_INDEX
-from soc_env.soc.kernels import campaign as campaign_kernels
+from soc_env.soc.kernels import attempts as attempt_kernels
 from soc_env.soc.kernels import siem as siem_kernels
 from soc_env.soc.kernels.state import LOG_FIELDS, LOG_KINDS, N_DAMAGE
 from soc_env.soc.measures import measure
@@ -224,7 +224,7 @@ def test_events_are_named_by_one_table(busy):
     for k, name in enumerate(CASE_ENDS):
         assert getattr(siem_kernels, name.upper()) == k
     for k, name in enumerate(CAMPAIGN_CHANGES):
-        assert getattr(campaign_kernels, name.upper()) == k
+        assert getattr(attempt_kernels, name.upper()) == k
 
 
 # ---------------------------------------------------------------------- files

@@ -1,0 +1,143 @@
+"""`hmarl-soc bench`: how fast the simulator, the runners and the learners are on this machine.
+
+Rates are units per CPU-second of this process (`time.process_time`), so that a busy machine disturbs them less than
+wall time would. The cases of a part take turns, repeat after repeat, so that a slow spell of the machine hits all of
+them; what is shown is the median over repeats, with the lowest and highest. Torch runs on one thread.
+
+Parts, the first four of both scenarios of `SCENARIOS`, the others of `TRAINING_SCENARIO`:
+    pettingzoo  one environment through PettingZoo's dicts
+    batched     the array API at 200 hosts, 1 to 4,096 environments, random and zero actions
+    hosts       64 environments, 50 to 100,000 hosts
+    memory      bytes an environment takes
+    runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
+    learners    gradient steps of each tier's learner (needs the [train] extra)
+
+A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
+other, so a batch is always measured over whole episodes' lengths.
+
+The results of version 0.1.0 (``results/bench-0.1.0.json`` and ``.png``) were made by
+``hmarl-soc bench --json results/bench-0.1.0.json --plot results/bench-0.1.0.png``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+from experiments.bench.goals import check_goals
+from experiments.bench.learners import TRAINING_SCENARIO, bench_learners, bench_runners
+from experiments.bench.measure import QUICK, Effort, Measurement, machine
+from experiments.bench.plot import draw
+from experiments.bench.simulator import SCENARIOS, bench_batched, bench_hosts, bench_memory, bench_pettingzoo
+from experiments.bench.text import machine_line, print_measurements
+from experiments.output import output_errors, write_json
+from experiments.plots import write_picture
+from experiments.progress import Progress
+from experiments.provenance import provenance
+from soc_env.errors import ConfigError, unknown_name
+
+PARTS: dict[str, Callable[[Sequence[str], Effort, Progress], list[Measurement]]] = {
+    "pettingzoo": bench_pettingzoo,
+    "batched": bench_batched,
+    "hosts": bench_hosts,
+    "memory": bench_memory,
+    "runners": bench_runners,
+    "learners": bench_learners,
+}
+TRAINING_PARTS = ("runners", "learners")  # need the [train] extra
+
+
+def bench(
+    only: Sequence[str] | None = None,
+    scenarios: Sequence[str] | None = None,
+    quick: bool = False,
+    json_path: str | os.PathLike[str] | None = None,
+    plot_path: str | os.PathLike[str] | None = None,
+    file: TextIO | None = None,
+) -> dict[str, Any]:
+    """Measure, print a table, and write the results where asked.
+
+    Args:
+        only: names of `PARTS`; all by default, without those whose extra is not installed.
+        scenarios: names of `SCENARIOS`; all by default.
+        quick: fewer sizes and shorter repeats.
+        json_path: JSON file to write.
+        plot_path: file to draw (PNG, SVG, PDF).
+        file: where the table goes; standard output by default.
+
+    Returns:
+        Plain data: versions, git_hash, machine, effort, goals and measurements (by part and label).
+
+    Raises:
+        ConfigError: an unknown part or scenario, a part that does not measure the scenarios, or an unwritable file.
+        ModuleNotFoundError: a part was asked for by name whose extra is not installed.
+    """
+    file, effort, chosen = file or sys.stdout, QUICK if quick else Effort(), chosen_scenarios(scenarios)
+    load_before, measurements = os.getloadavg(), list[Measurement]()
+    for name in chosen_parts(only, chosen, file):
+        with Progress(label=name) as progress:
+            measurements += PARTS[name](chosen, effort, progress)
+    goals = check_goals(measurements)
+    result = {
+        **provenance(),
+        "machine": {**machine(), "load_before": load_before, "load_after": os.getloadavg()},
+        "effort": dataclasses.asdict(effort),
+        "goals": {goal["name"]: goal for goal in goals},
+        "measurements": {f"{m.part}: {m.label}": dataclasses.asdict(m) for m in measurements},
+    }
+    print_measurements(measurements, goals, result["machine"], file)
+    with output_errors():
+        if json_path is not None:
+            print(f"wrote {write_json(json_path, result)}", file=file)
+        if plot_path is not None:
+            print(f"wrote {write_picture(plot_path, draw(measurements, _about(result)))}", file=file)
+    return result
+
+
+def _about(result: Mapping[str, Any]) -> str:
+    """What a picture says below its panels."""
+    version = result["versions"].get("hmarl-soc", "(not installed)")
+    return f"hmarl-soc {version}, {machine_line(result['machine'])}"
+
+
+def chosen_scenarios(names: Sequence[str] | None) -> list[str]:
+    """Those of `SCENARIOS` with one of the names, all for None; ConfigError for an unknown one."""
+    for name in names or ():
+        if name not in SCENARIOS:
+            raise ConfigError(unknown_name("scenario of the benchmark", name, SCENARIOS))
+    return [name for name in SCENARIOS if not names or name in names]
+
+
+def chosen_parts(only: Sequence[str] | None, scenarios: Sequence[str], file: TextIO) -> list[str]:
+    """Those of `PARTS` that are asked for; None for all that can be measured, and `file` is told which cannot.
+
+    Raises:
+        ConfigError: an unknown part, or one that does not measure the scenarios.
+    """
+    is_trained = TRAINING_SCENARIO in scenarios
+    if only is not None:
+        for name in only:
+            if name not in PARTS:
+                raise ConfigError(unknown_name("part of the benchmark", name, PARTS))
+            if name in TRAINING_PARTS and not is_trained:
+                raise ConfigError(
+                    f"part of the benchmark {name!r} measures {TRAINING_SCENARIO} only, "
+                    f"which is not among the scenarios given: {', '.join(scenarios)}"
+                )
+        return [name for name in PARTS if name in only]
+    without = f"without {' and '.join(TRAINING_PARTS)}: they"
+    if not is_trained:
+        print(f"{without} measure {TRAINING_SCENARIO} only", file=file)
+        return [name for name in PARTS if name not in TRAINING_PARTS]
+    try:
+        import ray
+        import torch
+
+        del ray, torch
+    except ModuleNotFoundError:
+        print(f'{without} need pip install "hmarl-soc[train]"', file=file)
+        return [name for name in PARTS if name not in TRAINING_PARTS]
+    return list(PARTS)
