@@ -67,7 +67,6 @@ from policies.tiers import DEFAULT_TIERS, SCRIPTED
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 
-Spaces = tuple[gym.Space, gym.Space]
 REPLAY, STATISTICS = "joint_replay", "statistics"
 
 
@@ -231,7 +230,7 @@ class HMARLConfig(AlgorithmConfig):
 
     # ---- what RLlib asks for
     def tier_config(
-        self, tier: str, spaces: Spaces, joint: Sequence[Mapping[str, gym.Space]] | None = None
+        self, tier: str, spaces: tuple[gym.Space, gym.Space], joint: Sequence[Mapping[str, gym.Space]] | None = None
     ) -> AlgorithmConfig:
         """The tier's own algorithm configuration, built anew from the plain data; `joint` are the observation and
         action spaces, by agent, that a central critic reads.
@@ -297,9 +296,8 @@ class HMARL(Algorithm):
         if not isinstance(config, AlgorithmConfig):
             config = cls.get_default_config().update_from_dict(config)
         request = Algorithm.default_resource_request.__func__(cls, config)
-        num_learners = sum(settings.get("num_learners", 0) for settings in config.tier_settings.values())
-        bundles = [*request.bundles, *[{"CPU": 1}] * num_learners]
-        return PlacementGroupFactory(bundles, strategy=config.placement_strategy)
+        learners = [{"CPU": 1}] * sum(own.get("num_learners", 0) for own in config.tier_settings.values())
+        return PlacementGroupFactory([*request.bundles, *learners], strategy=config.placement_strategy)
 
     def setup(self, config: AlgorithmConfig) -> None:
         super().setup(config)

@@ -31,6 +31,7 @@ from soc_env.settings import field_names, merged, setting, to_plain
 
 TIERS = {"Box": "threat_hunter", "Discrete": "alert_triage"}
 KINDS = [(name, space.__name__) for name, entry in ALGORITHMS.items() for space in entry.action_spaces]
+FIRST = {name: entry.action_spaces[0].__name__ for name, entry in ALGORITHMS.items()}
 SCENARIO = {"num_hosts": 20, "num_networks": 1, "max_steps": 10, "first_campaign": 1}
 TINY = {"hiddens": [8, 8]}
 PPO_TINY = {"train_batch_size": 16, "minibatch_size": 8, "num_epochs": 1}
@@ -168,7 +169,12 @@ def candidates_of(path, spec):
 
 ALONE = {"agents", "checkpoint", "num_learners"}  # see their own tests below
 CASES = [
-    pytest.param(algorithm, space, path, spec, id=f"{algorithm}-{space}-{path}")
+    pytest.param(
+        *(algorithm, space, path, spec),
+        id=f"{algorithm}-{space}-{path}",
+        # whatever has an effect in the algorithm's first space nearly always has one in the other
+        marks=[pytest.mark.slow] if space != needed_space(spec, part) and space != FIRST[algorithm] else [],
+    )
     for algorithm, space in KINDS
     for path, spec, part in walk(ALGORITHMS[algorithm].settings)
     if path not in ALONE and needed_space(spec, part) in (None, space)
@@ -204,7 +210,7 @@ def test_a_setting_without_effect_is_found(monkeypatch):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_tier_starts_from_its_checkpoint(name, tmp_path):
-    space = ALGORITHMS[name].action_spaces[0].__name__
+    space = FIRST[name]
     algo = config_of(name, space, {}).debugging(seed=7).build_algo()
     folder = str(save_checkpoint(algo, tmp_path / "c", replay=False))
     assert has_effect(name, space, "checkpoint", {}, [folder])
@@ -212,7 +218,7 @@ def test_a_tier_starts_from_its_checkpoint(name, tmp_path):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_learners_are_asked_for(name):
-    space = ALGORITHMS[name].action_spaces[0].__name__
+    space = FIRST[name]
     few, many = (config_of(name, space, {"num_learners": number}) for number in (0, 2))
     asked = [config.algo_class.default_resource_request(config).bundles for config in (few, many)]
     assert len(asked[1]) == len(asked[0]) + 2
@@ -220,7 +226,7 @@ def test_learners_are_asked_for(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_tier_acts_for_the_agents_that_it_names(name):
-    space = ALGORITHMS[name].action_spaces[0].__name__
+    space = FIRST[name]
     tier, agents = TIERS[space], [f"{role}_0" for role in DEFAULT_TIERS]
     config = config_of(name, space, {"agents": [f"{tier}_0", "strategic_coordinator_0"]})
     assert config.members(agents)[tier] == (f"{tier}_0", "strategic_coordinator_0")
