@@ -17,7 +17,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 
 from policies.algorithms.learner import FusedUpdateMixin, StatisticsMixin, existing
-from policies.algorithms.settings import OURS, SEARCH, Algorithm, OffPolicyGradients, TierSettings
+from policies.algorithms.settings import OURS, Algorithm, OffPolicyGradients, TierSettings
 from policies.networks.blocks import BatchEncoder
 from policies.networks.build import make_body, masked
 from soc_env.settings import Schedule, choice, flag, part, schedule, setting
@@ -39,7 +39,7 @@ class DQNSettings(TierSettings):
 
     algorithm: str = choice("DQN", ("DQN",), "the algorithm", "Mnih et al. 2015")
     lr: Schedule = schedule(3e-4, 0.0, 10.0, "learning rate", OURS)
-    tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", SEARCH)
+    tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", OURS)
     epsilon: Schedule = schedule(
         ((0, 1.0), (50_000, 0.05)), 0.0, 1.0, "probability of a random action", "Mnih et al. 2015"
     )

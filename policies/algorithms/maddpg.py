@@ -36,7 +36,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.learner import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing
-from policies.algorithms.settings import SEARCH, ActorCriticSettings, Algorithm, Exploration, Part, Rest
+from policies.algorithms.settings import OURS, ActorCriticSettings, Algorithm, Exploration, Part, Rest
 from policies.networks.blocks import RunningNorm, resting_action, soft_bound, value_at, value_layer
 from policies.networks.build import make_body
 from soc_env.settings import Schedule, choice, numbers, part, schedule, setting
@@ -51,7 +51,7 @@ JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 class MADDPGActor(Part):
     """The deterministic policy."""
 
-    mean_bound: float = setting(3.0, 1e-3, 1e3, "its output before the tanh stays within plus and minus this", SEARCH)
+    mean_bound: float = setting(3.0, 1e-3, 1e3, "its output before the tanh stays within plus and minus this", OURS)
     smoothing: tuple[Schedule, ...] = numbers(
         (), 1e-9, 10.0, "[lowest, highest] standard deviation of the noise on the action that the actor is improved "
         "at, log-uniform for each row; [] for none", "Nachum et al. 2018", sizes=(0, 2), is_timed=True,
@@ -62,14 +62,14 @@ class MADDPGActor(Part):
 class MADDPGExploration(Exploration):
     """Gaussian noise on actions."""
 
-    std: Schedule = schedule(0.15, 0.0, 10.0, "standard deviation; actions are within -1 and 1", SEARCH)
+    std: Schedule = schedule(0.15, 0.0, 10.0, "standard deviation; actions are within -1 and 1", OURS)
 
 
 @dataclass(frozen=True)
 class MADDPGRest(Rest):
     """Where an actor starts, and how strongly it is pulled back there."""
 
-    weight: Schedule = schedule(1e-2, 0.0, 1e6, "weight of the pull", SEARCH)
+    weight: Schedule = schedule(1e-2, 0.0, 1e6, "weight of the pull", OURS)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class MADDPGSettings(ActorCriticSettings):
     """Settings of a MADDPG tier."""
 
     algorithm: str = choice("MADDPG", ("MADDPG",), "the algorithm", "Lowe et al. 2017")
-    actor_lr: Schedule = schedule(1e-4, 0.0, 10.0, "learning rate of the actor", SEARCH)
-    critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", SEARCH)
+    actor_lr: Schedule = schedule(1e-4, 0.0, 10.0, "learning rate of the actor", OURS)
+    critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", OURS)
     actor: MADDPGActor = part(MADDPGActor)
     exploration: MADDPGExploration = part(MADDPGExploration)
     rest: MADDPGRest = part(MADDPGRest)

@@ -20,7 +20,7 @@ from ray.rllib.core.models.base import ACTOR, CRITIC, ENCODER_OUT
 from torch import nn
 
 from policies.algorithms.learner import CheckpointStateMixin, StatisticsMixin, existing
-from policies.algorithms.settings import OURS, SEARCH, Algorithm, Gradients, Part, TierSettings
+from policies.algorithms.settings import OURS, Algorithm, Gradients, Part, TierSettings
 from policies.networks.blocks import BatchEncoder, shared_entries, small_linear
 from policies.networks.build import make_body, masked
 from soc_env.settings import Schedule, choice, flag, part, schedule, setting
@@ -32,7 +32,7 @@ SCHULMAN = "Schulman et al. 2017"
 class PPOActor(Part):
     """The Gaussian that actions are drawn from."""
 
-    initial_log_std: float = setting(-0.7, -20.0, 2.0, "log standard deviation at the start", SEARCH)
+    initial_log_std: float = setting(-0.7, -20.0, 2.0, "log standard deviation at the start", OURS)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from torch import nn
 
 from policies.algorithms.learner import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing
-from policies.algorithms.settings import SEARCH, ActorCriticSettings, Algorithm, Part
+from policies.algorithms.settings import OURS, ActorCriticSettings, Algorithm, Part
 from policies.networks.blocks import BatchEncoder, flat_dim, resting_action, small_linear, soft_bound, value_layer
 from policies.networks.build import make_body
 from soc_env.settings import Schedule, choice, numbers, part, schedule, setting
@@ -34,10 +34,10 @@ HAARNOJA = "Haarnoja et al. 2018"
 class SACActor(Part):
     """The Gaussian before the tanh."""
 
-    mean_bound: float = setting(3.0, 1e-3, 1e3, "its mean stays within plus and minus this", SEARCH)
-    initial_log_std: float = setting(-2.0, -20.0, 2.0, "its log standard deviation at the start", SEARCH)
+    mean_bound: float = setting(3.0, 1e-3, 1e3, "its mean stays within plus and minus this", OURS)
+    initial_log_std: float = setting(-2.0, -20.0, 2.0, "its log standard deviation at the start", OURS)
     log_std_range: tuple[float, float] | None = numbers(
-        None, -20.0, 2.0, "lowest and highest log standard deviation; None for any", SEARCH,
+        None, -20.0, 2.0, "lowest and highest log standard deviation; None for any", OURS,
         sizes=(2,), is_range=True, is_optional=True,
     )  # fmt: skip
 
@@ -48,9 +48,9 @@ class SACSettings(ActorCriticSettings):
 
     algorithm: str = choice("SAC", ("SAC",), "the algorithm", HAARNOJA)
     actor_lr: Schedule = schedule(3e-4, 0.0, 10.0, "learning rate of the actor", HAARNOJA)
-    critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", SEARCH)
-    alpha_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the temperature", SEARCH)
-    initial_alpha: float = setting(0.01, 1e-9, 1e6, "temperature at the start", SEARCH)
+    critic_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the critics", OURS)
+    alpha_lr: Schedule = schedule(6e-4, 0.0, 10.0, "learning rate of the temperature", OURS)
+    initial_alpha: float = setting(0.01, 1e-9, 1e6, "temperature at the start", OURS)
     target_entropy: float | str = setting(
         "auto", -1e6, 1e6, "entropy that the temperature is adapted to; auto: minus the action's size", HAARNOJA,
         words=("auto",),

@@ -41,7 +41,7 @@ from soc_env.settings import (
 )
 
 ANY = "a value"  # of `only`: whatever is not None
-OURS, SEARCH = "assumption", "as found in the search of November 2026"
+"assumption", SEARCH = "assumption", "as found in the search of November 2026"
 STEPS = 10**12  # [environment steps] more than any run takes
 
 
@@ -215,7 +215,7 @@ class TierSettings(Part):
 class ActorCriticSettings(TierSettings):
     """Settings of off-policy tiers with an actor and a critic of actions."""
 
-    tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", SEARCH)
+    tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", OURS)
     critic: Critic = part(Critic)
     rest: Rest = part(Rest, space="Box")
     exploration: Exploration = part(Exploration, space="Box")
@@ -224,7 +224,7 @@ class ActorCriticSettings(TierSettings):
         0.0,
         0.99,
         "zones share their outputs and differ by this share of their own one; None for outputs of their own",
-        SEARCH,
+        OURS,
         is_optional=True,
         space="Box",
     )

@@ -186,7 +186,9 @@ def test_every_setting_has_an_effect(algorithm, space, path, spec):
     context = context_of(ALGORITHMS[algorithm].settings, path, spec)
     values = candidates_of(path, spec)
     assert values
-    assert has_effect(algorithm, space, path, context, values), f"{path} has no effect on {algorithm}"
+    groups = [[value] for value in values] if spec.metadata["kind"] == "choice" else [values]
+    for group in groups:  # every choice, or one of some values
+        assert has_effect(algorithm, space, path, context, group), f"{path} has no effect on {algorithm}: {group}"
 
 
 @pytest.mark.parametrize(("algorithm", "space"), KINDS)
@@ -267,7 +269,8 @@ def test_old_names_say_the_new_one(algorithm, old):
     [
         ({"algorithm": "SAC", "n_step": 7}, r"it holds for all tiers, HMARLConfig.training\(n_step=...\)"),
         ({"algorithm": "SAC", "replay_batch_size": 7}, "it holds for all tiers"),
-        ({"algorithm": "SAC", "train_batch_size": 7}, "SAC has no setting 'train_batch_size', PPO has"),
+        ({"algorithm": "SAC", "lambda_": 7}, "SAC has no setting 'lambda_', PPO has"),
+        ({"algorithm": "SAC", "train_batch_size": 7}, "it holds for all tiers"),
         ({"algorithm": "SAC", "bins": 7}, "it is one of 'critic': {'critic': {'bins': ...}}"),
         ({"algorithm": "PPO", "clip_param": 0.1}, "it is one of 'rllib'"),
         ({"algorithm": "SAC", "num_env_runners": 7}, "RLlib's would have no effect on a tier; of RLlib's, 'rllib' tak"),
