@@ -31,7 +31,7 @@ from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
 from soc_env.engine.tables import Column
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.registry import FAMILIES, family_of
-from soc_env.soc import attack
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
@@ -234,7 +234,7 @@ ABLATIONS: tuple[Ablation, ...] = (
 )
 ABLATIONS += tuple(
     Ablation(f"only {family.name}", {"families": [family.name]}, "families differ in what they cost", 8)
-    for family in attack.FAMILIES
+    for family in INTRUDER_FAMILIES
 )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import soc_env
-from soc_env.soc.attack import FAMILIES, TECHNIQUES, technique
+from soc_env.soc.attack import TECHNIQUES, technique
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 from soc_env.soc.tables import TOOLS
 from tables.markdown import NUMBER, allowed, code, folded, table
 
@@ -154,7 +155,7 @@ def families() -> str:
     rows = [
         (code_of(f.name), f.split, f.goal, ", ".join(f.entry_roles), f"{f.dwell:g}", f"{f.stealth:g}", f"{f.reentry:g}",
          f.reaction)
-        for f in FAMILIES
+        for f in INTRUDER_FAMILIES
     ]  # fmt: skip
     return table(columns, rows, "llllrrrl")
 
@@ -162,7 +163,7 @@ def families() -> str:
 def family_plans() -> str:
     """What each family does, step by step."""
     parts = []
-    for family in FAMILIES:
+    for family in INTRUDER_FAMILIES:
         first, last, fewest, most = family.loop
         rows = [
             (index, step.tactic, ", ".join(f"{id} {technique(id).name} ({weight:g})" for id, weight in step.choices))

@@ -12,7 +12,7 @@ from typing import Any
 from soc_env.engine.scenario import MAX_STEPS, Scenario
 from soc_env.errors import ScenarioError, unknown_name
 from soc_env.settings import choice, flag, setting
-from soc_env.soc.attack import FAMILIES
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 from soc_env.soc.networks.network import Network
 
 ASSUMPTION = "assumption"
@@ -126,7 +126,7 @@ class SOCScenario(Scenario):
         if not isinstance(self.families, (tuple, list)):
             raise ScenarioError(f"families={self.families!r} must be a list of names")
         object.__setattr__(self, "families", tuple(self.families))
-        known = [family.name for family in FAMILIES]
+        known = [family.name for family in INTRUDER_FAMILIES]
         for name in self.families:
             if name not in known:
                 raise ScenarioError(unknown_name("families", name, known))

@@ -12,7 +12,8 @@ import numpy as np
 from soc_env.engine.simulator import Simulator
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
-from soc_env.soc.attack import FAMILIES, TECHNIQUES, families
+from soc_env.soc.attack import TECHNIQUES
+from soc_env.soc.intruders import INTRUDER_FAMILIES, families
 from soc_env.soc.kernels import step as kernels
 from soc_env.soc.kernels.state import (
     ASSET,
@@ -97,7 +98,7 @@ class SOCSimulator(Simulator):
         self._mask_columns = [names.index(name) for name in CHOICES_READ]
         self.networks = self._choose_networks()
         self.families = (
-            tuple(family for family in FAMILIES if family.name in scenario.families)
+            tuple(family for family in INTRUDER_FAMILIES if family.name in scenario.families)
             if scenario.families
             else families("train") + (families("test") if scenario.split == "test" else ())
         )

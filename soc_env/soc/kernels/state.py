@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from soc_env.engine.draws import TABLE_SIZE, noise_table
-from soc_env.soc.attack import FAMILIES, MAX_CHOICES, MAX_PLAN, TECHNIQUES, Family, family_tables, technique_tables
+from soc_env.soc.attack import TECHNIQUES, technique_tables
+from soc_env.soc.intruders import INTRUDER_FAMILIES, MAX_CHOICES, MAX_PLAN, IntruderFamily, family_tables
 from soc_env.soc.networks.network import Network
 from soc_env.soc.risk import decay
 from soc_env.soc.scenario import SOCScenario
@@ -334,7 +335,7 @@ WORLD = np.dtype(
         ("is_defended", "i8", PER_ZONE),
         ("tools", TOOL, (len(TOOLS),)),
         ("num_families", "i8"),
-        ("families", FAMILY, (len(FAMILIES),)),
+        ("families", FAMILY, (len(INTRUDER_FAMILIES),)),
         ("rules", RULE, (len(TECHNIQUES),)),
         ("benign_rule", "i8", (RULE_DRAWS,)),
         ("normal", "f8", (TABLE_SIZE,)),
@@ -376,7 +377,7 @@ class Records(NamedTuple):
         )  # fmt: skip
 
 
-def make_world(scenario: SOCScenario, families: tuple[Family, ...]) -> np.ndarray:
+def make_world(scenario: SOCScenario, families: tuple[IntruderFamily, ...]) -> np.ndarray:
     """(1,) WORLD: everything of a scenario that does not depend on the network."""
     world = np.zeros(1, WORLD)
     for name in (*_SETTINGS_INT, *_SETTINGS_REAL):

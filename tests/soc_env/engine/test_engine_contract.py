@@ -22,7 +22,7 @@ from soc_env import ActionError, ConfigError, HMARLSOCError, ScenarioError
 from soc_env.paper import tables
 from soc_env.paper.scenario import Segment
 from soc_env.soc import tables as soc_tables
-from soc_env.soc.attack import FAMILIES
+from soc_env.soc.intruders import INTRUDER_FAMILIES
 
 ROOT = Path(__file__).parents[3]
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = soc_env.AGENTS
@@ -665,7 +665,7 @@ def test_the_page_of_soc_v1_says_what_its_tables_say():
         [s.name, str(s.num_hosts), str(s.num_zones), str(s.max_steps)] for s in scenarios
     ]
     assert f"Zones of the default: {', '.join(sim.networks[0].zone_names)}." in text
-    assert documented("Intruders", "soc-v1") == [[family.name, family.split, family.goal] for family in FAMILIES]
+    assert documented("Intruders", "soc-v1") == [[f.name, f.split, f.goal] for f in INTRUDER_FAMILIES]
     for row, agent in zip(documented("Agents", "soc-v1"), soc_env.AGENTS, strict=True):
         assert row[0] == f"`{agent}`"
         slope, rest = (int(number) for number in row[1].split("Z + "))

@@ -16,30 +16,32 @@ from soc_env.errors import ConfigError
 from soc_env.soc import attack
 from soc_env.soc.attack import (
     CHANNELS,
-    FAMILIES,
     GOALS,
-    MAX_CHOICES,
-    MAX_PLAN,
     REACTIONS,
     ROLES,
     TACTICS,
     TECHNIQUE_INDEX,
     TECHNIQUES,
-    Family,
-    Step,
     Technique,
     attack_techniques,
-    families,
-    family_tables,
-    minutes_to_goal,
     technique,
     technique_tables,
 )
+from soc_env.soc.intruders import (
+    INTRUDER_FAMILIES,
+    MAX_CHOICES,
+    MAX_PLAN,
+    IntruderFamily,
+    Step,
+    families,
+    family_tables,
+    minutes_to_goal,
+)
 
-by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+by_family = pytest.mark.parametrize("family", INTRUDER_FAMILIES, ids=lambda family: family.name)
 
 
-def techniques_of(*of: Family) -> set[str]:
+def techniques_of(*of: IntruderFamily) -> set[str]:
     return {id for family in of for step in family.plan for id, _ in step.choices}
 
 
@@ -142,7 +144,7 @@ def test_detection_agrees_with_its_stated_basis(rows: list[Technique], low: floa
     assert [row.id for row in rows if not low <= row.detection <= high] == []
 
 
-def malicious_weights(of: tuple[Family, ...]) -> np.ndarray:
+def malicious_weights(of: tuple[IntruderFamily, ...]) -> np.ndarray:
     """(T,) relative weight with which each rule fires on an undisturbed campaign before its goal."""
     weights = np.zeros(len(TECHNIQUES))
     for family in of:
@@ -159,14 +161,14 @@ def malicious_weights(of: tuple[Family, ...]) -> np.ndarray:
 def test_one_alert_is_weak_evidence(column: str) -> None:
     """The chance that a true alert looks worse than a false one: above a coin toss, far from certain."""
     value = technique_tables()[column]
-    malicious, benign = malicious_weights(FAMILIES), technique_tables()["benign"]
+    malicious, benign = malicious_weights(INTRUDER_FAMILIES), technique_tables()["benign"]
     worse = np.sign(value[:, None] - value[None, :]) / 2 + 0.5
     auc = malicious @ worse @ benign / malicious.sum() / benign.sum()
     assert 0.53 < auc < 0.7
 
 
 def test_most_true_alerts_come_from_rules_that_benign_users_set_off_too() -> None:
-    weights, benign = malicious_weights(FAMILIES), technique_tables()["benign"]
+    weights, benign = malicious_weights(INTRUDER_FAMILIES), technique_tables()["benign"]
     assert weights[benign >= 1.0].sum() / weights.sum() > 0.75
     noisy, clean = (technique_tables()["confidence"][where] for where in (benign >= 3.0, (benign > 0) & (benign < 1.0)))
     assert noisy.max() <= 0.5 < clean.mean()
@@ -174,11 +176,11 @@ def test_most_true_alerts_come_from_rules_that_benign_users_set_off_too() -> Non
 
 # ---------------------------------------------------------------------- families
 def test_families_that_were_asked_for() -> None:
-    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+    assert len({family.name for family in INTRUDER_FAMILIES}) == len(INTRUDER_FAMILIES)
     train, test = ({family.name: family for family in families(split)} for split in ("train", "test"))
     assert {"ransomware", "espionage", "web_shell", "insider", "credential_abuse"} <= set(train)
     assert len(test) >= 2
-    assert {*train, *test} == {family.name for family in FAMILIES}
+    assert {*train, *test} == {family.name for family in INTRUDER_FAMILIES}
     assert not set(train) & set(test)
     assert {name: train[name].reaction for name in ("ransomware", "espionage", "web_shell")} == {
         "ransomware": "rush",
@@ -193,11 +195,11 @@ def test_families_that_were_asked_for() -> None:
 
 def test_held_out_families_bring_techniques_of_their_own() -> None:
     assert len(techniques_of(*families("test")) - techniques_of(*families("train"))) >= 10
-    assert techniques_of(*FAMILIES) == set(TECHNIQUE_INDEX), "every rule can be right about somebody"
+    assert techniques_of(*INTRUDER_FAMILIES) == set(TECHNIQUE_INDEX), "every rule can be right about somebody"
 
 
 @by_family
-def test_plan_is_coherent(family: Family) -> None:
+def test_plan_is_coherent(family: IntruderFamily) -> None:
     assert family.plan[0].tactic == "initial-access"
     assert family.plan[-1].tactic == {"encrypt": "impact", "exfiltrate": "exfiltration", "abuse": "impact"}[family.goal]
     for step in family.plan:
@@ -221,13 +223,13 @@ ENTRANCES = {
 
 
 @by_family
-def test_entry_fits_the_role(family: Family) -> None:
+def test_entry_fits_the_role(family: IntruderFamily) -> None:
     for id, _ in family.plan[0].choices:
         assert set(family.entry_roles) <= ENTRANCES.get(id, set(ROLES)), id
 
 
 @by_family
-def test_time_scale(family: Family) -> None:
+def test_time_scale(family: IntruderFamily) -> None:
     expected = {"ransomware": (35, 50), "espionage": (80, 100)}
     low, high = expected.get(family.name, (40, 95))
     assert low <= minutes_to_goal(family) <= high
@@ -239,11 +241,11 @@ def test_minutes_to_goal_by_hand() -> None:
         Step("discovery", (("T1046", 3.0), ("T1082", 1.0))),  # 3 min, 0.9 and 1 min, 0.98
         Step("impact", (("T1486", 1.0),)),
     )
-    family = dataclasses.replace(FAMILIES[0], plan=plan, loop=(1, 1, 1, 4), dwell=2.0)
+    family = dataclasses.replace(INTRUDER_FAMILIES[0], plan=plan, loop=(1, 1, 1, 4), dwell=2.0)
     assert minutes_to_goal(family) == pytest.approx(4 / 0.45 + 2 + 2.5 * (2.5 / (0.75 * 0.9 + 0.25 * 0.98) + 2))
 
 
-PLAN = FAMILIES[0].plan  # ransomware: ten steps, loop at 7 and 8
+PLAN = INTRUDER_FAMILIES[0].plan  # ransomware: ten steps, loop at 7 and 8
 
 
 @pytest.mark.parametrize(
@@ -282,16 +284,16 @@ PLAN = FAMILIES[0].plan  # ransomware: ten steps, loop at 7 and 8
 )
 def test_a_wrong_family_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)) as error:
-        dataclasses.replace(FAMILIES[0], **changes)
+        dataclasses.replace(INTRUDER_FAMILIES[0], **changes)
     assert str(error.value).startswith("family 'ransomware': ")
     assert "\n" not in str(error.value)
 
 
 def test_families_are_values() -> None:
-    assert pickle.loads(pickle.dumps(FAMILIES)) == FAMILIES
-    assert len(set(FAMILIES)) == len(FAMILIES)
+    assert pickle.loads(pickle.dumps(INTRUDER_FAMILIES)) == INTRUDER_FAMILIES
+    assert len(set(INTRUDER_FAMILIES)) == len(INTRUDER_FAMILIES)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        FAMILIES[0].stealth = 1.0  # type: ignore[misc]
+        INTRUDER_FAMILIES[0].stealth = 1.0  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------------- tables
@@ -316,8 +318,8 @@ def test_technique_tables_round_trip() -> None:
 
 
 def test_family_tables_round_trip() -> None:
-    tables = family_tables(FAMILIES)
-    for f, family in enumerate(FAMILIES):
+    tables = family_tables(INTRUDER_FAMILIES)
+    for f, family in enumerate(INTRUDER_FAMILIES):
         assert tables["plan_length"][f] == len(family.plan)
         for s, step in enumerate(family.plan):
             count = tables["num_choices"][f, s]
@@ -341,13 +343,13 @@ def test_family_tables_round_trip() -> None:
 
 
 def test_family_tables_are_safe_to_read() -> None:
-    tables = family_tables(FAMILIES)
-    shapes = {name: (len(FAMILIES), MAX_PLAN) for name in ("tactic", "num_choices")}
-    shapes |= {name: (len(FAMILIES), MAX_PLAN, MAX_CHOICES) for name in ("choice", "cumulative")}
-    shapes |= {"loop": (len(FAMILIES), 4), "entry_roles": (len(FAMILIES), len(ROLES))}
+    tables = family_tables(INTRUDER_FAMILIES)
+    shapes = {name: (len(INTRUDER_FAMILIES), MAX_PLAN) for name in ("tactic", "num_choices")}
+    shapes |= {name: (len(INTRUDER_FAMILIES), MAX_PLAN, MAX_CHOICES) for name in ("choice", "cumulative")}
+    shapes |= {"loop": (len(INTRUDER_FAMILIES), 4), "entry_roles": (len(INTRUDER_FAMILIES), len(ROLES))}
     floats = {"cumulative", "entry_roles", "prefers_value", "dwell", "stealth", "reentry"}
     for name, values in tables.items():
-        assert values.shape == shapes.get(name, (len(FAMILIES),)), name
+        assert values.shape == shapes.get(name, (len(INTRUDER_FAMILIES),)), name
         assert values.dtype == (np.float64 if name in floats else np.int64), name
         assert values.flags.c_contiguous, name
     assert (MAX_PLAN, MAX_CHOICES) == (16, 8)
@@ -366,11 +368,11 @@ def test_family_tables_are_safe_to_read() -> None:
 
 
 def test_family_tables_are_fresh_and_follow_the_order_given() -> None:
-    one, both = family_tables(FAMILIES[1:2]), family_tables(iter((FAMILIES[3], FAMILIES[1])))
+    one, both = family_tables(INTRUDER_FAMILIES[1:2]), family_tables(iter((INTRUDER_FAMILIES[3], INTRUDER_FAMILIES[1])))
     for name, values in one.items():
         np.testing.assert_array_equal(values[0], both[name][1])
         values[...] = 0
-    assert family_tables(FAMILIES[1:2])["plan_length"] == [len(FAMILIES[1].plan)]
+    assert family_tables(INTRUDER_FAMILIES[1:2])["plan_length"] == [len(INTRUDER_FAMILIES[1].plan)]
     with pytest.raises(ConfigError, match="at least one"):
         family_tables(())
 
@@ -423,7 +425,8 @@ def test_line_ends_of_a_checkout_are_no_damage(name: str, data: Path) -> None:
 
 
 def test_names_are_read_only_when_asked_for() -> None:
-    script = "from soc_env.soc import attack; attack.family_tables(attack.FAMILIES); attack.technique_tables()"
+    script = "from soc_env.soc import attack, intruders; attack.technique_tables()"
+    script += "; intruders.family_tables(intruders.INTRUDER_FAMILIES)"
     script += "; assert attack.attack_techniques.cache_info().misses == 0; attack.technique('T1486').name"
     script += "; assert attack.attack_techniques.cache_info().misses == 1"
     root = Path(__file__).parents[3]

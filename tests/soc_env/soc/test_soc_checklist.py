@@ -36,7 +36,8 @@ import soc_env
 from policies.scripted import RandomPolicy, scripted
 from soc_env import SCENARIOS, Simulator, make_scenario
 from soc_env.engine.tables import AGENTS
-from soc_env.soc.attack import CHANNELS, FAMILIES, TECHNIQUES, attack_techniques, families
+from soc_env.soc.attack import CHANNELS, TECHNIQUES, attack_techniques
+from soc_env.soc.intruders import INTRUDER_FAMILIES, families
 from soc_env.soc.kernels.state import CASE_TRUTH, EPISODE_TRUTH, HOST, HOST_TRUTH, NEVER, PENDING_SLOTS
 from soc_env.soc.scenario import SCENARIOS as SOC_SCENARIOS
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
@@ -414,7 +415,7 @@ def test_line_8_families_are_stochastic_and_mapped_to_attack():
     for row in TECHNIQUES:
         assert row.tactic in known[row.id].tactics, row.id
     assert {row.channel for row in TECHNIQUES} == set(CHANNELS)
-    for family in FAMILIES:
+    for family in INTRUDER_FAMILIES:
         assert sum(len(step.choices) for step in family.plan) > len(family.plan), family.name
         played = episodes("null", 12, families=(family.name,))
         assert (played["blast_radius"] > 0).all(), family.name
