@@ -14,5 +14,5 @@
 | `tables`, `plots`, `report` | results on a terminal, as charts, as one page of HTML |
 | `run_folder`, `output` | what a run left, read back; how results become files |
 | `progress`, `provenance` | how far a command is; what a result was made with |
-| `attention`, `navigation` | what a policy with attention looks at; a task of another environment |
+| `attention` | what a policy with attention looks at |
 """

@@ -25,8 +25,6 @@ from soc_env.settings import merged
 
 EVALUATION_SEED = 2_000_003  # an offset that keeps its episodes apart from training's and validation's
 EVALUATION_EPISODES = 1_000
-DEFAULT_ALGORITHMS = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
-DEFAULT_ALGORITHMS["strategic_coordinator"] = "PPO"  # as in policies.tiers, which needs ray to be imported
 
 
 def train(
@@ -142,9 +140,11 @@ def _best(out: Path) -> Any:
 
 def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
+    from policies.tiers import DEFAULT_TIERS
+
     preset = preset_of(scenario)
     tiers = preset.get("tiers", {})
     for tier, own in dict(config.get("tiers", {})).items():
-        keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_ALGORITHMS.get(tier)
+        keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_TIERS.get(tier, {}).get("algorithm")
         tiers[tier] = merged(tiers.get(tier, {}) if keeps else {}, own)
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}

@@ -6,11 +6,9 @@ half checkpoint behind. `policies.checkpoint` reads what this writes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from policies.checkpoint import FORMAT, MANIFEST, NETWORKS, TrainedPolicy
 from policies.hmarl.algorithm import HMARL
 from policies.runner.batched_env import import_path
+from soc_env.versions import versions
 
 
 def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **info: Any) -> Path:
@@ -46,7 +45,7 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
         "members": dict(algo.plan.members),
         "slow_agents": list(algo.slow_agents),
         "num_env_steps": algo.num_env_steps,
-        "versions": _versions(),
+        "versions": versions("hmarl-soc", "ray", "torch", "numpy"),  # what the networks were made with
         **info,
         "files": sizes,
     }
@@ -71,15 +70,6 @@ def recover_checkpoint(folder: str | Path) -> None:
 
 def _retired(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
-
-
-def _versions() -> dict[str, str]:
-    """Of what the networks were made with; a package that runs from a checkout has none."""
-    versions = {}
-    for name in ("hmarl-soc", "ray", "torch", "numpy"):
-        with contextlib.suppress(package_metadata.PackageNotFoundError):
-            versions[name] = package_metadata.version(name)
-    return versions
 
 
 def policy_of(algo: HMARL, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:

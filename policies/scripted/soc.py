@@ -247,7 +247,7 @@ isolate_all = constant(ENRICH, OFF, OFF, 1.0, OFF)
 escalate_all = constant(ESCALATE, OFF, OFF, ISOLATE, REIMAGE)
 suppress_all = constant(SUPPRESS, OFF, OFF, NEUTRAL, OFF)
 
-# The best of 3,200 constants (`hmarl-soc table --search 2000`): loss 65.6 [62.6, 68.7] on 512 fresh episodes of the
+# The best of 3,200 constants (`hmarl-soc compare --search 2000`): loss 65.6 [62.6, 68.7] on 512 fresh episodes of the
 # train split, where doing nothing loses 96. Kills the most suspect process of every zone, whatever it is.
 best_constant = constant(
     SUPPRESS,

@@ -21,7 +21,6 @@ gives the same episode since that is a function of seed and actions, and checks 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -41,6 +40,7 @@ from soc_env.soc.networks import host_zone
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import METRICS, OUTCOMES, REWARD_TERMS, TOOL_NAMES, TOOLS
+from soc_env.versions import versions
 
 FORMAT, VERSION = "hmarl-soc trace", 2
 LOG_CAPACITY = 16_384  # entries of one minute: calls, alerts, and a few for every host on record
@@ -310,7 +310,7 @@ def _header(sim: SOCSimulator, index: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "software": _versions(),
+        "software": {"hmarl-soc": "unknown", **versions("hmarl-soc", "numpy")},
         "scenario": sim.scenario.to_dict(),
         "scenario_hash": sim.scenario.hash(),
         "network": {
@@ -385,14 +385,6 @@ def _event(sim: SOCSimulator, entry: dict[str, Any]) -> dict[str, Any]:
         if event["change"] in named:
             event["detail"] = named[event["change"]][event["detail"]]
     return event
-
-
-def _versions() -> dict[str, str]:
-    try:
-        version = importlib.metadata.version("hmarl-soc")
-    except importlib.metadata.PackageNotFoundError:
-        version = "unknown"
-    return {"hmarl-soc": version, "numpy": np.__version__}
 
 
 def trace_of(sim: SOCSimulator, script: Iterable[Played], options: dict[str, Any] | None = None) -> Trace:

@@ -100,13 +100,14 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     from experiments import train as training
     from policies.checkpoint import read_manifest
     from policies.networks.tokens import own_tokens
+    from policies.tiers import DEFAULT_TIERS
     from soc_env.soc.tables import layout
 
     protocol = dataclasses.replace(PROTOCOLS["soc"], validation_episodes=4)
     monkeypatch.setitem(PROTOCOLS, "soc", protocol)
     monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
-    tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in training.DEFAULT_ALGORITHMS}
+    tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in DEFAULT_TIERS}
     tiny |= {"tiers": tiers, "replay_capacity": 2000}
     out = training.train(
         "soc-v1",

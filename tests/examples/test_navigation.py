@@ -11,7 +11,7 @@ pytest.importorskip("ray")
 pytest.importorskip("mpe2")
 from mpe2 import simple_spread_v3
 
-from experiments import navigation
+from examples import navigation
 
 
 def test_published_scale_by_hand():
