@@ -48,9 +48,9 @@ BLIND = ("null", "isolate-all", "escalate-all", "suppress-all")  # playbooks tha
 SCRIPTED = (*BLIND, "random", "rule-soar", "expert")
 # Requirements on experiments/ and on the rest, tested beside what they are about.
 ELSEWHERE = {
-    12: "experiments/test_soc_experiments.py::test_the_table_refuses_few_seeds_and_other_families",
+    12: "experiments/test_compare.py::test_the_table_refuses_few_seeds_and_other_families",
     13: "experiments/test_train.py::test_a_run_leaves_a_folder_that_says_everything",
-    14: "experiments/test_soc_experiments.py::test_the_table_ranks_the_policies",
+    14: "experiments/test_compare.py::test_the_table_ranks_the_policies",
     22: "experiments/test_evaluate.py::test_evaluation_does_not_train",
 }
 
