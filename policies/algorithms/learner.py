@@ -121,7 +121,7 @@ class FusedUpdateMixin(CheckpointStateMixin):
             self._params[reference].grad = gradient  # type: ignore[attr-defined]  # clipped by value: another tensor
         for optimizer in self._optimizer_parameters:  # type: ignore[attr-defined]
             optimizer.step()
-        for module_id, module in self.module._rl_modules.items():  # type: ignore[attr-defined]
+        for module_id, module in self.module.items():  # type: ignore[attr-defined]
             config = self.config.get_config_for_module(module_id)  # type: ignore[attr-defined]
             if config.target_network_update_freq == 0:
                 follow(module.unwrapped().get_target_network_pairs(), config.tau)

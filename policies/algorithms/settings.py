@@ -294,7 +294,7 @@ class Algorithm:
         config.multi_agent(policies={tier}, policy_mapping_fn=lambda *args, **kwargs: tier)
         config.learners(num_learners=settings.num_learners)
         config.rl_module(rl_module_spec=RLModuleSpec(module_class=self.module, model_config=model))
-        config._learner_class = self.learner
+        config.training(learner_class=self.learner)
         return config
 
     def settings_of(self, module: Any) -> Any:

@@ -46,6 +46,7 @@ from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
+from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
@@ -295,9 +296,10 @@ class HMARL(Algorithm):
     def default_resource_request(cls, config: Any) -> Any:
         if not isinstance(config, AlgorithmConfig):
             config = cls.get_default_config().update_from_dict(config)
-        request = config.copy(copy_frozen=False)
-        request.num_learners = sum(s.get("num_learners", 0) for s in config.tier_settings.values())
-        return Algorithm.default_resource_request.__func__(cls, request)
+        request = Algorithm.default_resource_request.__func__(cls, config)
+        num_learners = sum(settings.get("num_learners", 0) for settings in config.tier_settings.values())
+        bundles = [*request.bundles, *[{"CPU": 1}] * num_learners]
+        return PlacementGroupFactory(bundles, strategy=config.placement_strategy)
 
     def setup(self, config: AlgorithmConfig) -> None:
         super().setup(config)

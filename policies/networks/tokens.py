@@ -2,7 +2,7 @@
 
 Both families of scenarios say so in the same form, from which `policies.networks.zones` builds its networks:
 
-* soc-v1 and its like (`soc_env.soc.tables.Layout`): any number of zones, all treated alike.
+* soc-v1 and its like (`soc_env.soc.tables.TokenLayout`): any number of zones, all treated alike.
 * paper-v0 (`soc_env.paper.tables.FEATURES`, by the names of entries): five segments, whose hosts differ in ways that no
   entry tells, so they are numbered; an alert is a case. Triage is shown no segments.
 """

@@ -62,11 +62,19 @@ class RewardTerm:
 
 @dataclass(frozen=True)
 class Metric:
-    """A field of `Simulator.episode_metrics`."""
+    """A field of `Simulator.episode_metrics`.
+
+    Attributes:
+        name: Of the field.
+        unit: What one unit is.
+        meaning: How it comes about.
+        is_count: Whether it is a whole number in every episode.
+    """
 
     name: str
     unit: str
     meaning: str
+    is_count: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from soc_env.engine.pen import (
 )
 from soc_env.paper.simulator import PaperSimulator
 from soc_env.paper.tables import PHASES, QUEUE_CAPACITY
-from soc_env.paper.text import CONTAINED, EXFILTRATED, RUNNING, SHOWN_ALERTS, TIME_OUT, TOOLS, TRIAGE_NAMES, Frame
+from soc_env.paper.text import CONTAINED, EXFILTRATED, RUNNING, SHOWN_ALERTS, TIME_OUT, TOOLS, TRIAGE_NAMES, PaperFrame
 
 CLEAN = (203, 212, 221)
 STAGES: tuple[Color, ...] = (CLEAN, (255, 214, 74), (255, 150, 28), (232, 70, 44), (140, 12, 30))
@@ -51,7 +51,7 @@ THRESHOLD_TICKS = (("hunt_threshold", "false_scan_threshold"), (), ("isolation_t
 
 def draw(pen: Pen, sim: PaperSimulator, index: int) -> None:
     """What changes from step to step."""
-    frame = Frame.read(sim, index)
+    frame = PaperFrame.read(sim, index)
     _draw_header(pen, frame)
     _draw_chain(pen, frame)
     for s, place in enumerate(ZONE_PLACES):
@@ -64,7 +64,7 @@ def draw(pen: Pen, sim: PaperSimulator, index: int) -> None:
 # ---------------------------------------------------------------------- what never changes
 def draw_background(pen: Pen, sim: PaperSimulator, index: int) -> None:
     """What never changes in an env."""
-    frame = Frame.read(sim, index)
+    frame = PaperFrame.read(sim, index)
     pen.pixels[..., 3] = 255
     pen.rect(0, 0, WIDTH, HEIGHT, PAPER)
     _draw_reachability(pen, frame)
@@ -81,7 +81,7 @@ def draw_background(pen: Pen, sim: PaperSimulator, index: int) -> None:
     pen.frame(20, BOTTOM, WIDTH - 40, HEIGHT - BOTTOM - 12, RULE, PANEL)
 
 
-def _draw_reachability(pen: Pen, frame: Frame) -> None:
+def _draw_reachability(pen: Pen, frame: PaperFrame) -> None:
     """Arrows between the zones that an intruder can pass."""
     centers = [np.array([x + ZONE_WIDTH / 2, y + ZONE_HEIGHT / 2]) for x, y in ZONE_PLACES]
     reachable = [segment.reachable for segment in frame.scenario.segments]
@@ -102,7 +102,7 @@ def _border(center: np.ndarray, towards: np.ndarray) -> tuple[float, float]:
     return tuple(center + way * reach)
 
 
-def _draw_legend(pen: Pen, frame: Frame, x: int, y: int) -> None:
+def _draw_legend(pen: Pen, frame: PaperFrame, x: int, y: int) -> None:
     names = ("clean", "access", "executed", "moved", "exfiltrating")
     pen.text(x, y, "hosts", 12, FAINT, bold=True)
     for k, (name, color) in enumerate(zip(names, STAGES, strict=True)):
@@ -119,7 +119,7 @@ def _draw_legend(pen: Pen, frame: Frame, x: int, y: int) -> None:
 
 
 # ---------------------------------------------------------------------- header
-def _draw_header(pen: Pen, frame: Frame) -> None:
+def _draw_header(pen: Pen, frame: PaperFrame) -> None:
     name = f"SOC {frame.scenario.name}"
     pen.text(20, 34, name, 20, bold=True)
     pen.text(290, 34, f"step {frame.step} / {frame.scenario.max_steps}", 15)
@@ -131,7 +131,7 @@ def _draw_header(pen: Pen, frame: Frame) -> None:
     pen.rect(0, 52, WIDTH * frame.step / frame.scenario.max_steps, 4, OUTCOME_COLORS[frame.outcome])
 
 
-def _draw_chain(pen: Pen, frame: Frame) -> None:
+def _draw_chain(pen: Pen, frame: PaperFrame) -> None:
     """The attacker's phases; those gone through are tinted, the present one is full."""
     pen.text(20, 92, "attack", 13, bold=True)
     width = 148
@@ -143,7 +143,7 @@ def _draw_chain(pen: Pen, frame: Frame) -> None:
 
 
 # ---------------------------------------------------------------------- zones
-def _draw_zone(pen: Pen, frame: Frame, s: int, x: int, y: int) -> None:
+def _draw_zone(pen: Pen, frame: PaperFrame, s: int, x: int, y: int) -> None:
     hosts = frame.hosts[frame.hosts["segment"] == s]
     _paint_hosts(pen, hosts, x + 8, y + GRID_TOP)
     counts = (
@@ -215,7 +215,7 @@ def _cell_size(count: int) -> tuple[int, int]:
 
 
 # ---------------------------------------------------------------------- right side
-def _draw_alerts(pen: Pen, frame: Frame) -> None:
+def _draw_alerts(pen: Pen, frame: PaperFrame) -> None:
     x, y, alerts = SIDE + 12, ALERTS_TOP, frame.alerts
     pen.text(x, y + 21, "Alert queue", 14, bold=True)
     pen.text(SIDE + SIDE_WIDTH - 12, y + 21, f"{len(alerts)} / {QUEUE_CAPACITY}", 13, align="right")
@@ -239,7 +239,7 @@ def _bar(pen: Pen, x: float, y: float, width: float, level: float, color: Color)
     pen.rect(x, y, width * level, 8, color)
 
 
-def _draw_actions(pen: Pen, frame: Frame) -> None:
+def _draw_actions(pen: Pen, frame: PaperFrame) -> None:
     x, y = SIDE + 12, ACTIONS_TOP
     pen.text(x, y + 21, "Last actions", 14, bold=True)
     if frame.triage is None:
@@ -249,7 +249,7 @@ def _draw_actions(pen: Pen, frame: Frame) -> None:
     _draw_efforts(pen, frame, x, y + 186)
 
 
-def _draw_triage(pen: Pen, frame: Frame, x: int, y: int) -> None:
+def _draw_triage(pen: Pen, frame: PaperFrame, x: int, y: int) -> None:
     pen.text(x, y + 10, "alert triage", 12, FAINT, bold=True)
     for k, name in enumerate(TRIAGE_NAMES):
         is_chosen = name == frame.triage
@@ -258,7 +258,7 @@ def _draw_triage(pen: Pen, frame: Frame, x: int, y: int) -> None:
         pen.text(x + k * 97 + 46, y + 31, name, 12, color, bold=is_chosen, align="center")
 
 
-def _draw_directive(pen: Pen, frame: Frame, x: int, y: int) -> None:
+def _draw_directive(pen: Pen, frame: PaperFrame, x: int, y: int) -> None:
     scenario = frame.scenario
     pen.text(x, y + 12, "strategic coordinator", 12, FAINT, bold=True)
     color = GOOD if frame.steps_to_decision == 0 else FAINT
@@ -271,7 +271,7 @@ def _draw_directive(pen: Pen, frame: Frame, x: int, y: int) -> None:
         pen.text(SIDE + SIDE_WIDTH - 12, top + 9, f"+{boost:.2f}", 11, align="right")
 
 
-def _draw_efforts(pen: Pen, frame: Frame, x: int, y: int) -> None:
+def _draw_efforts(pen: Pen, frame: PaperFrame, x: int, y: int) -> None:
     """Per zone what hunter and orchestrator asked for, the directive's boost on top, and the tools' thresholds."""
     pen.text(x + 92, y + 8, "threat hunter", 12, FAINT, bold=True)
     pen.text(x + 242, y + 8, "orchestrator", 12, FAINT, bold=True)
@@ -294,7 +294,7 @@ def _draw_efforts(pen: Pen, frame: Frame, x: int, y: int) -> None:
 
 
 # ---------------------------------------------------------------------- bottom
-def _draw_figures(pen: Pen, frame: Frame) -> None:
+def _draw_figures(pen: Pen, frame: PaperFrame) -> None:
     pen.text(34, BOTTOM + 24, "Reward of the step", 14, bold=True)
     color = GOOD if frame.reward > 0 else BAD if frame.reward < 0 else INK
     pen.text(384, BOTTOM + 24, f"{frame.reward:+,.2f}", 14, color, bold=True, align="right")

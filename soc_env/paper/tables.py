@@ -205,19 +205,19 @@ REWARD_TERMS: tuple[RewardTerm, ...] = (
 
 METRICS: tuple[Metric, ...] = (
     Metric("reward", "reward", "undiscounted return of the episode"),
-    Metric("length", "steps", "length of the episode"),
+    Metric("length", "steps", "length of the episode", is_count=True),
     Metric("mttd", "steps", "step of the first detection by the hunter; max_steps if none"),
     Metric("mttr", "steps", "step of containment, counted from the start; max_steps if none"),
     Metric("fpr", "share", "false_positives / max(1, total_scans - true_positives), at most 1"),
     Metric("csr", "0 or 1", "1 if contained"),
-    Metric("compromised", "hosts", "compromised at the end"),
-    Metric("exfiltrated", "0 or 1", "1 if data left"),
-    Metric("total_alerts", "alerts", "true and false alerts raised"),
-    Metric("true_positives", "count", "hosts detected by hunting + true alerts escalated"),
-    Metric("false_positives", "count", "false scans + false alerts escalated"),
-    Metric("total_scans", "host-scans", "hosts in scanned segments, summed over steps"),
-    Metric("false_escalations", "alerts", "false alerts escalated; not published"),
-    Metric("missed_alerts", "alerts", "true alerts suppressed; not published"),
+    Metric("compromised", "hosts", "compromised at the end", is_count=True),
+    Metric("exfiltrated", "0 or 1", "1 if data left", is_count=True),
+    Metric("total_alerts", "alerts", "true and false alerts raised", is_count=True),
+    Metric("true_positives", "count", "hosts detected by hunting + true alerts escalated", is_count=True),
+    Metric("false_positives", "count", "false scans + false alerts escalated", is_count=True),
+    Metric("total_scans", "host-scans", "hosts in scanned segments, summed over steps", is_count=True),
+    Metric("false_escalations", "alerts", "false alerts escalated; not published", is_count=True),
+    Metric("missed_alerts", "alerts", "true alerts suppressed; not published", is_count=True),
 )
 
 COLUMNS: tuple[Column, ...] = (

@@ -1,4 +1,4 @@
-"""What a person sees of a `paper-v0` episode: a `Frame` read off the simulator, and its text form.
+"""What a person sees of a `paper-v0` episode: a `PaperFrame` read off the simulator, and its text form.
 
 Both and the picture (`picture.py`) show the truth (undetected intruders, labels of alerts): they are for people, agents
 never see them.
@@ -23,7 +23,7 @@ SHOWN_ALERTS = 10
 
 
 @dataclass(frozen=True)
-class Frame:
+class PaperFrame:
     """One moment of one env.
 
     Attributes:
@@ -66,7 +66,7 @@ class Frame:
         return f"held, next decision in {self.steps_to_decision + 1} steps"
 
     @classmethod
-    def read(cls, sim: PaperSimulator, index: int = 0) -> Frame:
+    def read(cls, sim: PaperSimulator, index: int = 0) -> PaperFrame:
         """The present moment of env `index`."""
         scenario, campaign = sim.scenario, sim.campaign(index)
         step, num_segments = campaign["step"], len(scenario.segments)
@@ -107,11 +107,11 @@ def _outcome(sim: PaperSimulator, index: int, campaign: dict[str, Any]) -> str:
 
 def as_text(sim: PaperSimulator, index: int = 0) -> str:
     """Env `index` as a page of text of at most 100 columns, without a newline at the end."""
-    frame = Frame.read(sim, index)
+    frame = PaperFrame.read(sim, index)
     return "\n".join([*_head(frame), "", *_zones(frame), "", *_alerts(frame), "", *_figures(frame)])
 
 
-def _head(frame: Frame) -> list[str]:
+def _head(frame: PaperFrame) -> list[str]:
     chain = frame.campaign
     return [
         f"SOC {frame.scenario.name} | step {frame.step}/{frame.scenario.max_steps} | {frame.outcome.upper()} | "
@@ -120,7 +120,7 @@ def _head(frame: Frame) -> list[str]:
     ]
 
 
-def _zones(frame: Frame) -> list[str]:
+def _zones(frame: PaperFrame) -> list[str]:
     stages = " ".join(f"st{stage}" for stage in range(1, MAX_STAGE + 1))
     lines = [f"{'zone':<13} hosts   comp det iso   {stages}   {'   '.join(TOOLS)}"]
     for s, segment in enumerate(frame.scenario.segments):
@@ -138,7 +138,7 @@ def _zones(frame: Frame) -> list[str]:
     return lines
 
 
-def _alerts(frame: Frame) -> list[str]:
+def _alerts(frame: PaperFrame) -> list[str]:
     lines = [f"alerts {len(frame.alerts)}/{QUEUE_CAPACITY}, triage: {frame.triage or 'nothing yet'}"]
     for alert in frame.alerts[:SHOWN_ALERTS]:
         segment = frame.scenario.segments[alert["segment"]].name
@@ -151,7 +151,7 @@ def _alerts(frame: Frame) -> list[str]:
     return lines
 
 
-def _figures(frame: Frame) -> list[str]:
+def _figures(frame: PaperFrame) -> list[str]:
     boost = "  ".join(f"{tool} +{value:.2f}" for tool, value in zip(TOOLS[:3], frame.boosts, strict=False))
     terms = "  ".join(f"{name} {value:+.2f}" for name, value in frame.terms.items())
     figures, chain = frame.metrics, frame.campaign

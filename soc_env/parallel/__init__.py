@@ -144,6 +144,6 @@ seeded draws its seed from the operating system. `max_cycles` may be assigned an
 * `paper-v0`: the published simulator, statistically equivalent; `reset(seed)` reproduces everything. (0.1.0)
 """
 
-from soc_env.parallel.environment import REAL_METRICS, RENDER_MODES, ResetNeeded, SOCEnv, env, parallel_env
+from soc_env.parallel.environment import RENDER_MODES, ResetNeeded, SOCEnv, env, parallel_env
 
-__all__ = ["REAL_METRICS", "RENDER_MODES", "ResetNeeded", "SOCEnv", "env", "parallel_env"]
+__all__ = ["RENDER_MODES", "ResetNeeded", "SOCEnv", "env", "parallel_env"]

@@ -18,15 +18,10 @@ from soc_env.errors import ActionError, ConfigError, HMARLSOCError, unknown_name
 from soc_env.options import ApiOptions
 from soc_env.registry import Simulator, family_of, idle_actions
 from soc_env.soc.console import Console
-from soc_env.soc.trace import Played, Trace
+from soc_env.soc.trace import RecordedStep, Trace
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
 OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)
-REAL_METRICS = frozenset({
-    "reward", "score", "loss", "damage", "disruption", "effort", "mttd", "mtta", "mttc", "mttr", "fdr", "fpr",
-    "action_fdr", "evidence_gated", "csr", "analyst_minutes",
-})  # the others are counts  # fmt: skip
-
 Infos = dict[str, dict[str, Any]]
 StepReturn = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], Infos]
 
@@ -245,7 +240,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         write, sim = self._of_family("trace_of"), self.simulator
         rows = [*self._before[1:], self._remember()][: len(self._before)]
         script = [
-            Played(
+            RecordedStep(
                 {agent: action[0] for agent, action in sim.split_actions(np.frombuffer(row, np.float32)).items()},
                 self._called.get(minute),
             )
@@ -287,8 +282,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         """
         self._check_started("metrics")
         row = self.simulator.running_metrics()[0]
-        names = row.dtype.names or ()
-        return {name: float(row[name]) if name in REAL_METRICS else int(row[name]) for name in names}
+        return {m.name: int(row[m.name]) if m.is_count else float(row[m.name]) for m in self.simulator.metric_table}
 
     def render(self, *_: Any) -> str | np.ndarray | None:
         """The current frame as `render_mode` asks; arguments are tolerated and ignored.

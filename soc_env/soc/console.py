@@ -83,28 +83,28 @@ def _method(tool: Tool) -> Callable[..., ToolCall]:
     if tool.target == "case":
 
         def call(self: Platform, case: Any) -> ToolCall:
-            return self._console._queue(tool, self._console._case(case))
+            return self._console.queue(tool, self._console.case_id(case))
 
     elif tool.name in ("hunt", "deep_scan"):
         default = 0.25 if tool.name == "hunt" else 0.75
 
         def call(self: Platform, zone: Any, intensity: float = 1.0, depth: float = default) -> ToolCall:  # type: ignore[misc]
-            return self._console._queue_hunt(tool, zone, intensity, depth)
+            return self._console.queue_hunt(tool, zone, intensity, depth)
 
     elif tool.target == "zone":
 
         def call(self: Platform, zone: Any) -> ToolCall:  # type: ignore[misc]
-            return self._console._queue(tool, self._console._zone(zone))
+            return self._console.queue(tool, self._console.zone_number(zone))
 
     elif tool.target == "host":
 
         def call(self: Platform, host: Any) -> ToolCall:  # type: ignore[misc]
-            return self._console._queue(tool, self._console._host(tool, host))
+            return self._console.queue(tool, self._console.host_number(tool, host))
 
     else:
 
         def call(self: Platform) -> ToolCall:  # type: ignore[misc]
-            return self._console._queue(tool, 0)
+            return self._console.queue(tool, 0)
 
     call.__name__, call.__qualname__ = tool.name, f"{tool.platform}.{tool.name}"
     takes = f"{tool.minutes} min" if tool.minutes else "at once"
@@ -128,7 +128,7 @@ def _read_hosts(self: Platform, zone: Any = None) -> list[dict[str, Any]]:
     Of each: host, zone and segment (names), role, value, risk, finding and verdict (weights), is_isolated, is_offline,
     last_alert and last_hunt (minutes; None if never).
     """
-    wanted = None if zone is None else self._console._zone(zone)
+    wanted = None if zone is None else self._console.zone_number(zone)
     return read_hosts(self._console.simulator, self._console.index, wanted)
 
 
@@ -272,7 +272,7 @@ class Console:
         zones = self.simulator.scenario.num_zones
         wanted = self._env["directive"][: zones + 3].copy() if self._directive is None else self._directive.copy()
         for zone, value in (priority or {}).items():
-            wanted[self._zone(zone)] = _checked("priority", value, -1.0)
+            wanted[self.zone_number(zone)] = _checked("priority", value, -1.0)
         for name, value in postures.items():
             if name not in POSTURES:
                 raise ConfigError(unknown_name("posture", name, POSTURES))
@@ -318,7 +318,13 @@ class Console:
                 self._directive = None
             self._moment = moment
 
-    def _queue(self, tool: Tool, target: int, level: float = 0.0, depth: float = 0.0) -> ToolCall:
+    def queue(self, tool: Tool, target: int, level: float = 0.0, depth: float = 0.0) -> ToolCall:
+        """Queues a call for the coming minute; what the methods of the platforms do once their arguments are checked.
+
+        Raises:
+            ConfigError: The minute has no room for another call.
+            HMARLSOCError: No episode is running.
+        """
         self._check_running()
         self._forget_past()
         room = len(self._env["calls"])
@@ -328,10 +334,11 @@ class Console:
         self.queued.append(call)
         return call
 
-    def _queue_hunt(self, tool: Tool, zone: Any, intensity: float, depth: float) -> ToolCall:
+    def queue_hunt(self, tool: Tool, zone: Any, intensity: float, depth: float) -> ToolCall:
+        """As `queue`, for a hunt or a deep scan; ConfigError too where the zone is hunted in this minute already."""
         self._check_running()
         self._forget_past()
-        z, level, deep = self._zone(zone), _checked("intensity", intensity), _checked("depth", depth)
+        z, level, deep = self.zone_number(zone), _checked("intensity", intensity), _checked("depth", depth)
         if (deep > MAX_HUNT_DEPTH) != (tool.name == "deep_scan"):
             is_deep = tool.name == "deep_scan"
             allowed = "above 0.5, hunt() is for less" if is_deep else "0 to 0.5, deep_scan() is for more"
@@ -339,9 +346,10 @@ class Console:
         if any(call.tool in ("hunt", "deep_scan") and call.target == z for call in self.queued):
             name = self._network.zone_names[z]
             raise ConfigError(f"{tool.name}: zone {name!r} is being hunted in this minute already")
-        return self._queue(tool, z, level, deep)
+        return self.queue(tool, z, level, deep)
 
-    def _zone(self, zone: Any) -> int:
+    def zone_number(self, zone: Any) -> int:
+        """The number of a zone from its name or number; ConfigError if there is none."""
         names = self._network.zone_names
         if isinstance(zone, str):
             matches = [z for z, name in enumerate(names) if name.casefold() == zone.casefold()]
@@ -350,11 +358,13 @@ class Console:
             return matches[0]
         return _number("zone", zone, len(names))
 
-    def _host(self, tool: Tool, host: Any) -> int:
+    def host_number(self, tool: Tool, host: Any) -> int:
+        """The number of a host from itself or from a row of `hosts()`; ConfigError if there is none."""
         given = host["host"] if isinstance(host, Mapping) else host
         return _number(f"{tool.name}: host", given, self._network.num_hosts)
 
-    def _case(self, case: Any) -> int:
+    def case_id(self, case: Any) -> int:
+        """The id of an open case from itself or from a row of `cases()`; ConfigError if it is not open."""
         given = case["id"] if isinstance(case, Mapping) else case
         is_open = sorted(self._env["cases"]["id"][: self._env["num_cases"]].tolist())
         if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given not in is_open:

@@ -13,7 +13,7 @@ import numpy as np
 
 from soc_env.engine.pen import ASKED, BAD, CALM, FAINT, GOOD, HEIGHT, INK, PANEL, PAPER, RULE, WARN, WIDTH, Color, Pen
 from soc_env.soc.simulator import SOCSimulator
-from soc_env.soc.text import SHOWN_CASES, STANDING, Frame, times_of, where_of
+from soc_env.soc.text import SHOWN_CASES, STANDING, SOCFrame, times_of, where_of
 
 # Colours of hosts. What the SOC knows: by risk score. The truth: by whose the host is.
 RISKS: tuple[Color, ...] = ((222, 228, 234), (255, 240, 178), (255, 214, 74), (255, 150, 28), (226, 60, 44))
@@ -75,7 +75,7 @@ def _draw_legend(pen: Pen) -> None:
 
 def draw(pen: Pen, sim: SOCSimulator, index: int) -> None:
     """The present moment of env `index`, on top of the background."""
-    frame = Frame.read(sim, index)
+    frame = SOCFrame.read(sim, index)
     _draw_header(pen, frame)
     _draw_summary(pen, frame)
     height = (BOTTOM - TOP) // frame.network.num_zones
@@ -91,7 +91,7 @@ def draw(pen: Pen, sim: SOCSimulator, index: int) -> None:
 
 
 # ---------------------------------------------------------------------- header
-def _draw_header(pen: Pen, frame: Frame) -> None:
+def _draw_header(pen: Pen, frame: SOCFrame) -> None:
     scenario, status = frame.scenario, frame.status
     pen.text(LEFT, 34, scenario.name, 20, bold=True)
     pen.text(206, 34, f"minute {frame.minute} / {scenario.max_steps}", 15)
@@ -119,7 +119,7 @@ def _draw_header(pen: Pen, frame: Frame) -> None:
     pen.rect(0, 52, WIDTH * frame.minute / scenario.max_steps, 4, CALM)
 
 
-def _draw_summary(pen: Pen, frame: Frame) -> None:
+def _draw_summary(pen: Pen, frame: SOCFrame) -> None:
     """How far what the SOC knows is from the truth."""
     hosts = frame.hosts
     is_cut = (hosts["is_isolated"] != 0) | (hosts["is_offline"] != 0)
@@ -133,7 +133,7 @@ def _draw_summary(pen: Pen, frame: Frame) -> None:
 
 
 # ---------------------------------------------------------------------- zones
-def _draw_zone(pen: Pen, frame: Frame, z: int, y: int, height: int) -> int:
+def _draw_zone(pen: Pen, frame: SOCFrame, z: int, y: int, height: int) -> int:
     """Returns how many hosts share a square."""
     pen.rect(LEFT, y - 3, TRUTH_X + GRID + 7 - LEFT, 1, RULE)
     hosts, row = frame.hosts[frame.hosts["zone"] == z], frame.status["zones"][z]
@@ -150,7 +150,7 @@ def _draw_zone(pen: Pen, frame: Frame, z: int, y: int, height: int) -> int:
     return -(-len(hosts) // shown)
 
 
-def _draw_label(pen: Pen, frame: Frame, row: dict[str, Any], num_hosts: int, y: int, height: int) -> None:
+def _draw_label(pen: Pen, frame: SOCFrame, row: dict[str, Any], num_hosts: int, y: int, height: int) -> None:
     right = LEFT + LABEL
     pen.text(LEFT, y + 13, _short(row["name"], 20), 12, bold=True)
     is_stressed = row["factor"] != 1.0
@@ -246,7 +246,7 @@ def _rgb(pixel: np.ndarray) -> Color:
 
 
 # ---------------------------------------------------------------------- right side
-def _draw_cases(pen: Pen, frame: Frame) -> None:
+def _draw_cases(pen: Pen, frame: SOCFrame) -> None:
     x, y, cases = SIDE + 12, CASES_TOP, frame.cases
     capacity = frame.scenario.queue_capacity
     pen.text(x, y + 20, "Case queue", 13, bold=True)
@@ -282,7 +282,7 @@ def _bar(pen: Pen, x: float, y: float, width: float, level: float, color: Color)
     pen.rect(x, y, width * level, 8, color)
 
 
-def _draw_calls(pen: Pen, frame: Frame) -> None:
+def _draw_calls(pen: Pen, frame: SOCFrame) -> None:
     x, y = SIDE + 12, CALLS_TOP
     if not frame.calls:
         pen.text(x, y + 40, "none", 11, FAINT)
@@ -297,7 +297,7 @@ def _draw_calls(pen: Pen, frame: Frame) -> None:
         pen.text(SIDE + SIDE_WIDTH - 12, y + 20, more, 10, FAINT, align="right")
 
 
-def _draw_directive(pen: Pen, frame: Frame) -> None:
+def _draw_directive(pen: Pen, frame: SOCFrame) -> None:
     x, y, held = SIDE + 12, DIRECTIVE_TOP, frame.status["directive"]
     period = frame.scenario.coordinator_period
     wait = -frame.minute % period
@@ -315,7 +315,7 @@ def _draw_directive(pen: Pen, frame: Frame) -> None:
         pen.text(left + 124, y + 63, f"more {high}" if k == 0 else high, 9, FAINT, align="right")
 
 
-def _draw_campaigns(pen: Pen, frame: Frame) -> None:
+def _draw_campaigns(pen: Pen, frame: SOCFrame) -> None:
     x, y = SIDE + 12, CAMPAIGNS_TOP
     if not frame.campaigns:
         pen.text(x, y + 42, "nobody yet", 11, FAINT)
@@ -334,7 +334,7 @@ def _draw_campaigns(pen: Pen, frame: Frame) -> None:
 
 
 # ---------------------------------------------------------------------- bottom
-def _draw_figures(pen: Pen, frame: Frame) -> None:
+def _draw_figures(pen: Pen, frame: SOCFrame) -> None:
     y, metrics = FIGURES_TOP, frame.metrics
     pen.text(LEFT + 14, y + 22, "Reward of the minute", 13, bold=True)
     color = GOOD if frame.reward > 0 else BAD if frame.reward < 0 else INK
@@ -361,7 +361,7 @@ def _draw_figures(pen: Pen, frame: Frame) -> None:
         pen.text(left, base + 17, figure, 13, bold=True)
 
 
-def _draw_losses(pen: Pen, frame: Frame, x: int, y: int) -> None:
+def _draw_losses(pen: Pen, frame: SOCFrame, x: int, y: int) -> None:
     """The loss so far, from what; beside it what doing nothing loses in a whole episode."""
     metrics, width = frame.metrics, 336
     pen.text(x, y + 22, f"Loss so far {metrics['loss']:.1f}", 13, bold=True)

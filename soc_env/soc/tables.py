@@ -206,7 +206,7 @@ CLOCK_FEATURES: tuple[Feature, ...] = (
 
 
 @dataclass(frozen=True)
-class Layout:
+class TokenLayout:
     """Where the tokens of an agent's observation lie: zone tokens, case tokens, the directive, the clock.
 
     A token is a run of features of one kind; the flat observation is their concatenation in this order.
@@ -232,9 +232,9 @@ class Layout:
         return self.clock_start + len(CLOCK_FEATURES)
 
 
-def layout(agent: str, num_zones: int) -> Layout:
+def layout(agent: str, num_zones: int) -> TokenLayout:
     """The token layout of an agent's observation."""
-    return Layout(num_zones, NUM_SHOWN_CASES[agent])
+    return TokenLayout(num_zones, NUM_SHOWN_CASES[agent])
 
 
 def _directive_names(num_zones: int) -> list[str]:
@@ -375,7 +375,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("damage", "loss", "compromised hosts by value and level, exfiltration, encryption, abuse"),
     Metric("disruption", "loss", "services and users cut off by response and by encryption, false verdicts"),
     Metric("effort", "loss", "analyst minutes times their price"),
-    Metric("length", "minutes", "length of the episode"),
+    Metric("length", "minutes", "length of the episode", is_count=True),
     Metric("mttd", "minutes", "first host to first escalation or finding, mean over campaigns, censored at the end"),
     Metric("mtta", "minutes", "first host to the first work on a case of it, likewise"),
     Metric("mttc", "minutes", "first host to the first moment with all its hosts cut off or clean, likewise"),
@@ -385,31 +385,36 @@ METRICS: tuple[Metric, ...] = (
     Metric("action_fdr", "share", "response actions on clean hosts / response actions on hosts"),
     Metric("evidence_gated", "share", "response actions on hosts with a standing verdict or finding"),
     Metric("csr", "share", "campaigns contained at the end"),
-    Metric("campaigns", "count", "campaigns that gained a host"),
-    Metric("detected", "count", "campaigns detected"),
-    Metric("contained", "count", "campaigns contained at the end"),
-    Metric("eradicated", "count", "campaigns eradicated at the end"),
-    Metric("blast_radius", "hosts", "hosts ever compromised"),
-    Metric("compromised", "hosts", "compromised and in reach at the end"),
-    Metric("exfiltrated", "minutes", "successful minutes of exfiltration"),
-    Metric("encrypted", "hosts", "hosts encrypted or destroyed"),
-    Metric("disruption_minutes", "host minutes", "minutes in which hosts were isolated or offline"),
-    Metric("total_alerts", "count", "alerts that reached the SIEM"),
-    Metric("true_alerts", "count", "of them caused by intruders"),
-    Metric("cases", "count", "cases opened"),
-    Metric("dropped_cases", "count", "cases lost to a full queue"),
-    Metric("auto_closed", "count", "cases closed by the rank limit"),
-    Metric("expired_cases", "count", "cases that closed unworked"),
-    Metric("sla_breaches", "count", "cases that got no verdict in time"),
-    Metric("true_positives", "count", "malicious cases escalated"),
-    Metric("false_positives", "count", "benign cases escalated"),
-    Metric("true_negatives", "count", "benign cases suppressed; dropped, closed and expired ones got no verdict"),
-    Metric("missed_cases", "count", "malicious cases suppressed, dropped, closed or expired"),
-    Metric("findings", "count", "intruder's hosts found by hunting"),
-    Metric("false_findings", "count", "clean hosts on which hunting found something"),
-    Metric("actions", "count", "response actions on hosts carried out"),
+    Metric("campaigns", "count", "campaigns that gained a host", is_count=True),
+    Metric("detected", "count", "campaigns detected", is_count=True),
+    Metric("contained", "count", "campaigns contained at the end", is_count=True),
+    Metric("eradicated", "count", "campaigns eradicated at the end", is_count=True),
+    Metric("blast_radius", "hosts", "hosts ever compromised", is_count=True),
+    Metric("compromised", "hosts", "compromised and in reach at the end", is_count=True),
+    Metric("exfiltrated", "minutes", "successful minutes of exfiltration", is_count=True),
+    Metric("encrypted", "hosts", "hosts encrypted or destroyed", is_count=True),
+    Metric("disruption_minutes", "host minutes", "minutes in which hosts were isolated or offline", is_count=True),
+    Metric("total_alerts", "count", "alerts that reached the SIEM", is_count=True),
+    Metric("true_alerts", "count", "of them caused by intruders", is_count=True),
+    Metric("cases", "count", "cases opened", is_count=True),
+    Metric("dropped_cases", "count", "cases lost to a full queue", is_count=True),
+    Metric("auto_closed", "count", "cases closed by the rank limit", is_count=True),
+    Metric("expired_cases", "count", "cases that closed unworked", is_count=True),
+    Metric("sla_breaches", "count", "cases that got no verdict in time", is_count=True),
+    Metric("true_positives", "count", "malicious cases escalated", is_count=True),
+    Metric("false_positives", "count", "benign cases escalated", is_count=True),
+    Metric(
+        "true_negatives",
+        "count",
+        "benign cases suppressed; dropped, closed and expired ones got no verdict",
+        is_count=True,
+    ),
+    Metric("missed_cases", "count", "malicious cases suppressed, dropped, closed or expired", is_count=True),
+    Metric("findings", "count", "intruder's hosts found by hunting", is_count=True),
+    Metric("false_findings", "count", "clean hosts on which hunting found something", is_count=True),
+    Metric("actions", "count", "response actions on hosts carried out", is_count=True),
     Metric("analyst_minutes", "minutes", "analyst time spent"),
-    Metric("raw_events", "count", "raw events of the SIEM"),
+    Metric("raw_events", "count", "raw events of the SIEM", is_count=True),
 )
 
 _SHARE = (0.0, 1.0)

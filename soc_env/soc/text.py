@@ -1,4 +1,4 @@
-"""What a person sees of a `soc-v1` episode: a `Frame` read off the simulator, and its text form.
+"""What a person sees of a `soc-v1` episode: a `SOCFrame` read off the simulator, and its text form.
 
 Both and the picture (`picture.py`) put what the SOC knows beside what is true. The truth is for people; agents and the
 console never see it.
@@ -26,7 +26,7 @@ HUNTS = ("hunt", "deep_scan")
 
 
 @dataclass(frozen=True)
-class Frame:
+class SOCFrame:
     """One moment of one env.
 
     Attributes:
@@ -62,7 +62,7 @@ class Frame:
     losses: dict[str, float]
 
     @classmethod
-    def read(cls, sim: SOCSimulator, index: int = 0) -> Frame:
+    def read(cls, sim: SOCSimulator, index: int = 0) -> SOCFrame:
         """The present moment of env `index`."""
         scenario, network, env = sim.scenario, sim.network_of(index), sim.records(index).env
         row, minute = sim.running_metrics()[index], int(env["step"])
@@ -158,12 +158,12 @@ WIDTH = 110  # columns
 
 def as_text(sim: SOCSimulator, index: int = 0) -> str:
     """The frame of env `index` as a page of text, at most 110 columns wide, without a newline at the end."""
-    frame = Frame.read(sim, index)
+    frame = SOCFrame.read(sim, index)
     parts = (_head(frame), _zones(frame), _cases(frame), _calls(frame), _campaigns(frame))
     return "\n".join(line[:WIDTH].rstrip() for part in parts for line in (*part, ""))[:-1]
 
 
-def _head(frame: Frame) -> list[str]:
+def _head(frame: SOCFrame) -> list[str]:
     figures, status = frame.metrics, frame.status
     terms = "  ".join(f"{name} {value:+.2f}" for name, value in frame.terms.items())
     losses = "  ".join(f"{name} {figures[name]:.1f}" for name in ("damage", "disruption", "effort"))
@@ -177,7 +177,7 @@ def _head(frame: Frame) -> list[str]:
     ]
 
 
-def _zones(frame: Frame) -> list[str]:
+def _zones(frame: SOCFrame) -> list[str]:
     lines = [
         f"{'':<14}{' what the SOC knows ':-^69} {' the truth ':-^26}",
         f"{'zone':<13} value hosts cases risk susp find verd iso off outage {'executor':<17} user admin cut left encr",
@@ -196,7 +196,7 @@ def _zones(frame: Frame) -> list[str]:
     return [*lines, "* not defended"] if frame.scenario.undefended_zones else lines
 
 
-def _cases(frame: Frame) -> list[str]:
+def _cases(frame: SOCFrame) -> list[str]:
     lines = [
         f"cases {len(frame.cases)}/{frame.scenario.queue_capacity}, "
         f"{frame.status['analyst_minutes']:.1f} analyst minutes in hand",
@@ -217,7 +217,7 @@ def _cases(frame: Frame) -> list[str]:
     return lines
 
 
-def _calls(frame: Frame) -> list[str]:
+def _calls(frame: SOCFrame) -> list[str]:
     held = frame.status["directive"]
     priority = "  ".join(f"{name} {value:+.1f}" for name, value in held["priority"].items() if value)
     postures = "  ".join(f"{name.partition('_')[0]} {held[name]:+.1f}" for name in held if name != "priority")
@@ -228,7 +228,7 @@ def _calls(frame: Frame) -> list[str]:
     return lines if frame.calls else [*lines, "  none"]
 
 
-def _campaigns(frame: Frame) -> list[str]:
+def _campaigns(frame: SOCFrame) -> list[str]:
     states = Counter(chain["state"] for chain in frame.campaigns)
     ever = f"{frame.metrics['blast_radius']:.0f} hosts ever compromised"
     lines = [f"intruders (truth): {states['active']} active, {ever}"]

@@ -61,7 +61,7 @@ class TraceError(HMARLSOCError, ValueError):
     """A trace that cannot be recorded, read or played again; the message says why."""
 
 
-class Played(NamedTuple):
+class RecordedStep(NamedTuple):
     """What an episode is made of, minute by minute.
 
     Attributes:
@@ -73,7 +73,7 @@ class Played(NamedTuple):
     calls: list[Call] | None
 
 
-class Trail:
+class AuditTrail:
     """The audit trail as it grows.
 
     Attributes:
@@ -162,7 +162,7 @@ class Trace:
         "console"), target_kind, target (case id, zone name, host number, None for the whole network), level and depth
         (of hunts), outcome, and for jobs completed (minute) and result; None while they run, and if they never did.
         """
-        trail = Trail(self.header["network"]["zones"], self.header["scenario"]["instant_actions"])
+        trail = AuditTrail(self.header["network"]["zones"], self.header["scenario"]["instant_actions"])
         for minute in self.minutes:
             trail.add(minute)
         return trail.rows
@@ -224,7 +224,7 @@ class Trace:
         try:
             fields: dict[str, Any] = header["scenario"]
             scenario = SOCScenario(**fields)
-            script = [Played(m["actions"], m["calls"]) for m in self.minutes]
+            script = [RecordedStep(m["actions"], m["calls"]) for m in self.minutes]
             new = record(scenario, header["seed"], header["episode"], script, header["options"], num_envs, index)
         except TypeError as error:
             raise TraceError(f"the trace's scenario is not one of this version ({error})") from error
@@ -275,7 +275,7 @@ def record(
     scenario: SOCScenario,
     seed: int,
     episode: int,
-    script: Iterable[Played],
+    script: Iterable[RecordedStep],
     options: dict[str, Any] | None = None,
     num_envs: int = 1,
     index: int = 0,
@@ -323,7 +323,7 @@ def _header(sim: SOCSimulator, index: int) -> dict[str, Any]:
     }
 
 
-def _play(sim: SOCSimulator, index: int, played: Played) -> dict[str, Any]:
+def _play(sim: SOCSimulator, index: int, played: RecordedStep) -> dict[str, Any]:
     """One minute, as plain data."""
     env = sim.records(index).env
     if env["is_over"]:
@@ -387,7 +387,7 @@ def _event(sim: SOCSimulator, entry: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def trace_of(sim: SOCSimulator, script: Iterable[Played], options: dict[str, Any] | None = None) -> Trace:
+def trace_of(sim: SOCSimulator, script: Iterable[RecordedStep], options: dict[str, Any] | None = None) -> Trace:
     """The trace of the episode that a simulator of one env is playing, from what was done in it.
 
     Raises:

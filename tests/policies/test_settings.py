@@ -24,7 +24,7 @@ from policies import HMARLConfig, save_checkpoint
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import RENAMED, parts_of
 from policies.algorithms.settings import ANY, default_of
-from policies.hmarl.algorithm import SETTINGS
+from policies.hmarl.settings import HMARLSettings
 from policies.tiers import DEFAULT_TIERS, complete, parse
 from soc_env.errors import ConfigError
 from soc_env.settings import field_names, merged, setting, to_plain
@@ -34,6 +34,7 @@ KINDS = [(name, space.__name__) for name, entry in ALGORITHMS.items() for space 
 SCENARIO = {"num_hosts": 20, "num_networks": 1, "max_steps": 10, "first_campaign": 1}
 TINY = {"hiddens": [8, 8]}
 PPO_TINY = {"train_batch_size": 16, "minibatch_size": 8, "num_epochs": 1}
+OF_ALL = field_names(HMARLSettings)
 CONTEXT = {  # what a changed value needs beside it
     "critic.kind": {"critic": {"bins": 3}},
     "double_q": {"lr": 0.1},  # the newest network and its target soon differ
@@ -232,13 +233,13 @@ def test_names_of_rllib_and_of_other_algorithms_are_refused(algorithm):
     own = ALGORITHMS[algorithm].settings
     foreign = {name for name in vars(ALGORITHMS[algorithm].config()) if not name.startswith("_")}
     foreign |= {name for entry in ALGORITHMS.values() for name in field_names(entry.settings)}
-    foreign |= {*SETTINGS, "train_batch_size", "env", "num_env_runners", "evaluation_interval", "tiers"}
+    foreign |= {*OF_ALL, "env", "num_env_runners", "evaluation_interval", "tiers"}
     foreign |= {name for kind in parts_of(own).values() for name in field_names(kind)}
     foreign -= set(field_names(own))
     assert len(foreign) > 150
     for name in foreign:
         with pytest.raises(ConfigError, match=rf"^tier 'threat_hunter': .*{name}") as error:
-            complete("threat_hunter", {"algorithm": algorithm, name: 1}, of_all=SETTINGS)
+            complete("threat_hunter", {"algorithm": algorithm, name: 1}, of_all=OF_ALL)
         assert "\n" not in str(error.value)
     taken = field_names(parts_of(own)["rllib"])
     for name in set(vars(ALGORITHMS[algorithm].config())) - set(taken):

@@ -156,20 +156,20 @@ class Network:
     def num_hosts(self) -> int:
         return len(self.host_role)
 
-    def _content(self) -> tuple[Any, ...]:
+    def content(self) -> tuple[Any, ...]:
         """All fields as comparable values: names as they are, arrays as little-endian bytes."""
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
         return tuple(v.astype(v.dtype.newbyteorder("<")).tobytes() if isinstance(v, np.ndarray) else v for v in values)
 
     def hash(self) -> str:
         """Digest of all content, 16 hexadecimal digits, the same on every machine."""
-        return hashlib.sha256(repr(self._content()).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(self.content()).encode()).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
-        return self._content() == other._content() if isinstance(other, Network) else NotImplemented
+        return self.content() == other.content() if isinstance(other, Network) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._content())
+        return hash(self.content())
 
     def __repr__(self) -> str:
         return (

@@ -9,7 +9,7 @@ import pytest
 import soc_env
 from soc_env import AGENTS
 from soc_env.engine.pen import Canvas
-from soc_env.paper.text import CONTAINED, EXFILTRATED, RUNNING, TIME_OUT, Frame, as_text
+from soc_env.paper.text import CONTAINED, EXFILTRATED, RUNNING, TIME_OUT, PaperFrame, as_text
 
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = AGENTS
 OFF = {TRIAGE: 3, **{agent: -np.ones(size) for agent, size in ((HUNTER, 16), (ORCHESTRATOR, 12), (COORDINATOR, 8))}}
@@ -29,14 +29,14 @@ def ended(outcome, actions):
     """An environment whose episode ended so."""
     for seed in range(200):
         env = played(200, actions, seed, render_mode="rgb_array")
-        if Frame.read(env.simulator).outcome == outcome:
+        if PaperFrame.read(env.simulator).outcome == outcome:
             return env
     raise AssertionError(f"no episode ended {outcome}")
 
 
 # ---------------------------------------------------------------------- frame and text
 def test_frame_before_the_first_step():
-    frame = Frame.read(played(0).simulator)
+    frame = PaperFrame.read(played(0).simulator)
     assert (frame.step, frame.outcome, frame.triage, frame.reward) == (0, RUNNING, None, 0.0)
     assert not frame.levels.any()
     assert not frame.boosts.any()
@@ -46,7 +46,7 @@ def test_frame_before_the_first_step():
 def test_frame_shows_the_last_actions_as_levels():
     hunt, respond = np.linspace(-1, 1, 16), np.linspace(1, -1, 12)
     env = played(3, {TRIAGE: 2, HUNTER: hunt, ORCHESTRATOR: respond * 2, COORDINATOR: [1, -1, 0, 0, 0, 0, 0, 0]})
-    frame = Frame.read(env.simulator)
+    frame = PaperFrame.read(env.simulator)
     assert frame.triage == "correlate"
     np.testing.assert_allclose(frame.levels[:, 0], (hunt[:5] + 1) / 2, atol=1e-6)
     np.testing.assert_allclose(frame.levels[:, 1], (hunt[5:10] + 1) / 2, atol=1e-6)
@@ -62,7 +62,7 @@ def test_frame_terms_add_up_to_the_reward():
     env.reset(seed=1)
     while env.agents:
         env.step({TRIAGE: 1, HUNTER: np.ones(16), ORCHESTRATOR: np.ones(12)})
-        frame = Frame.read(env.simulator)
+        frame = PaperFrame.read(env.simulator)
         assert sum(frame.terms.values()) == pytest.approx(frame.reward)
         assert frame.metrics == pytest.approx(env.metrics())
 
@@ -75,10 +75,10 @@ def test_outcomes(outcome, actions, word):
     text = as_text(env.simulator)
     assert word in text
     assert "the episode is over" in text
-    frame = Frame.read(env.simulator)
+    frame = PaperFrame.read(env.simulator)
     assert frame.campaign["is_contained" if outcome == CONTAINED else "is_exfiltrated"]
     late = played(9, OFF, max_steps=9)
-    assert Frame.read(late.simulator).outcome == TIME_OUT
+    assert PaperFrame.read(late.simulator).outcome == TIME_OUT
     assert "TIME OUT" in as_text(late.simulator)
 
 
@@ -88,7 +88,7 @@ def test_text_has_the_figures():
     assert isinstance(text, str)
     lines = text.splitlines()
     assert lines[0] == (
-        f"SOC paper-v0 | step 15/200 | RUNNING | reward {Frame.read(env.simulator).reward:+.2f}, "
+        f"SOC paper-v0 | step 15/200 | RUNNING | reward {PaperFrame.read(env.simulator).reward:+.2f}, "
         f"episode {figures['reward']:+.2f}"
     )
     hosts = env.simulator.hosts()

@@ -11,7 +11,7 @@ from soc_states import snapshot
 import soc_env
 from policies.scripted import SCRIPTED
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
-from soc_env.soc.text import SHOWN_CASES, WIDTH, Frame, as_text
+from soc_env.soc.text import SHOWN_CASES, WIDTH, SOCFrame, as_text
 
 
 def played(policy_name="rule-soar", minutes=0, seed=1, scenario="soc-v1", **options):
@@ -39,7 +39,7 @@ def test_frame_terms_add_up_to_the_reward():
         sim = played("random", 0, max_steps=30, reward=reward)
         for _ in range(30):
             sim.step()
-            frame = Frame.read(sim)
+            frame = SOCFrame.read(sim)
             assert sum(frame.terms.values()) == pytest.approx(frame.reward)
             assert frame.minute == sim.running_metrics()["length"][0]
         assert frame.is_over
@@ -109,9 +109,9 @@ def test_text_of_the_last_minutes_tools():
 def test_calls_that_wait_are_not_shown():
     sim = played("null", 30)
     sim.set_calls([("isolate", 3, 0.0, 0.0)])
-    assert Frame.read(sim).calls == []
+    assert SOCFrame.read(sim).calls == []
     sim.step()
-    assert Frame.read(sim).calls == [("isolate host 3", "started", "SOAR")]
+    assert SOCFrame.read(sim).calls == [("isolate host 3", "started", "SOAR")]
 
 
 def test_suspects_have_a_risk_above_one_half():
@@ -120,16 +120,16 @@ def test_suspects_have_a_risk_above_one_half():
     records["risk"][:tracked] = 0.0
     for risk, count in ((0.5, 0), (0.51, 1)):
         records["risk"][0] = risk
-        assert Frame.read(sim).zone_counts(int(records["zone"][0]))["suspects"] == count
+        assert SOCFrame.read(sim).zone_counts(int(records["zone"][0]))["suspects"] == count
 
 
 def test_mission_phases_are_shown():
     sim = played("null", 400, scenario="soc-cage4-v0")
     assert "phase 3/3" in as_text(sim)
-    factors = [zone["factor"] for zone in Frame.read(sim).status["zones"]]
+    factors = [zone["factor"] for zone in SOCFrame.read(sim).status["zones"]]
     stressed = sim.scenario.phase_zones[2]
     assert factors == [10.0 if z == stressed else 1.0 for z in range(8)]
-    first = Frame.read(played("null", 0, scenario="soc-cage4-v0"))
+    first = SOCFrame.read(played("null", 0, scenario="soc-cage4-v0"))
     assert {zone["factor"] for zone in first.status["zones"]} == {1.0}
 
 

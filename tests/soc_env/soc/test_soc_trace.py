@@ -21,7 +21,7 @@ from soc_env.soc.kernels import siem as siem_kernels
 from soc_env.soc.kernels.state import LOG_FIELDS, LOG_KINDS, N_DAMAGE
 from soc_env.soc.measures import measure
 from soc_env.soc.tables import METRICS, OUTCOMES, TOOL_NAMES, TOOLS
-from soc_env.soc.trace import CAMPAIGN_CHANGES, CASE_ENDS, Played, Trace, TraceError, record
+from soc_env.soc.trace import CAMPAIGN_CHANGES, CASE_ENDS, RecordedStep, Trace, TraceError, record
 
 
 def played(policy_name, seed=0, minutes=10_000, scenario="soc-v1", env=None, **options):
@@ -353,7 +353,7 @@ def test_a_script_beyond_the_end_is_refused():
     env = played("null", max_steps=5)
     row = {agent: env.trace().minutes[0]["actions"][agent] for agent in AGENTS}
     with pytest.raises(TraceError, match="minute 6"):
-        record(env.scenario, 0, 0, [Played(row, None)] * 6)
+        record(env.scenario, 0, 0, [RecordedStep(row, None)] * 6)
 
 
 # ---------------------------------------------------------------------- the environment's side
