@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ray import tune
 
-from policies import HMARL
+from policies import HMARL, HMARLConfig
 
 
 def main(iterations: int = 200, **changes: object) -> None:
@@ -18,7 +18,8 @@ def main(iterations: int = 200, **changes: object) -> None:
     run = tune.RunConfig(stop={"training_iteration": iterations}, storage_path=str(Path("tune").absolute()), verbose=0)
     results = tune.Tuner(HMARL, param_space=space, run_config=run).fit()
     best = results.get_best_result("env_runners/episode_return_mean", mode="max")
-    print(best.config["tier_settings"]["threat_hunter"]["actor_lr"], best.metrics["env_runners"]["episode_return_mean"])
+    hunter = HMARLConfig.from_dict(best.config).tier("threat_hunter")
+    print(hunter.actor_lr, best.metrics["env_runners"]["episode_return_mean"])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from policies.runner.batched_env import make_batched_env
 from policies.runner.plan import make_scripted
 from policies.scripted import Policy
 from policies.tiers import SCRIPTED, tier_of
-from soc_env import SCENARIOS
+from soc_env import SCENARIOS, family_of
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, unknown_name
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
@@ -74,7 +74,8 @@ def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
     """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for. An
     environment that is none of our scenarios but shows the same to agents has their name as the manifest's "family"."""
     own = manifest.get("family", manifest["scenario"])
-    if scenario is not None and scenario != own and type(SCENARIOS.get(scenario)) is not type(SCENARIOS.get(own, ())):
+    families = {family_of(name).name if name in SCENARIOS else name for name in (own, scenario)}
+    if scenario is not None and len(families) > 1:
         raise CheckpointError(
             f"checkpoint was trained on scenario {own!r}, not on {scenario!r} or another of its family"
         )

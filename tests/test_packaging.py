@@ -1,7 +1,7 @@
 """What a user gets: the wheel in an empty environment, the pins, the Makefile and the README.
 
 The environment of `base_bin` holds the wheel and its base dependencies, installed by pip, and nothing else: what works
-there needs neither torch nor ray, nor anything of this checkout. That of `eval_bin` has the extra [eval] as well.
+there needs neither torch nor ray, nor anything of this checkout. `eval_bin` adds the extra [eval] to it.
 """
 
 import configparser
@@ -20,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("soc_env", "policies", "experiments", "cyborg_bridge")
+BIN = "Scripts" if os.name == "nt" else "bin"
 NOT_SHIPPED = re.compile(r"__pycache__|\.py[co]$|\.nb[ci]$")
 
 
@@ -59,25 +60,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def installed(wheel: Path, extras: str, folder: Path) -> Path:
-    """The bin folder of an environment made by `pip install hmarl-soc`, with the versions of constraints.txt."""
-    venv.create(folder, symlinks=os.name != "nt")
-    bin_folder = folder / ("Scripts" if os.name == "nt" else "bin")
-    pip = (sys.executable, "-m", "pip", "--python", bin_folder / "python", "install", "-qq", "--no-compile")
+def install(wheel: Path, extras: str, folder: Path) -> None:
+    """`pip install hmarl-soc` into the environment in `folder`, with the versions of constraints.txt."""
+    python = folder / BIN / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--no-compile")
     check(*pip, "-c", ROOT / "constraints.txt", f"{wheel}{extras}", cwd=folder)
-    return bin_folder
 
 
 @pytest.fixture(scope="module")
 def base_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Without extras."""
-    return installed(wheel, "", tmp_path_factory.mktemp("base"))
+    """The bin folder of an environment with the wheel and its base dependencies."""
+    folder = tmp_path_factory.mktemp("base")
+    venv.create(folder, symlinks=os.name != "nt")
+    install(wheel, "", folder)
+    return folder / BIN
 
 
 @pytest.fixture(scope="module")
-def eval_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the extra [eval] alone."""
-    return installed(wheel, "[eval]", tmp_path_factory.mktemp("eval"))
+def eval_bin(wheel: Path, base_bin: Path) -> Path:
+    """The same environment, its compiled code included, once [eval] is added: tests of it are the last of this file."""
+    install(wheel, "[eval]", base_bin.parent)
+    return base_bin
 
 
 def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
@@ -132,19 +135,8 @@ def test_a_base_install_says_which_extra_a_command_needs(
 ) -> None:
     done = run(base_bin / "hmarl-soc", *command, cwd=tmp_path)
     assert done.returncode == 2
-    assert re.fullmatch(r"hmarl-soc: error: .*hmarl-soc\[(eval|train)\].*\n", done.stderr), done.stderr
+    assert re.fullmatch(r"hmarl-soc: error: .*hmarl-soc\[eval\].*\n", done.stderr), done.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_commands_with_eval_alone(eval_bin: Path, tmp_path: Path) -> None:
-    """Help and scripted policies work; what learns says in one line what to install, before it writes anything."""
-    command = eval_bin / "hmarl-soc"
-    assert "train" in check(command, "--help", cwd=tmp_path)
-    assert "rule-soar" in check(command, "evaluate", "--policy", "rule-soar", "--episodes", "4", cwd=tmp_path)
-    done = run(command, "train", "--minutes", "0.1", "--out", tmp_path / "run", cwd=tmp_path)
-    assert done.returncode == 2
-    assert re.fullmatch(r"hmarl-soc: error: .*hmarl-soc\[train\].*\n", done.stderr), done.stderr
-    assert not (tmp_path / "run").exists()
 
 
 def readme_blocks(language: str) -> list[str]:
@@ -227,10 +219,24 @@ def test_constraints_pin_every_direct_dependency_and_nothing_else(setup_cfg: con
     assert pins["torch"] == "2.13.0"
 
 
-def test_version_is_the_same_everywhere(setup_cfg: configparser.ConfigParser, wheel: Path, base_bin: Path) -> None:
+# --- with [eval] added to the environment of `base_bin`; nothing that needs the base alone may come after
+
+
+def test_commands_with_eval_alone(eval_bin: Path, tmp_path: Path) -> None:
+    """Help and scripted policies work; what learns says in one line what to install, before it writes anything."""
+    command = eval_bin / "hmarl-soc"
+    assert "train" in check(command, "--help", cwd=tmp_path)
+    assert "rule-soar" in check(command, "evaluate", "--policy", "rule-soar", "--episodes", "4", cwd=tmp_path)
+    done = run(command, "train", "--minutes", "0.1", "--out", tmp_path / "run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"hmarl-soc: error: .*hmarl-soc\[train\].*\n", done.stderr), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_version_is_the_same_everywhere(setup_cfg: configparser.ConfigParser, wheel: Path, eval_bin: Path) -> None:
     version = setup_cfg["metadata"]["version"]
     assert wheel.name.startswith(f"hmarl_soc-{version}-")
     latest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert latest, "CHANGELOG.md has no version heading"
     assert latest.group(1) == version
-    assert version in check(base_bin / "hmarl-soc", "--version", cwd=base_bin).split()
+    assert version in check(eval_bin / "hmarl-soc", "--version", cwd=eval_bin).split()

@@ -9,6 +9,8 @@ from typing import Any
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import RENAMED
 from policies.algorithms.settings import TierSettings
+from policies.hmarl.rllib_settings import TIER_DEFAULTS, WORKS
+from policies.hmarl.settings import HMARLSettings
 from policies.tiers import DEFAULT_TIERS, ScriptedSettings
 from tables.environment import code_of
 from tables.markdown import allowed, code, table
@@ -36,6 +38,22 @@ def _effect(metadata: Any, space: str) -> str:
     if space:
         conditions.append(f"on {space} actions")
     return ", ".join(conditions)
+
+
+def hmarl_settings() -> str:
+    """What holds for all tiers: `HMARLConfig.training(...)`."""
+    columns = [0, 1, 2, 3, 5]
+    return table([COLUMNS[c] for c in columns], ([row[c] for c in columns] for row in _rows(HMARLSettings)))
+
+
+def rllib_settings() -> str:
+    """Settings that `HMARLConfig` has from RLlib and that have an effect."""
+    return table(("setting", "what it does here"), [(code_of(name), what) for name, what in WORKS.items()])
+
+
+def tier_defaults() -> str:
+    """RLlib's training settings that are handed to tiers."""
+    return ", ".join(code_of(name) for name in TIER_DEFAULTS)
 
 
 def tier_settings() -> str:
@@ -73,6 +91,9 @@ def renamed_settings() -> str:
 
 
 TABLES = {
+    "hmarl-settings": hmarl_settings,
+    "rllib-settings": rllib_settings,
+    "tier-defaults": tier_defaults,
     "tier-settings": tier_settings,
     "algorithm-settings": algorithm_settings,
     "scripted-settings": scripted_settings,

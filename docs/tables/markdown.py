@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -45,7 +44,7 @@ def allowed(metadata: Any) -> str:
         return ", ".join(code(value) for value in metadata["allowed"])
     words = [code(word) for word in metadata.get("words", ())] + (["`None`"] if metadata.get("is_optional") else [])
     kinds = {"flag": "`True`, `False`", "names": "names", "amounts": "name: number", "text": "text"}
-    span = f"{bound(metadata['low'])} to {bound(metadata['high'])}" if "low" in metadata else ""
+    span = _span(metadata["low"], metadata["high"]) if "low" in metadata else ""
     if metadata.get("kind") == "list":
         sizes = " or ".join(str(size) for size in metadata.get("sizes", ()))
         span = f"{sizes} numbers, {span}" if sizes else f"numbers, {span}"
@@ -54,14 +53,12 @@ def allowed(metadata: Any) -> str:
     return ", or ".join(filter(None, [span or kinds.get(metadata.get("kind", ""), ""), *words]))
 
 
-def bound(value: float) -> str:
-    """An end of a range; very large ones stand for no limit worth reading."""
-    return f"{value:,.12g}" if abs(value) < 1e9 else f"{value:g}"
-
-
-def fields(kind: type) -> list[dataclasses.Field]:
-    """The fields of a dataclass, in order."""
-    return list(dataclasses.fields(kind))
+def _span(low: float, high: float) -> str:
+    """A range in words; ends beyond what anyone would ask for stand for none."""
+    lowest = "above 0" if 0 < low <= 1e-6 else f"{low:,.12g}"
+    if high < 1e9:
+        return f"{lowest} to {high:,.12g}" if lowest != "above 0" else f"above 0, at most {high:,.12g}"
+    return lowest if lowest == "above 0" else f"{lowest} or more"
 
 
 def folded(names: Sequence[str]) -> list[tuple[str, list[int]]]:

@@ -9,15 +9,13 @@
         .env_runners(num_env_runners=2, num_envs_per_env_runner=64)
         .debugging(seed=0)
     )
-    algo = config.build_algo()
-    result = algo.train()
+    result = config.build_algo().train()
 
 One iteration (Algorithm 1 of the paper): all tiers act together for `train_batch_size` environment steps; the joint
 transitions go into one prioritised replay; each off-policy tier takes `updates_per_iteration` gradient steps on batches
 drawn by its own priorities; each on-policy tier updates once it has collected its own `train_batch_size` decisions.
 
-Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can take the place of our environments, see
-`policies.runner.batched_env`.
+Any PettingZoo ParallelEnv or RLlib MultiAgentEnv can be its environment, see `policies.runner.batched_env`.
 """
 
 from __future__ import annotations

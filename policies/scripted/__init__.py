@@ -13,7 +13,7 @@ Of `paper-v0`:
 | `random` | uniform over every action space, fresh at every step |
 | `null` | nothing is hunted and nothing is contained (every Box entry at its lower bound, triage "enrich") |
 | `zeros` | every Box entry 0, triage "enrich": the constant an untrained network with small outputs resembles |
-| `best-constant` | the best constant action known (source: REFERENCE_AUDIT, item 1) |
+| `best-constant` | the best constant action known |
 | `rule-soar` | a threshold playbook that reads only what an analyst would see |
 
 Of `soc-v1` and its kin:

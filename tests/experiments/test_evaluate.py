@@ -215,6 +215,12 @@ def test_unknown_names_come_with_a_hint() -> None:
         evaluate("null", "paper-v0", num_host=3)
 
 
+@pytest.mark.parametrize(("old", "new"), [("informed", "oracle-observation"), ("clairvoyant", "oracle-control")])
+def test_an_old_name_of_a_policy_is_refused_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=f"policy of soc-v1 '{old}' does not exist any more; it is called '{new}'"):
+        evaluate(old, "soc-v1", num_episodes=1)
+
+
 # --- trained policies
 
 

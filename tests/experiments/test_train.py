@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import logging
@@ -21,7 +22,8 @@ pytest.importorskip("ray")
 import ray
 
 import soc_env
-from experiments.evaluate import evaluate, evaluate_checkpoint
+from experiments.evaluate import TRAINED, UNTRAINED, evaluate, evaluate_checkpoint
+from experiments.families import PROTOCOLS
 from experiments.run import Run, hmarl_config
 from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, train
 from policies import load_policy, save_checkpoint
@@ -411,3 +413,56 @@ def test_soc_v1_is_learned(tmp_path):
     learned = evaluate_checkpoint(out / "checkpoints" / "best", num_episodes=512, seed=77, split="test")
     rule = evaluate("rule-soar", "soc-v1", 512, 77, split="test")
     assert learned.summary["score"].low > rule.summary["score"].high
+
+
+# --- soc-v1
+
+
+def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run leaves behind: its progress, a best checkpoint by mission score, both splits, and the report."""
+    from experiments import train as training
+    from policies.networks.tokens import own_tokens
+    from policies.tiers import DEFAULT_TIERS
+    from soc_env.soc.tables import layout
+
+    protocol = dataclasses.replace(PROTOCOLS["soc"], validation_episodes=4)
+    monkeypatch.setitem(PROTOCOLS, "soc", protocol)
+    monkeypatch.setattr(training, "EVALUATION_EPISODES", 4)
+    tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
+    tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in DEFAULT_TIERS}
+    tiny |= {"tiers": tiers, "replay_capacity": 2000}
+    out = training.train(
+        "soc-v1",
+        steps=800,
+        num_envs=8,
+        out=tmp_path / "run",
+        overrides={"max_steps": 20, "num_networks": 2},
+        config=tiny,
+    )
+    with (out / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"score", "loss", "mttc", "action_fdr", "validation_score", "validation_csr"} <= set(rows[0])
+    assert float(rows[-1]["loss"]) >= 0
+    manifest = read_manifest(out / "checkpoints" / "best")
+    assert manifest["best_validation_score"] == pytest.approx(float(rows[-1]["validation_score"]))
+    tested = json.loads((out / "evaluation.json").read_text())
+    trained_on = json.loads((out / "evaluation-train.json").read_text())
+    assert list(tested) == [*protocol.compared, UNTRAINED, TRAINED]
+    assert {"rule-soar", "expert", TRAINED} <= set(trained_on)
+    assert tested[TRAINED]["overrides"]["split"] == "test"
+    assert "split" not in trained_on[TRAINED]["overrides"]
+    assert "Held-out networks and attackers" in (out / "report.html").read_text()
+    assert "What the trained team looks at" in (out / "report.html").read_text()
+    attended = json.loads((out / "attention.json").read_text())
+    assert 0 <= attended["minute"] < 20
+    for agent, own in attended["agents"].items():
+        assert own["tokens"] == own_tokens(agent, layout(agent, 5).size).names
+        assert np.sum(own["shares"], 1) == pytest.approx(np.ones(len(own["tokens"])), abs=1e-2)
+    assert "greedy score" in capsys.readouterr().err
+
+
+def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
+    from experiments.train import with_preset
+    from policies.presets import PRESETS
+
+    assert with_preset("soc-cage4-v0", {}) == with_preset("soc-v1", {}) == PRESETS["soc-v1"]

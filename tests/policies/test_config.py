@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import numpy as np
@@ -236,17 +237,8 @@ def calls(name):
     """A probe: whether the callback is called, and with what."""
 
     def probe(config):
-        CALLED.clear()
-        config = config.copy(copy_frozen=False)
-        config.evaluation_interval = 1
-
-        def look(algo):
-            algo.restore_env_runners = lambda group: [1]  # as if it had come back
-            algo.train()
-            algo.load_checkpoint(algo.save_to_path())
-
-        built(config, look)
-        return [call for call in CALLED if call[0] == name]
+        is_set = getattr(config, f"callbacks_{name}") is not None
+        return [call for call in all_calls() if call[0] == name] if is_set else []
 
     return probe
 
@@ -259,6 +251,21 @@ def remember(name):
         CALLED.append((name, tuple(sorted(kwargs))))
 
     return callback
+
+
+@functools.cache
+def all_calls():
+    """What is called in one run with every callback."""
+    CALLED.clear()
+    config = toy_config(evaluation_interval=1, **{f"callbacks_{name}": remember(name) for name in CALLBACKS})
+
+    def look(algo):
+        algo.restore_env_runners = lambda group: [1]  # as if it had come back
+        algo.train()
+        algo.load_checkpoint(algo.save_to_path())
+
+    built(config, look)
+    return list(CALLED)
 
 
 class Watching(RLlibCallback):

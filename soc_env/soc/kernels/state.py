@@ -6,7 +6,7 @@ memory grow with them and not with the network. Integers are i8 (i4 in HOST) and
 interpreted arithmetic are the same to the bit.
 
 Fields are grouped by who may know them: nothing under "truth" may be read by `observe.py`'s observations or by `decode`
-(tests/test_soc_checklist.py flips all of them).
+(tests/soc_env/soc/test_soc_truth.py flips all of them).
 """
 
 from __future__ import annotations

@@ -1,184 +1,26 @@
-"""What every user of the simulator relies on: determinism, spaces, exact rewards, errors, copies, sizes, the cache."""
+"""The contract of the batched simulator: spaces, tables, buffers, sizes, and the page that documents it."""
 
-import copy
 import doctest
-import functools
-import json
-import os
-import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
-from engine_trace import CASES, SLOW_IN_PLAIN_PYTHON, digests_of_case, play
+from engine_cases import both_families, randomise, started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import soc_env
-from soc_env import ActionError, ConfigError, HMARLSOCError, ScenarioError
 from soc_env.paper import tables
-from soc_env.paper.scenario import Segment
 from soc_env.soc import tables as soc_tables
 from soc_env.soc.intruders import INTRUDER_FAMILIES
 
-ROOT = Path(__file__).parents[3]
 TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR = soc_env.AGENTS
 BOX_AGENTS = (HUNTER, ORCHESTRATOR, COORDINATOR)
-both_families = pytest.mark.parametrize("scenario", ["paper-v0", "soc-v1"])
-
-
-def started(num_envs=1, seed=0, scenario="paper-v0", **options):
-    sim = soc_env.Simulator(scenario, num_envs=num_envs, seed=seed, **options)
-    sim.reset()
-    return sim
-
-
-def randomise(sim, rng):
-    for agent in BOX_AGENTS:
-        sim.actions[agent][...] = rng.uniform(-1, 1, sim.actions[agent].shape)
-    sim.actions[TRIAGE][...] = rng.integers(0, 4, sim.num_envs)
-
-
-def in_another_process(*arguments, **environment):
-    """Runs Python at the root; returns its standard output."""
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-# ---------------------------------------------------------------- determinism
-@functools.cache
-def own_digests():
-    return {name: digests_of_case(name) for name in CASES}
-
-
-def test_twice_in_one_process():
-    assert {name: digests_of_case(name) for name in CASES} == own_digests()
-
-
-def test_in_another_process():
-    assert json.loads(in_another_process("tests/helpers/engine_trace.py")) == own_digests()
-
-
-def test_plain_python_gives_the_same_bits():
-    names = [name for name in CASES if name not in SLOW_IN_PLAIN_PYTHON]
-    plain = in_another_process("-W", "error", "tests/helpers/engine_trace.py", *names, NUMBA_DISABLE_JIT="1")
-    assert json.loads(plain) == {name: own_digests()[name] for name in names}
-
-
-@pytest.mark.parametrize("name", ["random", "7 hosts", "fixed networks", "soc", "soc order"])
-def test_in_any_batch(name):
-    for num_envs in (1, 64):
-        digests = digests_of_case(name, num_envs=num_envs)
-        shared = min(num_envs, 3)
-        assert digests[:shared] == own_digests()[name][:shared]
-
-
-@pytest.mark.parametrize("num_threads", [2, 3, 5])
-def test_on_threads(num_threads):
-    for name in ("random", "max", "soc", "soc max"):
-        assert digests_of_case(name, num_threads=num_threads) == own_digests()[name]
-
-
-@pytest.mark.parametrize(("name", "scenario"), [("random", "paper-v0"), ("soc", "soc-v1")])
-def test_envs_and_seeds_differ(name, scenario):
-    digests = digests_of_case(name, num_envs=8)
-    assert len(set(digests)) == 8
-    steps, policy, _ = CASES[name]
-    seeds = (0, 1, 2, 2**63, 2**64, 2**200)
-    by_seed = [play(started(seed=seed, scenario=scenario), steps, policy, [0])[0] for seed in seeds]
-    assert len(set(by_seed)) == 6
-
-
-@both_families
-def test_a_seed_per_env_behaves_as_env_0_of_that_seed(scenario):
-    sim = started(scenario=scenario, num_envs=3, seed=[7, 2**70, 7])
-    batch = play(sim, 80, "random", [0, 0, 0])
-    alone = [play(started(scenario=scenario, seed=seed), 80, "random", [0])[0] for seed in (7, 2**70)]
-    assert batch == [alone[0], alone[1], alone[0]]
-    assert play(started(scenario=scenario, num_envs=2, seed=np.array([7, 9])), 80, "random", [0, 0])[0] == alone[0]
-
-
-@both_families
-def test_reset_with_a_seed_starts_over(scenario):
-    sim = started(scenario=scenario, num_envs=2, seed=4)
-    expected = play(sim, 100, "random", range(2))
-    for resets in ([4], [4, 4], [9, 4], [None, 4]):
-        for seed in resets:
-            sim.reset(seed=seed)
-        assert play(sim, 100, "random", range(2)) == expected
-
-
-@both_families
-def test_reset_without_a_seed_goes_on(scenario):
-    sim = started(scenario=scenario, seed=4)
-    first = {agent: array.copy() for agent, array in sim.observations.items()}
-    sim.reset()
-    assert not np.array_equal(sim.observations[HUNTER], first[HUNTER])
-    assert sim.episodes.tolist() == [1]
-    again = started(scenario=scenario, seed=4)
-    again.reset()
-    np.testing.assert_array_equal(again.observations[HUNTER], sim.observations[HUNTER])
-    assert play(again, 60, "random", [0]) == play(sim, 60, "random", [0])
-
-
-@both_families
-def test_autoreset_plays_the_same_episodes_as_reset(scenario):
-    auto, manual = started(scenario=scenario, seed=8), started(scenario=scenario, seed=8, autoreset=False)
-    rng = np.random.default_rng(0)
-    ends = 0
-    while ends < 4:
-        randomise(auto, rng)
-        for agent in auto.agents:
-            manual.actions[agent] = auto.actions[agent]
-        auto.step()
-        manual.step()
-        is_end = auto.terminated[0] or auto.truncated[0]
-        last = auto.final_observations if is_end else auto.observations
-        for agent in auto.agents:
-            np.testing.assert_array_equal(last[agent], manual.observations[agent])
-        assert auto.rewards[0] == manual.rewards[0]
-        assert auto.episode_metrics[0] == manual.episode_metrics[0]
-        if is_end:
-            ends += 1
-            assert manual.terminated[0] == auto.terminated[0]
-            manual.reset()
-            for agent in auto.agents:
-                np.testing.assert_array_equal(auto.observations[agent], manual.observations[agent])
-            assert auto.decides[0]
-
-
-@both_families
-def test_without_a_seed_runs_differ(scenario):
-    sims = [soc_env.Simulator(scenario) for _ in range(2)]
-    for sim in sims:
-        sim.reset()
-    again = started(scenario=scenario, seed=sims[0].seed)
-    np.testing.assert_array_equal(again.observations[HUNTER], sims[0].observations[HUNTER])
-    first, other, repeated = (play(sim, 60, "random", [0]) for sim in (*sims, again))
-    assert first == repeated != other
-
-
-def test_the_dynamics_have_not_changed_unnoticed():
-    # A golden trace. If a change of the dynamics is meant, bump the scenario's version and renew these numbers.
-    sim = started(num_envs=64, seed=123)
-    rng = np.random.default_rng(123)
-    for _ in range(300):
-        randomise(sim, rng)
-        sim.step()
-    metrics = sim.episode_metrics
-    seen = {name: round(float(metrics[name].mean()), 6) for name in ("reward", "length", "mttd", "csr", "total_scans")}
-    expected = {"reward": -269.678031, "length": 61.0, "mttd": 9.46875, "csr": 0.765625, "total_scans": 10316.25}
-    assert seen == expected
 
 
 # ---------------------------------------------------------------- spaces and tables
+
+
 def test_names_and_sizes():
     sim = started()
     assert sim.agents == ("alert_triage_0", "threat_hunter_0", "response_orchestrator_0", "strategic_coordinator_0")
@@ -308,6 +150,8 @@ def test_weights_change_the_reward_only(scenario):
 
 
 # ---------------------------------------------------------------- buffers
+
+
 @both_families
 def test_buffers_are_the_same_arrays_all_along(scenario):
     sim = started(scenario=scenario, num_envs=2)
@@ -372,38 +216,9 @@ def test_a_finished_env_waits_for_reset():
     assert sim.decides.all()
 
 
-# ---------------------------------------------------------------- copies
-@both_families
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda sim: pickle.loads(pickle.dumps(sim))])
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_copies_go_on_where_the_original_stands(scenario, duplicate, num_threads):
-    sim = started(scenario=scenario, num_envs=4, seed=2, num_threads=num_threads)
-    rng = np.random.default_rng(0)
-    for _ in range(17):
-        randomise(sim, rng)
-        sim.step()
-    twin = duplicate(sim)
-    np.testing.assert_array_equal(twin.observations[HUNTER], sim.observations[HUNTER])
-    assert not np.shares_memory(twin.observations[HUNTER], sim.observations[HUNTER])
-    np.testing.assert_array_equal(twin.actions[HUNTER], sim.actions[HUNTER])
-    expected = play(sim, 60, "random", range(4))
-    assert play(twin, 60, "random", range(4)) == expected
-
-
-@both_families
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_threads_after_a_fork(scenario):
-    sim = started(scenario=scenario, num_envs=4, seed=2, num_threads=2)
-    sim.step()
-    child = os.fork()
-    if child == 0:
-        sim.step()
-        os._exit(0 if sim.running_metrics()["length"].tolist() == [2] * 4 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 # ---------------------------------------------------------------- sizes
+
+
 def test_one_host():
     sim = started(num_envs=8, seed=0, num_hosts=1)
     rng = np.random.default_rng(0)
@@ -477,155 +292,9 @@ def test_network_graph():
         assert segments[segment]["index"] == graph.nodes[host]["segment"] == sim.hosts(1)["segment"][host]
 
 
-# ---------------------------------------------------------------- bad input
-@pytest.mark.parametrize(
-    ("name", "overrides", "message"),
-    [
-        ("paper-v1", {}, "'paper-v1' does not exist; did you mean 'paper-v0'"),
-        (None, {}, "None does not exist"),
-        ("paper-v0", {"num_host": 5}, "'num_host' does not exist; did you mean 'num_hosts'"),
-        ("paper-v0", {"zebra": 5}, "'zebra' does not exist; allowed: access_rate, "),
-        ("paper-v0", {"num_hosts": 0}, "num_hosts=0 must be an integer from 1 to 1000000"),
-        ("paper-v0", {"num_hosts": 1_000_001}, "num_hosts=1000001 must be"),
-        ("paper-v0", {"num_hosts": True}, "num_hosts=True must be an integer"),
-        ("paper-v0", {"num_hosts": 5.0}, "num_hosts=5.0 must be an integer"),
-        ("paper-v0", {"num_hosts": "5"}, "num_hosts='5' must be an integer"),
-        ("paper-v0", {"max_steps": 0}, "max_steps=0 must be"),
-        ("paper-v0", {"coordinator_period": 0}, "coordinator_period=0 must be"),
-        ("paper-v0", {"weight_cost": float("nan")}, "weight_cost=nan must be a number"),
-        ("paper-v0", {"weight_cost": float("inf")}, "weight_cost=inf must be a number"),
-        ("paper-v0", {"weight_cost": None}, "weight_cost=None must be a number"),
-        ("paper-v0", {"weight_cost": 10**400}, "weight_cost=1000"),
-        ("paper-v0", {"stealth": 1.5}, "stealth=1.5 must be a number from 0.0 to 1.0"),
-        ("paper-v0", {"redraw_vulnerabilities": 1}, "redraw_vulnerabilities=1 must be True or False"),
-        ("paper-v0", {"phase_noise": (0.1, 0.2)}, "phase_noise=(0.1, 0.2) must be 5 numbers"),
-        ("paper-v0", {"phase_noise": (0.1, 0.2, 0.3, 0.4, 7)}, "phase_noise=7 must be a number"),
-        ("paper-v0", {"segments": ()}, "segments has 0 entries; allowed: 5"),
-        ("paper-v0", {"segments": 5}, "segments=5 must be 5 Segment"),
-        ("paper-v0", {"segments": [{"name": "x"}] * 5}, "must be 5 Segment"),
-        ("paper-v0", {"segments": [Segment("x", 2, 0.5, ())] * 5}, "segments[0]: value and"),
-        (
-            "paper-v0",
-            {"segments": [Segment("x", 1, 0.5, (2, 1))] * 5},
-            "segments[0].reachable=(2, 1)",
-        ),
-        ("paper-v0", {"vulnerability_low": 0.9, "vulnerability_high": 0.1}, "vulnerability_low=0.9 must not exceed"),
-    ],
-)
-def test_bad_scenarios(name, overrides, message):
-    with pytest.raises(ScenarioError) as error:
-        soc_env.make_scenario(name, **overrides)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-    assert isinstance(error.value, HMARLSOCError)
-    assert isinstance(error.value, ValueError)
-    with pytest.raises(ScenarioError):
-        soc_env.Simulator(name, **overrides)
-
-
-def test_a_scenario_keeps_its_name():
-    with pytest.raises(ScenarioError, match="'name' does not exist"):
-        soc_env.Simulator("paper-v0", name="mine")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_envs": 0}, "num_envs=0 must be an integer of at least 1"),
-        ({"num_envs": 2.0}, "num_envs=2.0"),
-        ({"num_envs": True}, "num_envs=True"),
-        ({"num_threads": 0}, "num_threads=0"),
-        ({"seed": -1}, "seed=-1 must be an integer of at least 0"),
-        ({"seed": 1.0}, "seed=1.0"),
-        ({"seed": "1"}, "seed='1'"),
-        ({"seed": True}, "seed=True"),
-        ({"num_envs": 2, "seed": [1, None]}, "seed=None"),
-        ({"num_envs": 2, "seed": [1, -2]}, "seed=-2"),
-        ({"num_envs": 2, "seed": [1, 2, 3]}, "seed has 3 entries"),
-        ({"num_envs": 2, "seed": []}, "seed has 0 entries"),
-    ],
-)
-def test_bad_options(options, message):
-    with pytest.raises(ConfigError) as error:
-        soc_env.Simulator("paper-v0", **options)
-    assert message in str(error.value)
-    if "seed" in options:
-        sim = started(num_envs=options.get("num_envs", 1))
-        with pytest.raises(ConfigError):
-            sim.reset(seed=options["seed"])
-
-
-def test_step_before_reset():
-    with pytest.raises(HMARLSOCError, match="reset"):
-        soc_env.Simulator("paper-v0").step()
-
-
-@both_families
-@pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize(
-    ("agent", "row", "value", "message"),
-    [
-        (HUNTER, 3, np.nan, "threat_hunter_0 in env 3"),
-        (COORDINATOR, 0, np.nan, "strategic_coordinator_0 in env 0"),
-        (ORCHESTRATOR, 2, np.nan, "response_orchestrator_0 in env 2"),
-        (TRIAGE, 1, 4, "alert_triage_0 in env 1 is 4; allowed: an integer from 0 to 3"),
-        (TRIAGE, 3, -1, "alert_triage_0 in env 3 is -1"),
-    ],
-)
-def test_bad_actions_change_nothing(scenario, num_threads, agent, row, value, message):
-    sim = started(scenario=scenario, num_envs=4, seed=6, num_threads=num_threads)
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        randomise(sim, rng)
-        sim.step()
-    before = pickle.dumps(sim)
-    kept = sim.actions[agent].copy()
-    sim.actions[agent][row, ...] = value
-    with pytest.raises(ActionError) as error:
-        sim.step()
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-    sim.actions[agent] = kept
-    assert pickle.dumps(sim) == before
-    sim.step()
-
-
-@both_families
-@pytest.mark.parametrize(
-    ("agent", "value"),
-    [
-        (HUNTER, np.zeros(16)),
-        (HUNTER, np.zeros((4, 15))),
-        (HUNTER, 0.0),
-        (HUNTER, np.array([["a"] * 16] * 4)),
-        (TRIAGE, np.zeros(4)),
-        (TRIAGE, np.zeros((4, 1), int)),
-        (TRIAGE, np.array([0, 1, 2, 2**40])),  # would wrap to 0
-        ("nobody", np.zeros(4)),
-    ],
-)
-def test_bad_assignments(scenario, agent, value):
-    sim = started(scenario=scenario, num_envs=4)
-    with pytest.raises(ActionError):
-        sim.actions[agent] = value
-
-
-def test_scenarios_are_data():
-    scenario = soc_env.make_scenario("paper-v0", num_hosts=500)
-    assert soc_env.SCENARIOS["paper-v0"].num_hosts == 200
-    assert scenario.hash() == soc_env.make_scenario("paper-v0", num_hosts=500).hash()
-    assert scenario.hash() != soc_env.make_scenario("paper-v0").hash()
-    assert json.loads(json.dumps(scenario.to_dict()))["segments"][3]["name"] == "DataCenter"
-    assert type(scenario)(**json.loads(json.dumps(scenario.to_dict()))) == scenario
-    assert soc_env.Simulator(scenario, seed=0).scenario == scenario
-    assert soc_env.Simulator(scenario, seed=0, max_steps=7).scenario.max_steps == 7
-    with pytest.raises(AttributeError):
-        scenario.num_hosts = 3
-    for spec in type(scenario).__dataclass_fields__.values():
-        assert spec.name == "name" or {"unit", "source"} <= set(spec.metadata)
-
-
 # ---------------------------------------------------------------- the documentation page
+
+
 def documented(heading, scenario="paper-v0"):
     """Rows of the table under a heading of a scenario's page, without their header; heading None: before the first."""
     page = {"soc-v1": soc_env.soc, "paper-v0": soc_env.paper}[scenario].__doc__

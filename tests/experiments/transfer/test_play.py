@@ -1,0 +1,204 @@
+"""Episodes of CC4: what is finished is kept, what is missing is played, and what was measured is said."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+from cage4_stand_ins import Pretence
+from cage4_trace import needs_cyborg
+
+from cyborg_bridge.controls import CONTROLS, ControlPolicy
+from experiments.evaluate import episode_seeds
+from experiments.transfer import play, plot
+from experiments.transfer.entries import Entry, control_entries
+from experiments.transfer.play import PICTURE, RESULTS, Task, transfer
+from experiments.transfer.plot import PUBLISHED
+from soc_env.errors import ConfigError
+
+
+def test_published_figures_have_a_source_and_a_place_in_the_picture() -> None:
+    assert len({figure.name for figure in PUBLISHED}) == len(PUBLISHED)
+    for figure in PUBLISHED:
+        assert figure.source
+        assert plot.AXIS[0] < -figure.score < 2 * plot.AXIS[-1]
+
+
+def test_another_checkpoint_under_the_same_name_is_refused(pretence: Pretence, tmp_path: Path) -> None:
+    def play(identity: str) -> dict[str, Any]:
+        entry = {"team": Entry(lambda seed: ControlPolicy(CONTROLS["sleep"], seed), "flat", identity)}
+        return transfer(entry, episodes=1, out=tmp_path / "out")
+
+    assert play("a")["entries"]["team"]["identity"] == "a"
+    play("a")
+    with pytest.raises(ConfigError, match="'team' is there from another checkpoint"):
+        play("b")
+
+
+def test_results_are_of_the_episodes_that_every_policy_meets(
+    run: Callable[..., dict[str, Any]], pretence: Pretence, tmp_path: Path
+) -> None:
+    data = run("sleep", "flat-rule", episodes=5, seed=3)
+    seeds = episode_seeds(3, 5).tolist()
+    assert pretence.played == [(name, seed) for seed in seeds for name in ("sleep", "flat-rule")]
+    assert data == json.loads((tmp_path / "out" / RESULTS).read_text())
+    assert data["protocol"] == {
+        "environment": "cyborg_cage4_v0", "steps": 500, "seed": 3, "cyborg": {"version": "4.0", "commit": "abc"},
+    }  # fmt: skip
+    record = data["entries"]["sleep"]
+    scores = np.array([-500.0 - seed % 7 for seed in seeds])
+    assert list(record["scores"].values()) == scores.tolist()
+    assert record["n"] == 5
+    assert record["mean"] == pytest.approx(scores.mean())
+    assert record["low"] == pytest.approx(scores.mean() - 2.776445 * scores.std(ddof=1) / 5**0.5)  # t of 4 degrees
+    assert record["observation"] == "flat"
+    assert len(record["git_hashes"]) == 1
+    assert (tmp_path / "out" / PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    run: Callable[..., dict[str, Any]], pretence: Pretence, tmp_path: Path
+) -> None:
+    pretence.stop_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        run("sleep", "flat-rule", episodes=5)
+    kept = json.loads((tmp_path / "out" / RESULTS).read_text())["entries"]
+    assert [len(kept[name]["scores"]) for name in ("sleep", "flat-rule")] == [4, 3]
+    pretence.stop_after = 1_000_000
+    resumed = run("sleep", "flat-rule", episodes=5)
+    assert len(pretence.played) == len(set(pretence.played)) == 10
+    (tmp_path / "out" / RESULTS).unlink()
+    assert resumed == run("sleep", "flat-rule", episodes=5)
+
+
+def test_two_calls_at_once_lose_nothing(
+    run: Callable[..., dict[str, Any]], pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, original = [], pretence.play
+
+    def play_and_call(task: Task) -> float:
+        if not inner:
+            inner.append(True)
+            run("sleep", "raw-rule", episodes=2)
+        return original(task)
+
+    monkeypatch.setattr(play, "play", play_and_call)
+    run("sleep", "flat-rule", episodes=3)
+    kept = json.loads((tmp_path / "out" / RESULTS).read_text())["entries"]
+    assert {name: record["n"] for name, record in kept.items()} == {"sleep": 3, "flat-rule": 3, "raw-rule": 2}
+
+
+def test_more_episodes_and_more_names_are_added(run: Callable[..., dict[str, Any]], pretence: Pretence) -> None:
+    run("sleep", episodes=3)
+    data = run("raw-rule", episodes=2)
+    assert {name: record["n"] for name, record in data["entries"].items()} == {"sleep": 3, "raw-rule": 2}
+    data = run("sleep", episodes=4)
+    assert len(pretence.played) == len(set(pretence.played)) == 6
+    data = run("sleep", "raw-rule", episodes=1)
+    assert len(pretence.played) == 6
+    assert {name: record["n"] for name, record in data["entries"].items()} == {"sleep": 4, "raw-rule": 2}
+
+
+def test_another_protocol_is_not_mixed_in(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("sleep", episodes=1)
+    before = (tmp_path / "out" / RESULTS).read_bytes()
+    with pytest.raises(ConfigError, match="holds results of .*'seed': 0.* choose another folder"):
+        run("sleep", episodes=1, seed=1)
+    other = Entry(control_entries(["sleep"])["sleep"].make, "raw")
+    with pytest.raises(ConfigError, match="'sleep' is there with observation='flat', not 'raw'"):
+        transfer({"sleep": other}, out=tmp_path / "out", episodes=1)
+    monkeypatch.setattr(play, "checkout_version", lambda root: {"version": "4.0", "commit": "def"})
+    with pytest.raises(ConfigError, match="'commit': 'abc'"):
+        run("sleep", episodes=1)
+    assert (tmp_path / "out" / RESULTS).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_unreadable_results_are_an_error_and_stay(
+    content: str, run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / RESULTS).write_text(content)
+    with pytest.raises(ConfigError, match=r"transfer\.json cannot be read"):
+        run("sleep", episodes=1)
+    assert (tmp_path / "out" / RESULTS).read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"episodes": 0}, "episodes=0"), ({"seed": -1}, "seed=-1"), ({"workers": 0}, "workers=0")],
+)
+def test_numbers_out_of_range(
+    settings: dict[str, int], message: str, run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"{message} is out of range"):
+        run("sleep", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ConfigError, match=r"out=.*cannot be (read|written)"):
+        run("sleep", episodes=1)
+
+
+def test_table_has_everything_measured_worst_first_and_what_is_published(run: Callable[..., dict[str, Any]]) -> None:
+    data = run("raw-rule", "random-restore", episodes=4)
+    file = io.StringIO()
+    plot.print_table(data, file)
+    lines = [line.split() for line in file.getvalue().splitlines()]
+    names = [line[0] for line in lines if line and line[0] in CONTROLS]
+    assert names == ["random-restore", "raw-rule"]
+    row = next(line for line in lines if line and line[0] == "raw-rule")
+    assert row[1:3] == ["raw", "4"]
+    assert float(row[3]) == pytest.approx(data["entries"]["raw-rule"]["mean"], abs=0.06)
+    text = " ".join(file.getvalue().split())
+    assert all(f"{figure.name}, published {figure.score:g}" in text for figure in PUBLISHED)
+    assert "quoted, not measured here" in text
+
+
+def test_picture_has_a_bar_and_interval_for_each_and_a_line_for_each_published_figure(
+    run: Callable[..., dict[str, Any]],
+) -> None:
+    data = run("raw-rule", "sleep", episodes=4)
+    panel = plot.draw(data).axes[0]
+    widths = [bar.get_width() for bar in panel.patches]
+    assert widths == [pytest.approx(-data["entries"][name]["mean"]) for name in ("raw-rule", "sleep")]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["raw-rule, raw", "sleep, flat"]
+    lines = {round(float(line.get_xdata()[0]), 1) for line in panel.lines if len(line.get_xdata()) == 2}
+    assert {round(-figure.score, 1) for figure in PUBLISHED} <= lines
+    labels = [text.get_text() for text in panel.texts]
+    assert all(f"{figure.name} {figure.score:g}" in labels for figure in PUBLISHED)
+
+
+def test_progress_says_how_far_and_how_long(
+    run: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("sleep", episodes=3)
+    assert capsys.readouterr().err.endswith("3 of 3 episodes, 0:00 left  sleep -502\n")
+    run("sleep", episodes=3)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("experiments.progress.REFRESH_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    run("flat-rule", episodes=4)
+    err = capsys.readouterr().err
+    assert "1 of 4 episodes" in err
+    assert err.endswith("\x1b[1A\x1b[2K")  # the bar has gone
+
+
+@pytest.mark.slow
+@needs_cyborg
+def test_processes_change_nothing_on_the_real_cyborg(tmp_path: Path) -> None:
+    entries = control_entries(["flat-rule", "raw-rule"])
+    one, two = (transfer(entries, episodes=1, workers=n, out=tmp_path / str(n)) for n in (1, 2))
+    assert one == two
+    assert one["protocol"]["cyborg"]["version"] == "4.0"
+    assert all(-2000 < record["mean"] < 0 for record in one["entries"].values())

@@ -1,0 +1,40 @@
+"""What stands in for CybORG in tests of the transfer experiment."""
+
+from typing import Any
+
+from cage4_trace import Replay, load
+
+from experiments.transfer.play import Task
+
+
+class Pretence:
+    """Stands in for CybORG: a score that depends on the name and the seed alone."""
+
+    def __init__(self) -> None:
+        self.played: list[tuple[str, int]] = []
+        self.stop_after = 1_000_000
+
+    def play(self, task: Task) -> float:
+        if len(self.played) == self.stop_after:
+            raise KeyboardInterrupt
+        self.played.append((task.name, task.seed))
+        return -100.0 * len(task.name) - task.seed % 7
+
+
+class Recorded(Replay):
+    """The recorded episode as the environment of a batch; red holds one host of every zone that agent 4 guards."""
+
+    steps = 60
+
+    def __init__(self, level: str) -> None:
+        super().__init__(load())
+        self.observation = level
+
+    def reset(self, seed: int | None = None) -> Any:
+        return super().reset()
+
+    def red_hosts(self) -> set[str]:
+        return {slots[0] for slots in self.hosts(self.possible_agents[4]).values()}
+
+    def close(self) -> None:
+        pass
