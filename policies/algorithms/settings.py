@@ -41,7 +41,7 @@ from soc_env.settings import (
 )
 
 ANY = "a value"  # of `only`: whatever is not None
-"assumption", SEARCH = "assumption", "as found in the search of November 2026"
+OURS = "assumption"
 STEPS = 10**12  # [environment steps] more than any run takes
 
 
