@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pydoc
 import re
 import subprocess
 import sys
@@ -60,6 +61,25 @@ def test_the_citation_names_this_version():
     assert {"cff-version", "message", "title", "authors", "version"} <= set(citation)
     assert f"version = {citation['version']}\n" in (ROOT / "setup.cfg").read_text()
     assert f"author = {citation['authors'][0]['name']}\n" in (ROOT / "setup.cfg").read_text()
+
+
+def written_pages(generate: ModuleType) -> list[Path]:
+    return [*generate.pages(), ROOT / "CONTRIBUTING.md"]
+
+
+def test_names_that_pages_write_exist(generate):
+    names = re.compile(r"`((?:soc_env|policies|experiments|cyborg_bridge)(?:\.\w+)+)")
+    for page in written_pages(generate):
+        for name in set(names.findall(page.read_text(encoding="utf-8"))):
+            assert pydoc.locate(name) is not None, f"{page.name}: {name}"
+
+
+def test_paths_that_pages_write_exist(generate):
+    tops = "soc_env|policies|experiments|cyborg_bridge|docs|examples|tests|results"
+    paths = re.compile(rf"`(?:python )?((?:{tops})/[\w./*-]*)`")
+    for page in written_pages(generate):
+        for path in set(paths.findall(page.read_text(encoding="utf-8"))):
+            assert list(ROOT.glob(path.rstrip("/"))), f"{page.name}: {path}"
 
 
 # ---- generated tables
