@@ -5,7 +5,7 @@ and replay that they have at home. A CC4 episode is five rows: those of blue age
 of agent 4, which guards three. All five share CC4's reward of the step, and none sees what another one sees.
 
 Rows have to be alike, so the SOC of one zone appears as one of three zones that look the same, and what is done in its
-zone is the mean of what is asked for in the three. A network that pools zones by their mean (setting `network` "zones")
+zone is the mean of what is asked for in the three. A network that pools zones by their mean (setting `encoder` "zones")
 cannot tell: greedy, it does exactly what it does on the zone alone. Exploration noise of such a row shrinks by sqrt(3).
 """
 

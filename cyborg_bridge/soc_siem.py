@@ -23,6 +23,7 @@ from soc_env.soc.kernels.hosts import track
 from soc_env.soc.kernels.hunting import find_something
 from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS, Records
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
+from soc_env.soc.networks.cage4 import CAGE4_USER_SHARE
 from soc_env.soc.scenario import SCENARIOS, SOCScenario
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import (
@@ -41,7 +42,6 @@ SCENARIO: SOCScenario = SCENARIOS["soc-cage4-v0"]
 ZONES = {zone.name: zone for zone in CAGE4_ZONES}
 STRESSED = [CAGE4_ZONES[z].name if z >= 0 else None for z in SCENARIO.phase_zones]  # by mission phase
 HIGHEST_VALUE = max(SCENARIO.phase_values) * max(CAGE4_ZONES[z].value for z in SCENARIO.phase_zones if z >= 0)
-USER_SHARE = 0.6  # value of a user's host beside a server's, as in `networks.cage4`
 # Minutes from the step of a call to its effect, the step itself not counted (CAGE4_NOTES: ticks).
 TICKS = {"isolate": 1, "release": 1, "kill_process": 3, "reimage": 5}
 EXECUTOR_UNIT = 15.0  # [min] as in `observe.see_zone`
@@ -140,7 +140,7 @@ def zone_network(names: Sequence[str], hosts: Sequence[Sequence[str]]) -> Networ
         reach=np.ones((len(zones), len(zones)), np.bool_),
         is_entry=np.ones(len(zones), np.bool_),
         host_role=np.where(serves, ROLES.index("server"), ROLES.index("workstation")),
-        host_value=value[of_zone] * np.where(serves, 1.0, USER_SHARE),
+        host_value=value[of_zone] * np.where(serves, 1.0, CAGE4_USER_SHARE),
         host_vulnerability=np.full(len(of_zone), 0.5),  # not read: nobody attacks
         host_service=np.where(serves, of_zone, -1),
         host_users=np.where(serves, 0.0, 1.0),

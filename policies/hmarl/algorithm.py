@@ -390,8 +390,8 @@ class HMARL(Algorithm):
             return
         timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps}
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
-            self._store(rollouts)
-            self._update_statistics(rollouts)
+            self.batches.store(rollouts)
+            self._take_in(rollouts)
         with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
             for tier in self.on_policy:
                 self._update_on_policy(tier, timesteps)
@@ -427,14 +427,11 @@ class HMARL(Algorithm):
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
         return [rollout for part in parts for rollout in part]
 
-    def _store(self, rollouts: Iterable[Rollout]) -> None:
-        self.batches.store(rollouts)
+    def _take_in(self, rollouts: list[Rollout]) -> None:
+        """Keeps decisions for on-policy tiers; newest statistics of observations and returns for learners' modules."""
         for rollout in rollouts:
             for tier, rows in rollout.on_policy.items():
                 self._collected[tier].append(rows)
-
-    def _update_statistics(self, rollouts: list[Rollout]) -> None:
-        """Newest observation statistics and return scales, from the rollouts into the learners' modules."""
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
         for tier, of_tier in newest.items():
             self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier))

@@ -41,6 +41,7 @@ CAGE4_ZONES = (
 CAGE4_INTERNET_REACHES = ("restricted_a", "restricted_b", "public", "contractor")  # next to CybORG's root host
 INTERNET = "internet"
 CAGE4_SERVERS, CAGE4_USERS = (1, 6), (3, 10)  # hosts a subnet, uniform, both ends included
+CAGE4_USER_SHARE = 0.6  # value of a user's host beside a server's
 CAGE4_HOSTS = (67, 109)  # least and most seen in CybORG; its ranges would allow 41 to 137
 
 
@@ -107,7 +108,7 @@ def _levels(
     role = np.where(is_user, WORKSTATION, SERVER)
     noise = rng.standard_normal((2, len(role)))
     value = np.array([zone.value for zone in CAGE4_ZONES])[zone]
-    value = value * np.where(is_server, 1.0, 0.6) * (1.0 + 0.15 * noise[0])
+    value = value * np.where(is_server, 1.0, CAGE4_USER_SHARE) * (1.0 + 0.15 * noise[0])
     vulnerability = VULNERABILITY_MEAN[role] + VULNERABILITY_SPREAD[role] * noise[1]
     is_target = is_server | is_user
     shown = np.round(np.clip(vulnerability, VULNERABILITY.low, VULNERABILITY.high), 3)
