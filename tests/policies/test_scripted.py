@@ -104,7 +104,7 @@ def test_a_constant_of_the_wrong_shape_is_refused() -> None:
 
 
 def test_null_hunts_and_contains_nothing() -> None:
-    result = evaluate("null", num_episodes=200, seed=1)
+    result = evaluate("null", "paper-v0", num_episodes=200, seed=1)
     assert (result.episodes["total_scans"] == 0).all()
     assert (result.episodes["mttd"] == 200).all()
     assert (result.episodes["csr"] == 0).all()
@@ -114,7 +114,7 @@ def test_null_hunts_and_contains_nothing() -> None:
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, EvaluationResult]:
-    return {name: evaluate(name, num_episodes=NUM_EPISODES, seed=11) for name in SCRIPTED["paper"]}
+    return {name: evaluate(name, "paper-v0", num_episodes=NUM_EPISODES, seed=11) for name in SCRIPTED["paper"]}
 
 
 def assert_mean(result: EvaluationResult, metric: str, reference: float, reference_error: float = 0.0) -> None:
@@ -140,7 +140,7 @@ def test_escalating_everything_is_what_costs_the_constant_false_positives() -> N
     zeros = SCRIPTED["paper"]["zeros"](SPACES)
     assert isinstance(zeros, ConstantPolicy)
     escalating = ConstantPolicy(SPACES, {**zeros.constants, TRIAGE: ESCALATE})
-    result = evaluate(escalating, num_episodes=NUM_EPISODES, seed=12)
+    result = evaluate(escalating, "paper-v0", num_episodes=NUM_EPISODES, seed=12)
     assert_mean(result, "reward", 10.677, 0.0683)
     assert_mean(result, "fpr", 0.0014374, 0.0000126)
 
