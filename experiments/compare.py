@@ -351,7 +351,7 @@ def check_family(scenario: str) -> None:
 
 
 def markdown(table: Table) -> str:
-    """The table as it stands in the README: one for each split, one of the ablations."""
+    """The table as the docs have it: one for each split, one of the ablations."""
     settings, sections = table.settings, []
     for split, rows in table.splits.items():
         sections.append(f"### {settings['scenario']}, {split} split\n\n" + _markdown_rows(rows, SHOWN))
