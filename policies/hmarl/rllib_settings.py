@@ -238,7 +238,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")  # those 
 
 
 def _is_whole(low: int, end: float = math.inf) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and low <= value < end
+    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) < end
 
 
 # Values that RLlib takes as they come, so that a wrong one would end late or never: (setting, check, what is allowed).
