@@ -42,7 +42,8 @@ SCENARIO: SOCScenario = SCENARIOS["soc-cage4-v0"]
 ZONES = {zone.name: zone for zone in CAGE4_ZONES}
 STRESSED = [CAGE4_ZONES[z].name if z >= 0 else None for z in SCENARIO.phase_zones]  # by mission phase
 HIGHEST_VALUE = max(SCENARIO.phase_values) * max(CAGE4_ZONES[z].value for z in SCENARIO.phase_zones if z >= 0)
-# Minutes from the step of a call to its effect, the step itself not counted (CAGE4_NOTES: ticks).
+# Minutes from the step of a call to its effect, the step itself not counted. Source: durations of CAGE
+# Challenge 4's actions (block and allow 1, Remove 3, Restore 5).
 TICKS = {"isolate": 1, "release": 1, "kill_process": 3, "reimage": 5}
 EXECUTOR_UNIT = 15.0  # [min] as in `observe.see_zone`
 # What enrichment says of a case that is malicious with probability p, on average, in `soc-v1`: 0.32 + 0.36 p.

@@ -1,6 +1,6 @@
 """Does MADDPG learn with several agents in one tier? Cooperative navigation, measured against published returns.
 
-    python -m examples.navigation --steps 1000000 --seed 0 --json navigation.json --plot navigation.png
+    python examples/navigation.py --steps 1000000 --seed 0 --json navigation.json --plot navigation.png
 
 The task (Lowe et al. 2017) is MPE's `simple_spread_v3` with N = 3, 25 steps, `local_ratio` 0.5 and continuous actions:
 three agents cover three landmarks and keep out of each other's way. All three are one tier: one actor, one central
@@ -138,7 +138,7 @@ def plot(results: list[dict[str, Any]]) -> Any:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m examples.navigation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python examples/navigation.py", description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the curve")

@@ -3,7 +3,7 @@
 Every policy plays the same episodes: `episodes` of them on the networks of each of `num_seeds` network seeds, on both
 splits. Episodes on the networks of one seed have these networks in common, so the seeds are clusters: a mean's 95 %
 interval is Student's t over the means of the seeds, and speaks about networks that were not drawn. Fewer than five
-seeds are refused unless the caller allows them. The ablations are those of checklist lines 3, 4, 5, 7 and 8.
+seeds are refused unless the caller allows them. An ablation takes one thing away and says what that should show.
 
 ``results/soc-v1-table.json`` and ``.md`` were made by
 ``hmarl-soc compare --json results/soc-v1-table.json --markdown results/soc-v1-table.md``.
@@ -204,7 +204,7 @@ class Ablation:
     name: str
     overrides: Mapping[str, Any]
     expectation: str
-    line: int  # of CHECKLIST.md
+    line: int  # number of the requirement that it shows, as in tests/soc_env/soc/test_soc_checklist.py
 
 
 ABLATIONS: tuple[Ablation, ...] = (
@@ -351,7 +351,7 @@ def check_family(scenario: str) -> None:
 
 
 def markdown(table: Table) -> str:
-    """The table as it stands in the README: one for each split, one of the ablations."""
+    """The table as the docs have it: one for each split, one of the ablations."""
     settings, sections = table.settings, []
     for split, rows in table.splits.items():
         sections.append(f"### {settings['scenario']}, {split} split\n\n" + _markdown_rows(rows, SHOWN))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from soc_env.engine.tables import Column
 
 STRONG, SOFT, GREY, INK, RED, ORANGE = "#0b6e8a", "#7fb9c9", "#b9bec5", "#20262d", "#b3362b", "#d08a2e"
-YARDSTICKS = ((UNTRAINED, ORANGE), ("rule-soar", "#6d747c"), ("expert", "#5b8c3a"))  # in curves, with their colours
-YARDSTICK_STYLE: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
+BASELINES = ((UNTRAINED, ORANGE), ("rule-soar", "#6d747c"), ("expert", "#5b8c3a"))  # in curves, with their colours
+BASELINE_STYLE: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
 SETTING_COLORS = (STRONG, ORANGE, "#7a5ba6", "#5b8c3a", RED, GREY)
 TRAINING_STYLE = {"color": SOFT, "linewidth": 1.3, "label": "training episodes"}
 VALIDATION_STYLE = {"color": STRONG, "linewidth": 1.6, "marker": "o", "markersize": 3, "zorder": 4, "label": "greedy"}
@@ -100,7 +100,7 @@ def bar_limits(in_focus: Sequence[float], values: Sequence[float]) -> tuple[floa
 
 
 def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, EvaluationResult]) -> Figure:
-    """Training as it went, one panel per curve's metric over environment steps; the yardsticks as lines beside it."""
+    """Training as it went, one panel per curve's metric over environment steps; the baselines as lines beside it."""
     scenario = scenario_of(results)
     protocol, columns = protocol_of(scenario), family_of(scenario).columns
     figure, axes = panels(1, len(protocol.curves), width=13.0, height=2.9)
@@ -109,9 +109,9 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
         for name, style in ((key, TRAINING_STYLE), (VALIDATION + key, VALIDATION_STYLE)):
             is_known = np.isfinite(curve[name])  # iterations without a finished or a validation episode have no mean
             panel.plot(curve[STEPS][is_known], column.scale * curve[name][is_known], **style)
-        _draw_yardsticks(panel, column, {name: result.mean(key) for name, result in results.items()})
+        _draw_baselines(panel, column, {name: result.mean(key) for name, result in results.items()})
         if column.published is not None:
-            panel.axhline(column.published, color=RED, label="published", **YARDSTICK_STYLE)
+            panel.axhline(column.published, color=RED, label="published", **BASELINE_STYLE)
         if protocol.log_below is not None and np.nanmin([*curve[key], 0.0]) < protocol.log_below:
             panel.set_yscale("symlog", linthresh=10)
         _finish_curve(panel, column)
@@ -120,7 +120,7 @@ def draw_curve(curve: Mapping[str, np.ndarray], results: Mapping[str, Evaluation
 
 
 def draw_attention(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One heat map an agent: decisions in rows, tokens in columns; see `experiments.train.explained_moment`."""
+    """One heat map an agent: decisions in rows, tokens in columns; see `experiments.attention.explained_moment`."""
     figure, axes = panels(2, 2, width=13.0, height=6.4)
     for panel in axes.flat:
         panel.set_visible(False)
@@ -145,7 +145,7 @@ def draw_attention(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def draw_seeds(data: Mapping[str, Any]) -> Figure:
     """`experiments.seeds.summarise_seeds`: greedy validation of every run over environment steps, their mean, and the
-    yardsticks of the final evaluation.
+    baselines of the final evaluation.
     """
     scenario = data["scenario"]
     columns, names = family_of(scenario).columns, protocol_of(scenario).curves
@@ -161,7 +161,7 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
         is_seen = np.isfinite(lines).all(0)
         mean = np.mean(lines, 0)
         panel.plot(grid[is_seen], mean[is_seen], color=STRONG, linewidth=2.0, zorder=4, label="their mean")
-        _draw_yardsticks(panel, column, {policy: found[name]["mean"] for policy, found in data["summary"].items()})
+        _draw_baselines(panel, column, {policy: found[name]["mean"] for policy, found in data["summary"].items()})
         lowest, highest = np.nanquantile(lines, [0.1, 1.0])
         if name == family_of(scenario).headline and np.nanmin(lines) < lowest - 2 * (highest - lowest):
             panel.set_ylim(bottom=lowest - (highest - lowest))
@@ -225,11 +225,11 @@ def panels(rows: int, columns: int, width: float, height: float, sharey: bool = 
     return figure, axes
 
 
-def _draw_yardsticks(panel: Axes, column: Column, means: Mapping[str, float]) -> None:
-    """A line at the mean, by policy, of every yardstick that was measured."""
-    for name, color in YARDSTICKS:
+def _draw_baselines(panel: Axes, column: Column, means: Mapping[str, float]) -> None:
+    """A line at the mean, by policy, of every baseline that was measured."""
+    for name, color in BASELINES:
         if name in means:
-            panel.axhline(column.scale * means[name], color=color, label=name, **YARDSTICK_STYLE)
+            panel.axhline(column.scale * means[name], color=color, label=name, **BASELINE_STYLE)
 
 
 def _legend_below(figure: Figure, axes: np.ndarray) -> None:

@@ -29,6 +29,7 @@ from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.provenance import command, provenance
+from experiments.run_folder import CONFIG, PROGRESS
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
 from soc_env.registry import family_of
 from soc_env.settings import field_names
@@ -112,14 +113,14 @@ class Run:
             origin = provenance()
             found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
             settings = {**settings, "scenario_fields": self.description(), **found}
-            write_json(out / "config.json", settings, is_strict=False)
+            write_json(out / CONFIG, settings, is_strict=False)
             self.save("start", replay=False)
             self.save("last", replay=False)  # so that a run killed in its first minute can be resumed
         from tensorboardX import SummaryWriter
 
         columns = ("iteration", "steps", "seconds", "steps_per_second", *self.metrics)
         columns += tuple(f"validation_{name}" for name in self.metrics)
-        self.csv = ProgressFile(out / "progress.csv", columns, self.algo.num_env_steps)
+        self.csv = ProgressFile(out / PROGRESS, columns, self.algo.num_env_steps)
         self.tensorboard = SummaryWriter(str(out / "tensorboard"), purge_step=self.algo.num_env_steps or None)
 
     def aims(self) -> tuple[tuple[str, ...], str]:
@@ -273,7 +274,7 @@ def shown_path(path: Path) -> str:
 
 def read_settings(out: Path) -> dict[str, Any]:
     try:
-        settings = json.loads((out / "config.json").read_text())
+        settings = json.loads((out / CONFIG).read_text())
     except FileNotFoundError:
         raise CheckpointError(f"out: {str(out)!r} holds no run to resume (it has no config.json)") from None
     except ValueError:
@@ -292,7 +293,7 @@ def last_manifest(checkpoints: Path) -> dict[str, Any]:
 
 def has_begun(out: Path) -> bool:
     """Whether a folder's run got further than writing its settings; if not, resuming it is starting it."""
-    return (out / "progress.csv").exists() or (out / "checkpoints" / "last").exists()
+    return (out / PROGRESS).exists() or (out / "checkpoints" / "last").exists()
 
 
 def scenario_fields(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.run import Run, read_settings, shown_path
+from experiments.run_folder import ATTENTION, CONFIG, EVALUATION, EVALUATION_TRAIN
 from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS, preset_of
 from soc_env.errors import ConfigError
 from soc_env.settings import merged
@@ -78,7 +79,7 @@ def _new_settings(
     out: Path, asked: Mapping[str, Any], overrides: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The settings of a run that begins, completed; ConfigError where the folder has a run."""
-    if (out / "config.json").exists():
+    if (out / CONFIG).exists():
         raise ConfigError(f"out: {str(out)!r} holds a run already; allowed: a new folder, or --resume to go on with it")
     scenario = asked["scenario"]
     num_envs = NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS) if asked["num_envs"] is None else asked["num_envs"]
@@ -97,14 +98,14 @@ def _finish(out: Path, settings: Mapping[str, Any]) -> None:
     tested = _compare(out, settings, held_out)
     if held_out and settings["overrides"].get("split", "train") == "train":
         trained_on = _compare(out, settings, {}, leave_out=("random", UNTRAINED))
-        write_json(out / "evaluation-train.json", {name: result.to_dict() for name, result in trained_on.items()})
+        write_json(out / EVALUATION_TRAIN, {name: result.to_dict() for name, result in trained_on.items()})
         print("on the networks and attackers of the training split:")
         print_table(trained_on)
         print("on the held-out networks and attackers of the test split:")
     scenario = soc_env.make_scenario(settings["scenario"], **{**settings["overrides"], **held_out})
     if moment := explained_moment(_best(out), scenario, settings["seed"] + EVALUATION_SEED):
-        write_json(out / "attention.json", moment)
-    write_json(out / "evaluation.json", {name: result.to_dict() for name, result in tested.items()})
+        write_json(out / ATTENTION, moment)
+    write_json(out / EVALUATION, {name: result.to_dict() for name, result in tested.items()})
     print_table(tested)
     print(f"report: {shown_path(write_report(out))}")
 

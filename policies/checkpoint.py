@@ -150,8 +150,8 @@ class TrainedPolicy:
             observations: {agent: (N, dim)}.
 
         Returns:
-            {agent: (N, heads, tokens, tokens)}: by head, the share of every token (last axis, sums to 1) in what every
-            token hears. `tokens(agent).names` has the names of tokens.
+            {agent: (N, heads, tokens, tokens)}: by head, the attention of every token to every token, last axis
+            summing to 1. `tokens(agent).names` has the names of tokens.
         """
         bodies = {agent: self._attending(agent) for agent in observations}
         return {
@@ -252,8 +252,7 @@ def load_policy(
     folder = Path(checkpoint).absolute()
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
-    members = manifest.get("members")  # older checkpoints go by agents' names
-    present = {t: s["algorithm"] for t, s in manifest["tiers"].items() if members is None or t in members}
+    present = {t: s["algorithm"] for t, s in manifest["tiers"].items() if t in manifest["members"]}
     present = {tier: algorithm for tier, algorithm in present.items() if algorithm != SCRIPTED}
     return TrainedPolicy(
         load_modules(folder, present),
@@ -262,7 +261,7 @@ def load_policy(
         num_env_steps=manifest["num_env_steps"],
         seed=seed,
         manifest=manifest,
-        members=members,
+        members=manifest["members"],
         scripted=_scripted_tiers(manifest, seed),
     )
 
@@ -299,8 +298,8 @@ def load_modules(folder: str | Path, tiers: Mapping[str, str]) -> dict[str, Any]
 
 def _scripted_tiers(manifest: Mapping[str, Any], seed: int) -> dict[str, Policy]:
     """The scripted policies of a checkpoint, made for the environment that it names."""
-    members = manifest.get("members", {})
-    tiers = {t: s for t, s in manifest["tiers"].items() if s["algorithm"] == SCRIPTED and t in members}
+    present = manifest["members"]
+    tiers = {t: s for t, s in manifest["tiers"].items() if s["algorithm"] == SCRIPTED and t in present}
     if not tiers:
         return {}
     scenario = manifest["scenario"]

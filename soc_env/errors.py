@@ -26,6 +26,12 @@ class ConfigError(HMARLSOCError, ValueError):
     """An option that is unknown, of the wrong type or out of range (number of environments, seed, ...)."""
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """A value in a message: a class or function by its name, else its `repr` on one line, cut off at `limit`."""
+    text = " ".join(getattr(value, "__name__", repr(value)).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def unknown_name(kind: str, value: object, allowed: Iterable[str]) -> str:
     """One line about a name that does not exist, with the closest ones that do."""
     names = sorted(allowed)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, Space
 
-from soc_env.engine.simulator import Simulator
+from soc_env.engine.simulator import Simulator, unit_box
 from soc_env.engine.tables import AGENTS, TRIAGE
-from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.errors import ActionError, ConfigError, shown, unknown_name
 from soc_env.registry import preset_tables
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -181,7 +181,7 @@ def box_action(agent: str, action: Any, size: int) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError):
         vector = np.empty((), object)
     if vector.dtype.kind not in "fiub":
-        raise ActionError(f"{agent}: action {_short(action)} is not numeric; allowed: {size} numbers in [-1, 1]")
+        raise ActionError(f"{agent}: action {shown(action)} is not numeric; allowed: {size} numbers in [-1, 1]")
     if vector.shape != (size,):
         raise ActionError(f"{agent}: action has shape {vector.shape}; allowed: ({size},)")
     if np.isnan(vector).any():
@@ -205,7 +205,7 @@ def discrete_action(agent: str, action: Any, choices: int) -> int:
     except TypeError:
         array = np.asarray(action) if hasattr(action, "__array__") or isinstance(action, (list, tuple)) else None
         if array is None or array.size != 1 or array.dtype.kind not in "iu":
-            message = f"{agent}: action {_short(action)} is not one integer; allowed: 0 to {choices - 1}"
+            message = f"{agent}: action {shown(action)} is not one integer; allowed: 0 to {choices - 1}"
             raise ActionError(message) from None
         choice = int(array.reshape(()))
     if not 0 <= choice < choices:
@@ -213,17 +213,7 @@ def discrete_action(agent: str, action: Any, choices: int) -> int:
     return choice
 
 
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 # ---------------------------------------------------------------------- readers
-def unit_box(size: int) -> Box:
-    """Box(-1, 1) of float32."""
-    return Box(-1.0, 1.0, (size,), np.float32)
-
-
 def _box_reader(agent: str, target: np.ndarray, size: int) -> Callable[[Any], None]:
     used = target.size
     buffer = target.data  # a memoryview takes only float32 of this very shape, at a third of the cost of NumPy's checks

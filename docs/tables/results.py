@@ -29,14 +29,14 @@ def _load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _shown(summary: Mapping[str, float], metric: str, with_interval: bool = False) -> str:
+def _shown(summary: Mapping[str, float], metric: str, with_interval: bool = False, bare: bool = False) -> str:
     """Three digits or so: of a mean and, where the column has one, its interval."""
     _, factor, has_interval = COLUMNS[metric]
     mean, low, high = (factor * summary[key] for key in ("mean", "low", "high"))
     largest = max(abs(mean), abs(low), abs(high)) if has_interval else abs(mean)
     decimals = 3 if metric == "fpr" and 0 < largest < 10 else 2 if metric == "reward" and largest < 20 else 1
     shown = [f"{value:,.{0 if abs(value) >= 100 else decimals}f}" for value in (mean, low, high)]
-    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if has_interval or with_interval else shown[0]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if (has_interval or with_interval) and not bare else shown[0]
 
 
 def seeds(name: str, metrics: str, *policies: str) -> str:
@@ -53,7 +53,8 @@ def settings(name: str, metrics: str) -> str:
     rows = []
     for label, part in data["settings"].items():
         steps = round(sum(run["steps"] for run in part["runs"]) / len(part["runs"]), -3)
-        rows.append((label, f"{steps:,.0f}", *(_shown(part["summary"]["HMARL"][m], m) for m in names)))
+        bare = len(part["runs"]) == 1  # one run has no interval over runs
+        rows.append((label, f"{steps:,.0f}", *(_shown(part["summary"]["HMARL"][m], m, bare=bare) for m in names)))
     first = next(iter(data["settings"]))
     for label, gain in data["gains"].items():
         if gain[names[0]]["n"] > 1:

@@ -22,6 +22,7 @@ from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.run import VALIDATION_SEED, Run, read_settings
+from experiments.run_folder import CONFIG
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
@@ -123,7 +124,7 @@ def train_on_cage4(
     asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
     asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
     asked["config"] = {**preset(steps, checkpoint), **(config or {})}
-    resume = (out / "config.json").exists()
+    resume = (out / CONFIG).exists()
     Cage4Run.go(out, _resumed(out, asked) if resume else asked, resume, None, TEAMS * steps)
     return out
 

@@ -10,7 +10,7 @@ is improved at (`smoothing`: the policy gradient of the policy that explores, Na
 Functions"): a tool that starts at a threshold has no gradient below it.
 
 The columns in `JOINT_COLUMNS` ride inside the tier's own SampleBatch, so a MADDPG tier needs nothing but its batch to
-learn. A tier with several agents shares one actor and one critic among them; in a row that speaks for one of them, it
+learn. A tier with several agents shares one actor and one critic among them; in a row that stands for one of them, it
 takes the first of the tier's places in the joint columns (`policies.hmarl.tier_batches`).
 """
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -20,9 +22,9 @@ from ray.rllib.utils import force_list
 
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.settings import HMARLSettings, check_old_names
-from policies.runner.env_runner import ColumnarEnvRunner
+from policies.runner.env_runner import NUM_SEEDS, ColumnarEnvRunner
 from policies.tiers import SCRIPTED, tier_of
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError, shown, unknown_name
 from soc_env.settings import field_names
 
 # Defaults of every tier whose algorithm has such a setting; None leaves each tier its own.
@@ -232,6 +234,25 @@ def as_tier_setting(algorithm: str, name: str, value: Any) -> dict[str, Any]:
     return {"rllib": {name: value}} if name in field_names(declared["rllib"].metadata["part"]) else {}
 
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")  # those of Python's `logging`
+
+
+def _is_whole(low: int, end: float = math.inf) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) < end
+
+
+# Values that RLlib takes as they come, so that a wrong one would end late or never: (setting, check, what is allowed).
+_VALUES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("num_env_runners", _is_whole(0), "an integer of 0 or more"),
+    ("num_envs_per_env_runner", _is_whole(1), "an integer of 1 or more"),
+    ("evaluation_num_env_runners", _is_whole(0), "an integer of 0 or more"),
+    ("rollout_fragment_length", lambda value: value == "auto" or _is_whole(1)(value), "'auto', or an integer >= 1"),
+    ("metrics_num_episodes_for_smoothing", _is_whole(1), "an integer of 1 or more"),
+    ("seed", lambda value: value is None or _is_whole(0, NUM_SEEDS)(value), "None, or an integer from 0 to 2**32 - 1"),
+    ("log_level", lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
+)
+
+
 @functools.cache
 def rllib_defaults() -> Mapping[str, Any]:
     """RLlib's own settings by name, with their defaults."""
@@ -252,8 +273,10 @@ def check(config: Any, algorithms: Iterable[str]) -> None:
     for name, instead in REFUSED.items():
         skips = name in ("policies", "policy_mapping_fn") or config.in_evaluation and name in _SET_IN_EVALUATION
         if not skips and not _is_default(known.get(name), defaults[name]):
-            shown = known[name] if isinstance(known[name], (str, int, float)) else type(known[name]).__name__
-            raise ConfigError(f"{name.lstrip('_')} is {shown!r}, which has no effect here; {instead}")
+            raise ConfigError(f"{name.lstrip('_')} is {shown(known[name])}, which has no effect here; {instead}")
+    for name, is_allowed, allowed in _VALUES:
+        if not is_allowed(known[name]):
+            raise ConfigError(f"{name} is {shown(known[name])}, allowed: {allowed}")
     for name in TIER_DEFAULTS:
         value = known[name]
         if value is not None and not any(as_tier_setting(algorithm, name, value) for algorithm in algorithms):
@@ -261,11 +284,9 @@ def check(config: Any, algorithms: Iterable[str]) -> None:
     _check_tiers(config)
     _check_callbacks(config)
     _check_evaluation(config)
-    cls, length = config.env_runner_cls, config.rollout_fragment_length
+    cls = config.env_runner_cls
     if not isinstance(cls, type) or not issubclass(cls, ColumnarEnvRunner):
         raise ConfigError(f"env_runner_cls is {cls!r}, allowed: ColumnarEnvRunner or a subclass of it")
-    if length != "auto" and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
-        raise ConfigError(f"rollout_fragment_length is {length!r}, allowed: 'auto', or an integer of 1 or more")
 
 
 def unknown_setting(name: str) -> str:
@@ -286,15 +307,27 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def _check_tiers(config: Any) -> None:
-    """That policies and their agents are those that tiers say."""
+    """That policies and their agents are those that tiers say, and that those named to be trained exist."""
     if set(config.policies) != config.tier_networks():
         raise ConfigError(f"policies is {sorted(config.policies)}, which has no effect here; {_TIERS}")
     mapping = config.policy_mapping_fn
     if not isinstance(mapping, functools.partial) or mapping.func is not tier_of:
         raise ConfigError(f"policy_mapping_fn is {mapping!r}, which has no effect here; {_TIERS} by 'agents'")
+    chosen, tiers = config.policies_to_train, config.tier_networks()
+    if chosen is not None and not callable(chosen):
+        if not isinstance(chosen, (list, set, tuple)):
+            raise ConfigError(f"policies_to_train is {shown(chosen)}, allowed: a list of tiers, a callable, or None")
+        for tier in chosen:
+            if tier not in tiers:
+                raise ConfigError(unknown_name("policies_to_train: tier", tier, tiers))
 
 
 def _check_callbacks(config: Any) -> None:
+    for name in (name for name in WORKS if name.startswith("callbacks_on_")):
+        for function in force_list(getattr(config, name)):
+            if not callable(function):
+                event = name.removeprefix("callbacks_")
+                raise ConfigError(f"{event} is {shown(function)}, allowed: a callable, a list of them, or None")
     for cls in force_list(config.callbacks_class):
         if not isinstance(cls, type) or not issubclass(cls, RLlibCallback):
             raise ConfigError(f"callbacks_class is {cls!r}, allowed: RLlibCallback or subclasses of it")

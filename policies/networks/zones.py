@@ -5,7 +5,7 @@
 What an agent sees of a zone and what it does there mean the same in every zone, and what happens in a zone mostly
 stays there. So one small network reads every zone's token (in soc-v1 with the priority that the directive gives it,
 and in a critic with the actions in that zone) and the same context for all (clock, postures, the first case). From the
-second layer on tokens hear of each other, as a tier's setting `encoder` says:
+second layer on tokens attend to each other, as a tier's setting `encoder` says:
 
 * "zones": by the mean over zones (Zaheer et al. 2017, "Deep Sets", equivariant layers); a summary of all cases is part
   of the context. Values come from the mean of the zones' features, so that a critic is a sum over zones.
@@ -93,7 +93,7 @@ class Windows:
 
 
 class Attention(nn.Module):
-    """What tokens hear of all tokens, by `heads` heads: (B, T, in_dim) -> (B, queries, out_dim).
+    """Attention of tokens to all tokens, by `heads` heads: (B, T, in_dim) -> (B, queries, out_dim).
 
     Keys and values are the tokens themselves, so d_k is their size: with projections to as many dimensions, those of
     queries and keys would only be multiplied with each other, and those of values and the output too. `belongs` is the
@@ -110,20 +110,20 @@ class Attention(nn.Module):
     def forward(
         self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
     ) -> torch.Tensor:
-        """What the tokens at `queries` hear; `relations` as in `weights`."""
-        heard = self.weights(tokens, relations, queries).flatten(1, 2) @ tokens
-        return self.write(heard.unflatten(1, (-1, self.heads)).flatten(2))
+        """What the tokens at `queries` read from all tokens; `relations` as in `weights`."""
+        attended = self.weights(tokens, relations, queries).flatten(1, 2) @ tokens
+        return self.write(attended.unflatten(1, (-1, self.heads)).flatten(2))
 
     def weights(
         self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
     ) -> torch.Tensor:
-        """(B, queries, heads, T): the share of each token in what a token hears; the last axis sums to 1.
+        """(B, queries, heads, T): the attention of a token to each token; the last axis sums to 1.
 
         Args:
             tokens: (B, T, in_dim).
             relations: with cases, links, (B, T, T), 1 between a case and its zone, else 0, symmetric; and absent,
                 (B, T), whether a token is left out.
-            queries: which tokens hear.
+            queries: which tokens attend.
         """
         query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
         score = (tokens @ query.transpose(1, 2)).unflatten(2, (-1, self.heads))  # torch's softmax is slow on short rows
@@ -257,10 +257,10 @@ class ZoneMLP(nn.Module):
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
             if self.attends:  # the last layer is wanted of the zones and the context alone
                 which = every if k < len(self.deeper) else slice(0 if self.keeps_zones else zones, zones + 1)
-                heard = mix(tokens, relations, which)
+                attended = mix(tokens, relations, which)
             else:
-                which, heard = every, mix(tokens.mean(1, keepdim=True))
-            tokens = torch.relu(norm(layer(tokens[:, which]) + heard))
+                which, attended = every, mix(tokens.mean(1, keepdim=True))
+            tokens = torch.relu(norm(layer(tokens[:, which]) + attended))
         network = tokens[:, -1:] if self.attends else tokens.mean(1, keepdim=True)
         if not self.keeps_zones:
             return network.squeeze(1)
@@ -276,7 +276,7 @@ class ZoneMLP(nn.Module):
         """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.
 
         Where no zones are shown, cases of the same zone are linked with each other, and with the context if it is that
-        of the first case: it is the context that hears most, and it reads the first case.
+        of the first case: the context is what attends to most of them, and it reads the first case.
         """
         if not self.has_cases:
             return ()

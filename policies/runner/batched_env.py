@@ -9,8 +9,8 @@
 | "package.module:name", or any other callable | `SyncVectorEnv` of environments made by calling it with `env_config` |
 | a subclass of RLlib's MultiAgentEnv, or a name registered with Tune | the same, called with an `EnvContext` |
 
-An `SyncVectorEnv` has the attributes of `soc_env.Simulator` that the runner reads and, because agents of a foreign
-environment have rewards and lives of their own, `agent_rewards`, `alive`, `ended` and `agent_terminated` beside.
+A `SyncVectorEnv` has the attributes of `soc_env.Simulator` that the runner reads and, because agents of other
+environments have rewards and lives of their own, `agent_rewards`, `alive`, `ended` and `agent_terminated` beside.
 """
 
 from __future__ import annotations

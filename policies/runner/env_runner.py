@@ -34,6 +34,7 @@ from policies.runner.rows import Rollout
 from soc_env.errors import ConfigError
 
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
+NUM_SEEDS = 2**32  # that NumPy's global generator takes
 EVALUATION_SEEDS = 1_000_003  # from here, so that evaluation plays other episodes than training
 
 
@@ -61,7 +62,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._seed = None if config.seed is None else int(config.seed) * WORKER_SEED_STRIDE + offset
         if worker or config.num_env_runners == 0 or config.create_env_on_local_worker:
             self.make_env()
-        update_global_seed_if_necessary("torch", self._seed)
+        update_global_seed_if_necessary("torch", None if self._seed is None else self._seed % NUM_SEEDS)
         self.make_module()
 
     # ---- construction

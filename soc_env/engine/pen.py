@@ -45,6 +45,11 @@ class Pen:
         x0, y0 = max(0, round(x)), max(0, round(y))
         self.pixels[y0 : max(y0, round(y + height)), x0 : max(x0, round(x + width)), :3] = color
 
+    def bar(self, x: float, y: float, width: float, level: float, color: Color) -> None:
+        """A bar that is filled from the left up to `level`, 0 to 1."""
+        self.rect(x, y, width, 8, RULE)
+        self.rect(x, y, width * level, 8, color)
+
     def frame(self, x: float, y: float, width: float, height: float, edge: Color, fill: Color, thick: int = 1) -> None:
         """A filled rectangle with a border inside its bounds."""
         self.rect(x, y, width, height, edge)

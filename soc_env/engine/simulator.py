@@ -171,12 +171,12 @@ class Simulator(abc.ABC):
 
     def _build_spaces(self) -> None:
         sizes = self._observation_sizes()
-        self.observation_spaces: dict[str, Space] = {agent: _unit_box(sizes[agent]) for agent in AGENTS}
+        self.observation_spaces: dict[str, Space] = {agent: unit_box(sizes[agent]) for agent in AGENTS}
         self.action_spaces: dict[str, Space] = {
-            agent: Discrete(len(rows)) if agent == TRIAGE else _unit_box(len(rows))
+            agent: Discrete(len(rows)) if agent == TRIAGE else unit_box(len(rows))
             for agent, rows in self.action_tables.items()
         }
-        self.state_space = _unit_box(len(self.state_table))
+        self.state_space = unit_box(len(self.state_table))
         self.decision_periods = {
             agent: self.scenario.coordinator_period if agent == COORDINATOR else 1 for agent in AGENTS
         }
@@ -371,7 +371,8 @@ def _blocks(flat: np.ndarray, sizes: dict[str, int], num_envs: int) -> dict[str,
     return blocks
 
 
-def _unit_box(size: int) -> Box:
+def unit_box(size: int) -> Box:
+    """Box(-1, 1) of float32."""
     return Box(-1.0, 1.0, (size,), np.float32)
 
 

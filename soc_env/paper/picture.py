@@ -227,16 +227,11 @@ def _draw_alerts(pen: Pen, frame: PaperFrame) -> None:
         base = y + 56 + k * (ROW - 1)
         pen.text(x, base, str(frame.step - int(alert["step"])), 11)
         pen.text(x + 46, base, frame.scenario.segments[alert["segment"]].name, 11)
-        _bar(pen, x + 150, base - 8, 86, float(alert["severity"]), STAGES[2])
-        _bar(pen, x + 250, base - 8, 86, float(alert["confidence"]), ASKED)
+        pen.bar(x + 150, base - 8, 86, float(alert["severity"]), STAGES[2])
+        pen.bar(x + 250, base - 8, 86, float(alert["confidence"]), ASKED)
         pen.text(x + 346, base, "attack" if alert["is_true"] else "benign", 11, BAD if alert["is_true"] else FAINT)
     if not len(alerts):
         pen.text(x, y + 60, "empty", 12, FAINT)
-
-
-def _bar(pen: Pen, x: float, y: float, width: float, level: float, color: Color) -> None:
-    pen.rect(x, y, width, 8, RULE)
-    pen.rect(x, y, width * level, 8, color)
 
 
 def _draw_actions(pen: Pen, frame: PaperFrame) -> None:
@@ -267,7 +262,7 @@ def _draw_directive(pen: Pen, frame: PaperFrame, x: int, y: int) -> None:
     for k, (tool, boost, limit) in enumerate(zip(TOOLS, frame.boosts, limits, strict=False)):
         top = y + 22 + k * ROW
         pen.text(x, top + 9, f"more {tool}", 11)
-        _bar(pen, x + 92, top, 230, boost / limit if limit else 0.0, BOOST)
+        pen.bar(x + 92, top, 230, boost / limit if limit else 0.0, BOOST)
         pen.text(SIDE + SIDE_WIDTH - 12, top + 9, f"+{boost:.2f}", 11, align="right")
 
 

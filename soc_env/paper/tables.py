@@ -25,7 +25,7 @@ NUM_TARGETS = 5  # entry hosts a campaign aims at
 NUM_PHASES = 5
 PHASES = ("reconnaissance", "initial access", "execution", "lateral movement", "exfiltration")
 MAX_STAGE = 4
-NOISE_LIMIT = 3.7  # largest |draw| of the quantile table, in standard deviations (kernels/draws.py)
+NOISE_LIMIT = 3.7  # largest |draw| of the quantile table, in standard deviations (`engine.draws.noise_table`)
 DIRECTIVE_SIZE = 8
 
 

@@ -140,7 +140,7 @@ seeded draws its seed from the operating system. `max_cycles` may be assigned an
 
 ## Version history
 
-* `soc-v1`, `soc-cage4-v0`: first version. (0.2.0)
+* `soc-v1`, `soc-cage4-v0`: first version. (0.1.0)
 * `paper-v0`: the published simulator, statistically equivalent; `reset(seed)` reproduces everything. (0.1.0)
 """
 

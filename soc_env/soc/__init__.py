@@ -156,7 +156,8 @@ One number for the team: the weighted sum of four terms, `sim.reward_terms` has 
 * cost (-0.3): disruption + analyst time of this minute, as in the mission score.
 * false_positive (-2.0): 0.25 for each false verdict and each response action on a clean host.
 
-`reward="sparse"` pays the mission score at the end instead. Episodes last `max_steps` minutes; none terminates earlier.
+`reward="sparse"` pays the mission score / 100 at the end instead. Episodes last `max_steps` minutes; none terminates
+earlier.
 
 ## Score
 The mission score measures outcomes, whatever the reward: 100 (null_loss - loss) / (null_loss - clairvoyant_loss), so

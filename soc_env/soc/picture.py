@@ -261,7 +261,7 @@ def _draw_cases(pen: Pen, frame: SOCFrame) -> None:
     pen.text(SIDE + SIDE_WIDTH - 12, y + 36, "cause", 9, BAD, align="right")
     for k, case in enumerate(cases[:SHOWN_CASES]):
         base = y + 51 + k * 18
-        _bar(pen, x, base - 8, 40, min(1.0, case["rank"]), WARN)
+        pen.bar(x, base - 8, 40, min(1.0, case["rank"]), WARN)
         pen.text(x + 48, base, str(case["id"]), 11, bold=k == 0)
         pen.text(x + 84, base, str(case["host"]), 11)
         pen.text(x + 126, base, _short(case["zone"], 12), 11)
@@ -275,11 +275,6 @@ def _draw_cases(pen: Pen, frame: SOCFrame) -> None:
         pen.text(x, y + 51 + SHOWN_CASES * 18, f"... and {len(cases) - SHOWN_CASES} lower ones", 10, FAINT)
     if not cases:
         pen.text(x, y + 56, "empty", 11, FAINT)
-
-
-def _bar(pen: Pen, x: float, y: float, width: float, level: float, color: Color) -> None:
-    pen.rect(x, y, width, 8, RULE)
-    pen.rect(x, y, width * level, 8, color)
 
 
 def _draw_calls(pen: Pen, frame: SOCFrame) -> None:

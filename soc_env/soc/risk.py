@@ -5,8 +5,7 @@ score means the same on both sides. All functions take floats or NumPy arrays.
 
 A host collects three decaying counters of alert weight, by the part it plays in an alert (`process` for alerts about
 the host itself, `target` and `source` for network alerts), a weight for findings (EDR) and one for verdicts (triage).
-The source of a malicious connection is the host that is compromised, hence the weights (CAGE4_NOTES.md: attribution by
-source is what separates the good submissions from the rest).
+The source of a malicious connection is the host that is compromised, hence the weights, which are assumptions.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class SOCScenario(Scenario):
     num_networks: int = _setting(8, 1, 1024, "networks generated; each episode plays on one of them")
     families: tuple[str, ...] = _checked_below((), "attacker families by name; empty: those of the split")
     # ---- reward and score
-    reward: str = choice("dense", ("dense", "sparse"), "four terms a minute, or the mission score at the end", DESIGN)
+    reward: str = choice("dense", ("dense", "sparse"), "four terms a minute, or mission score / 100 at the end", DESIGN)
     weight_detection: float = _setting(1.0, -1e6, 1e6, "alpha", "paper, reward definition")
     weight_response: float = _setting(1.5, -1e6, 1e6, "beta", "paper, reward definition")
     weight_cost: float = _setting(-0.3, -1e6, 1e6, "delta", "paper, reward definition")
@@ -161,7 +161,7 @@ SCENARIOS: dict[str, SOCScenario] = {
         num_zones=8,
         max_steps=500,
         phase_values=(1.0, 10.0, 10.0),
-        phase_zones=(-1, 1, 3),  # operational A, operational B (CAGE4_NOTES.md, rewards)
+        phase_zones=(-1, 1, 3),  # operational A, operational B (CAGE Challenge 4's reward tables)
         null_loss=189.5,
         clairvoyant_loss=23.5,
         undefended_zones=(7,),  # contractor, where the intruders come from

@@ -9,8 +9,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 from pettingzoo import ParallelEnv
 
+from soc_env.engine.simulator import unit_box
 from soc_env.errors import ActionError, ConfigError, unknown_name
-from soc_env.options import box_action, unit_box
+from soc_env.options import box_action
 from soc_env.wrappers.spaces import are_discrete, array_of, box_of, mask_of
 
 OBSERVED = ("concat", "state")

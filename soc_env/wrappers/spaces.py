@@ -11,8 +11,9 @@ from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from soc_env.engine.scenario import Scenario
+from soc_env.engine.simulator import unit_box
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.options import box_action, discrete_action, unit_box
+from soc_env.options import box_action, discrete_action
 from soc_env.registry import preset_tables
 
 

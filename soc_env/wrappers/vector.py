@@ -10,10 +10,9 @@ from gymnasium.spaces import MultiDiscrete, Space
 from gymnasium.vector.utils import batch_space
 
 from soc_env.engine.scenario import Scenario
-from soc_env.engine.simulator import Seed
+from soc_env.engine.simulator import Seed, unit_box
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ActionError, ConfigError, unknown_name
-from soc_env.options import unit_box
 from soc_env.registry import Simulator, preset_tables
 
 try:

@@ -79,7 +79,7 @@ def test_flags_are_read(host: str, flags: tuple[str, ...], kind: str) -> None:
 def test_flags_of_the_third_subnet_are_read() -> None:
     zone, vector = ZONES[HEADQUARTERS], np.zeros(210, np.int64)
     host = zone.hosts[zone.subnets[2]][6]
-    vector[119 + 43 + 6] = 1  # CAGE4_NOTES.md: block of public, connection alerts, first user
+    vector[119 + 43 + 6] = 1  # BlueFlatWrapper's vector: block of public, connection alerts, first user
     assert flat_alerts(zone, [host], vector) == [Alert("unknown_probe", host)]
 
 

