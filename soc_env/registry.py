@@ -61,7 +61,7 @@ class Family:
         metrics: Rows of an episode's metrics.
         tools: What the action vectors are decoded into; empty where they drive the simulator directly.
         columns: Metric name -> how it is shown, for every metric.
-        headline: The metric that results, claims and the choice of the best checkpoint go by.
+        headline: The metric that results, claims and the choice of the best checkpoint go by; more of it is better.
         presets: (scenario) -> Box agent -> name -> vector, in the order of the Discrete choices. Shared: not to be
             written into.
         idle_actions: (scenario) -> Box agent -> what it does if it never sends an action. Fresh arrays.
@@ -92,11 +92,6 @@ class Family:
     draw: Callable[[Pen, Any, int], None]
     console: type[Console] | None = None
     trace_of: Callable[..., Any] | None = None
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether more of the headline metric is better."""
-        return self.columns[self.headline].better == "higher"
 
     def canvas(self, simulator: BaseSimulator, index: int = 0) -> Canvas:
         """What draws env `index` of a simulator of this family; ImportError without matplotlib, naming the extra."""

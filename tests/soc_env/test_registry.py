@@ -45,7 +45,7 @@ def test_a_record_says_what_its_simulator_has(family):
 def test_every_metric_has_a_column_and_the_headline_is_one(family):
     assert list(family.columns)[:3]
     assert set(family.columns) == {metric.name for metric in family.metrics}
-    assert family.higher_is_better
+    assert family.columns[family.headline].better == "higher"  # the best checkpoint is the one with the largest
     for name, column in family.columns.items():
         assert column.name == name
         assert column.better in ("", "higher", "lower")

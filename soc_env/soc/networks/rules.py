@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from soc_env.errors import ConfigError
+from soc_env.soc.attack import ROLES
 
-ROLES = ("workstation", "server", "domain_controller", "cloud")
 WORKSTATION, SERVER, DOMAIN_CONTROLLER, CLOUD = range(4)
 MAX_ZONES, MAX_SEGMENTS, MAX_SERVICES, MAX_HOSTS = 16, 32, 16, 100_000
 
