@@ -244,7 +244,7 @@ def test_episodes_without_a_seed_go_on_with_the_stream() -> None:
 
 ONE_EPISODE = """
 import sys
-sys.path.insert(0, "tests/helpers")
+sys.path[:0] = ["tests/helpers", "tests/cyborg_bridge"]
 from test_cage4_live import cage4_parallel_env, digest, play
 print(digest(play(cage4_parallel_env(steps=40, observation="raw"), 11, raw=True)))
 """
