@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import tempfile
 
 import numpy as np
 import pytest
@@ -262,7 +263,8 @@ def all_calls():
     def look(algo):
         algo.restore_env_runners = lambda group: [1]  # as if it had come back
         algo.train()
-        algo.load_checkpoint(algo.save_to_path())
+        with tempfile.TemporaryDirectory() as folder:
+            algo.load_checkpoint(algo.save_to_path(folder))
 
     built(config, look)
     return list(CALLED)
