@@ -197,7 +197,7 @@ REFUSED: dict[str, str] = {name: reason for reason, names in _GROUPS for name in
     "normalize_actions": "tiers always act in [-1, 1]",
     "clip_actions": "actions are always cut off at the ends of their range",
     "disable_env_checking": "environments are checked by what they do",
-    "render_env": "play a trained policy with `hmarl-soc console`",
+    "render_env": "play a policy in `soc_env.parallel_env(..., render_mode='rgb_array')`",
     "create_local_env_runner": "the driver's runner holds the networks that say what other tiers do next",
     "max_requests_in_flight_per_env_runner": "runners are asked one request at a time",
     "batch_mode": "rows go on over the end of a fragment, so none has to be complete",
