@@ -1,8 +1,8 @@
 """Top-level keys of `HMARL.train()`'s result that are always there and always numbers.
 
 RLlib puts the return of training episodes under "env_runners", leaves it out until the first episode ends, and says NaN
-for an iteration in which none does. Tune fails the whole fit over a missing metric, and keeps the wrong checkpoints when
-it scores by a nested one. These keys can be a scheduler's metric, a checkpoint's score and a condition to stop:
+for an iteration in which none does. Tune fails the whole fit over a missing metric, and keeps the wrong checkpoints
+when it scores by a nested one. These keys can be a scheduler's metric, a checkpoint's score and a condition to stop:
 
     episode_return_mean              mean return of training episodes, in every environment
     score, loss, mttd, csr, ...      the scenario's metrics with a better end, for our own scenarios
