@@ -295,7 +295,11 @@ class HMARL(Algorithm):
         if not isinstance(config, AlgorithmConfig):
             config = cls.get_default_config().update_from_dict(config)
         request = Algorithm.default_resource_request.__func__(cls, config)
-        learners = [{"CPU": 1}] * sum(own.get("num_learners", 0) for own in config.tier_settings.values())
+        learners = [
+            {"CPU": 1, **own["custom_resources_per_learner"]}
+            for own in config.tier_settings.values()
+            for _ in range(own.get("num_learners", 0))
+        ]
         return PlacementGroupFactory([*request.bundles, *learners], strategy=config.placement_strategy)
 
     def setup(self, config: AlgorithmConfig) -> None:
