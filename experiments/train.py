@@ -141,8 +141,9 @@ def _best(out: Path) -> Any:
 
 def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
-    from policies.tiers import DEFAULT_TIERS
+    from policies.tiers import DEFAULT_TIERS, check_form
 
+    check_form(config.get("tiers", {}), "config: tiers")
     preset = preset_of(scenario)
     tiers = preset.get("tiers", {})
     for tier, own in dict(config.get("tiers", {})).items():

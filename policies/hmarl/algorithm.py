@@ -50,6 +50,7 @@ from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
 from policies.hmarl import rllib_settings
+from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
@@ -110,6 +111,7 @@ class HMARLConfig(AlgorithmConfig):
         Raises:
             ConfigError: unknown algorithm or setting, or an agent that two tiers name.
         """
+        tier_data.check_form(tiers)
         if replace:
             self._tiers = {}
         for tier, settings in tiers.items():
@@ -212,11 +214,13 @@ class HMARLConfig(AlgorithmConfig):
             ConfigError: the first that is unknown, out of range or without effect.
         """
         rllib_settings.check(self, [given["algorithm"] for given in self._tiers.values()])
-        HMARLSettings(**{name: getattr(self, name) for name in field_names(HMARLSettings)})
+        rllib_settings.make_plain(self)
         if self.replay_priority == "paper":
             DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
         assert set(self.tier_settings) == set(self._tiers)  # raises if a default does not fit
-        super().validate()
+        check_fit(self)
+        with rllib_settings.one_line():
+            super().validate()
         self.simple_optimizer = DEPRECATED_VALUE  # which RLlib decides by itself, and would be refused next time
 
     def get_evaluation_config_object(self) -> AlgorithmConfig | None:
