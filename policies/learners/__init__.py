@@ -60,7 +60,9 @@ def build_config(
     config.update_from_dict(settings.to_rllib())
     config.environment(env=None).framework("torch").debugging(seed=seed)
     config.multi_agent(policies={tier}, policy_mapping_fn=lambda *args, **kwargs: tier)
-    config.learners(num_learners=settings.num_learners)
+    config.learners(
+        num_learners=settings.num_learners, custom_resources_per_learner=settings.custom_resources_per_learner
+    )
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=ours.module, model_config=model))
     config.training(learner_class=ours.learner)
     return config
