@@ -71,8 +71,8 @@ class ScriptedSettings:
             raise ConfigError("policy is missing; a scripted tier needs the name of one")
 
 
-def check_form(tiers: Any, where: str = "tiers") -> None:
-    """ConfigError unless `tiers` are settings by name of tier, whose names can be those of files."""
+def well_formed(tiers: Any, where: str = "tiers") -> Mapping[str, Mapping[str, Any]]:
+    """`tiers`; ConfigError unless they are settings by name of tier, whose names can be those of files."""
     if not isinstance(tiers, Mapping):
         raise ConfigError(f"{where}={shown(tiers)} must be settings by name of tier")
     for tier, settings in tiers.items():
@@ -81,15 +81,22 @@ def check_form(tiers: Any, where: str = "tiers") -> None:
             raise ConfigError(f"{where}: {shown(tier)} is no name of a tier; allowed: what a file may be called")
         if not isinstance(settings, Mapping):
             raise ConfigError(f"tier {tier!r}={shown(settings)} must be settings by name")
+    return tiers
 
 
-def parse(tier: str, plain: Mapping[str, Any], of_all: Collection[str] = ()) -> Any:
+def parse(
+    tier: str,
+    plain: Mapping[str, Any],
+    of_all: Collection[str] = (),
+    of_rllib: Callable[[str], Collection[str]] = lambda algorithm: (),
+) -> Any:
     """The typed settings of a tier: a `TierSettings` of its algorithm, or `ScriptedSettings`.
 
     Args:
         tier: its name.
         plain: its settings; what is missing has its default.
         of_all: names that hold for all tiers, to say so where one is among a tier's.
+        of_rllib: algorithm -> RLlib's own names, likewise.
 
     Raises:
         ConfigError: no or an unknown algorithm, a name that is no setting of it, or a value that is not allowed.
@@ -100,7 +107,7 @@ def parse(tier: str, plain: Mapping[str, Any], of_all: Collection[str] = ()) -> 
     kind: type = ScriptedSettings if algorithm == SCRIPTED else ALGORITHMS[algorithm].settings
     for name in plain if algorithm != SCRIPTED else ():
         if name not in field_names(kind):
-            raise ConfigError(f"tier {tier!r}: {explain(algorithm, name, of_all)}")
+            raise ConfigError(f"tier {tier!r}: {explain(algorithm, name, of_all, of_rllib(algorithm))}")
     try:
         settings = from_plain(kind, plain, ConfigError)
     except ConfigError as error:

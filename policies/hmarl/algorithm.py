@@ -53,11 +53,12 @@ from policies.hmarl import rllib_settings
 from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
-from policies.hmarl.replay import DetectionPriority, JointReplay
+from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
@@ -111,14 +112,13 @@ class HMARLConfig(AlgorithmConfig):
         Raises:
             ConfigError: unknown algorithm or setting, or an agent that two tiers name.
         """
-        tier_data.check_form(tiers)
         if replace:
             self._tiers = {}
-        for tier, settings in tiers.items():
+        for tier, settings in tier_data.well_formed(tiers).items():
             before = self._tiers.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
             changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
-            tier_data.parse(tier, changed, of_all=field_names(HMARLSettings))  # raises
+            tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
         return self
@@ -215,9 +215,6 @@ class HMARLConfig(AlgorithmConfig):
         """
         rllib_settings.check(self, [given["algorithm"] for given in self._tiers.values()])
         rllib_settings.make_plain(self)
-        if self.replay_priority == "paper":
-            DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
-        assert set(self.tier_settings) == set(self._tiers)  # raises if a default does not fit
         check_fit(self)
         with rllib_settings.one_line():
             super().validate()
@@ -243,14 +240,14 @@ class HMARLConfig(AlgorithmConfig):
             observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
             sizes = {"joint_obs_dim": observed, "other_action_dim": acted - flat_dim(spaces[1])}
         settings = self.tier(tier)
-        return ALGORITHMS[settings.algorithm].build_config(tier, settings, spaces, self.seed, **sizes)
+        return build_config(tier, settings, spaces, self.seed, **sizes)
 
     def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
-        entries = {tier: ALGORITHMS[self._tiers[tier]["algorithm"]] for tier in self.tier_networks()}
+        entries = {tier: LEARNERS[self._tiers[tier]["algorithm"]] for tier in self.tier_networks()}
         return MultiRLModuleSpec(rl_module_specs={t: RLModuleSpec(module_class=e.module) for t, e in entries.items()})
 
     def get_default_learner_class(self) -> type:
-        return ALGORITHMS["PPO"].learner  # never built: TieredLearnerGroup holds one learner a tier
+        return LEARNERS["PPO"].learner  # never built: TieredLearnerGroup holds one learner a tier
 
     def get_multi_rl_module_spec(
         self, *, env: Any = None, spaces: Any = None, inference_only: bool = False, **kwargs: Any

@@ -14,6 +14,7 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
+from policies.hmarl.replay import DetectionPriority
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.plan import make_scripted
@@ -35,7 +36,9 @@ def check_fit(config: Any) -> None:
             with an algorithm, a network or a metric that its agents do not have, a size for which memory is missing.
     """
     _check_sizes(config)
-    for tier, settings in config.tier_settings.items():
+    if config.replay_priority == "paper":
+        DetectionPriority(config.env, config.env_config)  # raises where there is no such thing
+    for tier, settings in config.tier_settings.items():  # raises if a default of tiers does not fit
         if settings["algorithm"] == SCRIPTED and not (
             isinstance(settings["policy"], str) or callable(settings["policy"])
         ):
