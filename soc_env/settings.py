@@ -59,7 +59,7 @@ def schedule(default: Schedule, low: float, high: float, unit: str, source: str,
 
 
 def numbers(default: Any, low: float, high: float, unit: str, source: str, **more: Any) -> Any:
-    """Numbers in a closed range, at most `longest` of them (by default `LONGEST`), or, with `sizes=(0, 2)`, that many."""
+    """Numbers in a closed range, at most `longest` of them (by default `LONGEST`); with `sizes=(0, 2)`, that many."""
     return _declared("list", default, unit, source, low, high, **more)
 
 

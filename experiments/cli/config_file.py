@@ -68,7 +68,7 @@ def _check(value: Any, subject: str, place: str, level: int) -> None:
             _check(inner, subject, f"{place}[{number}]", level + 1)
     elif value is not None and not isinstance(value, (str, int, float)):
         raise ConfigError(
-            f"{subject}: {place} is a {type(value).__name__} ({value}); numbers, text and lists are allowed"
+            f"{subject}: {place} is a {type(value).__name__} ({shown(str(value))}); numbers, text and lists are allowed"
         )
 
 
@@ -104,8 +104,8 @@ def _read_yaml(text: str) -> Any:
 
     number = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
-    loader = Loader(text)
     try:
+        loader = Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -113,8 +113,6 @@ def _read_yaml(text: str) -> Any:
         return loader.construct_document(node)  # type: ignore[no-untyped-call]
     except (yaml.YAMLError, LookupError, AttributeError, TypeError, OverflowError) as error:  # `!!bool x`: a KeyError
         raise ValueError(str(error)) from error
-    finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
 
 
 def _measure(node: Any, known: dict[int, int | None]) -> int:

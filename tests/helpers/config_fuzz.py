@@ -35,8 +35,9 @@ for _ in range(200):
     NESTED = [NESTED]
 # What takes the place of a value; text stands for a literal that plain data has no word for.
 VALUES: tuple[Any, ...] = (
-    math.nan, math.inf, -math.inf, -1, 0, 1, 0.5, 1e308, -1e308, 5e-324, 10**400, -(10**400), 2**63, 10**12, True, False,
-    "text", "", "1", "nan", "\u0661", "\x00", "a\nb", [], [[]], [1], [0, 1], [1, 0], ["a"], {}, {"a": 1}, None, NESTED,
+    math.nan, math.inf, -math.inf, -1, 0, 1, 0.5, 1e308, -1e308, 5e-324, 10**400, -(10**400), 2**63, 10**12, True,
+    False, "text", "", "1", "nan", "\u0661", "\x00", "a\nb", [], [[]], [1], [0, 1], [1, 0], ["a"], {}, {"a": 1}, None,
+    NESTED,
     [[0, 1], [1, 1]], [[0, math.nan], [10, 1]], [[0, 1], [10, math.inf]], [[10, 1], [0, 1]], [[0, 1], [-5, 1]],
     [[0, 1], [0, 1]], [[0, 1], [5, 1], [3, 1]], [[1, 1], [5, 1]], [[0, 1], [10**400, 1]], [[0, 1], [math.inf, 1]],
     [[0, 1], [True, 1]], [[0, 1], [2.5, 1]], [[0, 1]], [[0, 1], [5]], [[0, 1, 2], [5, 1, 2]], [[0, [1]], [5, 1]],
@@ -47,7 +48,7 @@ NAMES = ("nobody", "", " ", "lr ", "LR", "_tiers", "__class__", "in_evaluation",
 EXTRA: dict[str, Any] = {  # settings that no preset has
     "replay": "shared", "replay_priority": "td_error", "learning_starts": 5000,
     "tiers": {
-        "alert_triage": {"algorithm": "DQN", "action_masking": False, "agents": [], "trainable": True, "num_learners": 0},
+        "alert_triage": {"algorithm": "DQN", "action_masking": False, "agents": [], "num_learners": 0},
         "threat_hunter": {"algorithm": "SAC", "tau": 0.01, "rllib": {"grad_clip": 1.0, "grad_clip_by": "value"}},
         "response_orchestrator": {"algorithm": "scripted", "policy": "rule-soar", "agents": []},
         "strategic_coordinator": {"algorithm": "PPO", "minibatch_size": 64, "num_epochs": 2, "lambda_": 0.9,
@@ -154,6 +155,33 @@ def written(settings: Any, suffix: str) -> str:
 
 
 # ---- what may be wrong
+# Whole files, by suffix.
+TEXTS: dict[str, tuple[bytes, ...]] = {
+    ".json": (
+        b"1", b"null", b"true", b'"text"', b"[]", b"NaN", b"{}", b'{"tiers": null}', b'{"n_step": 1, "n_step": 2}',
+        b'{"n_step": 1e999999, "train_batch_size": -1e999999}', b'{"\\ud800": 1, "tiers": {"\\udfff": {}}}',
+    ),
+    ".toml": (
+        b"n_step = 0x" + b"f" * 6_000, b"n_step = 2020-01-01", b"ema_tau = 07:32:00", b"a = 1979-05-27T07:32:00Z",
+        b"n_step = 1_000", b"n_step = 0o17", b"n_step = +3", b"ema_tau = 1e400", b"ema_tau = 5e-324", b"ema_tau = -nan",
+        b"[tiers]\n[tiers.alert_triage]\nlr = 1e-4\n[tiers.alert_triage]\n", b"[[tiers]]\na = 1",
+        b"tiers.alert_triage.lr = 1e-4\ntiers.alert_triage.lr.x = 1", b"[tiers.alert_triage.lr]\nx = 1",
+    ),
+    ".yaml": (
+        b"1: 2", b"tiers: {1: {}}", b"? [1]\n: 2", b"? {a: 1}\n: 2", b"~: 1", b"true: 1", b"? &a [*a]\n: 1",
+        b"tiers:\n  alert_triage: &a {hiddens: [64, 64]}\n  threat_hunter: {<<: *a}\n", b"<<: 1", b"<<: [1]",
+        b"a: &a [*a]", b"&a {tiers: *a}", b"tiers: &a {alert_triage: *a}", b"tiers: &a {<<: *a}",
+        b"a0: &a0 [1, 1]\n" + b"".join(
+            b"a%d: &a%d [%s]\n" % (k, k, b", ".join([b"*a%d" % (k - 1)] * 9)) for k in range(1, 12)
+        ),
+        b"n_step: !!int '3'", b"n_step: !!str 3", b"!!set {a}", b"a: !!binary abc=", b"a: !x 1", b"!!map [1]",
+        b"a: !!python/name:os.getcwd ''", b"a: !!timestamp '2020-01-01'", b"n_step: !!int x",
+        b"a: !!float x", b"!!omap [a: 1]", b"!!map a", b"!!seq {a: 1}", b"n_step: 3\n---\nn_step: 4",
+        b"n_step: 1:30", b"n_step: 0x10", b"n_step: 0b11", b"n_step: 1_0", b"n_step: 010", b"ema_tau: 1:30.5",
+    ),
+}  # fmt: skip
+
+
 def _values(rng: random.Random, settings: Any) -> tuple[str, Any]:
     at, value = rng.choice(list(places(settings))), rng.choice(VALUES)
     return f"{'.'.join(map(str, at))}={str(value)[:30]!r}", put(settings, at, value)
@@ -226,24 +254,13 @@ def _spoilt(rng: random.Random, settings: Any, suffix: str) -> tuple[str, str, b
         "empty": (suffix, b""),
         "zeros": (suffix, bytes(100)),
         "deep": (suffix, {".json": b"[" * 50_000, ".toml": b"a = " + b"[" * 50_000}.get(suffix, b"[" * 5_000)),
-        "deep mapping": (suffix, (b'{"a": ' if suffix == ".json" else b"a = {a = " if suffix == ".toml" else b"{a: ") * 2_000),
-        "a huge number": (suffix, data + (b"\n" if suffix != ".json" else b"") + b'"n_step" = ' + b"9" * 6_000),
-        "a huge hexadecimal": (".toml", b"n_step = 0x" + b"f" * 6_000),
-        "a huge exponent": (".json", b'{"n_step": 1e999999, "train_batch_size": -1e999999}'),
-        "twice in JSON": (".json", b'{"n_step": 1, "n_step": 2}'),
-        "lone surrogate": (".json", b'{"\\ud800": 1, "tiers": {"\\udfff": {}}}'),
-        "number": (".json", rng.choice([b"1", b"null", b"true", b'"text"', b"[]", b"NaN", b"{}", b'{"tiers": null}'])),
-        "names that are numbers": (".yaml", rng.choice([b"1: 2", b"tiers: {1: {}}", b"? [1]\n: 2", b"? {a: 1}\n: 2", b"~: 1", b"true: 1"])),
-        "anchors": (".yaml", b"tiers:\n  alert_triage: &a {hiddens: [64, 64]}\n  threat_hunter: {<<: *a}\n"),
-        "an anchor within itself": (".yaml", rng.choice([b"a: &a [*a]", b"&a {tiers: *a}", b"tiers: &a {alert_triage: *a}"])),
-        "anchors of anchors": (".yaml", b"a0: &a0 [1, 1]\n" + b"".join(b"a%d: &a%d [%s]\n" % (k, k, b", ".join([b"*a%d" % (k - 1)] * 9)) for k in range(1, 12))),
-        "tags": (".yaml", rng.choice([b"n_step: !!int '3'", b"n_step: !!str 3", b"!!set {a}", b"a: !!binary abc=", b"a: !x 1", b"a: !!python/name:os.getcwd ''", b"a: !!timestamp '2020-01-01'", b"n_step: !!int x", b"a: !!float x", b"a: !!bool x", b"!!omap [a: 1]"])),
-        "several documents": (".yaml", b"n_step: 3\n---\nn_step: 4"),
-        "sexagesimal": (".yaml", rng.choice([b"n_step: 1:30", b"n_step: 0x10", b"n_step: 0b11", b"n_step: 1_0", b"n_step: 010", b"ema_tau: 1:30.5"])),
-        "dates": (".toml", rng.choice([b"n_step = 2020-01-01", b"ema_tau = 07:32:00", b"a = 1979-05-27T07:32:00Z"])),
-        "numbers of TOML": (".toml", rng.choice([b"n_step = 1_000", b"n_step = 0o17", b"n_step = +3", b"ema_tau = 1e400", b"ema_tau = 5e-324", b"ema_tau = -nan"])),
-        "tables": (".toml", rng.choice([b"[tiers]\n[tiers.alert_triage]\nlr = 1e-4\n[tiers.alert_triage]\n", b"[[tiers]]\na = 1", b"tiers.alert_triage.lr = 1e-4\ntiers.alert_triage.lr.x = 1", b"[tiers.alert_triage.lr]\nx = 1"])),
-    }  # fmt: skip
+        "deep mapping": (suffix, {".json": b'{"a": ', ".toml": b"a = {a = "}.get(suffix, b"{a: ") * 2_000),
+        "a huge number": (suffix, data + (b"" if suffix == ".json" else b"\n") + b'"n_step" = ' + b"9" * 6_000),
+        "large": (suffix, data + b" " * (1 << 20)),
+    }
+    for kind, texts in TEXTS.items():
+        for number, odd in enumerate(texts):
+            kinds[f"{kind} {number}"] = (kind, odd)
     what = rng.choice(list(kinds))
     return what, *kinds[what]
 
@@ -276,7 +293,7 @@ def _interrupt(*args: Any) -> None:
 
 @dataclass
 class Outcome:
-    """What was made of a file: "accepted", "refused", or "failed"; with its error, and the configuration if accepted."""
+    """ "accepted", "refused" or "failed", with the error, or the configuration."""
 
     case: Case
     kind: str
