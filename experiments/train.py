@@ -18,7 +18,7 @@ import soc_env
 from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
-from experiments.run import Run, read_settings, shown_path
+from experiments.run import Run, hmarl_config, read_settings, shown_path
 from experiments.run_folder import ATTENTION, CONFIG, EVALUATION, EVALUATION_TRAIN
 from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS, preset_of
 from soc_env.errors import ConfigError
@@ -69,6 +69,7 @@ def train(
         asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
         settings = _new_settings(out, {**asked, "adverse_start": adverse_start}, overrides or {}, config or {})
     soc_env.make_scenario(settings["scenario"], **settings["overrides"])  # fails before anything slow starts
+    hmarl_config(settings).validate()
     Run.go(out, settings, resume, 10.0 if minutes is None and steps is None else minutes, steps)
     if evaluation:
         _finish(out, settings)
