@@ -58,7 +58,9 @@ class Budget:
         return min(1.0, done)
 
     def doubled(self) -> Budget:
-        return Budget(None if self.minutes is None else 2 * self.minutes, None if self.steps is None else 2 * self.steps)
+        return Budget(
+            None if self.minutes is None else 2 * self.minutes, None if self.steps is None else 2 * self.steps
+        )
 
     def option(self) -> str:
         """As the command line takes it."""
@@ -75,16 +77,17 @@ class Rhythm:
     Attributes:
         seconds: of training between two points, with a budget in minutes.
         share: of a budget in steps between two points.
-        most_steps: the most steps between two points, however large the budget.
+        least_steps, most_steps: between two points, however small or large a budget in steps is.
     """
 
     seconds: float
     share: float
+    least_steps: int
     most_steps: int
 
     def interval(self, steps: int) -> int:
         """Steps between two points with a budget of `steps`."""
-        return max(1, min(round(self.share * steps), self.most_steps))
+        return min(max(round(self.share * steps), self.least_steps), self.most_steps)
 
 
 class Points:

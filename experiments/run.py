@@ -96,8 +96,8 @@ class Run:
         RunError: the folder cannot be written.
     """
 
-    validation = Rhythm(seconds=20.0, share=1 / 30, most_steps=50_000)
-    checkpoint = Rhythm(seconds=60.0, share=1 / 10, most_steps=100_000)
+    validation = Rhythm(seconds=20.0, share=1 / 30, least_steps=10_000, most_steps=50_000)
+    checkpoint = Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=100_000)
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
     @classmethod

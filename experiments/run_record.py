@@ -42,7 +42,7 @@ class ProgressFile:
         with new_file(path) as file:
             file.write(self._text([dict(zip(columns, columns, strict=True))]))
             file.write(self._text(row for row in rows if int(row["steps"]) <= steps))
-        self._file = open(path, "ab", buffering=0)
+        self._file = path.open("ab", buffering=0)
         self._waiting = b""
 
     def _text(self, rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -119,6 +119,7 @@ class Curves:
     def __init__(self, folder: pathlib.Path, steps: int):
         self._folder, self._steps = folder, steps
         self._writer: Any = None
+        self._flushed = time.monotonic()
 
     def append(self, scalars: Mapping[str, Any], steps: int) -> None:
         """Adds numbers by name; what is no finite number is left out. After an error it goes on in a new file.

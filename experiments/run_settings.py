@@ -7,6 +7,7 @@ of the form "package.module:name" counts only where the caller gives it again.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -55,9 +56,7 @@ def new_settings(
         ConfigError: the folder has a run already.
     """
     if (out / CONFIG).exists():
-        raise ConfigError(
-            f"out: {str(out)!r} holds a run already; allowed: a new folder, or --resume to go on with it"
-        )
+        raise ConfigError(f"out: {str(out)!r} holds a run already; allowed: a new folder, or --resume to go on with it")
     found = {**DEFAULTS, **{name: value for name, value in asked.items() if value is not None}}
     scenario = found["scenario"]
     if found["num_envs"] is None:
@@ -228,8 +227,8 @@ def check_space(out: Path, settings: Mapping[str, Any]) -> None:
     capacity = settings["config"].get("replay_capacity", HMARLSettings.replay_capacity)
     steps = settings["budget"].get("steps")
     simulator = soc_env.Simulator(settings["scenario"], num_envs=1, seed=0, **settings["overrides"])
-    numbers = sum(2 * space.shape[0] for space in simulator.observation_spaces.values())
-    numbers += sum(max(2, sum(space.shape)) for space in simulator.action_spaces.values())
+    numbers = sum(2 * math.prod(space.shape or ()) for space in simulator.observation_spaces.values())
+    numbers += sum(1 + math.prod(space.shape or ()) for space in simulator.action_spaces.values())  # reward, action
     needed = 4 * numbers * (capacity if steps is None else min(capacity, steps)) + SPARE_BYTES
     there = out / "checkpoints" / "last"
     needed -= sum(file.stat().st_size for file in there.rglob("*") if file.is_file()) if there.exists() else 0

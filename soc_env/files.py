@@ -59,7 +59,7 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def remove_partials(folder: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Removes what a killed process has left of `new_file` for files of these names. Nobody else may be writing them."""
+    """Removes what killed processes have left of `new_file` for files of these names, which nobody may be writing."""
     for name in names:
         for partial in pathlib.Path(folder).glob(f".{name[:MAX_NAME]}.{'[0-9a-f]' * 8}.partial"):
             with contextlib.suppress(OSError):

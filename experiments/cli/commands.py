@@ -44,7 +44,8 @@ from experiments.cli.options import (
 ScenarioOrDefault = Annotated[str | None, typer.Option("--scenario", **SCENARIO_OPTION, show_default=DEFAULT_SCENARIO)]
 Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, show_default="0")]
 Minutes = Annotated[
-    float | None, positive("Train for this many minutes.", BUDGET, show_default="10, without --steps; resumed: the run's")
+    float | None,
+    positive("Train for this many minutes.", BUDGET, show_default="10, without --steps; resumed: the run's"),
 ]
 Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
 EnvRunners = Annotated[
@@ -96,7 +97,6 @@ def train(
     from experiments.train import train
 
     check_names(settings, {}, f"config={config}")
-
     train(
         scenario,
         seed=seed,

@@ -61,7 +61,7 @@ def _timed(value: Any, steps: int) -> Any:
 class Cage4Run(Run):
     """A `Run` on CC4: validated by the official score, at the level that it trains at."""
 
-    validation = checkpoint = Rhythm(seconds=240.0, share=1 / 4, most_steps=100_000)
+    validation = checkpoint = Rhythm(seconds=240.0, share=1 / 4, least_steps=10_000, most_steps=100_000)
     family = soc_siem.SCENARIO.name
 
     def aims(self) -> tuple[tuple[str, ...], str]:
