@@ -26,10 +26,10 @@ from experiments.evaluate import TRAINED, UNTRAINED, evaluate, evaluate_checkpoi
 from experiments.families import PROTOCOLS
 from experiments.run import Run, hmarl_config
 from experiments.train import train
-from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS
 from policies import load_policy, save_checkpoint
 from policies.checkpoint import read_manifest
 from policies.hmarl.saving import recover_checkpoint
+from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS
 from policies.scripted import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError
