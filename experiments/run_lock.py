@@ -38,7 +38,7 @@ def run_lock(out: pathlib.Path) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it (the message says who), or the folder cannot be made or written.
     """
-    is_new = not out.exists()
+    is_new = not os.path.lexists(out)
     lock = FileLock(out / LOCK, blocking=False)
     try:
         out.mkdir(parents=True, exist_ok=True)

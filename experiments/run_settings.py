@@ -81,12 +81,11 @@ def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(out: Path) -> dict[str, Any]:
-    """The settings of the run in a folder, by the names of `KINDS`; rests of a killed run are removed.
+    """The settings of the run in a folder, by the names of `KINDS`.
 
     Raises:
         CheckpointError: there is no run, or its config.json is damaged or of another version; names the field.
     """
-    remove_partials(out, TEMPORARY)
     found = _read(out)
     subject = f"out: {str(out / CONFIG)!r}"
     for name, (kind, least) in KINDS.items():
@@ -119,6 +118,11 @@ def _read(out: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"out: {str(path)!r} is damaged: it holds a {type(found).__name__}, not settings by name")
     return found
+
+
+def remove_rests(out: Path) -> None:
+    """Removes what killed runs have left half written; the caller holds the folder's lock."""
+    remove_partials(out, TEMPORARY)
 
 
 def record_budget(out: Path, budget: Budget) -> None:

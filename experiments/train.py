@@ -28,6 +28,7 @@ from experiments.run_settings import (
     of_file,
     read_settings,
     record_budget,
+    remove_rests,
     resume_hint,
 )
 from soc_env.errors import HMARLSOCError
@@ -81,6 +82,7 @@ def train(
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
+        remove_rests(out)
         if resume:
             settings = _resumed(out, asked, overrides, config, budget)
         else:

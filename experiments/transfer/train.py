@@ -25,7 +25,7 @@ from experiments.evaluate import checkpoint_folder, episode_seeds
 from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
-from experiments.run_settings import check_names, of_file, read_settings, record_budget
+from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
@@ -132,6 +132,7 @@ def train_on_cage4(
     budget = Budget(steps=TEAMS * steps)
     asked["budget"] = budget.to_plain()
     with run_lock(out):
+        remove_rests(out)
         resume = (out / CONFIG).exists()
         settings = _resumed(out, asked, config or {}) if resume else asked
         if not (resume and is_trained(out, budget)):
