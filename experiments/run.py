@@ -41,6 +41,7 @@ from experiments.progress import Progress
 from experiments.provenance import command, provenance
 from experiments.run_folder import CONFIG, PROGRESS
 from experiments.run_record import Curves, ProgressFile
+from experiments.run_settings import plain
 from soc_env.errors import ActionError, CheckpointError, ConfigError, RunError, shown, unknown_name
 from soc_env.registry import family_of
 from soc_env.settings import field_names
@@ -145,7 +146,7 @@ class Run:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         origin = provenance()
         found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
-        settings = {**self.settings, "scenario_fields": self.description(), **found}
+        settings = {**plain(self.settings), "scenario_fields": self.description(), **found}
         write_json(self.out / CONFIG, settings, is_strict=False)
         self.save(START, replay=False)
         self.save(LAST, replay=False)  # so that a run killed in its first minute can be resumed

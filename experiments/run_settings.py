@@ -106,15 +106,18 @@ def read_settings(out: Path) -> dict[str, Any]:
 def _read(out: Path) -> dict[str, Any]:
     path = out / CONFIG
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise CheckpointError(f"out: {str(path)!r} is too large: allowed are {MAX_CONFIG_BYTES} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) <= MAX_CONFIG_BYTES:
+            found = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"out: {str(out)!r} holds no run to resume (it has no {CONFIG})") from None
     except OSError as error:
         raise CheckpointError(f"out: {str(path)!r} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError):
         raise CheckpointError(f"out: {str(path)!r} is damaged: it is no JSON") from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"out: {str(path)!r} is too large: allowed are {MAX_CONFIG_BYTES} bytes")
     if not isinstance(found, dict):
         raise CheckpointError(f"out: {str(path)!r} is damaged: it holds a {type(found).__name__}, not settings by name")
     return found
@@ -154,7 +157,7 @@ def check_same(
         pairs += [(f"override {name}", wanted.get(name), own.get(name)) for name in overrides]
     pairs += [(f"config {path}", value, was) for path, value, was in _leaves(config, found["config"], "")]
     for name, value, was in pairs:
-        if plain(value) != plain(was):
+        if was is MISSING or plain(value) != plain(was):
             has = "has no such setting" if was is MISSING else f"has {shown(plain(was))}"
             raise ConfigError(
                 f"{name}={shown(plain(value))}: the run in {shown_path(out)!r} {has}; a resumed run keeps its "
@@ -177,9 +180,13 @@ def _leaves(given: Mapping[str, Any], found: Any, place: str) -> Iterator[tuple[
 
 def plain(value: Any) -> Any:
     """As config.json holds it: lists for tuples, and what can be imported by its path."""
-    from policies.runner.batched_env import import_path
 
-    return json.loads(json.dumps(value, default=import_path))
+    def path(code: Any) -> str:
+        from policies.runner.batched_env import import_path
+
+        return import_path(code)
+
+    return json.loads(json.dumps(value, default=path))
 
 
 def check_names(config: Mapping[str, Any], given: Mapping[str, Any], subject: str) -> None:
