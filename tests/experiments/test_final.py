@@ -46,9 +46,7 @@ class Run:
         self.out, self.best, self.played = out, 1000, list[str]()
         self.interrupts: Any = lambda name: False
         patch.setattr(final, "EVALUATION_EPISODES", 6)
-        patch.setattr(
-            final, "_policies", lambda *_: {**self.scripted, UNTRAINED: Trained(0), TRAINED: Trained(self.best)}
-        )
+        patch.setattr(final, "_policies", lambda *_: self.policies())
         patch.setattr(final, "checkpoint_folder", lambda out: out)
         patch.setattr(final, "read_manifest", lambda folder: {"num_env_steps": self.best})
         patch.setattr(attention, "explained_moment", lambda *_: {})
