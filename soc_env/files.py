@@ -31,7 +31,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
         sync_folder(path.parent)
     except OSError as error:
-        if error.filename in (partial, None):  # None: the disk is full, or the device fails
+        if error.errno is not None and error.filename in (partial, None):  # None: the disk is full, or fails
             error.filename, error.filename2 = str(path), None
         raise
     finally:
