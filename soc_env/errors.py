@@ -26,6 +26,10 @@ class ConfigError(HMARLSOCError, ValueError):
     """An option that is unknown, of the wrong type or out of range (number of environments, seed, ...)."""
 
 
+class RunError(HMARLSOCError, RuntimeError):
+    """Something outside failed while a run was going (a learner died, the disk is full); says how to go on."""
+
+
 def shown(value: object, limit: int = 60) -> str:
     """A value in a message: a class or function by its name, else its `repr` on one line, cut off at `limit`."""
     text = " ".join(getattr(value, "__name__", repr(value)).split())

@@ -43,11 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         print(f"{PROG}: error: {' '.join(message.split())}", file=sys.stderr)
-        return 2
+        return _status(error)
+
+
+def _status(error: Exception) -> int:
+    """1 if something outside failed while the command ran (`RunError`), 2 for wrong use."""
+    from soc_env.errors import RunError
+
+    return 1 if isinstance(error, RunError) else 2
 
 
 def _bad_input(error: Exception) -> str | None:
-    """What the user did wrong, or None for a fault of ours."""
+    """The one line that an error is told with, or None for a fault of ours."""
     if isinstance(error, ModuleNotFoundError):
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in OUR_PACKAGES:

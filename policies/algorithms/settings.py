@@ -183,6 +183,9 @@ class TierSettings(Part):
     )
     checkpoint: str | None = text("folder of a checkpoint whose tier of this name it starts from", OURS)
     num_learners: int = setting(0, 0, 1024, "remote learners; 0 trains in the driver", "RLlib")
+    custom_resources_per_learner: dict[str, float] = amounts(
+        "resources of a Ray cluster that each remote learner takes, by name: on which nodes it may run", "RLlib"
+    )
     gamma: float = setting(
         0.99, 0.0, 1.0, "discount per environment step, also of a tier that decides every K steps", "Sutton et al. 1999"
     )
@@ -201,6 +204,17 @@ class TierSettings(Part):
         if len(self.hiddens) < least:
             wanted = "2 layers or more with attention: it is between them" if least > 1 else "one layer size or more"
             raise ConfigError(f"hiddens={list(self.hiddens)!r} must be {wanted}")
+        self._check_resources()
+
+    def _check_resources(self) -> None:
+        asked = self.custom_resources_per_learner
+        for name, amount in asked.items():
+            if not (0 < amount <= 1 or 1 < amount == int(amount)):
+                raise ConfigError(
+                    f"custom_resources_per_learner: {name}={amount:g} must be a share of 1, or a whole number"
+                )
+        if asked and not self.num_learners:
+            raise ConfigError(f"custom_resources_per_learner={asked!r} has no effect with num_learners=0")
 
     def body(self, role: str) -> BodySpec:
         """What the networks of a tier of that name are made of."""
@@ -292,7 +306,9 @@ class Algorithm:
         config.update_from_dict(settings.to_rllib())
         config.environment(env=None).framework("torch").debugging(seed=seed)
         config.multi_agent(policies={tier}, policy_mapping_fn=lambda *args, **kwargs: tier)
-        config.learners(num_learners=settings.num_learners)
+        config.learners(
+            num_learners=settings.num_learners, custom_resources_per_learner=settings.custom_resources_per_learner
+        )
         config.rl_module(rl_module_spec=RLModuleSpec(module_class=self.module, model_config=model))
         config.training(learner_class=self.learner)
         return config

@@ -53,6 +53,7 @@ from policies.hmarl import rllib_settings
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
+from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
@@ -294,7 +295,11 @@ class HMARL(Algorithm):
         if not isinstance(config, AlgorithmConfig):
             config = cls.get_default_config().update_from_dict(config)
         request = Algorithm.default_resource_request.__func__(cls, config)
-        learners = [{"CPU": 1}] * sum(own.get("num_learners", 0) for own in config.tier_settings.values())
+        learners = [
+            {"CPU": 1, **own["custom_resources_per_learner"]}
+            for own in config.tier_settings.values()
+            for _ in range(own.get("num_learners", 0))
+        ]
         return PlacementGroupFactory([*request.bundles, *learners], strategy=config.placement_strategy)
 
     def setup(self, config: AlgorithmConfig) -> None:
@@ -320,7 +325,7 @@ class HMARL(Algorithm):
         self.saves_replay = True
         self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
-        self.averaged = self._newest_networks()
+        self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
 
     def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
         """Tier -> a policy of its own of every scripted tier."""
@@ -383,6 +388,10 @@ class HMARL(Algorithm):
         return modules
 
     # ---- one iteration
+    def step(self) -> dict[str, Any]:
+        """RLlib's result of an iteration, and the headlines (`policies.hmarl.results`)."""
+        return self.headlines.added(super().step())
+
     def training_step(self) -> None:
         """One iteration: all tiers act together, then each of them learns."""
         rollouts = self._sample()

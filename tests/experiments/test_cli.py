@@ -14,7 +14,7 @@ import typer.main
 
 from experiments import cli
 from experiments.cli.app import app, spread
-from soc_env.errors import CheckpointError
+from soc_env.errors import CheckpointError, RunError
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,6 +182,7 @@ def test_train_hands_everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     [
         (KeyboardInterrupt(), 130, "hmarl-soc: interrupted"),
         (CheckpointError("out: a message\nof two lines"), 2, "hmarl-soc: error: out: a message of two lines"),
+        (RunError("tier 'alert_triage': its learner died"), 1, "error: tier 'alert_triage': its learner died"),
         (ModuleNotFoundError("No module named 'ray'", name="ray"), 2, 'pip install "hmarl-soc[train]"'),
         (ModuleNotFoundError("No module named 'ray.x'", name="ray.x"), 2, "hmarl-soc: error: ray is not installed"),
     ],

@@ -167,7 +167,7 @@ def candidates_of(path, spec):
     return [x for x in dict.fromkeys(tried) if x != default][:5]
 
 
-ALONE = {"agents", "checkpoint", "num_learners"}  # see their own tests below
+ALONE = {"agents", "checkpoint", "num_learners", "custom_resources_per_learner"}  # see their own tests below
 CASES = [
     pytest.param(
         *(algorithm, space, path, spec),
@@ -222,8 +222,10 @@ def test_a_tier_starts_from_its_checkpoint(name, tmp_path):
 def test_learners_are_asked_for(name):
     space = FIRST[name]
     few, many = (config_of(name, space, {"num_learners": number}) for number in (0, 2))
-    asked = [config.algo_class.default_resource_request(config).bundles for config in (few, many)]
-    assert len(asked[1]) == len(asked[0]) + 2
+    placed = config_of(name, space, {"num_learners": 2, "custom_resources_per_learner": {"rack_a": 0.5}})
+    asked = [config.algo_class.default_resource_request(config).bundles for config in (few, many, placed)]
+    assert asked[1] == asked[0] + 2 * [{"CPU": 1}]
+    assert asked[2] == asked[0] + 2 * [{"CPU": 1, "rack_a": 0.5}]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -236,6 +238,19 @@ def test_a_tier_acts_for_the_agents_that_it_names(name):
 
 
 # ---- what is refused
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"custom_resources_per_learner": {"rack_a": 1}}, "has no effect with num_learners=0"),
+        ({"num_learners": 1, "custom_resources_per_learner": {"rack_a": 0}}, "rack_a=0 must be a share of 1, or a"),
+        ({"num_learners": 1, "custom_resources_per_learner": {"rack_a": 1.5}}, "rack_a=1.5 must be a share of 1, or a"),
+    ],
+)
+def test_resources_that_no_learner_could_take_are_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        parse("threat_hunter", {"algorithm": "SAC", **settings})
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_names_of_rllib_and_of_other_algorithms_are_refused(algorithm):
     own = ALGORITHMS[algorithm].settings
