@@ -115,7 +115,8 @@ def growth(seconds: Sequence[float], values: Sequence[float]) -> tuple[float, fl
 
 
 def judge(rows: Sequence[dict[str, float]]) -> bool:
-    """Prints how each quantity grew over the second half of the rows; whether all are flat."""
+    """Prints how each quantity grew over the second half of the rows with work in them; whether all are flat."""
+    rows = [row for row in rows if 0 < row["steps"] < rows[-1]["steps"]]  # neither start nor shutdown
     half = rows[len(rows) // 2 :]
     if len(half) < 2 * NUM_BLOCKS:
         print(f"{len(rows)} rows are too few to judge; at least {4 * NUM_BLOCKS}")
