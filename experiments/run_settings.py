@@ -57,12 +57,17 @@ def new_settings(
     """
     if (out / CONFIG).exists():
         raise ConfigError(f"out: {str(out)!r} holds a run already; allowed: a new folder, or --resume to go on with it")
-    found = {**DEFAULTS, **{name: value for name, value in asked.items() if value is not None}}
+    found = with_defaults(asked)
     scenario = found["scenario"]
     if found["num_envs"] is None:
         found["num_envs"] = NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)
     config = with_preset(scenario, dict(config))
     return {**found, "overrides": dict(overrides), "config": config, "budget": budget.to_plain()}
+
+
+def with_defaults(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """`asked` with what was not given filled in."""
+    return {**DEFAULTS, **{name: value for name, value in asked.items() if value is not None}}
 
 
 def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:

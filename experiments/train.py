@@ -20,7 +20,6 @@ from experiments.final import finish, is_finished
 from experiments.run import Run, hmarl_config, is_trained
 from experiments.run_lock import run_lock, shown_path
 from experiments.run_settings import (
-    DEFAULTS,
     check_names,
     check_same,
     check_space,
@@ -30,6 +29,7 @@ from experiments.run_settings import (
     record_budget,
     remove_rests,
     resume_hint,
+    with_defaults,
 )
 from soc_env.errors import HMARLSOCError
 from soc_env.settings import merged
@@ -50,46 +50,49 @@ def train(
     config: Mapping[str, Any] | None = None,
     evaluation: bool = True,
 ) -> Path:
-    """Trains until a budget is used up, then compares; returns the run folder. No other run can use it meanwhile.
+    """Trains until a budget is used up, then compares; returns the run folder, which no other run can use meanwhile.
 
     Args:
         scenario, overrides: the environment; default soc-v1.
         seed: of everything drawn in the run; default 0.
-        minutes, steps: the whole run's budget, also over resumptions, one of them. Default: 10 minutes, and for a
-            resumed run what its folder has recorded.
+        minutes, steps: the whole run's budget, one of them; default 10 minutes, resumed: what the folder has recorded.
         workers: remote env runners; 0, the default, samples in this process.
         out: run folder; default `runs/<scenario>-seed<seed>`.
-        resume: go on from the folder's last checkpoint, with the folder's own settings. Any that are given have to be
-            the same, but for the budget, which is then recorded.
+        resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
         adverse_start: start from actors that hunt, isolate and remediate fully.
-        config: settings of HMARLConfig by name, "tiers" among them. Code of yours that a setting names by
-            "package.module:name" has to be given again when resuming: a folder's word for it is not taken.
+        config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
         evaluation: end with the comparison and report.
 
     Raises:
-        ScenarioError, ConfigError: a setting that is not allowed, or differs from those of the run that is resumed; a
-            folder that another process uses or that cannot be written, or a disk that is too small.
+        ScenarioError, ConfigError: a setting that is not allowed, or a folder in use, too small, or not to be written.
         CheckpointError: nothing to resume, or a damaged file of it.
         RunError: something outside failed, for example the disk is full; the message says how to go on.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    asked["adverse_start"] = adverse_start
-    budget, overrides, config = Budget.asked(minutes, steps), overrides or {}, config or {}
-    named = {name: DEFAULTS[name] if asked[name] is None else asked[name] for name in ("scenario", "seed")}
-    out = Path(out or f"runs/{named['scenario']}-seed{named['seed']}").absolute()
+    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
+    out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
         remove_rests(out)
-        if resume:
-            settings = _resumed(out, asked, overrides, config, budget)
-        else:
-            settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
-            _check(settings)
+        settings = (_resumed if resume else _new)(out, *given)
         _go(out, settings, resume, evaluation)
     return out
+
+
+def _new(
+    out: Path,
+    asked: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    config: Mapping[str, Any],
+    budget: Budget | None,
+) -> dict[str, Any]:
+    """The settings of a run that begins."""
+    settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
+    _check(settings)
+    return settings
 
 
 def _check(settings: Mapping[str, Any]) -> None:

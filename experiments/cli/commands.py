@@ -82,8 +82,8 @@ def train(
     """Train the four tiers together, then evaluate them beside scripted policies.
 
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
-    Ctrl-C writes a checkpoint and stops; --resume goes on, after a kill or a power cut too. The budget counts the whole
-    run, resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
+    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget counts the whole run,
+    resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
 
     Examples:
         hmarl-soc train --minutes 3 --out runs/first
@@ -93,10 +93,8 @@ def train(
     """
     exclusive(minutes=minutes, steps=steps)
     settings = {} if config is None else _read_config(config)
-    from experiments.run_settings import check_names
     from experiments.train import train
 
-    check_names(settings, {}, f"config={config}")
     train(
         scenario,
         seed=seed,
@@ -115,8 +113,11 @@ def train(
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
     from experiments.cli.config_file import read_config
+    from experiments.run_settings import check_names
 
-    return read_config(path)
+    settings = read_config(path)
+    check_names(settings, {}, f"config={path}")
+    return settings
 
 
 # --- evaluate

@@ -97,8 +97,7 @@ def train_on_cage4(
     path: str | pathlib.Path | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
-    """Trains in a run folder until it has `steps` CC4 steps; a folder that has a run goes on with it. Nobody else can
-    train in it meanwhile.
+    """Trains in a run folder until it has `steps` CC4 steps; a folder that has a run goes on with it.
 
     Args:
         out: the run folder.
@@ -115,8 +114,7 @@ def train_on_cage4(
         The run folder.
 
     Raises:
-        ConfigError: a bad setting, or a folder whose run is another one, that another process uses, or that cannot be
-            written.
+        ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
         CheckpointError: `start` is missing or does not fit, or the folder is damaged.
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         RunError: something outside failed, for example the disk is full.
@@ -128,16 +126,22 @@ def train_on_cage4(
     find_cyborg(path)
     asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
     asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
-    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
-    budget = Budget(steps=TEAMS * steps)
-    asked["budget"] = budget.to_plain()
+    asked |= {
+        "config": {**preset(steps, checkpoint), **(config or {})},
+        "budget": Budget(steps=TEAMS * steps).to_plain(),
+    }
     with run_lock(out):
-        remove_rests(out)
-        resume = (out / CONFIG).exists()
-        settings = _resumed(out, asked, config or {}) if resume else asked
-        if not (resume and is_trained(out, budget)):
-            Cage4Run.go(out, settings, resume, f"the same command ({shown_path(out)} is kept)")
+        _go(out, asked, config or {})
     return out
+
+
+def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Trains what is missing of the run in a folder, whose lock is held."""
+    remove_rests(out)
+    resume = (out / CONFIG).exists()
+    settings = _resumed(out, asked, config) if resume else asked
+    if not (resume and is_trained(out, Budget.of(settings["budget"]))):
+        Cage4Run.go(out, settings, resume, f"the same command ({shown_path(out)} is kept)")
 
 
 def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

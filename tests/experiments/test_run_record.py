@@ -124,7 +124,7 @@ def test_curves_that_find_no_room_do_not_stop_the_run(tmp_path: Path) -> None:
     """A writer with a thread of its own would wait for ever once the thread has died."""
 
     def few_bytes() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
 
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path)],
