@@ -346,11 +346,13 @@ def checked_at_the_door(path: Path, scenario: str) -> Any:
     """What `hmarl-soc train --config FILE --scenario NAME` does before anything starts: the checked configuration."""
     from experiments.cli.config_file import read_config
     from experiments.run import hmarl_config
-    from experiments.train import with_preset
+    from experiments.run_settings import check_names, with_preset
     from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS
 
+    given = read_config(path)
+    check_names(given, {}, f"config={path}")
     settings = {"scenario": scenario, "seed": 0, "workers": 0, "num_envs": NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)}
-    config = hmarl_config({**settings, "overrides": {}, "config": with_preset(scenario, read_config(path))})
+    config = hmarl_config({**settings, "overrides": {}, "config": with_preset(scenario, given)})
     config.validate()
     return config
 
