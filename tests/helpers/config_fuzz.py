@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policies.presets import CAGE4_RUN, CAGE4_TUNED, PRESETS
+from policies.presets import CAGE4_RUN, PRESETS
 from soc_env.errors import HMARLSOCError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,7 +78,7 @@ class Case:
 def sources() -> list[tuple[str, dict[str, Any]]]:
     """(scenario, settings) that are right."""
     found = [(scenario, dict(preset)) for scenario, preset in PRESETS.items()]
-    found.append(("soc-cage4-v0", {**CAGE4_RUN, "tiers": {tier: dict(own) for tier, own in CAGE4_TUNED.items()}}))
+    found.append(("soc-cage4-v0", {**CAGE4_RUN, "tiers": PRESETS["soc-v1"]["tiers"]}))
     found += [("paper-v0", json.loads(path.read_text())) for path in sorted((ROOT / "results").glob("*config*.json"))]
     found += [("soc-v1", EXTRA), ("paper-v0", EXTRA)]
     for page in sorted((ROOT / "docs").rglob("*.md")):
