@@ -229,7 +229,7 @@ def _check_schedule(spec: Any, value: Any) -> Any:
 
 
 def _step(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value <= STEPS:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) <= STEPS:
         raise ValueError
     return int(value)
 

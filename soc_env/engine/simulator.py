@@ -452,7 +452,7 @@ def unit_box(size: int) -> Box:
 
 
 def _positive(name: str, value: Any, most: float = math.inf) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) <= most:
         at_most = "" if most == math.inf else f" and at most {most}"
         raise ConfigError(f"{name}={shown(value)} must be an integer of at least 1{at_most}")
     return int(value)
@@ -471,6 +471,6 @@ def episode_keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs:
 
 
 def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < SEEDS:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < SEEDS:
         raise ConfigError(f"seed={shown(seed)} must be an integer of at least 0, or one per env")
     return int(seed)

@@ -149,6 +149,7 @@ class SOCScenario(Scenario):
     def replace(self, **overrides: Any) -> SOCScenario:
         """As `Scenario.replace`; ScenarioError too for an override without effect on the networks there are."""
         scenario = cast(SOCScenario, super().replace(**overrides))
+        fixed: tuple[str, ...]
         if scenario.network:
             fixed, by = ("num_hosts", "topology", "network_seed", "num_networks"), f"network={shown(scenario.network)}"
         else:
