@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -168,8 +169,11 @@ class Search:
         steps = self.asked["steps"]
         time, budget = ("steps", steps) if steps else ("seconds", 60 * self.asked["minutes"])
         scheduler = builders[self.asked["scheduler"]](self.records, space.distributions, time, budget)
+        asked = dict(self.asked)
         slots = [{NUMBER: trial.number, SETTINGS: trial.values} for trial in self.waiting()]
-        trainable = with_resources(with_parameters(play, out=str(self.out), asked=dict(self.asked)), self.request)
+        trainable = with_resources(
+            with_parameters(play, out=str(self.out), asked=asked), functools.partial(request, asked)
+        )
         watch = Watch(self)
         tuner = Tuner(
             trainable,
@@ -209,21 +213,14 @@ class Search:
         (self.out / STOP).unlink(missing_ok=True)
         shutil.rmtree(self.out / OF_TUNE, ignore_errors=True)
 
-    def request(self, slot: Mapping[str, Any]) -> Any:
-        """What a trial needs: its own process, its remote env runners and its tiers' remote learners."""
-        from experiments.run import hmarl_config
-        from policies import HMARL
-
-        return HMARL.default_resource_request(hmarl_config(run_settings(self.asked, slot[SLOT][SETTINGS], 0)))
-
     def _check_resources(self) -> None:
         """A trial that fits nowhere would wait for ever."""
         import ray
 
         there = ray.cluster_resources()
         for trial in self.waiting():
-            request = self.request({SLOT: {SETTINGS: trial.values}})
-            for name, amount in request.required_resources.items():
+            wanted = request(self.asked, {SLOT: {SETTINGS: trial.values}})
+            for name, amount in wanted.required_resources.items():
                 if amount > there.get(name, 0.0):
                     raise ConfigError(
                         f"trial {trial.name} needs {amount:g} {name}, but Ray has {there.get(name, 0.0):g}: fewer "
@@ -303,6 +300,14 @@ class Search:
             first = self.records.trials[0]
             raise RunError(f"no trial was validated; trial {first.name}: {first.error}")
         return self.records
+
+
+def request(asked: Mapping[str, Any], slot: Mapping[str, Any]) -> Any:
+    """What a trial needs: its own process, its remote env runners and its tiers' remote learners."""
+    from experiments.run import hmarl_config
+    from policies import HMARL
+
+    return HMARL.default_resource_request(hmarl_config(run_settings(asked, slot[SLOT][SETTINGS], 0)))
 
 
 def _name(trial: Any) -> str:
