@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
+from experiments.budget import DEFAULT_MINUTES, Budget
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.provenance import command, provenance
-from experiments.run import quiet_ray, shown_path, stop_on_signal
+from experiments.run import quiet_ray, stop_on_signal
 from experiments.run_folder import read_json
+from experiments.run_lock import run_lock, shown_path
 from experiments.tables import print_rows
 from experiments.tune.records import FAILED, FINISHED, OVER, RUNNING, SEARCH, STOP, STOPPED, Records, Trial
 from experiments.tune.space import Space
@@ -37,7 +40,6 @@ from soc_env.errors import CheckpointError, ConfigError, RunError, unknown_name
 from soc_env.registry import family_of
 
 SCHEDULERS = ("asha", "pbt", "none")
-DEFAULT_MINUTES = 10.0
 DEFAULT_SAMPLES = 8
 OF_TUNE = "ray"  # in the search's folder: what Tune writes of itself
 FAILURES = 2  # times that a trial whose process ends is started again
@@ -81,18 +83,24 @@ def tune(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     out = Path(out).absolute()
-    if resume:
-        asked, records = _read(out)
-    else:
-        given = {"scenario": scenario, "samples": samples, "scheduler": scheduler, "seed": seed, "workers": workers}
-        given |= {"minutes": DEFAULT_MINUTES if minutes is None and steps is None else minutes, "steps": steps}
-        given |= {"num_envs": num_envs or NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS), "overrides": dict(overrides or {})}
-        asked, records = _new(out, {**given, "space": dict(space or {})})
-    search = Search(out, asked, records, parallel)
-    if search.waiting():
-        with quiet_ray():
-            search.run()
-    return search.finish()
+    if resume and not (out / SEARCH).exists():
+        raise CheckpointError(f"out: {str(out)!r} holds no search to resume (it has no {SEARCH})")
+    with run_lock(out):
+        if resume:
+            asked = read_json(out / SEARCH)
+            records = Records.read(out, family_of(asked["scenario"]).headline)
+        else:
+            budget = (Budget.asked(minutes, steps) or Budget(DEFAULT_MINUTES)).to_plain()
+            given = {"scenario": scenario, "samples": samples, "scheduler": scheduler, "seed": seed, "budget": budget}
+            given |= {"workers": workers, "num_envs": num_envs or NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)}
+            hint = shlex.join(["hmarl-soc", "tune", "--resume", "--out", shown_path(out)])
+            given |= {"overrides": dict(overrides or {}), "space": dict(space or {}), "hint": hint}
+            asked, records = _new(out, given)
+        search = Search(out, asked, records, parallel)
+        if search.waiting():
+            with quiet_ray():
+                search.run()
+        return search.finish()
 
 
 def _new(out: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], Records]:
@@ -128,13 +136,6 @@ def _check(space: Space, asked: Mapping[str, Any], drawn: list[dict[str, Any]]) 
             )
 
 
-def _read(out: Path) -> tuple[dict[str, Any], Records]:
-    if not (out / SEARCH).exists():
-        raise CheckpointError(f"out: {str(out)!r} holds no search to resume (it has no {SEARCH})")
-    asked = read_json(out / SEARCH)
-    return asked, Records.read(out, family_of(asked["scenario"]).headline)
-
-
 class Search:
     """All trials of a search that are not over, under Ray Tune.
 
@@ -166,9 +167,9 @@ class Search:
         self._check_resources()
         self._begin()
         space = Space.of(self.asked["space"])
-        steps = self.asked["steps"]
-        time, budget = ("steps", steps) if steps else ("seconds", 60 * self.asked["minutes"])
-        scheduler = builders[self.asked["scheduler"]](self.records, space.distributions, time, budget)
+        budget = Budget.of(self.asked["budget"])
+        time = ("steps", budget.steps) if budget.steps else ("seconds", 60 * (budget.minutes or 0.0))
+        scheduler = builders[self.asked["scheduler"]](self.records, space.distributions, *time)
         asked = dict(self.asked)
         slots = [{NUMBER: trial.number, SETTINGS: trial.values} for trial in self.waiting()]
         trainable = with_resources(
@@ -288,13 +289,13 @@ class Search:
         """Prints the table, and where the best checkpoint is."""
         header, rows = self.records.table()
         asked, best = self.asked, self.records.best()
-        budget = f"{asked['steps']:,} steps" if asked["steps"] else f"{asked['minutes']:g} minutes"
+        budget = Budget.of(asked["budget"])
         caption = f"{self.records.metric}: best greedy validation; {asked['scenario']}, {budget} a trial at most"
         print_rows(header, rows, caption, sys.stdout)
         if best is not None:
             print(f"best: hmarl-soc evaluate --checkpoint {shown_path(self.records.folder(best))}")
         if self.is_stopped:
-            print(f"go on with: hmarl-soc tune --resume --out {shown_path(self.out)}")
+            print(f"go on with: {asked['hint']}")
             raise KeyboardInterrupt
         if best is None:
             first = self.records.trials[0]

@@ -6,42 +6,49 @@ its own checkpoint. To copy another trial is to take that one's last checkpoint 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.budget import Budget, Rhythm
 from experiments.output import write_json
-from experiments.run import Run, has_begun
+from experiments.run import LAST, Run, has_begun
 from experiments.run_folder import CONFIG, read_json
-from experiments.train import with_preset
+from experiments.run_lock import run_lock
+from experiments.run_settings import check_names, remove_rests, with_preset
 from experiments.tune.records import FOLDERS, STOP, VALUES
 from experiments.tune.space import Space
-from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError
+from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, RunError
 
 SLOT, NUMBER, SETTINGS = "slot", "number", "values"  # the names in a trial's configuration
-SCORE, SHARE, ERROR, COPIED, STOPS = "validation", "share_done", "error", "copied", "stops"  # in its results
+SCORE, SHARE, ERROR, COPIED = "validation", "share_done", "error", "copied"  # in its results
 DONOR = "trial.json"  # the file of what Tune takes for a trial's checkpoint: which trial it is
 PATIENCE = 60.0  # [s] for a process of a killed search to let a trial's folder go
+VALIDATIONS = 12  # of a trial, so that every rung of a schedule finds a new one
 
 
 def run_settings(asked: Mapping[str, Any], values: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The settings of a trial's run: `experiments.run.RUN_SETTINGS` by name."""
+    """The settings of a trial's run, as `experiments.run_settings` has them."""
     config = with_preset(asked["scenario"], Space.of(asked["space"]).settings(values))
-    shared = {name: asked[name] for name in ("scenario", "workers", "num_envs", "overrides")}
+    shared = {name: asked[name] for name in ("scenario", "workers", "num_envs", "overrides", "budget")}
     return {**shared, "seed": seed, "adverse_start": False, "config": config}
 
 
 class TrialRun(Run):
     """A run that tells about its validations, after all is on disk, and stops when a file asks it to."""
 
-    def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool, tell: Callable[[dict[str, Any]], None]):
-        super().__init__(out, settings, resume)
+    def __init__(self, out: Path, settings: Mapping[str, Any], hint: str, tell: Callable[[dict[str, Any]], None]):
+        minutes = Budget.of(settings["budget"]).minutes or 0.0
+        often = min(Run.validation.seconds, 60 * minutes / VALIDATIONS)
+        self.validation = Rhythm(often, 1 / VALIDATIONS, least_steps=1, most_steps=Run.validation.most_steps)
+        super().__init__(out, settings, has_begun(out), hint)
         self._tell, self._stop_file = tell, out.parent.parent / STOP
 
     def _iterate(self) -> tuple[dict[str, Any], Mapping[str, Any]]:
@@ -51,8 +58,8 @@ class TrialRun(Run):
     def _write(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         super()._write(row, result)
         score = row.get(f"validation_{self.goal}")
-        if score is not None:
-            self.save("last", replay=True)  # what a scheduler stops or copies is what was validated
+        if score is not None:  # what a scheduler stops or copies is what was validated
+            self._attempt("checkpoint last", self._save_last)
             self._tell({SCORE: score, "steps": row["steps"], "seconds": self.seconds})
 
 
@@ -73,31 +80,50 @@ def play(slot: Mapping[str, Any], *, out: str, asked: Mapping[str, Any]) -> None
     seed = asked["seeds"][int(name)]
     try:
         settings = run_settings(asked, values, seed)
-        if donor != name:
-            copy_trial(folder.parent / donor, folder, values, settings)
-        _train(folder, settings, asked, name)
-    except HMARLSOCError as error:  # Tune would show a traceback of three processes
+        with _own(folder):
+            if donor != name:
+                copy_trial(folder.parent / donor, folder, values, settings)
+            _train(folder, settings, asked["hint"])
+    except RunError:  # something outside failed: Tune starts the trial again
+        raise
+    except HMARLSOCError as error:  # it would fail again
         tune.report({ERROR: str(error), SHARE: 1.0, SCORE: -float("inf"), "steps": 0, "seconds": 0.0, COPIED: 0})
 
 
-def _train(folder: Path, settings: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> None:
+@contextlib.contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Holds the lock of a trial's folder; waits for a process of a killed search, which ends with its Ray."""
+    end = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(run_lock(folder))
+                break
+            except ConfigError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(1.0)
+        remove_rests(folder)
+        yield
+
+
+def _train(folder: Path, settings: Mapping[str, Any], hint: str) -> None:
     from ray import tune
 
-    minutes, steps = asked["minutes"], asked["steps"]
-    copied, has_told = num_copies(folder), False
+    budget, copied, has_told = Budget.of(settings["budget"]), num_copies(folder), False
 
     def tell(found: dict[str, Any]) -> None:
         nonlocal has_told
         has_told = True
-        share = found["steps"] / steps if steps else found["seconds"] / (60 * minutes)
+        share = budget.share_done(found["seconds"], found["steps"])
         with tempfile.TemporaryDirectory() as place:
-            (Path(place) / DONOR).write_text(json.dumps({"name": name}))
+            (Path(place) / DONOR).write_text(json.dumps({"name": folder.name}))
             checkpoint = tune.Checkpoint.from_directory(place)
-            tune.report({**found, SHARE: min(1.0, share), COPIED: copied}, checkpoint=checkpoint)
+            tune.report({**found, SHARE: share, COPIED: copied}, checkpoint=checkpoint)
 
-    run = TrialRun(folder, settings, has_begun(folder), tell)
+    run = TrialRun(folder, settings, hint, tell)
     try:
-        run.loop(minutes, steps)
+        run.loop()
         if not has_told:  # it was at its end when the search was killed
             tell({SCORE: run.best, "steps": run.algo.num_env_steps, "seconds": run.seconds})
     except KeyboardInterrupt:  # the file said so
@@ -120,16 +146,16 @@ def copy_trial(donor: Path, folder: Path, values: Mapping[str, Any], settings: M
         CheckpointError: there is no whole checkpoint.
     """
     checkpoints = folder / "checkpoints"
-    partial = checkpoints / f".last.{secrets.token_hex(8)}.partial"
-    manifest = _copied(donor / "checkpoints" / "last", partial)
+    partial = checkpoints / f".{LAST}.{secrets.token_hex(8)}.partial"
+    manifest = _copied(donor / "checkpoints" / LAST, partial)
     before = read_json(folder / VALUES)["copies"] if (folder / VALUES).exists() else []
     copies = [*before, {"from": donor.name, "steps": manifest["num_env_steps"], "values": dict(values)}]
     write_json(folder / VALUES, {"values": dict(values), "copies": copies})
     write_json(folder / CONFIG, {**read_json(folder / CONFIG), **settings}, is_strict=False)
-    retired = checkpoints / ".last.old"  # where `recover_checkpoint` finds it
+    retired = checkpoints / f".{LAST}.old"  # where `recover_checkpoint` finds it
     shutil.rmtree(retired, ignore_errors=True)
-    os.rename(checkpoints / "last", retired)
-    os.rename(partial, checkpoints / "last")
+    os.rename(checkpoints / LAST, retired)
+    os.rename(partial, checkpoints / LAST)
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -175,6 +201,7 @@ def check_settings(settings: Mapping[str, Any], where: str, spaces: Any = None) 
     from experiments.run import hmarl_config
 
     try:
+        check_names(settings["config"], {}, "config")
         config = hmarl_config(settings)
         config.validate()
         if spaces is None:

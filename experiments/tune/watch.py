@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback, Stopper
@@ -11,7 +12,7 @@ from experiments.tune.trial import SETTINGS, SLOT
 if TYPE_CHECKING:
     from experiments.tune.search import Search
 
-LOST = "its process ended, and did so again when it was started anew (too little memory?)"
+LOST = "its process ended, and did so again when it was started anew"
 
 
 class Watch(Callback):
@@ -37,7 +38,10 @@ class Watch(Callback):
         self.search.ended(int(str(trial)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.search.ended(int(str(trial)), LOST)
+        file = trial.error_file
+        lines = Path(file).read_text(encoding="utf-8").split("\n") if file and Path(file).exists() else []
+        said = [line.strip() for line in lines if line.strip()]
+        self.search.ended(int(str(trial)), f"{LOST}: {said[-1][:200]}" if said else LOST)
 
 
 class Stop(Stopper):
