@@ -92,9 +92,9 @@ def test_folders_are_named_where_they_are_wrong(tmp_path):
 # ---- what a search leaves
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder and records of a search by ASHA: three trials on two CPUs."""
+    """The folder and records of a search by ASHA: two trials."""
     out = tmp_path_factory.mktemp("searches") / "asha"
-    return out, search.tune(RATES, samples=3, steps=1024, out=out, **small())
+    return out, search.tune(RATES, samples=2, steps=768, out=out, **small())
 
 
 def test_a_search_leaves_a_table_and_a_checkpoint_to_evaluate(finished, tmp_path):
@@ -147,9 +147,16 @@ def test_a_trial_copies_another_one_that_goes_on(finished, tmp_path):
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best", "last", "start"]
 
 
-def test_a_trial_that_needs_more_than_there_is_does_not_wait_for_ever(tmp_path):
-    with pytest.raises(ConfigError, match="trial 000 needs 10000 CPU, but Ray has"):
-        search.tune(RATES, samples=1, steps=256, out=tmp_path / "large", workers=9_999, **small())
+def test_a_trial_that_needs_more_than_there_is_does_not_wait_for_ever(finished, tmp_path, monkeypatch):
+    import ray
+
+    asked = {**json.loads((finished[0] / "tune.json").read_text()), "workers": 3}
+    values = {"tiers.threat_hunter.actor_lr": 1e-4}
+    waiting = search.Search(tmp_path, asked, Records(tmp_path, "reward", [Trial(0, values, 0)]), None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
+    with pytest.raises(ConfigError, match="trial 000 needs 4 CPU, but Ray has 3: fewer workers or learners are allow"):
+        waiting.run()
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- going on
