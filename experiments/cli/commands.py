@@ -17,6 +17,8 @@ from experiments.cli.options import (
     BUDGET,
     DEFAULT_SCENARIO,
     INSTEAD,
+    MOST_PROCESSES,
+    MOST_SEED,
     OUTPUT,
     POLICIES,
     RUN,
@@ -42,14 +44,15 @@ from experiments.cli.options import (
 # --- train
 
 ScenarioOrDefault = Annotated[str | None, typer.Option("--scenario", **SCENARIO_OPTION, show_default=DEFAULT_SCENARIO)]
-Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, show_default="0")]
+Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, MOST_SEED, show_default="0")]
 Minutes = Annotated[
     float | None,
     positive("Train for this many minutes.", BUDGET, show_default="10, without --steps; resumed: the run's"),
 ]
 Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
 EnvRunners = Annotated[
-    int | None, integer(0, "Remote env runners; 0 samples in this process.", BUDGET, show_default="0")
+    int | None,
+    integer(0, "Remote env runners; 0 samples in this process.", BUDGET, MOST_PROCESSES, show_default="0"),
 ]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
@@ -217,7 +220,8 @@ Checkpoints = Annotated[
 ComparedEpisodes = Annotated[
     int | None, integer(1, "Episodes of a policy on a split, over all network seeds.", BUDGET, show_default="500")
 ]
-NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET)]
+MOST_CLUSTERS = 10_000
+NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET, MOST_CLUSTERS)]
 CALIBRATE_HELP = "Measure null_loss and clairvoyant_loss on the test split."
 SEARCH_HELP = "Search the best of N constant actions and refine it."
 
@@ -233,7 +237,7 @@ def compare(
     quick: Annotated[bool, flag("--quick", "Allow fewer than 5 network seeds.", BUDGET)] = False,
     no_ablations: Annotated[bool, flag("--no-ablations", "The table only.", BUDGET)] = False,
     calibrate: Annotated[bool, flag("--calibrate", CALIBRATE_HELP, INSTEAD)] = False,
-    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD)] = None,
+    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD, 10**7)] = None,
     json: JsonFile = None,
     markdown: Annotated[pathlib.Path | None, file("--markdown", "Write the tables to FILE.")] = None,
 ) -> None:
@@ -314,12 +318,12 @@ def transfer(
     controls: Controls = None,
     playbooks: Playbooks = None,
     checkpoint: Teams = None,
-    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES)] = None,
+    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES, 10**11)] = None,
     level: Levels = None,
     cyborg: Checkout = None,
     seed: EvaluationSeed = 0,
-    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET)] = 100,
-    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET)] = 1,
+    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET, 10**6)] = 100,
+    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET, MOST_PROCESSES)] = 1,
     no_patch: Annotated[bool, flag("--no-patch", NO_PATCH_HELP, BUDGET)] = False,
     out: Annotated[pathlib.Path, place("Output folder.", OUTPUT)] = pathlib.Path("runs/transfer"),
 ) -> None:
