@@ -30,13 +30,11 @@ from policies.algorithms import ALGORITHMS
 from policies.networks.tokens import Tokens, agent_of, own_tokens
 from policies.networks.zones import ENCODERS
 from policies.runner.acting import act
-from policies.runner.batched_env import make_batched_env
 from policies.runner.plan import make_scripted
 from policies.scripted import Policy
 from policies.tiers import SCRIPTED, parse, tier_of
 from soc_env import SCENARIOS, family_of
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, shown
-from soc_env.settings import to_plain
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
 
@@ -65,9 +63,10 @@ def _is_mapping_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _is_box(space: Any) -> bool:
-    shape = space.get("shape") if isinstance(space, dict) else None
-    is_flat = isinstance(shape, list) and len(shape) == 1 and _is_count(shape[0], MAX_OBSERVATION)
-    return is_flat and space.get("kind") == "Box" and shape[0] > 0
+    if not isinstance(space, dict) or space.get("kind") != "Box":
+        return False
+    shape = space.get("shape")
+    return isinstance(shape, list) and len(shape) == 1 and _is_count(shape[0], MAX_OBSERVATION) and shape[0] > 0
 
 
 def _is_action_space(space: Any) -> bool:
@@ -237,7 +236,7 @@ def sync(path: Path) -> None:
 def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
     """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for. An
     environment that is none of our scenarios but shows the same to agents has their name as the manifest's "family"."""
-    own = manifest.get("family", manifest["scenario"])
+    own = manifest.get("family") or manifest["scenario"] or manifest.get("environment")
     families = {family_of(name).name if name in SCENARIOS else name for name in (own, scenario)}
     if scenario is not None and len(families) > 1:
         raise CheckpointError(
@@ -379,7 +378,6 @@ class TrainedPolicy:
 
 def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
     """The module of the soc-v1 family with the same weights and the sizes of `num_zones` zones."""
-    _, arguments = module.get_ctor_args_and_kwargs()
     encoder = module.settings.encoder
     sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
     if module.observation_space.shape == sizes[:1]:
@@ -389,18 +387,23 @@ def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
             f"tier {tier!r}: encoder {encoder!r} is made for one number of zones, it cannot act on {num_zones}; "
             f"allowed there: {' or '.join(map(repr, ENCODERS))} of the soc-v1 family"
         )
-    spaces = {"observation_space": gym.spaces.Box(-1.0, 1.0, sizes[:1])}
-    if isinstance(module.action_space, gym.spaces.Box):
-        spaces["action_space"] = gym.spaces.Box(-1.0, 1.0, sizes[1:])
+    acts = module.action_space
+    if isinstance(acts, gym.spaces.Box):
+        acts = gym.spaces.Box(-1.0, 1.0, sizes[1:])
     with torch.random.fork_rng():  # the first weights are drawn, and overwritten
-        resized = type(module)(**{**arguments, **spaces})
-    missing, _ = resized.load_state_dict(module.state_dict(), strict=False)
-    assert not missing, missing
+        kind = ALGORITHMS[module.settings.algorithm].policy
+        resized = kind(module.settings, module.role, gym.spaces.Box(-1.0, 1.0, sizes[:1]), acts)
+    resized.load_from(module.state_dict())
     return resized.eval()
 
 
 def load_policy(
-    checkpoint: str | Path, *, deterministic: bool = True, seed: int = 0, scenario: str | None = None
+    checkpoint: str | Path,
+    *,
+    deterministic: bool = True,
+    seed: int = 0,
+    scenario: str | None = None,
+    scripted: Mapping[str, Callable[..., Policy]] | None = None,
 ) -> TrainedPolicy:
     """The trained policy of a checkpoint folder.
 
@@ -409,6 +412,7 @@ def load_policy(
         deterministic: see `TrainedPolicy`.
         seed: of the sampled policy's draws.
         scenario: what it will be used on; None takes the checkpoint's word.
+        scripted: tier -> builder `(action_spaces, seed) -> policy` of scripted tiers whose policy is none of ours.
 
     Raises:
         CheckpointError: missing, damaged, or of a scenario of another family.
@@ -424,7 +428,7 @@ def load_policy(
         seed=seed,
         manifest=manifest,
         members=manifest["members"],
-        scripted=_scripted_tiers(manifest, seed),
+        scripted=_scripted_tiers(manifest, seed, scripted or {}),
     )
 
 
@@ -447,41 +451,45 @@ def _modules(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             raise _damage(folder, NETWORKS, f"has no networks of tier {tier!r}")
         try:
             modules[tier] = _module(tier, plain, manifest["spaces"][tier])
-            modules[tier].load_state_dict(networks[tier])
-        except (ConfigError, RuntimeError) as error:
+            modules[tier].load_from(networks[tier])
+        except ValueError as error:
             reason = str(error).splitlines()[-1].strip()
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be made ({reason})") from None
         modules[tier].eval()
     return modules
 
 
+def _space(plain: Mapping[str, Any]) -> gym.Space:
+    if plain["kind"] == "Discrete":
+        return gym.spaces.Discrete(plain["n"])
+    return gym.spaces.Box(plain.get("low", -np.inf), plain.get("high", np.inf), tuple(plain["shape"]))
+
+
 def _module(tier: str, plain: Mapping[str, Any], spaces: Mapping[str, Any]) -> Any:
     settings = parse(tier, plain)
-    algorithm, acted = ALGORITHMS[settings.algorithm], spaces["action"]
-    box, choices = acted.get("shape", ()), acted.get("n", 0)
     with torch.random.fork_rng():  # the first weights are drawn, and overwritten
-        return algorithm.module(
-            observation_space=gym.spaces.Box(-np.inf, np.inf, tuple(spaces["observation"]["shape"])),
-            action_space=gym.spaces.Discrete(choices) if choices else gym.spaces.Box(-1, 1, tuple(box)),
-            inference_only=not algorithm.is_on_policy,
-            model_config={"role": tier, "settings": to_plain(settings)},
-        )
+        kind = ALGORITHMS[settings.algorithm].policy
+        return kind(settings, tier, _space(spaces["observation"]), _space(spaces["action"]))
 
 
-def _scripted_tiers(manifest: Mapping[str, Any], seed: int) -> dict[str, Policy]:
-    """The scripted policies of a checkpoint, made for the environment that it names."""
-    present = manifest["members"]
-    tiers = {t: s for t, s in manifest["tiers"].items() if s["algorithm"] == SCRIPTED and t in present}
-    if not tiers:
-        return {}
-    scenario = manifest["scenario"]
-    for tier, settings in tiers.items():
-        if scenario not in SCENARIOS or not isinstance(settings.get("policy"), str) or ":" in settings["policy"]:
+def _scripted_tiers(
+    manifest: Mapping[str, Any], seed: int, given: Mapping[str, Callable[..., Policy]]
+) -> dict[str, Policy]:
+    """The scripted policies of a checkpoint: ours by their names, others as they are given."""
+    members, policies = manifest["members"], {}
+    spaces = {agent: _space(manifest["spaces"][tier]["action"]) for tier, own in members.items() for agent in own}
+    for tier, settings in manifest["tiers"].items():
+        if settings["algorithm"] != SCRIPTED or tier not in members:
+            continue
+        name = settings.get("policy")
+        builder = given.get(tier, name)
+        if builder is name and (not isinstance(name, str) or ":" in name):
             raise CheckpointError(
-                f"tier {tier!r} is scripted by {shown(settings.get('policy'))}, which is not one of ours by name"
+                f"tier {tier!r} is scripted by {shown(name)}, which is none of ours; pass load_policy(..., "
+                f"scripted={{{tier!r}: builder}})"
             )
-    try:
-        spaces = make_batched_env(scenario, 1, 0, manifest["overrides"]).action_spaces
-        return {t: make_scripted(t, s["policy"], scenario, spaces, seed) for t, s in tiers.items()}
-    except HMARLSOCError as error:
-        raise CheckpointError(f"the checkpoint's scripted tiers {', '.join(tiers)} cannot be made: {error}") from error
+        try:
+            policies[tier] = make_scripted(tier, builder, manifest["scenario"], spaces, seed)
+        except HMARLSOCError as error:
+            raise CheckpointError(f"the checkpoint's scripted tier {tier!r} cannot be made: {error}") from error
+    return policies
