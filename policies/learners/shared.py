@@ -121,7 +121,7 @@ class CheckpointStateMixin:
                 optimizer, lr=rate if self.clock is not None else schedule.get_current_value()
             )
         if hasattr(self, "entropy_coeff_schedulers_per_module"):
-            for module_id in self.module.keys():  # type: ignore[attr-defined]
+            for module_id, _ in self.module.items():  # type: ignore[attr-defined]
                 self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self.clock or 0)
 
     def _get_optimizer_state(self) -> dict[str, Any]:
