@@ -248,7 +248,8 @@ def _is_whole(low: int, end: float = math.inf) -> Callable[[Any], bool]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < math.inf
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and bool(0 <= value < math.inf)
 
 
 def _or_none(is_allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
