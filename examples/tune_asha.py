@@ -22,7 +22,7 @@ SCORE = "score"  # mission score of training episodes: a top-level key that ever
 
 def space(iterations: int) -> dict:
     """What HMARLConfig takes. "tiers" is merged into the default tiers; distributions may stand at any depth."""
-    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096}
+    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 20_000}
     tiers = {tier: dict(own) for tier, own in settings.pop("tiers").items()}
     steps = iterations * settings["train_batch_size"]
     tiers["alert_triage"] |= {"lr": tune.loguniform(1e-5, 1e-2), "epsilon": [[0, 1.0], [steps // 2, 0.05]]}

@@ -35,7 +35,7 @@ def main(iterations: int = 24, trials: int = 4, interval: int = 4, **changes: ob
     logging.getLogger("ray").setLevel(logging.ERROR)
     if not ray.is_initialized():
         ray.init(address="local", num_cpus=trials, log_to_driver=False)  # all at once; else PBT has them take turns
-    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 50_000}
+    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 20_000}
     tiers = {tier: dict(own) for tier, own in settings.pop("tiers").items()}
     tiers["response_orchestrator"] |= {"actor_lr": RATE}
     scheduler = PopulationBasedTraining(
