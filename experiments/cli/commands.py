@@ -114,12 +114,12 @@ def train(
     )
 
 
-def _read_config(path: pathlib.Path) -> dict[str, Any]:
+def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:
     from experiments.cli.config_file import read_config
     from experiments.run_settings import check_names
 
-    settings = read_config(path)
-    check_names(settings, {}, f"config={path}")
+    settings = read_config(path, option)
+    check_names(settings, {}, f"{option}={path}")
     return settings
 
 
@@ -177,7 +177,7 @@ def tune(
     exclusive(minutes=minutes, steps=steps)
     if resume == (space is not None):
         raise ConfigError("--space is not allowed with --resume" if resume else "--space is missing: a FILE is needed")
-    settings = None if space is None else _read_config(space)
+    settings = None if space is None else _read_config(space, "space")
     from experiments.tune.search import tune
 
     tune(

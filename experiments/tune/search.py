@@ -31,7 +31,8 @@ from experiments.tune.trial import (
     SETTINGS,
     SHARE,
     SLOT,
-    check_settings,
+    checked_config,
+    network_shapes,
     play,
     run_settings,
 )
@@ -124,16 +125,17 @@ def _new(out: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], Records]:
 def _check(space: Space, asked: Mapping[str, Any], drawn: list[dict[str, Any]]) -> None:
     """Builds the configuration of both ends of every distribution, and of every trial."""
     cases = [*space.extremes(), *((f"trial {number:03d}", values) for number, values in enumerate(drawn))]
-    first, spaces = None, None
+    first = None
     for where, values in cases:
-        settings = run_settings(asked, values, asked["seed"])
-        _, shapes, spaces = check_settings(settings, f"space: {where}", spaces)
-        first = first or shapes
-        if asked["scheduler"] == "pbt" and shapes != first:
-            raise ConfigError(
-                f"space: {where} gives networks of other shapes, which pbt cannot copy; allowed: settings that leave "
-                "the networks as they are, or --scheduler asha"
-            )
+        config = checked_config(run_settings(asked, values, asked["seed"]), f"space: {where}")
+        if asked["scheduler"] == "pbt":
+            shapes = network_shapes(config)
+            first = first or shapes
+            if shapes != first:
+                raise ConfigError(
+                    f"space: {where} gives networks of other shapes, which pbt cannot copy; allowed: settings that "
+                    "leave the networks as they are, or --scheduler asha"
+                )
 
 
 class Search:
