@@ -26,6 +26,7 @@ from experiments.run_settings import check_names, remove_rests, with_preset
 from experiments.tune.records import FOLDERS, STOP, VALUES
 from experiments.tune.space import Space
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, RunError
+from soc_env.files import sync_folder
 
 SLOT, NUMBER, SETTINGS = "slot", "number", "values"  # the names in a trial's configuration
 SCORE, SHARE, ERROR, COPIED = "validation", "share_done", "error", "copied"  # in its results
@@ -156,6 +157,7 @@ def copy_trial(donor: Path, folder: Path, values: Mapping[str, Any], settings: M
     shutil.rmtree(retired, ignore_errors=True)
     os.rename(checkpoints / LAST, retired)
     os.rename(partial, checkpoints / LAST)
+    sync_folder(checkpoints)
     shutil.rmtree(retired, ignore_errors=True)
 
 
