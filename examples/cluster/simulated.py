@@ -10,6 +10,7 @@ Ports, files and the token are private to this script; the cluster ends with it.
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,11 @@ def say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 def last_lines(text: str, number: int = 4) -> str:
     lines = [line for line in text.replace(str(SHOP), "SHARED").splitlines() if line.strip()]
     return "\n".join(f"    {line[:150]}" for line in lines[-number:])
@@ -45,7 +51,8 @@ class Three:
     """The cluster: its head, and nodes by name with a resource of that name."""
 
     def __init__(self) -> None:
-        head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": 0, "resources": {"on_head": 1}}
+        ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
+        head = {"num_cpus": 1, "include_dashboard": True, "resources": {"on_head": 1}, **ports}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, object] = {}
 
@@ -90,7 +97,7 @@ def submit_a_job(three: Three) -> None:
     command = (
         Path(sys.executable).with_name("ray"), "job", "submit", "--address", f"http://{three.cluster.webui_url}",
         "--runtime-env", HERE / "job.yaml", "--working-dir", HERE.parent.parent, "--",
-        "python", *TRAIN[1:], "--workers", "1", "--steps", "4000", "--out", out, "--ray-address", "auto",
+        *TRAIN, "--workers", "1", "--steps", "4000", "--out", out, "--ray-address", "auto",
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=400)
     say(f"ray job submit ended with {done.returncode}; checkpoint there: {(out / 'checkpoints' / 'last').is_dir()}")
