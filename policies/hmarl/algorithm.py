@@ -40,21 +40,20 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
-from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
-from policies.hmarl import rllib_settings
+from policies.hmarl import ray_start, rllib_settings
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
+from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.networks.blocks import flat_dim, value_at
@@ -294,16 +293,18 @@ class HMARL(Algorithm):
     def default_resource_request(cls, config: Any) -> Any:
         if not isinstance(config, AlgorithmConfig):
             config = cls.get_default_config().update_from_dict(config)
-        request = Algorithm.default_resource_request.__func__(cls, config)
-        learners = [
-            {"CPU": 1, **own["custom_resources_per_learner"]}
-            for own in config.tier_settings.values()
-            for _ in range(own.get("num_learners", 0))
-        ]
-        return PlacementGroupFactory([*request.bundles, *learners], strategy=config.placement_strategy)
+        return ray_start.resource_request(config)
 
     def setup(self, config: AlgorithmConfig) -> None:
-        super().setup(config)
+        with ray_start.building(self.config), runner_groups():
+            super().setup(config)
+            self._set_up_tiers()
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        ray_start.release(self.config)
+
+    def _set_up_tiers(self) -> None:
         spaces = self.env_runner_group.get_spaces()
         self.plan = Plan.of(self.config, spaces["decision_periods"])
         self.agents, self.slow_agents = self.plan.agents, self.plan.slow
@@ -318,10 +319,8 @@ class HMARL(Algorithm):
             known={tier: self.config.known_agents(tier, self.agents) for tier in self.plan.members},
             have_lives=spaces["have_lives"],
         )
-        self.statistics = Statistics(self.plan, self.team.slices, self.team.known)
-        self.batches = TierBatches(
-            self.config, self.team, self.scripted_policies(), lambda: self.env_runner.module, self.statistics
-        )
+        self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
+        self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.saves_replay = True
         self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
@@ -424,17 +423,13 @@ class HMARL(Algorithm):
 
     def _sample(self) -> list[Rollout]:
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
-            parts, runner_metrics = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                max_env_steps=self.config.train_batch_size,
-                concat=False,
-                sample_timeout_s=self.config.sample_timeout_s,
+            rollouts, runner_metrics = self.env_runner_group.sample(
+                self.config.train_batch_size,
+                timeout_s=self.config.sample_timeout_s,
                 random_actions=self.num_env_steps < self.config.random_steps,
-                _uses_new_env_runners=True,
-                _return_metrics=True,
             )
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
-        return [rollout for part in parts for rollout in part]
+        return rollouts
 
     def _take_in(self, rollouts: list[Rollout]) -> None:
         """Keeps decisions for on-policy tiers; newest statistics of observations and returns for learners' modules."""
