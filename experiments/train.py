@@ -42,6 +42,7 @@ def train(
     adverse_start: bool = False,
     config: Mapping[str, Any] | None = None,
     evaluation: bool = True,
+    ray_address: str | None = None,
 ) -> Path:
     """Trains until a budget is used up, then compares; returns the run folder.
 
@@ -56,10 +57,12 @@ def train(
         adverse_start: start from actors that hunt, isolate and remediate fully.
         config: settings of HMARLConfig by name, "tiers" among them.
         evaluation: end with the comparison and report.
+        ray_address: of a Ray cluster that remote parts run on; else they run on a private Ray on this machine.
 
     Raises:
         ScenarioError, ConfigError: a setting that is not allowed.
         CheckpointError: nothing to resume, or a damaged checkpoint.
+        RunError: Ray cannot be started, or what runs on it is lost for good.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     out = Path(out or f"runs/{scenario}-seed{seed}").absolute()
@@ -69,7 +72,7 @@ def train(
         asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
         settings = _new_settings(out, {**asked, "adverse_start": adverse_start}, overrides or {}, config or {})
     soc_env.make_scenario(settings["scenario"], **settings["overrides"])  # fails before anything slow starts
-    Run.go(out, settings, resume, 10.0 if minutes is None and steps is None else minutes, steps)
+    Run.go(out, settings, resume, 10.0 if minutes is None and steps is None else minutes, steps, ray_address)
     if evaluation:
         _finish(out, settings)
     return out

@@ -71,13 +71,19 @@ class ScriptedSettings:
             raise ConfigError("policy is missing; a scripted tier needs the name of one")
 
 
-def parse(tier: str, plain: Mapping[str, Any], of_all: Collection[str] = ()) -> Any:
+def parse(
+    tier: str,
+    plain: Mapping[str, Any],
+    of_all: Collection[str] = (),
+    of_rllib: Callable[[str], Collection[str]] = lambda algorithm: (),
+) -> Any:
     """The typed settings of a tier: a `TierSettings` of its algorithm, or `ScriptedSettings`.
 
     Args:
         tier: its name.
         plain: its settings; what is missing has its default.
         of_all: names that hold for all tiers, to say so where one is among a tier's.
+        of_rllib: algorithm -> RLlib's own names, likewise.
 
     Raises:
         ConfigError: no or an unknown algorithm, a name that is no setting of it, or a value that is not allowed.
@@ -88,7 +94,7 @@ def parse(tier: str, plain: Mapping[str, Any], of_all: Collection[str] = ()) -> 
     kind: type = ScriptedSettings if algorithm == SCRIPTED else ALGORITHMS[algorithm].settings
     for name in plain if algorithm != SCRIPTED else ():
         if name not in field_names(kind):
-            raise ConfigError(f"tier {tier!r}: {explain(algorithm, name, of_all)}")
+            raise ConfigError(f"tier {tier!r}: {explain(algorithm, name, of_all, of_rllib(algorithm))}")
     try:
         settings = from_plain(kind, plain, ConfigError)
     except ConfigError as error:

@@ -45,6 +45,8 @@ Seed = Annotated[int, integer(0, "Seed of simulator, networks and draws.", TASK)
 Minutes = Annotated[float | None, positive("Train for this many minutes.", BUDGET, show_default="10, without --steps")]
 Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
 EnvRunners = Annotated[int, integer(0, "Remote env runners; 0 samples in this process.", BUDGET)]
+RAY_HELP = "Run remote parts on the Ray cluster there; RAY_ADDRESS says it too."
+RayAddress = Annotated[str | None, place(RAY_HELP, BUDGET, "HOST:PORT", show_default="a private Ray, on this machine")]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
 ]
@@ -72,11 +74,14 @@ def train(
     config: Config = None,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
+    ray_address: RayAddress = None,
 ) -> None:
     """Train the four tiers together, then evaluate them beside scripted policies.
 
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
     Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the whole run, resumptions included.
+    Ray is started only for what is remote (--workers, a tier's num_learners); no Ray that runs already is joined
+    unless its address is given.
 
     Examples:
         hmarl-soc train --minutes 3 --out runs/first
@@ -100,6 +105,7 @@ def train(
         adverse_start=adverse_start,
         config=settings,
         evaluation=not no_evaluation,
+        ray_address=ray_address,
     )
 
 

@@ -1,4 +1,7 @@
-"""One file an algorithm: its settings, module, learner, and what it can do."""
+"""One file an algorithm: its settings, the network that acts, and what it can do. None knows a learning library.
+
+`policies.learners` has a file of the same name for each: RLlib's module and learner on the same network.
+"""
 
 from policies.algorithms.dqn import DQN
 from policies.algorithms.maddpg import MADDPG

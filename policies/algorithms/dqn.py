@@ -1,24 +1,17 @@
-"""DQN (Mnih et al. 2015), double and dueling, as RLlib's learner has it, on networks of ours."""
+"""DQN (Mnih et al. 2015), double and dueling: its settings, and the network that acts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import torch
-from ray.rllib.algorithms.dqn import DQNConfig
-from ray.rllib.algorithms.dqn.dqn_learner import QF_PREDS
-from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQNTorchRLModule
-from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
-from ray.rllib.core.columns import Columns
-from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 
-from policies.algorithms.learner import FusedUpdateMixin, StatisticsMixin, existing
+from policies.algorithms.network import Draw, TierNetwork, TierPolicy
 from policies.algorithms.settings import OURS, Algorithm, OffPolicyGradients, TierSettings
-from policies.networks.blocks import BatchEncoder
+from policies.networks.blocks import BatchEncoder, value_at
 from policies.networks.build import make_body, masked
 from soc_env.settings import Schedule, choice, flag, part, schedule, setting
 
@@ -57,33 +50,43 @@ class DQNSettings(TierSettings):
         return {**super().to_rllib(), **{name: getattr(self, name) for name in names}, **vars(self.rllib)}
 
 
-class DQNModule(StatisticsMixin, DefaultDQNTorchRLModule):
-    """RLlib's DQN forward passes on our networks; model_config: role, settings."""
+class DQNNetwork(TierNetwork):
+    """A value for each choice; explores by a random choice now and then."""
 
-    def setup(self) -> None:
-        self.settings: DQNSettings = DQN.settings_of(self)
-        self.uses_dueling, self.uses_double_q = self.settings.dueling, self.settings.double_q
-        self.num_atoms = 1
-        self.epsilon_schedule = Scheduler(fixed_value_or_schedule=self.settings.epsilon, framework=self.framework)
-        body = make_body(self.settings.body(self.model_config["role"]), self.observation_space.shape[0])
+    settings: DQNSettings
+
+    def build_actor(self) -> None:
+        body = make_body(self.settings.body(self.role), self.observation_space.shape[0])
         self.encoder = BatchEncoder(body)
         self.af = nn.Linear(body.out_dim, int(self.action_space.n))
-        if self.uses_dueling:
+        if self.settings.dueling:
             self.vf = nn.Linear(body.out_dim, 1)
-        self.init_statistics()
 
-    def _qf_forward_helper(self, batch: dict[str, Any], encoder: Any, head: Any) -> dict[str, Any]:
-        out = super()._qf_forward_helper(batch, encoder, head)
-        # RLlib's exploration and loss leave values of minus infinity out
-        out[QF_PREDS] = masked(self.settings.action_masking, out[QF_PREDS], batch[Columns.OBS], -torch.inf)
-        return out
+    def values(self, observation: torch.Tensor) -> torch.Tensor:
+        """(B, size) -> (B, choices); those of impossible choices are minus infinity."""
+        return self.values_by(self.encoder, self.af, getattr(self, "vf", None), observation)
 
-    def value_heads(self) -> Iterable[nn.Linear]:
-        return existing(self, "af", "vf", "_target_af", "_target_vf")
+    def values_by(self, encoder: Any, af: Any, vf: Any, observation: torch.Tensor) -> torch.Tensor:
+        """As `values`, by these layers: those of the target network have the same form."""
+        features = encoder.body(observation)
+        values = af(features)
+        if vf is not None:
+            values = values - values.mean(-1, keepdim=True) + vf(features)
+        # exploration and loss leave values of minus infinity out
+        return masked(self.settings.action_masking, values, observation, -torch.inf)
+
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
+        values = self.values(observation)
+        best = values.argmax(-1)
+        if not explore:
+            return Draw(best)
+        is_possible = (values > -torch.inf).float()
+        random = torch.multinomial(is_possible, num_samples=1).squeeze(1)
+        return Draw(torch.where(torch.rand(len(best)) < value_at(self.settings.epsilon, t), random, best))
 
 
-class DQNLearner(FusedUpdateMixin, DQNTorchLearner):
-    """RLlib's DQN learner with its whole state in checkpoints."""
+class DQNPolicy(DQNNetwork, TierPolicy):
+    """A DQN tier as it acts."""
 
 
-DQN = Algorithm(DQNSettings, DQNConfig, DQNModule, DQNLearner, (gym.spaces.Discrete,))
+DQN = Algorithm(DQNSettings, DQNPolicy, (gym.spaces.Discrete,))

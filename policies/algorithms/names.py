@@ -41,13 +41,14 @@ def _all_names(settings: type) -> list[str]:
     return field_names(settings) + [name for kind in parts_of(settings).values() for name in field_names(kind)]
 
 
-def explain(algorithm: str, name: str, of_all: Collection[str] = ()) -> str:
+def explain(algorithm: str, name: str, of_all: Collection[str] = (), of_rllib: Collection[str] = ()) -> str:
     """One line about a name that is no setting of that algorithm.
 
     Args:
         algorithm: a key of `ALGORITHMS`.
         name: what was given.
         of_all: names of the settings that hold for all tiers.
+        of_rllib: names of RLlib's own settings of the algorithm.
     """
     own = ALGORITHMS[algorithm].settings
     within = [part for part, kind in parts_of(own).items() if name in field_names(kind)]
@@ -61,7 +62,7 @@ def explain(algorithm: str, name: str, of_all: Collection[str] = ()) -> str:
         return f"{no_effect}, it is one of {within[0]!r}: {{{within[0]!r}: {{{name!r}: ...}}}}"
     if others:
         return f"{no_effect}, {' and '.join(others)} {'has' if len(others) == 1 else 'have'}"
-    if name in vars(ALGORITHMS[algorithm].config()):
+    if name in of_rllib:
         allowed = ", ".join(field_names(parts_of(own)["rllib"]))
         return f"{no_effect}: RLlib's would have no effect on a tier; of RLlib's, 'rllib' takes {allowed}"
     return unknown_name(f"setting of {algorithm}", name, field_names(own))

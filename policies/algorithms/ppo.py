@@ -1,25 +1,15 @@
-"""PPO (Schulman et al. 2017) as RLlib's learner has it, on networks of ours.
-
-Rows are decisions: of a tier that decides every K steps, its rewards are summed with the step discount (a semi-Markov
-decision process), and advantages are estimated where the rows are collected (`policies.runner`).
-"""
+"""PPO (Schulman et al. 2017): its settings, and the network that acts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import torch
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
-from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-from ray.rllib.core.columns import Columns
-from ray.rllib.core.models.base import ACTOR, CRITIC, ENCODER_OUT
 from torch import nn
 
-from policies.algorithms.learner import CheckpointStateMixin, StatisticsMixin, existing
+from policies.algorithms.network import Draw, TierNetwork, TierPolicy, categorical, gaussian
 from policies.algorithms.settings import OURS, Algorithm, Gradients, Part, TierSettings
 from policies.networks.blocks import BatchEncoder, shared_entries, small_linear
 from policies.networks.build import make_body, masked
@@ -74,19 +64,12 @@ class PPOSettings(TierSettings):
         return {**super().to_rllib(), **own, **vars(self.rllib)}
 
 
-class ActorCriticEncoder(nn.Module):
-    """Separate encoders for the policy and the value function."""
+class ActorEncoder(nn.Module):
+    """The encoder of the policy; those that learn have a second one, for values, beside it."""
 
     def __init__(self, spec: Any, obs_dim: int, keeps_zones: bool = False):
         super().__init__()
         self.actor_encoder = BatchEncoder(make_body(spec, obs_dim, keeps_zones=keeps_zones))
-        self.critic_encoder = BatchEncoder(make_body(spec, obs_dim))
-
-    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
-        out = {ACTOR: self.actor_encoder(batch)[ENCODER_OUT]}
-        if hasattr(self, "critic_encoder"):  # taken away from inference-only copies
-            out[CRITIC] = self.critic_encoder(batch)[ENCODER_OUT]
-        return {ENCODER_OUT: out}
 
 
 class GaussianHead(nn.Module):
@@ -106,43 +89,35 @@ class GaussianHead(nn.Module):
         return torch.cat([mean, self.log_std[self.places].expand_as(mean)], -1)
 
 
-class PPOModule(StatisticsMixin, DefaultPPOTorchRLModule):
-    """RLlib's PPO forward passes on our networks; model_config: role, settings."""
+class PPONetwork(TierNetwork):
+    """A Gaussian, or logits of choices."""
 
-    def setup(self) -> None:
-        self.settings: PPOSettings = PPO.settings_of(self)
-        spec = self.settings.body(self.model_config["role"])
-        is_discrete = isinstance(self.action_space, gym.spaces.Discrete)
-        self.encoder = ActorCriticEncoder(spec, self.observation_space.shape[0], keeps_zones=not is_discrete)
-        if is_discrete:
+    settings: PPOSettings
+    encoder_type: type[ActorEncoder] = ActorEncoder
+
+    def build_actor(self) -> None:
+        spec, obs_dim = self.settings.body(self.role), self.observation_space.shape[0]
+        self.encoder = self.encoder_type(spec, obs_dim, keeps_zones=not self.is_discrete)
+        if self.is_discrete:
             self.pi: nn.Module = small_linear(spec.hiddens[-1], int(self.action_space.n))
         else:
             num_actions, log_std = self.action_space.shape[0], self.settings.actor.initial_log_std
             self.pi = GaussianHead(self.encoder.actor_encoder.body, num_actions, log_std)
-        self.vf = nn.Linear(spec.hiddens[-1], 1)
-        self.init_statistics()
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._masked(batch, super()._forward(batch, **kwargs))
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
+        inputs = self.masked_inputs(self.pi(self.encoder.actor_encoder.body(observation)), observation)
+        return categorical(inputs, explore) if self.is_discrete else gaussian(inputs, explore)
 
-    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._masked(batch, super()._forward_train(batch, **kwargs))
+    def masked_inputs(self, inputs: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:
+        """Parameters of the distribution, in which impossible choices are as unlikely as can be."""
+        return masked(self.settings.action_masking, inputs, observation, torch.finfo(torch.float32).min)
 
-    def _masked(self, batch: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
-        logits, lowest = out[Columns.ACTION_DIST_INPUTS], torch.finfo(torch.float32).min
-        is_on = self.settings.action_masking
-        out[Columns.ACTION_DIST_INPUTS] = masked(is_on, logits, batch[Columns.OBS], lowest)
-        return out
-
-    def value_heads(self) -> Iterable[nn.Linear]:
-        return existing(self, "vf")
-
-    def action_heads(self) -> Iterable[tuple[Any, int]]:
+    def action_heads(self) -> list[tuple[Any, int]]:
         return [(self.pi.mean, 1)] if isinstance(self.pi, GaussianHead) else []
 
 
-class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
-    """RLlib's PPO learner with its whole state in checkpoints."""
+class PPOPolicy(PPONetwork, TierPolicy):
+    """A PPO tier as it acts."""
 
 
-PPO = Algorithm(PPOSettings, PPOConfig, PPOModule, PPOLearner, (gym.spaces.Box, gym.spaces.Discrete), is_on_policy=True)
+PPO = Algorithm(PPOSettings, PPOPolicy, (gym.spaces.Box, gym.spaces.Discrete), is_on_policy=True)

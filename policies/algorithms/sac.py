@@ -1,32 +1,25 @@
-"""SAC (Haarnoja et al. 2018) as RLlib's learner has it, on networks of ours.
+"""SAC (Haarnoja et al. 2018): its settings, and the network that acts.
 
-Deliberate differences: a critic is one network over [observation, action] instead of RLlib's three stacked encoders
-(0.5 M against 2.9 M parameters, a quarter of the time an update); the Gaussian's mean stays within bounds before the
-tanh; optionally critics that are additive in the action, outputs that zones share, and a pull of the actor's mean to a
-resting action.
+The Gaussian's mean stays within bounds before the tanh; zones can share their outputs. `policies.learners.sac` has what
+learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import torch
-from ray.rllib.algorithms.sac import SACConfig
-from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
-from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
-from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from torch import nn
 
-from policies.algorithms.learner import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing
+from policies.algorithms.network import Draw, TierNetwork, TierPolicy, categorical, gaussian
 from policies.algorithms.settings import OURS, ActorCriticSettings, Algorithm, Part
-from policies.networks.blocks import BatchEncoder, flat_dim, resting_action, small_linear, soft_bound, value_layer
+from policies.networks.blocks import BatchEncoder, flat_dim, resting_action, small_linear, soft_bound
 from policies.networks.build import make_body
 from soc_env.settings import Schedule, choice, numbers, part, schedule, setting
 
+LOG_STD_DRAWN = (-5.0, 2.0)  # RLlib's bounds of log standard deviations that are drawn with
 HAARNOJA = "Haarnoja et al. 2018"
 
 
@@ -87,57 +80,41 @@ class BoundedMeanHead(nn.Module):
         return torch.cat([soft_bound(mean, self.settings.mean_bound), log_std], -1)
 
 
-class SACModule(StatisticsMixin, DefaultSACTorchRLModule):
-    """RLlib's SAC forward passes on our networks; model_config: role, settings."""
+class SACNetwork(TierNetwork):
+    """A Gaussian before the tanh, or logits of choices."""
 
-    def setup(self) -> None:
-        self.settings: SACSettings = SAC.settings_of(self)
-        role, self.twin_q = self.model_config["role"], self.settings.critic.twin
-        obs_dim, num_actions = self.observation_space.shape[0], flat_dim(self.action_space)
-        is_discrete = isinstance(self.action_space, gym.spaces.Discrete)
-        body = make_body(self.settings.body(role), obs_dim, keeps_zones=not is_discrete)
+    settings: SACSettings
+
+    def build_actor(self) -> None:
+        num_actions = flat_dim(self.action_space)
+        body = make_body(
+            self.settings.body(self.role), self.observation_space.shape[0], keeps_zones=not self.is_discrete
+        )
         self.pi_encoder = BatchEncoder(body)
-        if is_discrete:
+        if self.is_discrete:
             self.pi: nn.Module = small_linear(body.out_dim, num_actions)
         else:
             self.pi = BoundedMeanHead(body, num_actions, self.settings)
-        if not self.inference_only:
-            for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
-                acted = () if is_discrete else (num_actions,)
-                body = make_body(self.settings.critic_body(role), obs_dim, acted)
-                setattr(self, f"{critic}_encoder", BatchEncoder(body))
-                setattr(self, critic, value_layer(body, num_actions if is_discrete else 1))
-        self.init_statistics()
 
-    def _forward_exploration(
-        self, batch: dict[str, Any], noise: torch.Tensor | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        out = self._forward_inference(batch)
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, noise: torch.Tensor | None = None) -> Draw:
+        """See `TierNetwork.draw`; `noise` (B, dim), standard normal, takes the place of fresh draws."""
+        inputs = self.pi(self.pi_encoder.body(observation))
+        if self.is_discrete:
+            return categorical(inputs, explore)
+        mean, log_std = inputs.chunk(2, -1)
+        if not explore:
+            return Draw(mean)  # RLlib's greedy action: the mean as it is, clipped by whoever takes it, not its tanh
         if noise is not None:
-            mean, log_std = out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)
-            out[Columns.ACTIONS] = torch.tanh(mean + log_std.exp() * noise)
-        return out
+            return Draw(torch.tanh(mean + log_std.exp() * noise))
+        drawn = gaussian(torch.cat([mean, log_std.clamp(*LOG_STD_DRAWN)], -1), explore)
+        return Draw((torch.tanh(drawn.actions) + 1.0) / 2.0 * 2.0 - 1.0)
 
-    def value_heads(self) -> Iterable[nn.Linear]:
-        return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
-
-    def action_heads(self) -> Iterable[tuple[Any, int]]:
+    def action_heads(self) -> list[tuple[Any, int]]:
         return [(self.pi.linear, 2)] if isinstance(self.pi, BoundedMeanHead) else []
 
 
-class SACLearner(ActionPenaltyMixin, FusedUpdateMixin, SACTorchLearner):
-    """RLlib's SAC learner with its whole state in checkpoints, and a pull of the actor's mean."""
-
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
-        total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        module = self.module[module_id].unwrapped()
-        weight = module.settings.rest.weight
-        if weight and isinstance(module.pi, BoundedMeanHead):
-            mean = fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0]
-            pull = self.pull(weight, mean, module.pi.initial)
-            self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
-            total = total + pull
-        return total
+class SACPolicy(SACNetwork, TierPolicy):
+    """A SAC tier as it acts."""
 
 
-SAC = Algorithm(SACSettings, SACConfig, SACModule, SACLearner, (gym.spaces.Box, gym.spaces.Discrete))
+SAC = Algorithm(SACSettings, SACPolicy, (gym.spaces.Box, gym.spaces.Discrete))

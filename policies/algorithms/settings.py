@@ -13,13 +13,10 @@ names, `body` to what networks are made of; modules, learners and runners read t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from policies.networks.build import BodySpec
 from policies.networks.zones import ENCODERS
@@ -30,7 +27,6 @@ from soc_env.settings import (
     check_fields,
     choice,
     flag,
-    from_plain,
     names,
     numbers,
     part,
@@ -264,62 +260,28 @@ class ActorCriticSettings(TierSettings):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One algorithm that a tier can take.
+    """One algorithm that a tier can take; `policies.learners` has what it learns with.
 
     Attributes:
         settings: its settings, declared.
-        config: RLlib's configuration class that its learner reads.
-        module, learner: classes.
+        policy: the class of its network as it acts, a `policies.algorithms.network.TierPolicy`.
         action_spaces: what it can act in.
         is_on_policy: whether it learns from its newest decisions alone.
         has_central_critic: whether its critic reads every agent's observation and action.
     """
 
     settings: type[TierSettings]
-    config: type[AlgorithmConfig]
-    module: type
-    learner: type
+    policy: type
     action_spaces: tuple[type[gym.Space], ...]
     is_on_policy: bool = False
     has_central_critic: bool = False
 
-    def build_config(
-        self, tier: str, settings: TierSettings, spaces: tuple[gym.Space, gym.Space], seed: int | None, **sizes: int
-    ) -> AlgorithmConfig:
-        """The tier's own RLlib configuration.
-
-        Args:
-            tier: its name.
-            settings: of this algorithm.
-            spaces: the tier's observation and action space.
-            seed: of the learner.
-            sizes: of what a central critic reads, `joint_obs_dim` and `other_action_dim`.
-
-        Raises:
-            ConfigError: the algorithm does not fit the action space, or a setting has no effect there.
-        """
-        if not isinstance(spaces[1], self.action_spaces):
-            allowed = " or ".join(space.__name__ for space in self.action_spaces)
-            raise ConfigError(f"tier {tier!r}: {settings.algorithm} needs a {allowed} action space, got {spaces[1]}")
+    def check_space(self, tier: str, settings: TierSettings, space: gym.Space) -> None:
+        """ConfigError if the algorithm does not fit the tier's action space, or a setting has no effect there."""
+        if not isinstance(space, self.action_spaces):
+            allowed = " or ".join(one.__name__ for one in self.action_spaces)
+            raise ConfigError(f"tier {tier!r}: {settings.algorithm} needs a {allowed} action space, got {space}")
         try:
-            settings.check_space(type(spaces[1]).__name__)
+            settings.check_space(type(space).__name__)
         except ConfigError as error:
             raise ConfigError(f"tier {tier!r}: {error}") from None
-        model: Mapping[str, Any] = {"role": tier, "settings": to_plain(settings)}
-        model = {**model, **(sizes if self.has_central_critic else {})}
-        config = self.config()
-        config.update_from_dict(settings.to_rllib())
-        config.environment(env=None).framework("torch").debugging(seed=seed)
-        config.multi_agent(policies={tier}, policy_mapping_fn=lambda *args, **kwargs: tier)
-        config.learners(
-            num_learners=settings.num_learners,
-            num_gpus_per_learner=settings.num_gpus_per_learner,
-            custom_resources_per_learner=settings.custom_resources_per_learner,
-        )
-        config.rl_module(rl_module_spec=RLModuleSpec(module_class=self.module, model_config=model))
-        config.training(learner_class=self.learner)
-        return config
-
-    def settings_of(self, module: Any) -> Any:
-        """The settings that a module was made with."""
-        return from_plain(self.settings, module.model_config["settings"], ConfigError)

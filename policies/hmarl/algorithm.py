@@ -56,6 +56,7 @@ from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknow
 from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
@@ -115,7 +116,7 @@ class HMARLConfig(AlgorithmConfig):
             before = self._tiers.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
             changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
-            tier_data.parse(tier, changed, of_all=field_names(HMARLSettings))  # raises
+            tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
         return self
@@ -238,14 +239,14 @@ class HMARLConfig(AlgorithmConfig):
             observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
             sizes = {"joint_obs_dim": observed, "other_action_dim": acted - flat_dim(spaces[1])}
         settings = self.tier(tier)
-        return ALGORITHMS[settings.algorithm].build_config(tier, settings, spaces, self.seed, **sizes)
+        return build_config(tier, settings, spaces, self.seed, **sizes)
 
     def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
-        entries = {tier: ALGORITHMS[self._tiers[tier]["algorithm"]] for tier in self.tier_networks()}
+        entries = {tier: LEARNERS[self._tiers[tier]["algorithm"]] for tier in self.tier_networks()}
         return MultiRLModuleSpec(rl_module_specs={t: RLModuleSpec(module_class=e.module) for t, e in entries.items()})
 
     def get_default_learner_class(self) -> type:
-        return ALGORITHMS["PPO"].learner  # never built: TieredLearnerGroup holds one learner a tier
+        return LEARNERS["PPO"].learner  # never built: TieredLearnerGroup holds one learner a tier
 
     def get_multi_rl_module_spec(
         self, *, env: Any = None, spaces: Any = None, inference_only: bool = False, **kwargs: Any

@@ -12,13 +12,12 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 import torch
-from ray.rllib.core.columns import Columns
-from ray.rllib.core.models.base import ENCODER_OUT
 from torch import nn
 
 from soc_env.errors import ConfigError
 
 OBSERVATION_CLIP = 10.0  # [standard deviations]
+OBS, ACTIONS, FEATURES = "obs", "actions", "encoder_out"  # columns as RLlib calls them
 VARIANCE_FLOOR = 1e-6  # features that hardly move are not blown up to noise of unit size
 
 
@@ -190,8 +189,8 @@ class BatchEncoder(nn.Module):
         self.body = body
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
-        actions = (batch[Columns.ACTIONS],) if self.body.reads_actions else ()
-        return {ENCODER_OUT: self.body(batch[Columns.OBS], *actions)}
+        actions = (batch[ACTIONS],) if self.body.reads_actions else ()
+        return {FEATURES: self.body(batch[OBS], *actions)}
 
 
 # ---- output layers

@@ -8,7 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from ray.rllib.core.columns import Columns
+
+from policies.networks.blocks import OBS
 
 
 @dataclass
@@ -31,24 +32,21 @@ def act(
     with_value: bool = False,
     noise: torch.Tensor | None = None,
 ) -> PolicyOutput:
-    """Actions of one module for a batch of observations (B, dim); without `explore` the distribution's mode.
+    """Actions of one `policies.algorithms.network.TierNetwork` for a batch of observations (B, dim); without `explore`
+    the distribution's mode.
 
-    `noise` (B, action dim) is standard normal noise for modules that draw Gaussian actions, in place of fresh one.
+    `noise` (B, action dim) is standard normal noise for networks that draw Gaussian actions, in place of fresh one.
+    With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too.
     """
-    batch = {Columns.OBS: torch.from_numpy(np.ascontiguousarray(observation))}
-    with_noise = {} if noise is None else {"noise": noise}
-    out = module.forward_exploration(batch, t=t, **with_noise) if explore else module.forward_inference(batch)
-    space = module.action_space
-    if Columns.ACTIONS in out:
-        raw = out[Columns.ACTIONS].numpy()
-        return PolicyOutput(_executed(space, raw), raw)
-    inputs = out[Columns.ACTION_DIST_INPUTS]
-    distribution = module.get_exploration_action_dist_cls().from_logits(inputs)
-    drawn = (distribution if explore else distribution.to_deterministic()).sample()
-    result = PolicyOutput(_executed(space, drawn.numpy()), drawn.numpy(), inputs.numpy())
-    if with_value:
-        result.logp = distribution.logp(drawn).numpy()
-        result.value = module.compute_values(batch).numpy() * float(module.return_scale)
+    seen = torch.from_numpy(np.ascontiguousarray(observation))
+    with_noise = {} if noise is None or not explore else {"noise": noise}
+    with torch.no_grad():
+        drawn = module.draw(seen, explore=explore, t=t, **with_noise)
+        raw = drawn.actions.numpy()
+        result = PolicyOutput(_executed(module.action_space, raw), raw)
+        if with_value:
+            result.inputs, result.logp = drawn.inputs.numpy(), drawn.log_prob().numpy()
+            result.value = module.compute_values({OBS: seen}).numpy() * float(module.return_scale)
     return result
 
 

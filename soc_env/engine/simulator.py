@@ -17,8 +17,9 @@ from gymnasium.spaces import Box, Discrete, Space
 
 from soc_env.engine.outputs import NUM_TERMS
 from soc_env.engine.scenario import Scenario
+from soc_env.engine.state import Limits, Tree, check_fit, check_limits, check_names, check_same, packed, unpack
 from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE, ActionEntry, Feature, Metric, RewardTerm
-from soc_env.errors import ActionError, ConfigError, HMARLSOCError, ScenarioError, unknown_name
+from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError, shown, unknown_name
 
 Seed = int | Sequence[int] | np.ndarray | None
 
@@ -124,6 +125,18 @@ class Simulator(abc.ABC):
 
     def _settle_network(self) -> None:  # noqa: B027 (nothing to do is a good answer)
         """Called once, after the first seed is known."""
+
+    def _made_for(self) -> dict[str, Any]:
+        """What a state has to be of to be taken back here, in plain values."""
+        return {**self.scenario.to_dict(), "num_envs": self.num_envs, "autoreset": bool(self.autoreset)}
+
+    def _state_limits(self) -> Limits:
+        """Ranges of all that counts or points at something in the records of an env."""
+        raise NotImplementedError
+
+    def _check_records(self, arrays: Tree) -> None:
+        """Raises CheckpointError where records within their limits contradict each other."""
+        raise NotImplementedError
 
     def records(self, index: int | None = None) -> Any:
         """The truth, writable, for tests and tools: what the kernels work on, by name.
@@ -315,6 +328,57 @@ class Simulator(abc.ABC):
     def nbytes(self) -> int:
         """Bytes held per env, buffers included."""
         return sum(array.nbytes for array in self._arguments[self.num_shared :]) // self.num_envs
+
+    # ------------------------------------------------------------------ state
+    def per_env(self) -> dict[str, np.ndarray]:
+        """All that belongs to single envs, by name: arrays whose first axis is the env. No copies.
+
+        Copying row i of every array to row j makes env j go on as env i would.
+        """
+        records = list(self._engine._asdict().items())[self.num_shared :]
+        blocks = {"actions": self.actions, "observations": self.observations, "finals": self.final_observations}
+        by_agent = {f"{kind}/{agent}": array for kind, own in blocks.items() for agent, array in own.items()}
+        flags = {name: getattr(self, name) for name in ("terminated", "truncated", "decides")}
+        earned = {name: getattr(self, name) for name in ("rewards", "reward_terms", "episode_metrics")}
+        return {**dict(records), **by_agent, **earned, **flags}
+
+    def get_state(self) -> Tree:
+        """The whole batch at this moment, as plain data: dicts of NumPy arrays, numbers and strings. Copies.
+
+        Another simulator of the same scenario, number of envs and `autoreset` that takes it with `set_state` goes on
+        exactly as this one; `num_threads` may differ.
+        """
+        seed = [int(one) for one in self.seed] if isinstance(self.seed, Sequence | np.ndarray) else int(self.seed)
+        arrays = {name: packed(array) for name, array in self.per_env().items()}
+        return {"made_for": self._made_for(), "seed": seed, "is_started": self.is_started, "arrays": arrays}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called, whatever was played here before.
+
+        Args:
+            state: What `get_state` returned. It is copied.
+
+        Raises:
+            CheckpointError: It is of another scenario, number of envs or `autoreset`, or damaged; names what differs.
+                Nothing has changed then.
+        """
+        check_names(state, ("made_for", "seed", "is_started", "arrays"), "simulator")
+        check_same(state["made_for"], self._made_for())
+        arrays, own = state["arrays"], self.per_env()
+        check_names(arrays, own, "arrays")
+        for name, array in own.items():
+            check_fit(arrays[name], array, name, not name.startswith("actions/"))  # each step checks those
+        check_limits(arrays, self._state_limits())
+        self._check_records(arrays)
+        if not isinstance(state["is_started"], bool):
+            raise CheckpointError(f"state: is_started is {shown(state['is_started'])}; allowed: True, False")
+        try:
+            episode_keys("episodes", state["seed"], self.num_envs)
+        except ConfigError as error:
+            raise CheckpointError(f"state: {error}") from None
+        for name, array in own.items():
+            unpack(arrays[name], array)
+        self.seed, self.is_started = state["seed"], state["is_started"]
 
     # ------------------------------------------------------------------ seeds, copies
     def _seed(self, seed: int | Sequence[int] | np.ndarray) -> None:

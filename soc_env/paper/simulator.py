@@ -9,9 +9,11 @@ import networkx as nx
 import numpy as np
 
 from soc_env.engine.simulator import Simulator, episode_keys
+from soc_env.engine.state import Limits, Tree
 from soc_env.engine.tables import TRIAGE, index_of
 from soc_env.paper.kernels import step as kernels
 from soc_env.paper.kernels.state import COMPROMISED, EPISODE, FOOTHOLD, ISOLATED, NUM_MARKS, Records, make_world
+from soc_env.paper.limits import check_records, state_limits
 from soc_env.paper.networks import host_vulnerabilities, network_graph, segment_starts
 from soc_env.paper.scenario import PaperScenario
 from soc_env.paper.tables import ACTIONS, FEATURES, METRICS, PHASES, REWARD_TERMS, STATE
@@ -42,6 +44,12 @@ class PaperSimulator(Simulator):
 
     def _settle_network(self) -> None:
         self._engine.env["network_key"] = episode_keys("network", self.seed, self.num_envs)
+
+    def _state_limits(self) -> Limits:
+        return state_limits(self.scenario)
+
+    def _check_records(self, arrays: Tree) -> None:
+        check_records(self._starts, arrays)
 
     def network(self, index: int = 0) -> nx.DiGraph:
         """The network of an env's current episode, see `networks.network_graph`."""

@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 
 from soc_env.engine.simulator import Simulator
+from soc_env.engine.state import Limits, Tree
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
 from soc_env.soc.attack import TECHNIQUES
@@ -26,6 +27,7 @@ from soc_env.soc.kernels.state import (
     make_networks,
     make_world,
 )
+from soc_env.soc.limits import check_records, network_digest, state_limits
 from soc_env.soc.networks import Network, cage4, enterprise
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import (
@@ -120,6 +122,16 @@ class SOCSimulator(Simulator):
 
     def _metric_rows(self, metrics: np.ndarray) -> np.ndarray:
         return metrics.view(np.float64).reshape(self.num_envs, len(METRICS))
+
+    def _made_for(self) -> dict[str, Any]:
+        """The networks themselves in place of the name of their file."""
+        return {**super()._made_for(), "network": network_digest(self._engine)}
+
+    def _state_limits(self) -> Limits:
+        return state_limits(self.scenario, self._engine, len(self.families))
+
+    def _check_records(self, arrays: Tree) -> None:
+        check_records(self._engine, arrays)
 
     # ------------------------------------------------------------------ reading
     def network_of(self, index: int = 0) -> Network:

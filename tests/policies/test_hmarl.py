@@ -16,8 +16,8 @@ from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from toy_team import FAST, SMALL, assert_same, greedy_scores, toy_config, weights
 
 from policies import load_policy, save_checkpoint
-from policies.algorithms.maddpg import MADDPGTorchLearner
 from policies.hmarl.algorithm import HMARLConfig
+from policies.learners.maddpg import MADDPGTorchLearner
 from policies.tiers import tier_of
 from soc_env.errors import ConfigError
 

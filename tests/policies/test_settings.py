@@ -25,6 +25,7 @@ from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import RENAMED, parts_of
 from policies.algorithms.settings import ANY, default_of
 from policies.hmarl.settings import HMARLSettings
+from policies.learners import names_in_rllib
 from policies.tiers import DEFAULT_TIERS, complete, parse
 from soc_env.errors import ConfigError
 from soc_env.settings import field_names, merged, setting, to_plain
@@ -202,7 +203,6 @@ def test_a_setting_without_effect_is_found(monkeypatch):
         idle: float = setting(1.0, 0.0, 2.0, "nothing", "this test")
 
     monkeypatch.setitem(ALGORITHMS, "DQN", dataclasses.replace(ALGORITHMS["DQN"], settings=Idle))
-    monkeypatch.setattr("policies.algorithms.dqn.DQN", ALGORITHMS["DQN"])
     [(path, spec, _)] = [row for row in walk(Idle) if row[0] == "idle"]
     observed.cache_clear()
     assert not has_effect("DQN", "Discrete", path, {}, candidates_of(path, spec))
@@ -254,7 +254,7 @@ def test_resources_that_no_learner_could_take_are_refused(settings, said):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_names_of_rllib_and_of_other_algorithms_are_refused(algorithm):
     own = ALGORITHMS[algorithm].settings
-    foreign = {name for name in vars(ALGORITHMS[algorithm].config()) if not name.startswith("_")}
+    foreign = {name for name in names_in_rllib(algorithm) if not name.startswith("_")}
     foreign |= {name for entry in ALGORITHMS.values() for name in field_names(entry.settings)}
     foreign |= {*OF_ALL, "env", "num_env_runners", "evaluation_interval", "tiers"}
     foreign |= {name for kind in parts_of(own).values() for name in field_names(kind)}
@@ -265,7 +265,7 @@ def test_names_of_rllib_and_of_other_algorithms_are_refused(algorithm):
             complete("threat_hunter", {"algorithm": algorithm, name: 1}, of_all=OF_ALL)
         assert "\n" not in str(error.value)
     taken = field_names(parts_of(own)["rllib"])
-    for name in set(vars(ALGORITHMS[algorithm].config())) - set(taken):
+    for name in names_in_rllib(algorithm) - set(taken):
         with pytest.raises(ConfigError, match=f"setting of rllib '{name}' does not exist"):
             parse("threat_hunter", {"algorithm": algorithm, "rllib": {name: 1}})
 

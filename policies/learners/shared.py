@@ -16,35 +16,28 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import nn
 
-from policies.networks.blocks import RunningNorm, value_at
+from policies.algorithms import ALGORITHMS
+from policies.algorithms.network import TierNetwork
+from policies.networks.blocks import value_at
+from soc_env.errors import ConfigError
+from soc_env.settings import from_plain
 
 
 # ---- modules
-class StatisticsMixin:
-    """Module with observation statistics as buffers and value heads that keep their meaning.
+def take_settings(module: Any) -> None:
+    """Gives a `TierNetwork` that is an RLModule the settings that it was made with."""
+    config = module.model_config
+    plain = config["settings"]
+    module.settings = from_plain(ALGORITHMS[plain["algorithm"]].settings, plain, ConfigError)
+    module.role = config["role"]
 
-    Classes that mix it in say which linear layers put out values (`value_heads`) and actions (`action_heads`).
-    """
 
-    return_scale: torch.Tensor
+class StatisticsMixin(TierNetwork):
+    """`TierNetwork` whose statistics change as it learns, and whose value heads then keep their meaning."""
 
     def value_heads(self) -> Iterable[nn.Linear]:
+        """The linear layers that put out values."""
         raise NotImplementedError
-
-    def action_heads(self) -> Iterable[tuple[Any, int]]:
-        """(output layer of an actor, number of equal parts of its outputs, the first of which are actions); none for
-        value-based algorithms.
-        """
-        return ()
-
-    def init_statistics(self) -> None:
-        self.register_buffer("return_scale", torch.ones(()))  # type: ignore[attr-defined]
-
-    def input_norms(self) -> Iterable[tuple[RunningNorm, bool]]:
-        """(normaliser, whether it reads the joint observation)."""
-        for module in self.modules():  # type: ignore[attr-defined]
-            if isinstance(module, RunningNorm):
-                yield module, False
 
     @torch.no_grad()
     def set_statistics(
