@@ -424,11 +424,9 @@ class HMARL(Algorithm):
 
     def _sample(self) -> list[Rollout]:
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
-            rollouts, runner_metrics = self.env_runner_group.sample(
-                self.config.train_batch_size,
-                timeout_s=self.config.sample_timeout_s,
-                random_actions=self.num_env_steps < self.config.random_steps,
-            )
+            steps, timeout_s = self.config.train_batch_size, self.config.sample_timeout_s
+            is_random = self.num_env_steps < self.config.random_steps
+            rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, random_actions=is_random)
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
         return rollouts
 
@@ -439,7 +437,7 @@ class HMARL(Algorithm):
                 self._collected[tier].append(rows)
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
         for tier, of_tier in newest.items():
-            self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier))
+            self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier), keep=False)
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """All epochs over the tier's decisions, if it has collected enough; whether it has."""
@@ -451,7 +449,8 @@ class HMARL(Algorithm):
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
         num_rows = len(advantage)
-        results = self.learner_group[tier].update(
+        results = self.learner_group.update_tier(
+            tier,
             batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=num_rows),
             timesteps=timesteps,
             num_epochs=settings.num_epochs,
@@ -467,8 +466,8 @@ class HMARL(Algorithm):
         if len(replay) == 0:
             return False
         index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
-        results = self.learner_group[tier].update(
-            batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
+        results = self.learner_group.update_tier(
+            tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
         )
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]

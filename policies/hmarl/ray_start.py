@@ -33,6 +33,7 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 from soc_env.errors import ConfigError, RunError
 
 ADDRESS, TOKEN = "RAY_ADDRESS", "RAY_AUTH_TOKEN"  # Ray's own environment variables
+GO_ON = "go on from the newest checkpoint (--resume)"
 _TOKEN_SETTINGS = ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH")
 LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private")
 
@@ -144,7 +145,7 @@ def building(config: Any) -> Iterator[None]:
                 _join(str(address))
         _state.users += 1
     try:
-        _compare(parts)
+        compare(config)
         yield
     except BaseException:
         release(config)
@@ -198,7 +199,7 @@ def _start(parts: list[Part]) -> None:
         )
     except Exception as error:
         _shut_down()
-        raise RunError(f"Ray could not be started on this machine ({_first_line(error)}); {_WITHOUT}") from error
+        raise RunError(f"Ray could not be started on this machine ({first_line(error)}); {_WITHOUT}") from error
     shared = ", which they share" if needed["CPU"] > there else ""
     _say(f"private, on this machine, {needed['CPU']:g} of {there} CPUs{shared}")
 
@@ -224,20 +225,21 @@ def _join(address: str) -> None:
 def _why(error: Exception) -> str:
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode is None:
-        return f"{_first_line(error)}; a cluster with token authentication needs RAY_AUTH_MODE=token and its token"
-    return _first_line(error)
+        return f"{first_line(error)}; a cluster with token authentication needs RAY_AUTH_MODE=token and its token"
+    return first_line(error)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line of moderate length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _compare(parts: list[Part]) -> None:
-    """ConfigError if the cluster has less than `parts` ask for; in a trial of Tune its own request has been granted."""
-    if ray.util.get_current_placement_group() is not None:
+def compare(config: Any) -> None:
+    """ConfigError if the cluster has less than `config` asks for."""
+    if ray.util.get_current_placement_group() is not None:  # a trial of Tune: its request has been granted
         return
-    there = ray.cluster_resources()
+    parts, there = remote_parts(config), ray.cluster_resources()
     for name, amount in _total(parts).items():
         if amount > there.get(name, 0):
             asked = ", ".join(f"{part.number} {part.name}{'s' * (part.number > 1)}" for part in parts)

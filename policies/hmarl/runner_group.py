@@ -23,10 +23,10 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from policies.hmarl.ray_start import GO_ON, first_line
 from policies.runner.rows import Rollout
 from soc_env.errors import RunError
 
-GO_ON = "go on from the newest checkpoint (--resume)"
 PATIENCE = 120.0  # [s] without a sample of any remote runner, after which the run ends
 
 Samples = tuple[list[Rollout], list[Any]]
@@ -64,7 +64,7 @@ class LocalRunnerGroup(EnvRunnerGroup):
         state = state[COMPONENT_LEARNER]
         self.local_env_runner.set_state({name: state[name] for name in (COMPONENT_RL_MODULE, WEIGHTS_SEQ_NO)})
 
-    def sample(self, num_env_steps: int, *, timeout_s: float | None = None, **kwargs: Any) -> Samples:
+    def sample(self, num_env_steps: int, timeout_s: float | None = None, **kwargs: Any) -> Samples:
         """Samples until `num_env_steps` environment steps are there."""
         rollouts: list[Rollout] = []
         metrics = []
@@ -83,7 +83,7 @@ class RemoteRunnerGroup(EnvRunnerGroup):
         self._silent_since = time.monotonic()
         super().__init__(**kwargs)
 
-    def sample(self, num_env_steps: int, *, timeout_s: float | None = None, **kwargs: Any) -> Samples:
+    def sample(self, num_env_steps: int, timeout_s: float | None = None, **kwargs: Any) -> Samples:
         """Samples on all healthy runners at once, in rounds, until `num_env_steps` environment steps are there; less,
         or nothing, if runners have failed.
 
@@ -112,7 +112,7 @@ class RemoteRunnerGroup(EnvRunnerGroup):
         silent = sorted(set(asked) - set(answers))
         for runner in silent:
             self._kill(runner, timeout_s)
-        failed = {runner: _reason(answer.get()) for runner, answer in answers.items() if not answer.ok}
+        failed = {runner: first_line(answer.get()) for runner, answer in answers.items() if not answer.ok}
         failed |= dict.fromkeys(silent, f"no answer within sample_timeout_s={timeout_s}")
         answered = {runner: answer.get() for runner, answer in answers.items() if answer.ok}
         self._check(failed, bool(answered))
@@ -144,11 +144,6 @@ class RemoteRunnerGroup(EnvRunnerGroup):
 def _place() -> tuple[str, int]:
     """The node and the process that this is called in."""
     return ray.get_runtime_context().get_node_id(), os.getpid()
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 # --- in RLlib's place
