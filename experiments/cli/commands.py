@@ -17,6 +17,8 @@ from experiments.cli.options import (
     BUDGET,
     DEFAULT_SCENARIO,
     INSTEAD,
+    MOST_PROCESSES,
+    MOST_SEED,
     OUTPUT,
     POLICIES,
     RUN,
@@ -41,17 +43,24 @@ from experiments.cli.options import (
 
 # --- train
 
-Seed = Annotated[int, integer(0, "Seed of simulator, networks and draws.", TASK)]
-Minutes = Annotated[float | None, positive("Train for this many minutes.", BUDGET, show_default="10, without --steps")]
+ScenarioOrDefault = Annotated[str | None, typer.Option("--scenario", **SCENARIO_OPTION, show_default=DEFAULT_SCENARIO)]
+Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, MOST_SEED, show_default="0")]
+Minutes = Annotated[
+    float | None,
+    positive("Train for this many minutes.", BUDGET, show_default="10, without --steps; resumed: the run's"),
+]
 Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
-EnvRunners = Annotated[int, integer(0, "Remote env runners; 0 samples in this process.", BUDGET)]
+EnvRunners = Annotated[
+    int | None,
+    integer(0, "Remote env runners; 0 samples in this process.", BUDGET, MOST_PROCESSES, show_default="0"),
+]
 RAY_HELP = "Run remote parts on the Ray cluster there; RAY_ADDRESS says it too."
 RayAddress = Annotated[str | None, place(RAY_HELP, BUDGET, "HOST:PORT", show_default="a private Ray, on this machine")]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
 ]
 RunFolder = Annotated[pathlib.Path | None, place("Run folder.", RUN, show_default="runs/SCENARIO-seedSEED")]
-RESUME_HELP = "Go on with the run in the folder, with its own settings; only the budget is taken from here."
+RESUME_HELP = "Go on with the run in the folder, with its own settings; only the budget can be changed."
 Resume = Annotated[bool, flag("--resume", RESUME_HELP, RUN)]
 Config = Annotated[
     pathlib.Path | None, place("Settings of HMARLConfig: TOML, YAML or JSON, by the suffix.", RUN, "FILE")
@@ -62,12 +71,12 @@ NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and 
 
 
 def train(
-    scenario: Scenario = DEFAULT_SCENARIO,
+    scenario: ScenarioOrDefault = None,
     override: Overrides = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     minutes: Minutes = None,
     steps: Steps = None,
-    workers: EnvRunners = 0,
+    workers: EnvRunners = None,
     num_envs: NumEnvs = None,
     out: RunFolder = None,
     resume: Resume = False,
@@ -79,17 +88,19 @@ def train(
     """Train the four tiers together, then evaluate them beside scripted policies.
 
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
-    Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the whole run, resumptions included.
+    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget counts the whole run,
+    resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
     Ray is started only for what is remote (--workers, a tier's num_learners); no Ray that runs already is joined
     unless its address is given.
 
     Examples:
         hmarl-soc train --minutes 3 --out runs/first
+        hmarl-soc train --resume --out runs/first
         hmarl-soc train --resume --out runs/first --minutes 10
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
-    settings = None if config is None else _read_config(config)
+    settings = {} if config is None else _read_config(config)
     from experiments.train import train
 
     train(
@@ -102,7 +113,7 @@ def train(
         resume=resume,
         overrides=parse_overrides(override),
         num_envs=num_envs,
-        adverse_start=adverse_start,
+        adverse_start=adverse_start or None,
         config=settings,
         evaluation=not no_evaluation,
         ray_address=ray_address,
@@ -111,8 +122,11 @@ def train(
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
     from experiments.cli.config_file import read_config
+    from experiments.run_settings import check_names
 
-    return read_config(path)
+    settings = read_config(path)
+    check_names(settings, {}, f"config={path}")
+    return settings
 
 
 # --- evaluate
@@ -212,7 +226,8 @@ Checkpoints = Annotated[
 ComparedEpisodes = Annotated[
     int | None, integer(1, "Episodes of a policy on a split, over all network seeds.", BUDGET, show_default="500")
 ]
-NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET)]
+MOST_CLUSTERS = 10_000
+NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET, MOST_CLUSTERS)]
 CALIBRATE_HELP = "Measure null_loss and clairvoyant_loss on the test split."
 SEARCH_HELP = "Search the best of N constant actions and refine it."
 
@@ -228,7 +243,7 @@ def compare(
     quick: Annotated[bool, flag("--quick", "Allow fewer than 5 network seeds.", BUDGET)] = False,
     no_ablations: Annotated[bool, flag("--no-ablations", "The table only.", BUDGET)] = False,
     calibrate: Annotated[bool, flag("--calibrate", CALIBRATE_HELP, INSTEAD)] = False,
-    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD)] = None,
+    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD, 10**7)] = None,
     json: JsonFile = None,
     markdown: Annotated[pathlib.Path | None, file("--markdown", "Write the tables to FILE.")] = None,
 ) -> None:
@@ -309,12 +324,12 @@ def transfer(
     controls: Controls = None,
     playbooks: Playbooks = None,
     checkpoint: Teams = None,
-    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES)] = None,
+    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES, 10**11)] = None,
     level: Levels = None,
     cyborg: Checkout = None,
     seed: EvaluationSeed = 0,
-    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET)] = 100,
-    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET)] = 1,
+    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET, 10**6)] = 100,
+    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET, MOST_PROCESSES)] = 1,
     no_patch: Annotated[bool, flag("--no-patch", NO_PATCH_HELP, BUDGET)] = False,
     out: Annotated[pathlib.Path, place("Output folder.", OUTPUT)] = pathlib.Path("runs/transfer"),
 ) -> None:

@@ -24,7 +24,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-import operator
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,9 +48,10 @@ from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
 from policies.hmarl import ray_start, rllib_settings
+from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
-from policies.hmarl.replay import DetectionPriority, JointReplay
+from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.runner_group import runner_groups
@@ -112,7 +113,7 @@ class HMARLConfig(AlgorithmConfig):
         """
         if replace:
             self._tiers = {}
-        for tier, settings in tiers.items():
+        for tier, settings in tier_data.well_formed(tiers).items():
             before = self._tiers.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
             changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
@@ -212,11 +213,10 @@ class HMARLConfig(AlgorithmConfig):
             ConfigError: the first that is unknown, out of range or without effect.
         """
         rllib_settings.check(self, [given["algorithm"] for given in self._tiers.values()])
-        HMARLSettings(**{name: getattr(self, name) for name in field_names(HMARLSettings)})
-        if self.replay_priority == "paper":
-            DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
-        assert set(self.tier_settings) == set(self._tiers)  # raises if a default does not fit
-        super().validate()
+        rllib_settings.make_plain(self)
+        check_fit(self)
+        with rllib_settings.one_line():
+            super().validate()
         self.simple_optimizer = DEPRECATED_VALUE  # which RLlib decides by itself, and would be refused next time
 
     def get_evaluation_config_object(self) -> AlgorithmConfig | None:
@@ -292,9 +292,13 @@ class HMARL(Algorithm):
 
     @classmethod
     def default_resource_request(cls, config: Any) -> Any:
-        if not isinstance(config, AlgorithmConfig):
-            config = cls.get_default_config().update_from_dict(config)
-        return ray_start.resource_request(config)
+        is_built = isinstance(config, AlgorithmConfig)
+        return ray_start.resource_request(config if is_built else cls.get_default_config().update_from_dict(config))
+
+    def _setup_logdir(self) -> None:
+        self._logdir = tempfile.gettempdir()  # RLlib would make an empty folder in the home folder, if it may
+        if self._storage:
+            super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
         with ray_start.building(self.config), runner_groups():
@@ -359,8 +363,7 @@ class HMARL(Algorithm):
         return self.batches.replays.get(JOINT)
 
     def edit_networks(self, edit: Callable[[str, Any], None]) -> None:
-        """Calls `edit(tier, module)` for the networks of every tier, in place, before training: learners, runners and
-        averaged networks have the change."""
+        """Calls `edit(tier, module)` for every tier's networks, in place: also of runners, and the averaged ones."""
         for tier in self.learner_group.groups:
             self.learner_group.edit(tier, functools.partial(edit, tier))
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
@@ -437,7 +440,7 @@ class HMARL(Algorithm):
                 self._collected[tier].append(rows)
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
         for tier, of_tier in newest.items():
-            self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier), keep=False)
+            self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """All epochs over the tier's decisions, if it has collected enough; whether it has."""
@@ -448,13 +451,12 @@ class HMARL(Algorithm):
         self._collected[tier] = []
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
-        num_rows = len(advantage)
         results = self.learner_group.update_tier(
             tier,
-            batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=num_rows),
+            batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage)),
             timesteps=timesteps,
             num_epochs=settings.num_epochs,
-            minibatch_size=min(settings.minibatch_size, num_rows),
+            minibatch_size=min(settings.minibatch_size, len(advantage)),
             shuffle_batch_per_epoch=True,
         )
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,9 @@ pytest.importorskip("ray")
 import ray
 from toy_hmarl import toy_config
 
-from policies import HMARL, save_checkpoint
+from policies import save_checkpoint
 from policies.hmarl import ray_start
-from soc_env.errors import ConfigError, RunError
+from soc_env.errors import ConfigError
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_an_address_without_remote_parts_is_refused(no_ray, monkeypatch):
 
 
 def test_the_command_trains_where_ray_cannot_be_started(tmp_path):
-    command = "train --scenario paper-v0 --steps 64 --num-envs 4 --no-evaluation --out".split()
+    command = ["train", "--scenario", "paper-v0", "--steps", "64", "--num-envs", "4", "--no-evaluation", "--out"]
     code = "import sys; from experiments.cli import main; sys.exit(main(sys.argv[1:]))"
     places = {"RAY_TMPDIR": "/dev/null/ray", "HOME": "/dev/null/home"}  # Ray can write to none of them
     done = subprocess.run(
