@@ -415,9 +415,8 @@ class HMARL(Algorithm):
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
             # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy
-            )
+            is_lean = not self.on_policy
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=is_lean)
         self._average()
 
     @property
