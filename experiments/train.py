@@ -57,14 +57,13 @@ def train(
         scenario, overrides: the environment; default soc-v1.
         seed: of everything drawn in the run; default 0.
         minutes, steps: the whole run's budget, one of them; default 10 minutes, resumed: what the folder has recorded.
-        workers: remote env runners; 0, the default, samples in this process.
+        workers, ray_address: remote env runners, default none; the Ray cluster of remote parts, default a private Ray.
         out: run folder; default `runs/<scenario>-seed<seed>`.
         resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
         adverse_start: start from actors that hunt, isolate and remediate fully.
         config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
         evaluation: end with the comparison and report.
-        ray_address: of a Ray cluster that remote parts run on; else they run on a private Ray on this machine.
 
     Raises:
         ScenarioError, ConfigError: a setting that is not allowed, or a folder in use, too small, or not to be written.
@@ -79,8 +78,7 @@ def train(
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
         remove_rests(out)
-        settings = (_resumed if resume else _new)(out, *given)
-        _go(out, settings, resume, evaluation, ray_address)
+        _go(out, (_resumed if resume else _new)(out, *given), resume, evaluation, ray_address)
     return out
 
 

@@ -90,8 +90,6 @@ def train(
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
     Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget counts the whole run,
     resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
-    Ray is started only for what is remote (--workers, a tier's num_learners); no Ray that runs already is joined
-    unless its address is given.
 
     Examples:
         hmarl-soc train --minutes 3 --out runs/first
@@ -100,7 +98,6 @@ def train(
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
-    settings = {} if config is None else _read_config(config)
     from experiments.train import train
 
     train(
@@ -114,7 +111,7 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
-        config=settings,
+        config={} if config is None else _read_config(config),
         evaluation=not no_evaluation,
         ray_address=ray_address,
     )

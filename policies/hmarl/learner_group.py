@@ -111,6 +111,7 @@ class TieredLearnerGroup(LearnerGroup):
         if self._deaths[tier] > MOST_DEATHS:
             raise RunError(f"{lost}, for the {self._deaths[tier]}th time in a row; {GO_ON}") from error
         taken, state = self._copies.get(tier, (None, None))
+        since = "its first state" if taken is None else f"its state of {time.monotonic() - taken:.0f} s before"
         with contextlib.suppress(RayError):
             self.groups[tier].shutdown()
         try:
@@ -120,7 +121,6 @@ class TieredLearnerGroup(LearnerGroup):
                 self.groups[tier].set_state(state)
         except (ConfigError, RayError) as reason:
             raise RunError(f"{lost} and cannot be built anew ({first_line(reason)}); {GO_ON}") from error
-        since = "its first state" if taken is None else f"its state of {time.monotonic() - taken:.0f} s ago"
         print(f"{lost}; it goes on from {since}", file=sys.stderr, flush=True)
 
     def _copy(self, tier: str, *, least_age: float = 0.0) -> None:

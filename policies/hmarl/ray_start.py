@@ -114,6 +114,7 @@ def quiet() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.rllib.utils.actor_manager").setLevel(logging.CRITICAL)  # of what is lost we tell ourselves
 
 
 @contextmanager
@@ -230,8 +231,8 @@ def _why(error: Exception) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line of moderate length."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """The first line of what an error says, or its name."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return text if len(text) <= 200 else text[:197] + "..."
 
 
