@@ -93,13 +93,22 @@ _state = _State()
 
 
 @contextmanager
-def session(address: str | None = None) -> Iterator[None]:
-    """Around a command: Ray and RLlib are quiet, what is built inside joins `address`, and no Ray of ours stays."""
+def session(address: str | None = None, *, starts_now: bool = False) -> Iterator[None]:
+    """Around a command: Ray and RLlib are quiet, what is built inside joins `address`, and no Ray of ours stays.
+
+    `starts_now` for what needs Ray in any case, with all CPUs of the machine: trials of Tune.
+
+    Raises:
+        ConfigError: with `starts_now`, an address that cannot be used.
+        RunError: with `starts_now`, Ray cannot be started.
+    """
     quiet()
     _state.address = address
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if starts_now:
+                _see_to_ray([])
             yield
         finally:
             _state.address = None
@@ -136,6 +145,18 @@ def building(config: Any) -> Iterator[None]:
             )
         yield
         return
+    _see_to_ray(parts)
+    with _state.lock:
+        _state.users += 1
+    try:
+        compare(config)
+        yield
+    except BaseException:
+        release(config)
+        raise
+
+
+def _see_to_ray(parts: list[Part]) -> None:
     with _state.lock:
         if not ray.is_initialized():
             _state.owns, _state.users = True, 0
@@ -144,13 +165,6 @@ def building(config: Any) -> Iterator[None]:
                 _start(parts)
             else:
                 _join(str(address))
-        _state.users += 1
-    try:
-        compare(config)
-        yield
-    except BaseException:
-        release(config)
-        raise
 
 
 def release(config: Any) -> None:
@@ -202,7 +216,8 @@ def _start(parts: list[Part]) -> None:
         _shut_down()
         raise RunError(f"Ray could not be started on this machine ({first_line(error)}); {_WITHOUT}") from error
     shared = ", which they share" if needed["CPU"] > there else ""
-    _say(f"private, on this machine, {needed['CPU']:g} of {there} CPUs{shared}")
+    asked = f"{needed['CPU']:g} of {there}" if parts else f"{there}"
+    _say(f"private, on this machine, {asked} CPUs{shared}")
 
 
 _WITHOUT = "a run with nothing remote needs none: no env runners of their own (workers 0) and num_learners 0"
