@@ -114,7 +114,7 @@ def _compare(
     out: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any], leave_out: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     from experiments.evaluate import TRAINED, UNTRAINED, compare
-    from policies.checkpoint import load_policy
+    from policies.trained import load_policy
 
     scenario = settings["scenario"]
     named: dict[str, Any] = {name: name for name in protocol_of(scenario).compared}
@@ -133,10 +133,9 @@ def _compare(
 
 
 def _best(out: Path) -> Any:
-    from experiments.evaluate import checkpoint_folder
-    from policies.checkpoint import load_policy
+    from policies.trained import load_policy
 
-    return load_policy(checkpoint_folder(out))
+    return load_policy(out)
 
 
 def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
-from experiments.evaluate import checkpoint_folder, episode_seeds
+from experiments.evaluate import episode_seeds
 from experiments.run import VALIDATION_SEED, Run, read_settings
 from experiments.run_folder import CONFIG
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
@@ -117,6 +117,8 @@ def train_on_cage4(
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
+    from policies.checkpoint import checkpoint_folder
+
     out = pathlib.Path(out).absolute()
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)

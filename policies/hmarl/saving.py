@@ -12,11 +12,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 
-from policies.checkpoint import FORMAT, MANIFEST, NETWORKS, TrainedPolicy
+from policies.checkpoint import FORMAT, MANIFEST, NETWORKS
 from policies.hmarl.algorithm import HMARL
 from policies.runner.batched_env import import_path
+from policies.trained import TrainedPolicy
 from soc_env.versions import versions
 
 
@@ -41,6 +43,7 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
         "scenario": import_path(algo.config.env),
         "overrides": dict(algo.config.env_config),
         "tiers": algo.config.tier_settings,
+        "spaces": {tier: _tier_spaces(algo, members[0]) for tier, members in algo.plan.members.items()},
         "agents": list(algo.agents),
         "members": dict(algo.plan.members),
         "slow_agents": list(algo.slow_agents),
@@ -59,6 +62,14 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
     os.rename(partial, folder)
     shutil.rmtree(retired, ignore_errors=True)
     return folder
+
+
+def _tier_spaces(algo: HMARL, agent: str) -> dict[str, Any]:
+    part, space = algo.team.slices[agent], algo.team.action_spaces[agent]
+    acted: dict[str, Any] = {"kind": "Box", "shape": list(space.shape or ()), "low": -1.0, "high": 1.0}
+    if isinstance(space, gym.spaces.Discrete):
+        acted = {"kind": "Discrete", "n": int(space.n)}
+    return {"observation": {"kind": "Box", "shape": [part.stop - part.start]}, "action": acted}
 
 
 def recover_checkpoint(folder: str | Path) -> None:
