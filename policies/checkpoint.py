@@ -1,7 +1,7 @@
 """Checkpoints are read here: policies loaded from them without a cluster and without training.
 
-A checkpoint is a folder as RLlib writes it plus two files: `networks.pt`, the averaged networks that a loaded policy
-acts with, and `hmarl.json`: scenario, overrides, tiers, versions, steps and the size of every file
+A checkpoint is a folder as RLlib writes it plus two files: `policy.safetensors`, the averaged networks that a loaded
+policy acts with, and `hmarl.json`: scenario, overrides, tiers, versions, steps and the size of every file
 (`policies.hmarl.saving` writes it).
 """
 
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from soc_env import SCENARIOS, family_of
 from soc_env.errors import CheckpointError, unknown_name
 
-MANIFEST, NETWORKS = "hmarl.json", "networks.pt"
+MANIFEST, NETWORKS = "hmarl.json", "policy.safetensors"
 FORMAT = 3  # raised whenever older checkpoints can no longer be read: names of settings and modules are part of them
 
 
@@ -43,7 +44,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             f"checkpoint {str(folder)!r} has format {version!r}, written by hmarl-soc {_writer(manifest)}; this "
             f"version reads format {FORMAT}"
         )
-    for name, size in sizes.items():
+    for name, entry in sizes.items():
+        size = entry if type(entry) is int else entry["bytes"]
         file = folder / name
         found = file.stat().st_size if file.is_file() else None
         if found != size:
@@ -79,7 +81,11 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
 
 def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read."""
-    return torch.load(folder / NETWORKS, weights_only=True)
+    networks: dict[str, dict[str, torch.Tensor]] = {}
+    for name, value in load_file(folder / NETWORKS).items():
+        tier, _, entry = name.partition("/")
+        networks.setdefault(tier, {})[entry] = value
+    return networks
 
 
 def load_modules(folder: str | Path, tiers: Mapping[str, str]) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def load_modules(folder: str | Path, tiers: Mapping[str, str]) -> dict[str, Any]
     from ray.rllib.core.rl_module.rl_module import RLModule
 
     manifest = read_manifest(folder)
-    networks = torch.load(folder / NETWORKS, weights_only=True)
+    networks = load_networks(folder)
     modules = {}
     for tier, algorithm in tiers.items():
         if tier not in networks:

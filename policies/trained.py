@@ -272,7 +272,8 @@ def network_of(
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and overwritten
         network = algorithm.policy(settings, role, observes, acts)
     network.load_from(state)
-    return network.eval().requires_grad_(False)
+    # Not without gradients: torch then multiplies in another order, and the last bits would not be the learner's.
+    return network.eval()
 
 
 # ---- loading

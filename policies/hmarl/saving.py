@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch
+from safetensors.torch import save_file
 
 from policies.checkpoint import FORMAT, MANIFEST, NETWORKS
 from policies.hmarl.algorithm import HMARL
@@ -36,7 +36,8 @@ def save_checkpoint(algo: HMARL, folder: str | Path, *, replay: bool = True, **i
         algo.save_to_path(partial)
     finally:
         algo.saves_replay = saves_replay
-    torch.save(algo.averaged, partial / NETWORKS)
+    networks = {f"{tier}/{name}": value for tier, own in algo.averaged.items() for name, value in own.items()}
+    save_file({name: value.contiguous() for name, value in networks.items()}, partial / NETWORKS)
     sizes = {str(p.relative_to(partial)): p.stat().st_size for p in sorted(partial.rglob("*")) if p.is_file()}
     manifest = {
         "format": FORMAT,
