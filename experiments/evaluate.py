@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -100,9 +101,16 @@ class EvaluationResult:
         return cls(
             policy=data["policy"],
             settings={key: value for key, value in data.items() if key not in own},
-            episodes={key: np.asarray(column) for key, column in data["episodes"].items()},
-            summary={key: Estimate(**estimate) for key, estimate in data["summary"].items()},
+            episodes={key: np.asarray([_number(v) for v in column]) for key, column in data["episodes"].items()},
+            summary={
+                key: Estimate(**{name: _number(value) for name, value in estimate.items()})
+                for key, estimate in data["summary"].items()
+            },
         )
+
+    def with_settings(self, more: Mapping[str, Any]) -> EvaluationResult:
+        """The same with more settings."""
+        return dataclasses.replace(self, settings={**self.settings, **more})
 
     def to_json(self) -> str:
         """One line per entry of `to_dict`, so that files can be read and compared by eye."""
@@ -111,6 +119,11 @@ class EvaluationResult:
     def mean(self, metric: str) -> float:
         """Mean of a metric over the episodes, in the simulator's unit (shares, not per cent)."""
         return self.summary[metric].mean
+
+
+def _number(value: Any) -> Any:
+    """NaN for JSON's null, which stands for a metric that is undefined."""
+    return math.nan if value is None else value
 
 
 # --- running episodes

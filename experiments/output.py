@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -22,15 +23,16 @@ def to_json(data: Mapping[str, Any], *, is_strict: bool = True) -> str:
 
     Args:
         data: plain data.
-        is_strict: refuse NaN and infinity, which JSON does not know, and what is not plain data. Settings are written
-            without: what a user has set is kept, and objects by their text.
+        is_strict: for results: NaN and infinity, which JSON does not know, are null (a metric that is undefined), and
+            what is not plain data is refused. Settings are written without: what a user has set is kept, and objects
+            by their text.
 
     Raises:
-        ValueError, TypeError: something that JSON does not know.
+        TypeError: something that is not plain data.
     """
 
     def text(value: Any) -> str:
-        return json.dumps(value, allow_nan=not is_strict, default=None if is_strict else str)
+        return json.dumps(_defined(value), allow_nan=False) if is_strict else json.dumps(value, default=str)
 
     lines = []
     for key, value in data.items():
@@ -40,6 +42,15 @@ def to_json(data: Mapping[str, Any], *, is_strict: bool = True) -> str:
         else:
             lines.append(f" {text(key)}: {text(value)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _defined(value: Any) -> Any:
+    """The same with None for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _defined(inner) for name, inner in value.items()}
+    return [_defined(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> pathlib.Path:

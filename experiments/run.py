@@ -1,21 +1,30 @@
 """One training run: the algorithm, its folder, its budget, and going on after a stop or a crash.
 
-    <out>/config.json        what was asked for, the scenario in full, versions, git hash
+    <out>/config.json        what was asked for, the budget, the scenario in full, versions, git hash
     <out>/progress.csv       one row an iteration (training episodes, exploration on) with validation columns (greedy)
     <out>/checkpoints/       last (to resume), best (by validation), start (the untrained networks)
     <out>/tensorboard/       the same numbers and every learner's losses
+    <out>/run.lock           held for as long as the run lasts (`experiments.run_lock`)
 
 Validation episodes (their own seed) choose `best`, by the headline metric of the scenario's family.
+
+A run that was killed, at whatever moment, goes on from `last`, whose state is exact where sampling and learning are in
+this process. With a budget in steps, validations and checkpoints are at points that depend on steps alone: the resumed
+run ends with the same bytes as one that was never stopped, but for times. With a budget in minutes the state is as
+exact, but points and end go by the clock. With remote runners or learners (`workers`), whose order of work is the
+operating system's, a resumed run is a run like it, not the same one.
+
+A disk that is full does not end training: what cannot be written is said once and tried again, and `last` stays the
+newest checkpoint that is whole. Only where the last one of all cannot be written the run fails, with one line.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import math
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,21 +33,23 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
+from experiments.budget import Budget, Points, Rhythm
 from experiments.evaluate import evaluate
 from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.provenance import command, provenance
 from experiments.run_folder import CONFIG, PROGRESS
-from soc_env.errors import CheckpointError, ConfigError, unknown_name
+from experiments.run_record import Curves, ProgressFile
+from experiments.run_settings import plain
+from soc_env.errors import ActionError, CheckpointError, ConfigError, RunError, shown, unknown_name
 from soc_env.registry import family_of
 from soc_env.settings import field_names
 
 VALIDATION_SEED = 1_000_003  # an offset that keeps its episodes apart from training's and the evaluation's
-VALIDATION_SECONDS, CHECKPOINT_SECONDS = 20.0, 60.0  # how often
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
 SHOWN = ("reward", "score", "mttd", "mttc", "mttr", "fpr", "fdr", "csr")  # in the line of progress, where there are any
-RUN_SETTINGS = ("scenario", "seed", "workers", "num_envs", "overrides", "adverse_start", "config")  # of a run
+START, LAST, BEST = "start", "last", "best"  # checkpoints
 
 
 def hmarl_config(settings: Mapping[str, Any]) -> Any:
@@ -72,56 +83,84 @@ def start_adversely(algo: Any) -> None:
 class Run:
     """One training run: the algorithm, its folder and its display.
 
-    Attributes that another task than a scenario's sets: `validation_seconds`, `checkpoint_seconds` (how often),
-    `resume_with` (what the user is told to do; {} is the folder); methods: `aims`, `description`, `measure`.
+    Attributes that another task than a scenario's sets: `validation`, `checkpoint` (how often); methods: `aims`,
+    `description`, `measure`.
+
+    Args:
+        out: the run folder, whose lock the caller holds.
+        settings: those of config.json (`experiments.run_settings`).
+        resume: go on from the folder's `last`, if the run got so far.
+        hint: what the user is told to do to go on.
+
+    Raises:
+        CheckpointError: a damaged checkpoint.
+        RunError: the folder cannot be written.
     """
 
-    validation_seconds, checkpoint_seconds = VALIDATION_SECONDS, CHECKPOINT_SECONDS
-    resume_with = "hmarl-soc train --resume --out {}"
+    validation = Rhythm(seconds=20.0, share=1 / 30, least_steps=10_000, most_steps=50_000)
+    checkpoint = Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=100_000)
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
     @classmethod
-    def go(cls, out: Path, settings: Mapping[str, Any], resume: bool, minutes: float | None, steps: int | None) -> None:
+    def go(cls, out: Path, settings: Mapping[str, Any], resume: bool, hint: str) -> None:
         """Trains in a folder, until the budget is used up."""
         with quiet_ray():
-            run = cls(out, settings, resume)
+            run = cls(out, settings, resume, hint)
             try:
-                run.loop(minutes, steps)
+                run.loop()
             finally:
                 run.close()
 
-    def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool):
-        self.out, self.settings = out, settings
-        self.checkpoints = out / "checkpoints"
+    def __init__(self, out: Path, settings: Mapping[str, Any], resume: bool, hint: str):
+        self.out, self.settings, self.hint = out, settings, hint
+        self.budget, self.checkpoints = Budget.of(settings["budget"]), out / "checkpoints"
         import torch
 
         torch.set_num_threads(1)  # networks this small lose more to a second thread's hand-over than they gain
+        self.metrics, self.goal = self.aims()
+        self.seconds, self.best = 0.0, -math.inf
+        self.wants_stop, self._failing = False, dict[str, str]()
+        self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
         config = hmarl_config(settings)
         manifest = last_manifest(self.checkpoints) if resume and has_begun(out) else None
         self.algo = config.build_algo()
-        if settings["adverse_start"] and manifest is None:
-            start_adversely(self.algo)
-        self.metrics, self.goal = self.aims()
-        self.seconds, self.best = 0.0, -float("inf")
-        self.wants_stop = False
-        self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
-        if manifest is not None:
-            self.algo.restore_from_path(self.checkpoints / "last")
-            self.seconds, self.best = manifest["seconds"], manifest[f"best_validation_{self.goal}"]
-        else:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            origin = provenance()
-            found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
-            settings = {**settings, "scenario_fields": self.description(), **found}
-            write_json(out / CONFIG, settings, is_strict=False)
-            self.save("start", replay=False)
-            self.save("last", replay=False)  # so that a run killed in its first minute can be resumed
-        from tensorboardX import SummaryWriter
+        try:
+            if manifest is None:
+                self._begin()
+            else:
+                self._restore(manifest)
+            columns = ("iteration", "steps", "seconds", "steps_per_second", *self.metrics)
+            columns += tuple(f"validation_{name}" for name in self.metrics)
+            self.csv = ProgressFile(out / PROGRESS, columns, self.algo.num_env_steps)
+        except OSError as error:
+            self.algo.stop()
+            raise RunError(f"{written(error)}; make room, then go on with: {hint}") from error
+        except BaseException:
+            self.algo.stop()
+            raise
+        self.curves = Curves(out / "tensorboard", self.algo.num_env_steps)
 
-        columns = ("iteration", "steps", "seconds", "steps_per_second", *self.metrics)
-        columns += tuple(f"validation_{name}" for name in self.metrics)
-        self.csv = ProgressFile(out / PROGRESS, columns, self.algo.num_env_steps)
-        self.tensorboard = SummaryWriter(str(out / "tensorboard"), purge_step=self.algo.num_env_steps or None)
+    def _begin(self) -> None:
+        if self.settings["adverse_start"]:
+            start_adversely(self.algo)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        origin = provenance()
+        found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
+        settings = {**plain(self.settings), "scenario_fields": self.description(), **found}
+        write_json(self.out / CONFIG, settings, is_strict=False)
+        self.save(START, replay=False)
+        self.save(LAST, replay=False)  # so that a run killed in its first minute can be resumed
+
+    def _restore(self, manifest: Mapping[str, Any]) -> None:
+        # The best mark is that of `best` itself: `last` may be older, if the run was killed after a validation.
+        if (self.checkpoints / BEST).exists():
+            self.best = number_of(read_manifest(self.checkpoints / BEST), self._mark, self.checkpoints / BEST)
+        self.seconds = number_of(manifest, "seconds", self.checkpoints / LAST)
+        self.algo.restore_from_path(self.checkpoints / LAST)
+
+    @property
+    def _mark(self) -> str:
+        return f"best_validation_{self.goal}"
 
     def aims(self) -> tuple[tuple[str, ...], str]:
         """The metrics of progress.csv, and the one that the best checkpoint is chosen by."""
@@ -130,7 +169,8 @@ class Run:
 
     def description(self) -> dict[str, Any]:
         """What config.json keeps of the environment."""
-        return scenario_fields(self.settings)
+        scenario = soc_env.make_scenario(self.settings["scenario"], **self.settings["overrides"])
+        return {"hash": scenario.hash(), **scenario.to_dict()}
 
     def measure(self, policy: Any) -> dict[str, float]:
         """Metric -> mean over validation episodes of a greedy policy."""
@@ -141,47 +181,71 @@ class Run:
 
     def close(self) -> None:
         self.csv.close()
-        self.tensorboard.close()
+        self.curves.close()
         self.algo.stop()
 
-    def save(self, name: str, *, replay: bool) -> None:
+    # --- writing
+
+    def save(self, name: str, *, replay: bool, **info: Any) -> None:
+        """Writes a checkpoint; OSError if it cannot be written, then the one before is still there."""
         from policies import save_checkpoint
 
-        info = {"seconds": self.seconds, f"best_validation_{self.goal}": self.best, "seed": self.settings["seed"]}
+        info = {"seconds": self.seconds, "seed": self.settings["seed"], **info}
         info |= {"family": self.family} if self.family else {}
         save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
 
-    def loop(self, minutes: float | None, steps: int | None) -> None:
+    def _save_last(self) -> None:
+        self.csv.sync()  # a checkpoint without its rows would resume a run with a gap
+        self.save(LAST, replay=True)
+
+    def _attempt(self, what: str, write: Callable[[], None]) -> bool:
+        """Whether something could be written. If not, the user is told, once until it works again."""
+        try:
+            write()
+        except OSError as error:
+            if what not in self._failing:
+                print(f"warning: {what}: {written(error)}; training goes on", file=sys.stderr, flush=True)
+            self._failing[what] = written(error)
+            return False
+        self._failing.pop(what, None)
+        return True
+
+    # --- the loop
+
+    def loop(self) -> None:
         """Trains until the budget is used up or a signal says stop; the last checkpoint is always written.
 
         Raises:
             KeyboardInterrupt: a signal said stop.
+            RunError: something outside failed, for example the last checkpoint could not be written.
         """
-        budget = minutes * 60 if minutes is not None else None
-        validated = saved = self.seconds
-        done = self._share_done(budget, steps)
+        at, is_saved = (self.seconds, self.algo.num_env_steps), True
+        validation, checkpoint = (Points(rhythm, self.budget, *at) for rhythm in (self.validation, self.checkpoint))
+        done = self.budget.share_done(*at)
         with stop_on_signal(self._stop), Progress(done=done) as progress:
             while done < 1.0 and not self.wants_stop:
                 row, result = self._iterate()
-                done = self._share_done(budget, steps)
-                if done >= 1.0 or self.seconds - validated >= self.validation_seconds:
+                at = self.seconds, self.algo.num_env_steps
+                done = self.budget.share_done(*at)
+                if validation.is_due(*at) or done >= 1.0:
                     row |= self.validate()
-                    validated = self.seconds
                 self._write(row, result)
-                if self.seconds - saved >= self.checkpoint_seconds:
-                    self.save("last", replay=True)
-                    saved = self.seconds
+                is_saved = checkpoint.is_due(*at) and self._attempt("checkpoint last", self._save_last)
                 progress.update(done, self._note(row))
-            self.save("last", replay=True)
+            is_saved = is_saved or self._attempt("checkpoint last", self._save_last)
+        if not is_saved:
+            raise RunError(f"{self._failing['checkpoint last']}; make room, then go on with: {self.hint}")
         if self.wants_stop:
-            go_on = self.resume_with.format(shown_path(self.out))
-            print(f"stopped at {self.algo.num_env_steps:,} steps; go on with: {go_on}")
+            print(f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.hint}")
             raise KeyboardInterrupt
 
     def _iterate(self) -> tuple[dict[str, Any], Mapping[str, Any]]:
         """One iteration: its row of progress.csv and RLlib's result."""
         start, steps_before = time.monotonic(), self.algo.num_env_steps
-        result = self.algo.train()
+        try:
+            result = self.algo.train()
+        except RunError as error:
+            raise RunError(f"{error}; go on with: {self.hint}") from error
         row = self._row(result, time.monotonic() - start, steps_before)
         self.seconds += time.monotonic() - start
         return row, result
@@ -201,104 +265,99 @@ class Run:
     def _stop(self) -> None:
         self.wants_stop = True
 
-    def _share_done(self, budget: float | None, steps: int | None) -> float:
-        shares = [self.seconds / budget] if budget else []
-        shares += [self.algo.num_env_steps / steps] if steps else []
-        return min(1.0, max(shares))
-
     def _row(self, result: Mapping[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
         runners = result["env_runners"]
         episodes = {"reward": runners.get("episode_return_mean"), "length": runners.get("episode_len_mean")}
         episodes |= runners.get("episode_metrics", {})
         now = self.algo.num_env_steps
         row = {"iteration": result["training_iteration"], "steps": now, "seconds": round(self.seconds + seconds, 2)}
-        row["steps_per_second"] = round((now - steps_before) / seconds, 1)
+        row["steps_per_second"] = round((now - steps_before) / max(seconds, 1e-9), 1)
         # RLlib says NaN for an iteration in which no episode ended; a gap says it better.
         known = {name: episodes.get(name) for name in self.metrics}
         return row | {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
 
     def validate(self) -> dict[str, float]:
-        """Greedy episodes of the newest networks; the best so far is kept."""
+        """Greedy episodes of the newest networks; the best so far is kept.
+
+        Raises:
+            RunError: the networks no longer act.
+        """
         from policies import policy_of
 
-        means = {f"validation_{name}": value for name, value in self.measure(policy_of(self.algo)).items()}
-        if means[f"validation_{self.goal}"] > self.best:
-            self.best = means[f"validation_{self.goal}"]
-            self.save("best", replay=False)
-        return means
+        try:
+            means = self.measure(policy_of(self.algo))
+        except ActionError as error:
+            steps = self.algo.num_env_steps
+            raise RunError(f"validation after {steps:,} steps: {error}; checkpoint last is from before") from error
+        goal = means[self.goal]
+        if math.isfinite(goal) and goal > self.best:
+            mark = {self._mark: goal}
+            if self._attempt("checkpoint best", lambda: self.save(BEST, replay=False, **mark)):
+                self.best = goal
+        return {f"validation_{name}": value for name, value in means.items() if math.isfinite(value)}
 
     def _write(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        self.csv.append(row)
+        self._attempt(PROGRESS, lambda: self.csv.append(row))
         scalars: dict[str, Any] = {f"episodes/{name}": row.get(name) for name in self.metrics}
         scalars |= {f"validation/{name}": row.get(f"validation_{name}") for name in self.metrics}
         for tier, values in result.get("learners", {}).items():
             scalars |= {f"{tier}/{name}": value for name, value in values.items()}
-        for name, value in scalars.items():
-            if isinstance(value, (int, float)) or getattr(value, "ndim", None) == 0:
-                number = float(value)  # type: ignore[arg-type]
-                if math.isfinite(number):  # no episode has ended yet: nothing to draw
-                    self.tensorboard.add_scalar(name, number, row["steps"])
-
-
-class ProgressFile:
-    """progress.csv: a row is on disk before the next iteration; rows after a restored checkpoint are dropped."""
-
-    def __init__(self, path: Path, columns: tuple[str, ...], steps: int):
-        self._columns, rows = columns, []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["steps"]) <= steps]
-        partial = path.with_suffix(".partial")
-        self._file = partial.open("w", newline="")
-        self._writer = csv.DictWriter(self._file, columns, extrasaction="ignore")
-        self._writer.writeheader()
-        self._writer.writerows(rows)
-        self._file.flush()
-        os.replace(partial, path)
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        self._writer.writerow({name: row.get(name, "") for name in self._columns})
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+        self._attempt("tensorboard", lambda: self.curves.append(scalars, row["steps"]))
 
 
 # --- the folder
 
 
-def shown_path(path: Path) -> str:
-    """`path` as the user would type it from here."""
-    return os.path.relpath(path)
-
-
-def read_settings(out: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((out / CONFIG).read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"out: {str(out)!r} holds no run to resume (it has no config.json)") from None
-    except ValueError:
-        raise CheckpointError(f"out: {str(out / 'config.json')!r} is damaged") from None
-    return {name: settings[name] for name in RUN_SETTINGS}
-
-
 def last_manifest(checkpoints: Path) -> dict[str, Any]:
-    from policies.checkpoint import read_manifest
+    """The manifest of `last`, after the rests of a kill are put right.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
     from policies.hmarl.saving import recover_checkpoint
 
-    for name in ("best", "last"):
+    for name in (START, BEST, LAST):
         recover_checkpoint(checkpoints / name)
-    return read_manifest(checkpoints / "last")
+    return read_manifest(checkpoints / LAST)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """That of `policies.checkpoint`, which is imported when it is needed."""
+    from policies import checkpoint
+
+    return checkpoint.read_manifest(folder)
+
+
+def number_of(manifest: Mapping[str, Any], name: str, folder: Path) -> float:
+    """A finite number of a manifest; CheckpointError if it has none by that name."""
+    value = manifest.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise CheckpointError(f"checkpoint {str(folder)!r}: {name} is {shown(value)}, allowed: a finite number")
+    return value
 
 
 def has_begun(out: Path) -> bool:
     """Whether a folder's run got further than writing its settings; if not, resuming it is starting it."""
-    return (out / PROGRESS).exists() or (out / "checkpoints" / "last").exists()
+    return (out / PROGRESS).exists() or (out / "checkpoints" / LAST).exists()
 
 
-def scenario_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
-    scenario = soc_env.make_scenario(settings["scenario"], **settings["overrides"])
-    return {"hash": scenario.hash(), **scenario.to_dict()}
+def is_trained(out: Path, budget: Budget) -> bool:
+    """Whether the folder's run has used up its budget.
+
+    Raises:
+        CheckpointError: `last` is missing or damaged.
+    """
+    if not has_begun(out):
+        return False
+    last = last_manifest(out / "checkpoints")
+    seconds, steps = (number_of(last, name, out / "checkpoints" / LAST) for name in ("seconds", "num_env_steps"))
+    return budget.share_done(seconds, int(steps)) >= 1.0
+
+
+def written(error: OSError) -> str:
+    """One line about a file that cannot be written."""
+    subject = f"{error.filename!r} " if error.filename else ""
+    return f"{subject}cannot be written ({error.strerror or error})"
 
 
 # --- what happens around a run

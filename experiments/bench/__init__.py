@@ -4,13 +4,14 @@ Rates are units per CPU-second of this process (`time.process_time`), so that a 
 wall time would. The cases of a part take turns, repeat after repeat, so that a slow spell of the machine hits all of
 them; what is shown is the median over repeats, with the lowest and highest. Torch runs on one thread.
 
-Parts, the first four of both scenarios of `SCENARIOS`, the others of `TRAINING_SCENARIO`:
+Parts, those of `OF_ONE_SCENARIO` of `TRAINING_SCENARIO`, the others of both scenarios of `SCENARIOS`:
     pettingzoo  one environment through PettingZoo's dicts
     batched     the array API at 200 hosts, 1 to 4,096 environments, random and zero actions
     hosts       64 environments, 50 to 100,000 hosts
     memory      bytes an environment takes
     runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
     learners    gradient steps of each tier's learner (needs the [train] extra)
+    training    peak memory of a process that trains with the preset (needs the [train] extra)
 
 A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
 other, so a batch is always measured over whole episodes' lengths.
@@ -33,6 +34,7 @@ from experiments.bench.measure import QUICK, Effort, Measurement, machine
 from experiments.bench.plot import draw
 from experiments.bench.simulator import SCENARIOS, bench_batched, bench_hosts, bench_memory, bench_pettingzoo
 from experiments.bench.text import machine_line, print_measurements
+from experiments.bench.training import bench_training
 from experiments.output import output_errors, write_json
 from experiments.plots import write_picture
 from experiments.progress import Progress
@@ -46,8 +48,10 @@ PARTS: dict[str, Callable[[Sequence[str], Effort, Progress], list[Measurement]]]
     "memory": bench_memory,
     "runners": bench_runners,
     "learners": bench_learners,
+    "training": bench_training,
 }
-TRAINING_PARTS = ("runners", "learners")  # need the [train] extra
+OF_ONE_SCENARIO = ("runners", "learners")
+TRAINING_PARTS = (*OF_ONE_SCENARIO, "training")  # need the [train] extra
 
 
 def bench(
@@ -117,27 +121,26 @@ def chosen_parts(only: Sequence[str] | None, scenarios: Sequence[str], file: Tex
     Raises:
         ConfigError: an unknown part, or one that does not measure the scenarios.
     """
-    is_trained = TRAINING_SCENARIO in scenarios
+    left_out: dict[str, Sequence[str]] = {}
+    if TRAINING_SCENARIO not in scenarios:
+        left_out[f"measure {TRAINING_SCENARIO} only"] = OF_ONE_SCENARIO
     if only is not None:
         for name in only:
             if name not in PARTS:
                 raise ConfigError(unknown_name("part of the benchmark", name, PARTS))
-            if name in TRAINING_PARTS and not is_trained:
+            if left_out and name in OF_ONE_SCENARIO:
                 raise ConfigError(
                     f"part of the benchmark {name!r} measures {TRAINING_SCENARIO} only, "
                     f"which is not among the scenarios given: {', '.join(scenarios)}"
                 )
         return [name for name in PARTS if name in only]
-    without = f"without {' and '.join(TRAINING_PARTS)}: they"
-    if not is_trained:
-        print(f"{without} measure {TRAINING_SCENARIO} only", file=file)
-        return [name for name in PARTS if name not in TRAINING_PARTS]
     try:
         import ray
         import torch
 
         del ray, torch
     except ModuleNotFoundError:
-        print(f'{without} need pip install "hmarl-soc[train]"', file=file)
-        return [name for name in PARTS if name not in TRAINING_PARTS]
-    return list(PARTS)
+        left_out['need pip install "hmarl-soc[train]"'] = TRAINING_PARTS
+    for reason, names in left_out.items():
+        print(f"without {' and '.join(names)}: they {reason}", file=file)
+    return [name for name in PARTS if not any(name in names for names in left_out.values())]

@@ -129,6 +129,11 @@ def _draw_learners(panel: Any, measurements: Sequence[Measurement]) -> None:
     _title(panel, f"Learners, {LEARNER_ROWS} rows a step, {TRAINING_SCENARIO}", "gradient steps per CPU-second", "")
 
 
+def _draw_training(panel: Any, measurements: Sequence[Measurement]) -> None:
+    _draw_bars(panel, measurements, [f"{m.parameters['scenario']}\n{m.parameters['kind']}" for m in measurements])
+    _title(panel, "Memory of training with the preset", "MiB", "")
+
+
 def _scenarios_of(measurements: Sequence[Measurement]) -> list[str]:
     return list(dict.fromkeys(m.parameters["scenario"] for m in measurements))
 
@@ -146,4 +151,5 @@ DRAWERS: dict[str, Callable[[Any, Sequence[Measurement]], None]] = {
     "memory": _draw_memory,
     "runners": _draw_runners,
     "learners": _draw_learners,
+    "training": _draw_training,
 }

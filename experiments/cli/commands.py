@@ -41,15 +41,21 @@ from experiments.cli.options import (
 
 # --- train
 
-Seed = Annotated[int, integer(0, "Seed of simulator, networks and draws.", TASK)]
-Minutes = Annotated[float | None, positive("Train for this many minutes.", BUDGET, show_default="10, without --steps")]
+ScenarioOrDefault = Annotated[str | None, typer.Option("--scenario", **SCENARIO_OPTION, show_default=DEFAULT_SCENARIO)]
+Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, show_default="0")]
+Minutes = Annotated[
+    float | None,
+    positive("Train for this many minutes.", BUDGET, show_default="10, without --steps; resumed: the run's"),
+]
 Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
-EnvRunners = Annotated[int, integer(0, "Remote env runners; 0 samples in this process.", BUDGET)]
+EnvRunners = Annotated[
+    int | None, integer(0, "Remote env runners; 0 samples in this process.", BUDGET, show_default="0")
+]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
 ]
 RunFolder = Annotated[pathlib.Path | None, place("Run folder.", RUN, show_default="runs/SCENARIO-seedSEED")]
-RESUME_HELP = "Go on with the run in the folder, with its own settings; only the budget is taken from here."
+RESUME_HELP = "Go on with the run in the folder, with its own settings; only the budget can be changed."
 Resume = Annotated[bool, flag("--resume", RESUME_HELP, RUN)]
 Config = Annotated[
     pathlib.Path | None, place("Settings of HMARLConfig: TOML, YAML or JSON, by the suffix.", RUN, "FILE")
@@ -60,12 +66,12 @@ NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and 
 
 
 def train(
-    scenario: Scenario = DEFAULT_SCENARIO,
+    scenario: ScenarioOrDefault = None,
     override: Overrides = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     minutes: Minutes = None,
     steps: Steps = None,
-    workers: EnvRunners = 0,
+    workers: EnvRunners = None,
     num_envs: NumEnvs = None,
     out: RunFolder = None,
     resume: Resume = False,
@@ -76,15 +82,17 @@ def train(
     """Train the four tiers together, then evaluate them beside scripted policies.
 
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
-    Ctrl-C writes a checkpoint and stops; --resume goes on. The budget counts the whole run, resumptions included.
+    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget counts the whole run,
+    resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
 
     Examples:
         hmarl-soc train --minutes 3 --out runs/first
+        hmarl-soc train --resume --out runs/first
         hmarl-soc train --resume --out runs/first --minutes 10
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
-    settings = None if config is None else _read_config(config)
+    settings = {} if config is None else _read_config(config)
     from experiments.train import train
 
     train(
@@ -97,7 +105,7 @@ def train(
         resume=resume,
         overrides=parse_overrides(override),
         num_envs=num_envs,
-        adverse_start=adverse_start,
+        adverse_start=adverse_start or None,
         config=settings,
         evaluation=not no_evaluation,
     )
@@ -105,8 +113,11 @@ def train(
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:
     from experiments.cli.config_file import read_config
+    from experiments.run_settings import check_names
 
-    return read_config(path)
+    settings = read_config(path)
+    check_names(settings, {}, f"config={path}")
+    return settings
 
 
 # --- evaluate

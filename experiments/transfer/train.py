@@ -20,9 +20,12 @@ from typing import Any
 from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
+from experiments.budget import Budget, Rhythm
 from experiments.evaluate import episode_seeds
-from experiments.run import VALIDATION_SEED, Run, read_settings
+from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
+from experiments.run_lock import run_lock, shown_path
+from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
@@ -58,8 +61,7 @@ def _timed(value: Any, steps: int) -> Any:
 class Cage4Run(Run):
     """A `Run` on CC4: validated by the official score, at the level that it trains at."""
 
-    validation_seconds, checkpoint_seconds = 240.0, 240.0
-    resume_with = "the same command ({} is kept)"
+    validation = checkpoint = Rhythm(seconds=240.0, share=1 / 4, least_steps=10_000, most_steps=100_000)
     family = soc_siem.SCENARIO.name
 
     def aims(self) -> tuple[tuple[str, ...], str]:
@@ -77,10 +79,10 @@ class Cage4Run(Run):
         scores = [play(Task("", entry, seed, 0, root, patch=True)) for seed in seeds]
         return {"score": sum(scores) / len(scores)}
 
-    def loop(self, minutes: float | None, steps: int | None) -> None:
+    def loop(self) -> None:
         if self.algo.num_env_steps == 0:
             self.validate()  # what training has to beat
-        super().loop(minutes, steps)
+        super().loop()
 
 
 def train_on_cage4(
@@ -112,9 +114,10 @@ def train_on_cage4(
         The run folder.
 
     Raises:
-        ConfigError: a bad setting, or a folder whose run is another one.
+        ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
         CheckpointError: `start` is missing or does not fit, or the folder is damaged.
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
+        RunError: something outside failed, for example the disk is full.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     from policies.checkpoint import checkpoint_folder
@@ -125,14 +128,26 @@ def train_on_cage4(
     find_cyborg(path)
     asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
     asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
-    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
-    resume = (out / CONFIG).exists()
-    Cage4Run.go(out, _resumed(out, asked) if resume else asked, resume, None, TEAMS * steps)
+    asked |= {
+        "config": {**preset(steps, checkpoint), **(config or {})},
+        "budget": Budget(steps=TEAMS * steps).to_plain(),
+    }
+    with run_lock(out):
+        _go(out, asked, config or {})
     return out
 
 
-def _resumed(out: pathlib.Path, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run in a folder; ConfigError if it is another one than was asked for."""
+def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Trains what is missing of the run in a folder, whose lock is held."""
+    remove_rests(out)
+    resume = (out / CONFIG).exists()
+    settings = _resumed(out, asked, config) if resume else asked
+    if not (resume and is_trained(out, Budget.of(settings["budget"]))):
+        Cage4Run.go(out, settings, resume, f"the same command ({shown_path(out)} is kept)")
+
+
+def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run in a folder, with the budget asked for; ConfigError if it is another run."""
     found = read_settings(out)
     for name, was, now in (
         *((name, found[name], asked[name]) for name in ("scenario", "seed", "overrides")),
@@ -140,11 +155,18 @@ def _resumed(out: pathlib.Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     ):
         if was != now:
             raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {now!r}")
-    return found
+    try:
+        check_names(found["config"], config, "config")
+    except ConfigError as error:
+        raise of_file(out, error) from None
+    if found["budget"] != asked["budget"]:
+        record_budget(out, Budget.of(asked["budget"]))
+    return {**found, "budget": asked["budget"]}
 
 
 def _starts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {tier: own.get("checkpoint") for tier, own in settings["config"]["tiers"].items()}
+    tiers = settings["config"].get("tiers", {})
+    return {tier: own.get("checkpoint") for tier, own in tiers.items() if isinstance(own, Mapping)}
 
 
 def trained_entries(

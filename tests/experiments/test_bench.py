@@ -18,6 +18,7 @@ from experiments.bench.measure import Case, Effort, Measurement, measure
 from experiments.bench.plot import draw
 from experiments.bench.simulator import SCENARIOS, action_sets, pettingzoo_case, simulator_case
 from experiments.bench.text import shown
+from experiments.bench.training import footprint
 from experiments.progress import Progress
 from soc_env.engine.simulator import Simulator
 from soc_env.errors import ConfigError
@@ -124,6 +125,7 @@ ROWS = [
     row("runners", 20_000, runner="columnar", num_envs=64),
     row("learners", 100, tier="a", algorithm="DQN", updates_per_env_step=0.01),
     row("learners", 50, tier="b", algorithm="SAC", updates_per_env_step=0.005),
+    row("training", 900, kind="peak"),
 ]
 
 
@@ -260,7 +262,8 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_plot_has_a_panel_for_each_part_measured() -> None:
     pytest.importorskip("matplotlib")
-    titles = [panel.get_title(loc="left") for panel in draw(ROWS, "about").axes]
+    panels = [panel for panel in draw(ROWS, "about").axes if panel.get_visible()]
+    titles = [panel.get_title(loc="left") for panel in panels]
     assert len(titles) == len(PARTS)
     assert all(titles)
     assert len(draw([m for m in ROWS if m.part == "hosts"]).axes) == 1
@@ -296,7 +299,7 @@ def test_scenarios_can_be_restricted() -> None:
 
 def test_runners_and_learners_are_of_paper_v0() -> None:
     file = io.StringIO()
-    assert chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory"]
+    assert chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory", "training"]
     assert "without runners and learners: they measure paper-v0 only" in file.getvalue()
     with pytest.raises(ConfigError, match="'runners' measures paper-v0 only.* given: soc-v1"):
         bench(only=["batched", "runners"], scenarios=["soc-v1"])
@@ -309,6 +312,15 @@ def test_the_learners_of_all_tiers_are_measured() -> None:
     measured = {row.parameters["tier"]: row.parameters["algorithm"] for row in rows}
     assert sorted(measured.values()) == ["DQN", "MADDPG", "PPO", "SAC"]
     assert all(row.value > 0 for row in rows)
+
+
+def test_memory_of_training_counts_the_empty_rows_of_the_replay() -> None:
+    pytest.importorskip("ray")
+    found = footprint("paper-v0", {"learning_starts": 64, "train_batch_size": 64, "replay_capacity": 5_000_000}, 8, 1)
+    assert found.steps == 128
+    assert found.replay_filled == pytest.approx(128 / 5_000_000)
+    assert found.imports < found.peak < found.replay
+    assert found.peak_with_full_replay == pytest.approx(found.peak + found.replay, rel=1e-4)
 
 
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,18 +136,18 @@ def test_train_without_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("train") == 0
     assert calls == [
         (
-            "soc-v1",
+            None,
             {
-                "seed": 0,
+                "seed": None,
                 "minutes": None,
                 "steps": None,
-                "workers": 0,
+                "workers": None,
                 "out": None,
                 "resume": False,
                 "overrides": {},
                 "num_envs": None,
-                "adverse_start": False,
-                "config": None,
+                "adverse_start": None,
+                "config": {},
                 "evaluation": True,
             },
         )

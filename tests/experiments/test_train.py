@@ -25,10 +25,11 @@ import soc_env
 from experiments.evaluate import TRAINED, UNTRAINED, evaluate, evaluate_checkpoint
 from experiments.families import PROTOCOLS
 from experiments.run import Run, hmarl_config
-from experiments.train import DEFAULT_NUM_ENVS, NUM_ENVS, train
+from experiments.train import train
 from policies import load_policy, save_checkpoint
 from policies.checkpoint import read_manifest
 from policies.hmarl.saving import recover_checkpoint
+from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS
 from policies.scripted import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError
@@ -216,8 +217,8 @@ def test_a_killed_run_goes_on(tmp_path, moment):
     assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 1024
 
 
-SAVES_ALWAYS = """import sys, experiments.run, experiments.cli
-experiments.run.Run.checkpoint_seconds = 0.0
+SAVES_ALWAYS = """import sys, experiments.budget, experiments.run, experiments.cli
+experiments.run.Run.checkpoint = experiments.budget.Rhythm(0.0, 0.0, 1, 1)
 sys.exit(experiments.cli.main())"""
 
 
@@ -420,7 +421,8 @@ def test_soc_v1_is_learned(tmp_path):
 
 def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What a run leaves behind: its progress, a best checkpoint by mission score, both splits, and the report."""
-    from experiments import train as training
+    from experiments import final as training
+    from experiments.train import train
     from policies.networks.tokens import own_tokens
     from policies.tiers import DEFAULT_TIERS
     from soc_env.soc.tables import layout
@@ -431,7 +433,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     tiny = {"train_batch_size": 160, "random_steps": 160, "learning_starts": 160, "updates_per_iteration": 1}
     tiers = {tier: {"hiddens": [8, 8], "encoder": "attention"} for tier in DEFAULT_TIERS}
     tiny |= {"tiers": tiers, "replay_capacity": 2000}
-    out = training.train(
+    out = train(
         "soc-v1",
         steps=800,
         num_envs=8,
@@ -462,7 +464,7 @@ def test_a_run_on_soc_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
-    from experiments.train import with_preset
+    from experiments.run_settings import with_preset
     from policies.presets import PRESETS
 
     assert with_preset("soc-cage4-v0", {}) == with_preset("soc-v1", {}) == PRESETS["soc-v1"]
