@@ -50,9 +50,10 @@ from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.checkpoint import load_modules
 from policies.hmarl import rllib_settings
+from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
-from policies.hmarl.replay import DetectionPriority, JointReplay
+from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.settings import HMARLSettings, check_old_names
@@ -113,7 +114,7 @@ class HMARLConfig(AlgorithmConfig):
         """
         if replace:
             self._tiers = {}
-        for tier, settings in tiers.items():
+        for tier, settings in tier_data.well_formed(tiers).items():
             before = self._tiers.get(tier, {})
             keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
             changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
@@ -213,11 +214,10 @@ class HMARLConfig(AlgorithmConfig):
             ConfigError: the first that is unknown, out of range or without effect.
         """
         rllib_settings.check(self, [given["algorithm"] for given in self._tiers.values()])
-        HMARLSettings(**{name: getattr(self, name) for name in field_names(HMARLSettings)})
-        if self.replay_priority == "paper":
-            DetectionPriority(self.env, self.env_config)  # raises where there is no such thing
-        assert set(self.tier_settings) == set(self._tiers)  # raises if a default does not fit
-        super().validate()
+        rllib_settings.make_plain(self)
+        check_fit(self)
+        with rllib_settings.one_line():
+            super().validate()
         self.simple_optimizer = DEPRECATED_VALUE  # which RLlib decides by itself, and would be refused next time
 
     def get_evaluation_config_object(self) -> AlgorithmConfig | None:
