@@ -75,12 +75,15 @@ class TrainedPolicy:
 
     def tier_of(self, agent: str) -> str:
         """The tier that acts for an agent; ConfigError if none does."""
-        tier = self._tier.get(agent) if self._tier else tier_of(agent)
+        tier = self._named(agent)
         if tier not in self.modules and tier not in self._scripted:
             known = self._tier or [f"{tier}_0" for tier in (*self.modules, *self._scripted)]
             raise ConfigError(unknown_name("agent", agent, known))
-        assert tier is not None
         return tier
+
+    def _named(self, agent: str) -> str:
+        """The tier that would act for an agent of that name; "" where only those named have one."""
+        return self._tier.get(agent, "") if self._tier else tier_of(agent)
 
     def for_zones(self, num_zones: int) -> TrainedPolicy:
         """The same weights for a network of `num_zones` zones; nothing is learned or lost.
@@ -128,7 +131,7 @@ class TrainedPolicy:
 
     def _attending(self, agent: str) -> Any:
         """The body with attention that the agent acts with; None if there is none."""
-        module = self.modules.get(self.tier_of(agent))
+        module = self.modules.get(self._named(agent))
         for name, body in module.named_modules() if module is not None else ():
             if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
                 return body

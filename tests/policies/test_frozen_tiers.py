@@ -65,7 +65,7 @@ def test_a_scripted_tier_acts_by_its_policy(build, tmp_path):
     toy.reset()
     folder = save_checkpoint(algo, tmp_path / "c")
     with pytest.raises(
-        CheckpointError, match="tier 'threat_hunter' cannot be made: .*'foreign_envs:follower' does not"
+        CheckpointError, match="tier 'threat_hunter' cannot be made: .*'foreign_envs:follower'"
     ):
         load_policy(folder)  # which imports no name of a file's
     loaded = load_policy(folder, scripted={"threat_hunter": follower})
