@@ -309,6 +309,9 @@ def load_policy(
     folder = checkpoint_folder(checkpoint).absolute()
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
+    for tier in manifest["members"]:
+        if tier not in manifest["tiers"] or tier not in manifest["spaces"]:
+            raise CheckpointError(f"checkpoint {str(folder)!r} has no settings or spaces of its tier {tier!r}")
     spaces = {tier: _spaces(manifest["spaces"][tier]) for tier in manifest["members"]}
     if env is not None:
         _check_env(folder, manifest, spaces, env)
@@ -384,12 +387,14 @@ def _scripted_tiers(
             raise ConfigError(f"scripted: tier {tier!r} is not scripted in the checkpoint; allowed: {shown(tiers)}")
     made = {}
     for tier in tiers:
+        name, known = plain[tier].get("policy"), playable(manifest["scenario"])
+        if tier not in given and (not isinstance(name, str) or ":" in name):
+            raise CheckpointError(
+                f"tier {tier!r} is scripted by {shown(name)}, which is none of ours; pass load_policy(..., "
+                f"scripted={{{tier!r}: builder}})"
+            )
         try:
-            name = plain[tier].get("policy")
-            known = playable(manifest["scenario"])
             made[tier] = (given.get(tier) or find(f"tier {tier!r}: policy", name, known))(acts, seed)
         except HMARLSOCError as error:
-            raise CheckpointError(
-                f"the checkpoint's scripted tier {tier!r} cannot be made: {error}; pass scripted={{{tier!r}: builder}}"
-            ) from None
+            raise CheckpointError(f"the checkpoint's scripted tier {tier!r} cannot be made: {error}") from None
     return made

@@ -64,10 +64,8 @@ def test_a_scripted_tier_acts_by_its_policy(build, tmp_path):
     toy = Matching(num_envs=8, seed=1, agents=PAIR)
     toy.reset()
     folder = save_checkpoint(algo, tmp_path / "c")
-    with pytest.raises(
-        CheckpointError, match="tier 'threat_hunter' cannot be made: .*'foreign_envs:follower'"
-    ):
-        load_policy(folder)  # which imports no name of a file's
+    with pytest.raises(CheckpointError, match="tier 'threat_hunter' is scripted by 'foreign_envs:follower'"):
+        load_policy(folder)  # nothing that a file names is imported
     loaded = load_policy(folder, scripted={"threat_hunter": follower})
     for policy in (policy_of(algo), loaded):
         actions = policy(toy.observations, toy.decides)
@@ -169,7 +167,8 @@ def test_checkpoint_of_a_foreign_environment(build, tmp_path):
         algo.train()
     folder = save_checkpoint(algo, tmp_path / "c")
     policy = load_policy(folder)
-    assert policy.manifest["scenario"] == "foreign_envs:Relay"
+    assert policy.manifest["scenario"] is None
+    assert policy.manifest["environment"] == "foreign_envs:Relay"
     batch = make_batched_env(Relay, 4, 3, {})
     batch.reset()
     actions = policy(batch.observations, batch.decides)
