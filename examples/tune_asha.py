@@ -6,7 +6,6 @@ Trials that are behind are stopped at 1/9 and 1/3 of the iterations. A search th
 """
 
 import argparse
-import logging
 from pathlib import Path
 
 import ray
@@ -14,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from policies import HMARL
+from policies.hmarl.ray_start import quiet
 from policies.presets import PRESETS
 
 FOLDER = Path("tune").absolute()
@@ -31,7 +31,7 @@ def space(iterations: int) -> dict:
 
 
 def main(iterations: int = 27, trials: int = 6, resume: bool = False, **changes: object) -> list[tuple]:
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet()
     if not ray.is_initialized():
         ray.init(address="local", log_to_driver=False)  # on a cluster: address="auto"
     if resume:
