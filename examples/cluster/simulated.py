@@ -28,6 +28,7 @@ import ray  # noqa: E402  (it reads the variables)
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from policies import HMARLConfig  # noqa: E402
+from policies.hmarl import ray_start  # noqa: E402
 
 TRAIN = (sys.executable, "-m", "experiments.cli", "train", "--no-evaluation", "--num-envs", "16")
 SMALL = {"train_batch_size": 512, "learning_starts": 512, "replay_capacity": 20_000, "updates_per_iteration": 2}
@@ -69,7 +70,8 @@ class Three:
 
 def where_learners_are(three: Three) -> None:
     """Two tiers' learners and a remote env runner, trained from here."""
-    ray.init(address=three.cluster.address, log_to_driver=False)
+    ray_start.quiet()
+    ray.init(address=three.cluster.address, log_to_driver=False, logging_level="ERROR")
     tiers = tomllib.loads((HERE / "tiers.toml").read_text())["tiers"]
     config = HMARLConfig().environment("soc-v1").training(**SMALL, tiers=tiers).debugging(seed=0, log_level="ERROR")
     algo = config.env_runners(num_env_runners=1, num_envs_per_env_runner=16).build_algo()
