@@ -34,9 +34,7 @@ ONNX_PACKAGES = ("onnx", "onnxscript")
 INPUT, OUTPUT = "observation", "action"
 
 
-def export(
-    run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, onnx: bool = False
-) -> dict[str, Any]:
+def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, onnx: bool = False) -> Path:
     """Writes the policy of a run or of a checkpoint as a folder of its own, whole or not at all.
 
     Args:
@@ -46,13 +44,13 @@ def export(
         onnx: whether to write an ONNX file of each tier with networks.
 
     Returns:
-        The folder, its size in bytes, and the scripted tiers, which have no ONNX file.
+        The folder. Prints where it is, and the scripted tiers, which have no networks.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
         ConfigError: `out` cannot be written or holds something else, or the extra [export] is not installed.
     """
-    from policies.checkpoint import NETWORKS, checkpoint_folder, read_manifest, write_manifest
+    from policies.checkpoint import NETWORKS, checkpoint_folder, read_manifest, sync, write_manifest
     from policies.trained import networks_of
 
     if onnx:
@@ -67,8 +65,13 @@ def export(
         for tier, network in networks.items() if onnx else ():
             _save_onnx(network, partial / f"{tier}.onnx", interfaces[tier], manifest)
         write_manifest(partial, {**_plain(manifest), "kind": "policy", "interfaces": interfaces})
+        for file in partial.iterdir():
+            sync(file)
         size = sum(file.stat().st_size for file in partial.iterdir())
-    return {"folder": target, "bytes": size, "scripted": [t for t in manifest["members"] if t not in networks]}
+    print(f"policy of {manifest['num_env_steps']:,} steps: {target} ({size / 1024:,.0f} KiB)")
+    if scripted := [tier for tier in manifest["members"] if tier not in networks]:
+        print(f"scripted, so without networks{' and ONNX files' if onnx else ''}: {', '.join(scripted)}")
+    return target
 
 
 def _target(root: Path, folder: Path, out: str | os.PathLike[str] | None) -> Path:
@@ -125,7 +128,7 @@ def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest's fields that an exported policy keeps; where a tier once started from is nobody's business."""
     kept = {name: value for name, value in manifest.items() if name not in ("format", "files")}
     tiers = {tier: {**own, "checkpoint": None} if "checkpoint" in own else own for tier, own in kept["tiers"].items()}
-    return {**kept, "tiers": tiers}
+    return {**kept, "tiers": tiers, "config": {}}
 
 
 def _interface(manifest: Mapping[str, Any], tier: str) -> dict[str, Any]:
