@@ -54,6 +54,8 @@ EnvRunners = Annotated[
     int | None,
     integer(0, "Remote env runners; 0 samples in this process.", BUDGET, MOST_PROCESSES, show_default="0"),
 ]
+RAY_HELP = "Run remote parts on the Ray cluster there; RAY_ADDRESS says it too."
+RayAddress = Annotated[str | None, place(RAY_HELP, BUDGET, "HOST:PORT", show_default="a private Ray, on this machine")]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
 ]
@@ -81,6 +83,7 @@ def train(
     config: Config = None,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
+    ray_address: RayAddress = None,
 ) -> None:
     """Train the four tiers together, then evaluate them beside scripted policies.
 
@@ -95,7 +98,6 @@ def train(
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
-    settings = {} if config is None else _read_config(config)
     from experiments.train import train
 
     train(
@@ -109,17 +111,18 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
-        config=settings,
+        config={} if config is None else _read_config(config),
         evaluation=not no_evaluation,
+        ray_address=ray_address,
     )
 
 
-def _read_config(path: pathlib.Path) -> dict[str, Any]:
+def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:
     from experiments.cli.config_file import read_config
     from experiments.run_settings import check_names
 
-    settings = read_config(path)
-    check_names(settings, {}, f"config={path}")
+    settings = read_config(path, option)
+    check_names(settings, {}, f"{option}={path}")
     return settings
 
 
@@ -141,7 +144,9 @@ TRIAL_MINUTES_HELP = "Train each trial for this many minutes at most."
 TrialMinutes = Annotated[float | None, positive(TRIAL_MINUTES_HELP, BUDGET, show_default="10, without --steps")]
 TrialSteps = Annotated[int | None, integer(1, "Train each trial for this many environment steps at most.", BUDGET)]
 TrialWorkers = Annotated[int, integer(0, "Remote env runners of a trial; 0 samples in its process.", BUDGET)]
-Parallel = Annotated[int | None, integer(1, "Most trials at once.", BUDGET, show_default="as many as there are CPUs")]
+Parallel = Annotated[
+    int | None, integer(1, "Most trials at once.", BUDGET, show_default="as many as there are CPUs; all with pbt")
+]
 SearchFolder = Annotated[pathlib.Path, place("Folder of the search.", RUN)]
 RESUME_SEARCH_HELP = "Go on with the search in the folder, with its own settings; trials that are over stay."
 ResumeSearch = Annotated[bool, flag("--resume", RESUME_SEARCH_HELP, RUN)]
@@ -161,6 +166,7 @@ def tune(
     parallel: Parallel = None,
     out: SearchFolder = pathlib.Path("runs/tune"),
     resume: ResumeSearch = False,
+    ray_address: RayAddress = None,
 ) -> None:
     """Search settings: train many times with values from a search space, and list them by their validation.
 
@@ -177,7 +183,7 @@ def tune(
     exclusive(minutes=minutes, steps=steps)
     if resume == (space is not None):
         raise ConfigError("--space is not allowed with --resume" if resume else "--space is missing: a FILE is needed")
-    settings = None if space is None else _read_config(space)
+    settings = None if space is None else _read_config(space, "space")
     from experiments.tune.search import tune
 
     tune(
@@ -194,6 +200,7 @@ def tune(
         parallel=parallel,
         out=out,
         resume=resume,
+        ray_address=ray_address,
     )
 
 
@@ -429,6 +436,27 @@ def transfer(
     )
 
 
+# --- export
+
+RUN_HELP = "Run folder, which stands for its best checkpoint, or a checkpoint."
+
+
+def export(
+    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help=RUN_HELP, show_default=False)],
+    out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
+    onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
+) -> None:
+    """Write a trained policy as a small folder that acts without RLlib, and as ONNX for other runtimes.
+
+    Examples:
+        hmarl-soc export runs/first
+        hmarl-soc export runs/first --onnx --out soc-policy
+    """
+    from experiments.export import export
+
+    export(run, out, onnx=onnx)
+
+
 # --- bench
 
 Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
@@ -470,6 +498,7 @@ PANELS = {
     "compare": MEASURING,
     "aggregate": MEASURING,
     "transfer": MEASURING,
+    "export": LEARNING,
     "bench": "This machine",
 }
-COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, bench)
+COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, export, bench)
