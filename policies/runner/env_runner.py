@@ -32,9 +32,9 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.debug import update_global_seed_if_necessary
 
-from policies.generators import get_generators, set_generators
 from policies.runner.batched_env import import_path, make_batched_env
 from policies.runner.collector import Collector, Fragment
+from policies.runner.generators import get_generators, set_generators
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
 from soc_env.engine.state import check_names
@@ -306,9 +306,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         check_names({"generators": None, **state}, names, SAMPLING)
         steps, finished = state["num_env_steps"], state["finished"]
         if not isinstance(steps, int) or steps < 0 or not isinstance(finished, list):
-            raise CheckpointError(
-                f"state: num_env_steps is {shown(steps)}, finished {shown(finished)}; they do not fit"
-            )
+            raise CheckpointError(f"state: num_env_steps is {shown(steps)}, finished {shown(finished)}: they misfit")
         self.num_env_steps_sampled_lifetime, self._finished = steps, [dict(episode) for episode in finished]
         self._collector = None
         if self.env is not None and state["collector"] is not None:

@@ -18,9 +18,9 @@ pytest.importorskip("ray")
 
 import soc_env
 from policies import HMARLConfig
-from policies.generators import get_generators, set_generators
 from policies.presets import preset_of
 from policies.runner.env_runner import ColumnarEnvRunner
+from policies.runner.generators import get_generators, set_generators
 from policies.scripted import RandomPolicy, scripted
 from policies.state_files import load_tree, save_tree
 from soc_env.errors import CheckpointError
