@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PACKAGES := soc_env policies experiments cyborg_bridge
-# NO_MKDOCS_2_WARNING: a notice of the theme about other projects.
+# NO_MKDOCS_2_WARNING: a notice of the theme about other projects. With --quiet, --strict would let everything pass.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
@@ -36,7 +36,7 @@ lint: $(STAMP)  ## ruff, mypy, import-linter, and the strict build of the docume
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
-	$(MKDOCS) build --strict --quiet
+	$(MKDOCS) build --strict
 
 bench: $(STAMP)  ## measure the speed of the simulator and the learners on this machine
 	$(BIN)/hmarl-soc bench

@@ -17,9 +17,7 @@ def main(path: str = "office.graphml", max_steps: int = 200) -> None:
     Network.from_graph(graph).save(path)
     network = Network.load(path)
     hosts = sum(node["kind"] == "host" for _, node in network.to_graph().nodes(data=True))
-    env = soc_env.parallel_env(
-        "soc-v1", network=path, num_zones=len(network.zone_names), num_hosts=hosts, max_steps=max_steps
-    )
+    env = soc_env.parallel_env("soc-v1", network=path, num_zones=len(network.zone_names), max_steps=max_steps)
     env.reset(seed=0)
     while env.agents:
         env.step({})  # nobody acts

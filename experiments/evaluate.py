@@ -26,6 +26,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,8 @@ import soc_env
 from experiments.intervals import Estimate
 from experiments.output import to_json
 from experiments.provenance import provenance
-from soc_env.errors import ConfigError
+from soc_env.errors import ConfigError, shown
+from soc_env.memory import check_memory
 from soc_env.registry import family_of
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_SCENARIO = "soc-v1"
 DEFAULT_NUM_ENVS = 512
 DEFAULT_NUM_EPISODES = 500
+EPISODE_BYTES = 1_000  # of an episode's metrics in a result, about
 TRAINED, UNTRAINED = "HMARL", "untrained"  # names of the rows of a comparison that reports point out
 
 
@@ -157,6 +160,7 @@ def run_episodes(
     Returns:
         ``(num_episodes,)`` structured array, the simulator's `episode_metrics` of each episode in order of its seed.
     """
+    check_memory(f"num_episodes={num_episodes}", EPISODE_BYTES * num_episodes)
     seeds = episode_seeds(seed, num_episodes)
     batches = []
     for start in range(0, num_episodes, num_envs):
@@ -238,8 +242,8 @@ def evaluate(
 def _check(**numbers: tuple[int, int]) -> None:
     """Name -> (value, least value allowed)."""
     for name, (value, least) in numbers.items():
-        if value < least:
-            raise ConfigError(f"{name}={value} is out of range: at least {least} is allowed")
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"{name}={shown(value)} is out of range: a whole number of at least {least} is allowed")
 
 
 def evaluate_checkpoint(

@@ -72,11 +72,11 @@ def with_defaults(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
-    from policies.tiers import DEFAULT_TIERS
+    from policies.tiers import DEFAULT_TIERS, well_formed
 
     preset = preset_of(scenario)
     tiers = preset.get("tiers", {})
-    for tier, own in dict(config.get("tiers", {})).items():
+    for tier, own in well_formed(config.get("tiers", {}), "config: tiers").items():
         keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_TIERS.get(tier, {}).get("algorithm")
         tiers[tier] = merged(tiers.get(tier, {}) if keeps else {}, own)
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}

@@ -3,9 +3,9 @@
 #
 # One would guess: algorithm_config_overrides_per_module gives a module its own gamma, number of epochs and
 #     minibatch size.
-# What happens: the configuration of the module shows the overridden values, and lr is used; but the value targets
-#     of both modules have the gamma of all, and minibatches and epochs are those of all. The module with few rows
-#     is repeated until the one with many has had its epochs.
+# What happens: the configuration of the module shows the overridden values; but the value targets of both modules
+#     have the gamma of all, and minibatches and epochs are those of all. The module with few rows is repeated until
+#     the one with many has had its epochs.
 # What helps: one learner group for each kind of agent.
 # Version: ray 2.60.0. Date: 2026-11-30. Source: own measurement.
 set -euo pipefail

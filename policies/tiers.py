@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import explain
 from policies.algorithms.settings import TierSettings
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError, shown, unknown_name
 from soc_env.settings import check_fields, field_names, from_plain, names, to_plain
 
 SCRIPTED = "scripted"  # the algorithm of a tier without networks
@@ -69,6 +69,19 @@ class ScriptedSettings:
         check_fields(self, ConfigError)
         if self.policy is None:
             raise ConfigError("policy is missing; a scripted tier needs the name of one")
+
+
+def well_formed(tiers: Any, where: str = "tiers") -> Mapping[str, Mapping[str, Any]]:
+    """`tiers`; ConfigError unless they are settings by name of tier, whose names can be those of files."""
+    if not isinstance(tiers, Mapping):
+        raise ConfigError(f"{where}={shown(tiers)} must be settings by name of tier")
+    for tier, settings in tiers.items():
+        is_name = isinstance(tier, str) and 0 < len(tier) <= 100 and tier.isprintable()
+        if not is_name or set(tier) & set('<>:"/\\|?*') or tier[-1] in " ." or tier[0] == ".":
+            raise ConfigError(f"{where}: {shown(tier)} is no name of a tier; allowed: what a file may be called")
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"tier {tier!r}={shown(settings)} must be settings by name")
+    return tiers
 
 
 def parse(

@@ -8,7 +8,8 @@
             check_fields(self, ConfigError)
 
 `check_fields` puts every declared field into the type of its default, or raises one line that names the field, the
-value and what is allowed. NaN, infinities, strings and booleans are no numbers. Scenarios and the learners' settings
+value and what is allowed. NaN, infinities, strings and booleans are no numbers; NumPy's scalars are, and are kept as
+Python's. Scenarios and the learners' settings
 are both declared this way, so docs and tests can walk over them: `metadata` of a field holds all that it was declared
 with.
 """
@@ -23,8 +24,12 @@ from dataclasses import field
 from numbers import Integral, Real
 from typing import Any
 
-from soc_env.errors import HMARLSOCError, unknown_name
+import numpy as np
 
+from soc_env.errors import HMARLSOCError, shown, unknown_name
+
+LONGEST = 1_000  # entries of any list
+STEPS = 10**12  # [environment steps] more than any run takes
 Schedule = float | tuple[tuple[int, float], ...]
 """A number, or ((0, number), (environment steps, number), ...), linear between the points."""
 
@@ -54,18 +59,19 @@ def schedule(default: Schedule, low: float, high: float, unit: str, source: str,
 
 
 def numbers(default: Any, low: float, high: float, unit: str, source: str, **more: Any) -> Any:
-    """Any number of numbers in a closed range, or, with `sizes=(0, 2)`, that many of them."""
+    """Numbers in a closed range, at most `longest` of them (by default `LONGEST`); with `sizes=(0, 2)`, that many."""
     return _declared("list", default, unit, source, low, high, **more)
 
 
 def names(unit: str, source: str, **more: Any) -> Any:
-    """A list of names, empty by default."""
+    """A list of different names, empty by default."""
     return _declared("names", (), unit, source, **more)
 
 
-def amounts(unit: str, source: str, **more: Any) -> Any:
-    """Names with a number each, none by default."""
-    return field(default_factory=dict, metadata={"kind": "amounts", "unit": unit, "source": source, **more})
+def amounts(low: float, high: float, unit: str, source: str, **more: Any) -> Any:
+    """Names with a number in a closed range each, none by default."""
+    declared = {"kind": "amounts", "low": low, "high": high, "unit": unit, "source": source, **more}
+    return field(default_factory=dict, metadata=declared)
 
 
 def text(unit: str, source: str, **more: Any) -> Any:
@@ -123,7 +129,9 @@ def from_plain(kind: type, plain: Any, error: type[HMARLSOCError], where: str = 
     if isinstance(plain, kind):
         return plain
     if not isinstance(plain, Mapping):
-        raise error(f"{where.rstrip('.')}={plain!r} must be settings by name: {', '.join(field_names(kind))}")
+        raise error(
+            f"{where.rstrip('.') or 'settings'}={shown(plain)} must be settings by name: {', '.join(field_names(kind))}"
+        )
     for name in plain:
         if name not in field_names(kind):
             of = f"setting of {where.rstrip('.')}" if where else "setting"
@@ -160,7 +168,7 @@ def _number(spec: Any, value: Any, is_whole: bool) -> Any:
     kind, name = (Integral, "an integer") if is_whole else (Real, "a number")
     # bool is an int to Python, but not to a reader; NaN fails the comparison
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high or abs(value) == math.inf:
-        raise _Refused(f"={value!r} must be {name} from {low} to {high}{_none(spec)}")
+        raise _Refused(f"={shown(value)} must be {name} from {low} to {high}{_none(spec)}")
     convert: Any = int if is_whole else float
     return convert(value)
 
@@ -171,85 +179,106 @@ def _none(spec: Any) -> str:
 
 
 def _check_number(spec: Any, value: Any) -> Any:
-    if value in spec.metadata.get("words", ()) and isinstance(value, str):
-        return value
+    if isinstance(value, str) and value in spec.metadata.get("words", ()):
+        return str(value)
     return _number(spec, value, isinstance(spec.default, int))
 
 
+def _listed(value: Any) -> Any:
+    """An array as a list; all else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def _check_numbers(spec: Any, value: Any) -> tuple[int | float, ...]:
+    value = _listed(value)
     if not isinstance(value, (tuple, list)) or len(value) != len(spec.default):
-        raise _Refused(f"={value!r} must be {len(spec.default)} numbers")
+        raise _Refused(f"={shown(value)} must be {len(spec.default)} numbers")
     return tuple(_number(spec, item, isinstance(spec.default[0], int)) for item in value)
 
 
 def _check_list(spec: Any, value: Any) -> tuple[Any, ...]:
-    sizes, is_whole = spec.metadata.get("sizes"), spec.metadata.get("is_whole", False)
+    sizes, is_whole, value = spec.metadata.get("sizes"), spec.metadata.get("is_whole", False), _listed(value)
+    longest = spec.metadata.get("longest", LONGEST)
     if not isinstance(value, (tuple, list)) or (sizes and len(value) not in sizes):
         size = " or ".join(map(str, sizes)) if sizes else "a list of"
-        raise _Refused(f"={value!r} must be {size} numbers{_none(spec)}")
+        raise _Refused(f"={shown(value)} must be {size} numbers{_none(spec)}")
+    if len(value) > longest:
+        raise _Refused(f"={shown(value)} has {len(value)} entries; allowed: at most {longest}")
     check: Callable[[Any, Any], Any]
     check = _check_schedule if spec.metadata.get("is_timed") else lambda spec, item: _number(spec, item, is_whole)
     found = tuple(check(spec, item) for item in value)
     if spec.metadata.get("is_range") and found[0] > found[1]:
-        raise _Refused(f"={value!r} must be [lowest, highest]")
+        raise _Refused(f"={shown(value)} must be [lowest, highest]")
     return found
 
 
 def _check_schedule(spec: Any, value: Any) -> Any:
-    low, high = spec.metadata["low"], spec.metadata["high"]
+    low, high, value = spec.metadata["low"], spec.metadata["high"], _listed(value)
     if not isinstance(value, (tuple, list)):
         return _number(spec, value, False)
     wanted = f"a number from {low} to {high}, or a schedule over environment steps, [[0, number], [steps, number], ...]"
     try:
-        steps, values = zip(*value, strict=True)
-        points = tuple((int(step), _number(spec, number, False)) for step, number in zip(steps, values, strict=True))
-        is_good = len(points) > 1 and all(isinstance(step, Integral) for step in steps)
-        is_good = is_good and steps[0] == 0 and list(steps) == sorted(set(steps))
+        points = tuple((_step(step), _number(spec, number, False)) for step, number in value)
+        steps = [step for step, _ in points]
+        is_good = 1 < len(points) <= LONGEST and steps[0] == 0 and steps == sorted(set(steps))
     except (TypeError, ValueError, _Refused):  # no pairs, none at all, or not numbers
         is_good = False
     if not is_good:
-        raise _Refused(f"={value!r} must be {wanted}")
+        raise _Refused(f"={shown(value)} must be {wanted}")
     return points
+
+
+def _step(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) <= STEPS:
+        raise ValueError
+    return int(value)
 
 
 def _check_choice(spec: Any, value: Any) -> Any:
     allowed = spec.metadata["allowed"]
     if not isinstance(spec.default, tuple):
-        if value not in allowed:
-            raise _Refused(unknown_name("", value, allowed))
-        return value
-    if not isinstance(value, (tuple, list)) or not value or len(set(value)) != len(value):
-        raise _Refused(f"={value!r} must be one or more different names of: {', '.join(allowed)}")
-    for item in value:
-        if item not in allowed:
-            raise _Refused(unknown_name("", item, allowed))
-    return tuple(value)
+        return _chosen(value, allowed)
+    if not isinstance(value, (tuple, list)) or not value:
+        raise _Refused(f"={shown(value)} must be one or more different names of: {', '.join(allowed)}")
+    found = tuple(_chosen(item, allowed) for item in value)
+    if len(set(found)) != len(found):
+        raise _Refused(f"={shown(value)} must be one or more different names of: {', '.join(allowed)}")
+    return found
+
+
+def _chosen(value: Any, allowed: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise _Refused(unknown_name("", value, allowed))
+    return str(value)
 
 
 def _check_flag(spec: Any, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Refused(f"={value!r} must be True or False")
-    return value
+    if not isinstance(value, (bool, np.bool_)):
+        raise _Refused(f"={shown(value)} must be True or False")
+    return bool(value)
 
 
 def _check_names(spec: Any, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or any(not isinstance(name, str) for name in value):
-        raise _Refused(f"={value!r} must be a list of names")
-    return tuple(value)
+    is_list = isinstance(value, (list, tuple)) and len(value) <= LONGEST
+    if not is_list or any(not isinstance(name, str) or not name for name in value) or len(set(value)) != len(value):
+        raise _Refused(f"={shown(value)} must be a list of names, each once")
+    return tuple(map(str, value))
 
 
 def _check_amounts(spec: Any, value: Any) -> dict[str, float]:
-    is_good = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
-    numbers = value.values() if is_good else ()
-    if not is_good or any(isinstance(x, bool) or not isinstance(x, Real) or not math.isfinite(x) for x in numbers):
-        raise _Refused(f"={value!r} must be numbers by name")
-    return {name: float(number) for name, number in value.items()}
+    try:
+        if len(value) <= LONGEST and all(isinstance(name, str) for name in value):
+            return {str(name): _number(spec, number, False) for name, number in value.items()}
+    except (AttributeError, TypeError, _Refused):  # no mapping, or not numbers
+        pass
+    low, high = spec.metadata["low"], spec.metadata["high"]
+    raise _Refused(f"={shown(value)} must be numbers by name, each from {low:g} to {high:g}")
 
 
 def _check_text(spec: Any, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise _Refused(f"={value!r} must be a string{_none(spec)}")
-    return value
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise _Refused(f"={shown(value)} must be a string{_none(spec)}")
+    return str(value)
 
 
 _CHECKS: dict[str, Callable[[Any, Any], Any]] = {

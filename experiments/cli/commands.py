@@ -17,6 +17,8 @@ from experiments.cli.options import (
     BUDGET,
     DEFAULT_SCENARIO,
     INSTEAD,
+    MOST_PROCESSES,
+    MOST_SEED,
     OUTPUT,
     POLICIES,
     RUN,
@@ -42,14 +44,15 @@ from experiments.cli.options import (
 # --- train
 
 ScenarioOrDefault = Annotated[str | None, typer.Option("--scenario", **SCENARIO_OPTION, show_default=DEFAULT_SCENARIO)]
-Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, show_default="0")]
+Seed = Annotated[int | None, integer(0, "Seed of simulator, networks and draws.", TASK, MOST_SEED, show_default="0")]
 Minutes = Annotated[
     float | None,
     positive("Train for this many minutes.", BUDGET, show_default="10, without --steps; resumed: the run's"),
 ]
 Steps = Annotated[int | None, integer(1, "Train for this many environment steps.", BUDGET)]
 EnvRunners = Annotated[
-    int | None, integer(0, "Remote env runners; 0 samples in this process.", BUDGET, show_default="0")
+    int | None,
+    integer(0, "Remote env runners; 0 samples in this process.", BUDGET, MOST_PROCESSES, show_default="0"),
 ]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
@@ -118,6 +121,80 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
     settings = read_config(path)
     check_names(settings, {}, f"config={path}")
     return settings
+
+
+# --- tune
+
+SPACE_HELP = "The search space: settings as of --config, some of which are distributions."
+SpaceFile = Annotated[pathlib.Path | None, place(SPACE_HELP, TASK, "FILE", show_default="required, without --resume")]
+Samples = Annotated[int, integer(1, "Trials; with a grid, trials of each of its points.", BUDGET)]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="asha stops poor trials early, pbt lets them copy good ones and change settings, none does neither.",
+        autocompletion=names_in(("asha", "pbt", "none")),
+        rich_help_panel=BUDGET,
+    ),
+]
+TRIAL_MINUTES_HELP = "Train each trial for this many minutes at most."
+TrialMinutes = Annotated[float | None, positive(TRIAL_MINUTES_HELP, BUDGET, show_default="10, without --steps")]
+TrialSteps = Annotated[int | None, integer(1, "Train each trial for this many environment steps at most.", BUDGET)]
+TrialWorkers = Annotated[int, integer(0, "Remote env runners of a trial; 0 samples in its process.", BUDGET)]
+Parallel = Annotated[int | None, integer(1, "Most trials at once.", BUDGET, show_default="as many as there are CPUs")]
+SearchFolder = Annotated[pathlib.Path, place("Folder of the search.", RUN)]
+RESUME_SEARCH_HELP = "Go on with the search in the folder, with its own settings; trials that are over stay."
+ResumeSearch = Annotated[bool, flag("--resume", RESUME_SEARCH_HELP, RUN)]
+
+
+def tune(
+    space: SpaceFile = None,
+    scenario: Scenario = DEFAULT_SCENARIO,
+    override: Overrides = None,
+    seed: Annotated[int, integer(0, "Seed of what is drawn, and of every trial's training.", TASK)] = 0,
+    samples: Samples = 8,
+    scheduler: Scheduler = "asha",
+    minutes: TrialMinutes = None,
+    steps: TrialSteps = None,
+    workers: TrialWorkers = 0,
+    num_envs: NumEnvs = None,
+    parallel: Parallel = None,
+    out: SearchFolder = pathlib.Path("runs/tune"),
+    resume: ResumeSearch = False,
+) -> None:
+    """Search settings: train many times with values from a search space, and list them by their validation.
+
+    The output folder holds tune.json, trials.json, trials.csv, trials.md, and a run folder for each trial. Ctrl-C
+    writes a checkpoint of every running trial and stops; --resume goes on, also after a kill.
+
+    Examples:
+        hmarl-soc tune --space space.toml --samples 16 --minutes 5 --out runs/search
+        hmarl-soc tune --resume --out runs/search
+        hmarl-soc tune --space space.yaml --scheduler pbt --samples 4 --steps 400000 --scenario paper-v0
+    """
+    from soc_env.errors import ConfigError
+
+    exclusive(minutes=minutes, steps=steps)
+    if resume == (space is not None):
+        raise ConfigError("--space is not allowed with --resume" if resume else "--space is missing: a FILE is needed")
+    settings = None if space is None else _read_config(space)
+    from experiments.tune.search import tune
+
+    tune(
+        settings,
+        scenario,
+        samples=samples,
+        scheduler=scheduler,
+        seed=seed,
+        minutes=minutes,
+        steps=steps,
+        workers=workers,
+        num_envs=num_envs,
+        overrides=parse_overrides(override),
+        parallel=parallel,
+        out=out,
+        resume=resume,
+    )
 
 
 # --- evaluate
@@ -217,7 +294,8 @@ Checkpoints = Annotated[
 ComparedEpisodes = Annotated[
     int | None, integer(1, "Episodes of a policy on a split, over all network seeds.", BUDGET, show_default="500")
 ]
-NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET)]
+MOST_CLUSTERS = 10_000
+NetworkSeeds = Annotated[int, integer(1, "Network seeds; fewer than 5 with --quick only.", BUDGET, MOST_CLUSTERS)]
 CALIBRATE_HELP = "Measure null_loss and clairvoyant_loss on the test split."
 SEARCH_HELP = "Search the best of N constant actions and refine it."
 
@@ -233,7 +311,7 @@ def compare(
     quick: Annotated[bool, flag("--quick", "Allow fewer than 5 network seeds.", BUDGET)] = False,
     no_ablations: Annotated[bool, flag("--no-ablations", "The table only.", BUDGET)] = False,
     calibrate: Annotated[bool, flag("--calibrate", CALIBRATE_HELP, INSTEAD)] = False,
-    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD)] = None,
+    search: Annotated[int | None, integer(1, SEARCH_HELP, INSTEAD, 10**7)] = None,
     json: JsonFile = None,
     markdown: Annotated[pathlib.Path | None, file("--markdown", "Write the tables to FILE.")] = None,
 ) -> None:
@@ -314,12 +392,12 @@ def transfer(
     controls: Controls = None,
     playbooks: Playbooks = None,
     checkpoint: Teams = None,
-    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES)] = None,
+    train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES, 10**11)] = None,
     level: Levels = None,
     cyborg: Checkout = None,
     seed: EvaluationSeed = 0,
-    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET)] = 100,
-    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET)] = 1,
+    episodes: Annotated[int, integer(1, "Episodes of each; 100 is the official number.", BUDGET, 10**6)] = 100,
+    workers: Annotated[int, integer(1, "Processes; 1 plays in this one.", BUDGET, MOST_PROCESSES)] = 1,
     no_patch: Annotated[bool, flag("--no-patch", NO_PATCH_HELP, BUDGET)] = False,
     out: Annotated[pathlib.Path, place("Output folder.", OUTPUT)] = pathlib.Path("runs/transfer"),
 ) -> None:
@@ -387,10 +465,11 @@ def bench(
 LEARNING, MEASURING = "Learning", "Measuring"
 PANELS = {
     "train": LEARNING,
+    "tune": LEARNING,
     "evaluate": MEASURING,
     "compare": MEASURING,
     "aggregate": MEASURING,
     "transfer": MEASURING,
     "bench": "This machine",
 }
-COMMANDS = (train, evaluate, compare, aggregate, transfer, bench)
+COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, bench)

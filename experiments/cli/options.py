@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 DEFAULT_SCENARIO = "soc-v1"
+MOST = 10**12  # of any number that is given, where nothing less is said
+MOST_SEED, MOST_PROCESSES = 2**32 - 1, 1024
 BARE = "-"  # the value of an option that stands alone where it may have a value
 TASK, POLICIES, BUDGET, RUN, OUTPUT = "What is played", "Who plays", "How much", "The run", "Output"  # panels of help
 INSTEAD = "Instead of the table"
@@ -19,16 +22,18 @@ INSTEAD = "Instead of the table"
 # --- kinds of options
 
 
-def integer(least: int, help: str, panel: str, **settings: Any) -> Any:
-    """An option for a whole number of at least `least`."""
+def integer(least: int, help: str, panel: str, most: int = MOST, **settings: Any) -> Any:
+    """An option for a whole number from `least` to `most`, in the digits 0 to 9."""
 
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise typer.BadParameter(f"{text!r} is not allowed: a whole number of at least {least} is")
+    def parse(given: str | int) -> int:  # typer hands its default over too
+        text = str(given)
+        is_number = re.fullmatch(r"[-+]?[0-9]{1,30}", text)
+        value = int(text) if is_number else least - 1
+        if not least <= value <= most:
+            from soc_env.errors import shown
+
+            bounds = f"of at least {least}" if value < least else f"from {least} to {most}"
+            raise typer.BadParameter(f"{shown(text)} is not allowed: a whole number {bounds} is")
         return value
 
     return typer.Option(
@@ -36,16 +41,18 @@ def integer(least: int, help: str, panel: str, **settings: Any) -> Any:
     )
 
 
-def positive(help: str, panel: str, **settings: Any) -> Any:
-    """An option for a number above 0."""
+def positive(help: str, panel: str, most: float = MOST, **settings: Any) -> Any:
+    """An option for a number above 0, at most `most`, in the digits 0 to 9."""
 
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and value > 0):
-            raise typer.BadParameter(f"{text!r} is not allowed: a number above 0 is")
+    def parse(given: str | float) -> float:
+        text = str(given)
+        is_number = re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,5})?", text)
+        value = float(text) if is_number else math.nan
+        if not 0 < value <= most:
+            from soc_env.errors import shown
+
+            bounds = f"from above 0 to {most:g}" if value > most else "above 0"
+            raise typer.BadParameter(f"{shown(text)} is not allowed: a number {bounds} is")
         return value
 
     return typer.Option(
@@ -114,7 +121,7 @@ Overrides = Annotated[
         rich_help_panel=TASK,
     ),
 ]
-EvaluationSeed = Annotated[int, integer(0, "Seed of the evaluation.", TASK)]
+EvaluationSeed = Annotated[int, integer(0, "Seed of the evaluation.", TASK, MOST_SEED)]
 JsonFile = Annotated[pathlib.Path | None, file("--json", "Write everything to FILE.")]
 PlotFile = Annotated[pathlib.Path | None, file("--plot", "Draw it into FILE (PNG, SVG, PDF).")]
 
@@ -147,15 +154,15 @@ def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         ConfigError: a pair that is none, or a key given twice.
     """
-    from soc_env.errors import ConfigError
+    from soc_env.errors import ConfigError, shown
 
     overrides: dict[str, Any] = {}
     for pair in pairs or ():
         key, is_pair, text = pair.partition("=")
         if not is_pair or not key.isidentifier():
-            raise ConfigError(f"--override={pair}: KEY=VALUE is allowed, for example num_hosts=500")
+            raise ConfigError(f"--override={shown(pair)}: KEY=VALUE is allowed, for example num_hosts=500")
         if key in overrides:
-            raise ConfigError(f"--override={pair}: {key} was given twice, once is allowed")
+            raise ConfigError(f"--override={shown(pair)}: {key} was given twice, once is allowed")
         overrides[key] = _value(text)
         if _is_list(key) and not isinstance(overrides[key], list):
             overrides[key] = [_value(item.strip()) for item in text.split(",") if item.strip()]
@@ -165,7 +172,7 @@ def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

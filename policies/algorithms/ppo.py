@@ -81,8 +81,9 @@ class GaussianHead(nn.Module):
     def __init__(self, body: Any, action_dim: int, initial_log_std: float):
         super().__init__()
         self.mean: Any = body.action_layer(action_dim, 1)
-        self.register_buffer("places", shared_entries(body, action_dim), persistent=False)
-        self.log_std = nn.Parameter(torch.full((int(self.places[-1]) + 1,), float(initial_log_std)))
+        places = shared_entries(body, action_dim)
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self.log_std = nn.Parameter(torch.full((places[-1] + 1,), float(initial_log_std)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         mean = torch.tanh(self.mean(features))

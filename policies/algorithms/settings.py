@@ -22,6 +22,7 @@ from policies.networks.build import BodySpec
 from policies.networks.zones import ENCODERS
 from soc_env.errors import ConfigError
 from soc_env.settings import (
+    STEPS,
     Schedule,
     amounts,
     check_fields,
@@ -38,7 +39,6 @@ from soc_env.settings import (
 
 ANY = "a value"  # of `only`: whatever is not None
 OURS = "assumption"
-STEPS = 10**12  # [environment steps] more than any run takes
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class RewardShaping(Part):
     """
 
     penalty_scale: float = setting(1.0, 0.0, 1e6, "factor on negative rewards; gains stay as they are", OURS)
-    metrics: dict[str, float] = amounts("episode metric -> reward per unit of its increase", OURS)
+    metrics: dict[str, float] = amounts(-1e6, 1e6, "episode metric -> reward per unit of its increase", OURS)
 
 
 @dataclass(frozen=True)
@@ -180,12 +180,15 @@ class TierSettings(Part):
     checkpoint: str | None = text("folder of a checkpoint whose tier of this name it starts from", OURS)
     num_learners: int = setting(0, 0, 1024, "remote learners; 0 trains in the driver", "RLlib")
     custom_resources_per_learner: dict[str, float] = amounts(
-        "resources of a Ray cluster that each remote learner takes, by name: on which nodes it may run", "RLlib"
+        0.0,
+        1e6,
+        "resources of a Ray cluster that each remote learner takes, by name: on which nodes it may run",
+        "RLlib",
     )
     gamma: float = setting(
         0.99, 0.0, 1.0, "discount per environment step, also of a tier that decides every K steps", "Sutton et al. 1999"
     )
-    hiddens: tuple[int, ...] = numbers((256, 256), 1, 65_536, "sizes of hidden layers", OURS, is_whole=True)
+    hiddens: tuple[int, ...] = numbers((256, 256), 1, 65_536, "sizes of hidden layers", OURS, is_whole=True, longest=64)
     encoder: str = choice(
         "mlp", ("mlp", *ENCODERS), "how observations are read; all but mlp by tokens (`networks.zones`)", OURS
     )

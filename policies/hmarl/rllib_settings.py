@@ -8,11 +8,12 @@ them. A setting that is in none of the three is new in RLlib, and a test fails u
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -24,7 +25,7 @@ from policies.algorithms import ALGORITHMS
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.runner.env_runner import NUM_SEEDS, ColumnarEnvRunner
 from policies.tiers import SCRIPTED, tier_of
-from soc_env.errors import ConfigError, shown, unknown_name
+from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.settings import field_names
 
 # Defaults of every tier whose algorithm has such a setting; None leaves each tier its own.
@@ -287,6 +288,32 @@ def check(config: Any, algorithms: Iterable[str]) -> None:
     cls = config.env_runner_cls
     if not isinstance(cls, type) or not issubclass(cls, ColumnarEnvRunner):
         raise ConfigError(f"env_runner_cls is {cls!r}, allowed: ColumnarEnvRunner or a subclass of it")
+
+
+def make_plain(config: Any) -> None:
+    """Checks those of `HMARLSettings`, and keeps NumPy's numbers (which Tune draws) as Python's.
+
+    Raises:
+        ConfigError: a value that is not allowed.
+    """
+    own = vars(HMARLSettings(**{name: getattr(config, name) for name in field_names(HMARLSettings)}))
+    whole = {name: getattr(config, name) for name, _, _ in _VALUES}
+    whole = {name: int(value) for name, value in whole.items() if isinstance(value, Integral)}
+    for name, value in {**own, **whole}.items():
+        before = getattr(config, name)
+        if type(value) is not type(before) or value != before:
+            setattr(config, name, value)
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Within it what RLlib refuses of a configuration is a ConfigError of one line."""
+    try:
+        yield
+    except HMARLSOCError:
+        raise
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
 
 
 def unknown_setting(name: str) -> str:

@@ -7,10 +7,9 @@ from typing import Any
 
 from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS
 from soc_env.errors import ConfigError
-from soc_env.settings import Schedule, check_fields, choice, schedule, setting
+from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, setting
 
 PER, OURS = "Schaul et al. 2016", "assumption"
-MANY = 10**12  # more than any run takes
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,16 @@ class HMARLSettings:
     While networks still change a lot, an average over many iterations acts like none of them: start `ema_tau` high.
     """
 
-    train_batch_size: int = setting(1024, 1, MANY, "environment steps an iteration", OURS)
+    train_batch_size: int = setting(1024, 1, STEPS, "environment steps an iteration", OURS)
     replay: str = choice("shared", REPLAYS, "what off-policy tiers share", "paper, shared replay of tier 3")
     replay_priority: str = choice("td_error", REPLAY_PRIORITIES, "by what rows are drawn", f"{PER}; paper")
-    replay_capacity: int = setting(100_000, 1, MANY, "joint transitions kept", "paper")
+    replay_capacity: int = setting(100_000, 1, STEPS, "joint transitions kept", "paper")
     replay_alpha: float = setting(0.6, 0.0, 1.0, "exponent of priorities; 0 draws uniformly", PER)
     replay_beta: float = setting(0.4, 0.0, 1.0, "exponent of importance weights", PER)
-    replay_batch_size: int = setting(256, 1, MANY, "rows of an off-policy gradient step", "paper")
-    learning_starts: int = setting(5_000, 0, MANY, "environment steps before off-policy tiers learn", OURS)
-    random_steps: int = setting(2_000, 0, MANY, "environment steps in which off-policy tiers act uniformly", OURS)
-    updates_per_iteration: int = setting(8, 1, MANY, "gradient steps of each off-policy tier an iteration", OURS)
+    replay_batch_size: int = setting(256, 1, STEPS, "rows of an off-policy gradient step", "paper")
+    learning_starts: int = setting(5_000, 0, STEPS, "environment steps before off-policy tiers learn", OURS)
+    random_steps: int = setting(2_000, 0, STEPS, "environment steps in which off-policy tiers act uniformly", OURS)
+    updates_per_iteration: int = setting(8, 1, STEPS, "gradient steps of each off-policy tier an iteration", OURS)
     n_step: int = setting(
         1,
         1,

@@ -247,12 +247,12 @@ class GroupedLinear(nn.Module):
         return self.scale * self.own(features) + shared[:, self.place] + self.bias
 
 
-def shared_entries(body: Body, action_dim: int) -> torch.Tensor:
-    """Numbers of the values that an action's entries share, (action_dim,) int64: one for each group of entries of the
-    body (`Body.group_sizes`), and for each entry beyond."""
+def shared_entries(body: Body, action_dim: int) -> list[int]:
+    """Numbers of the values that an action's entries share, `action_dim` of them from 0: one for each group of entries
+    of the body (`Body.group_sizes`), and for each entry beyond."""
     sizes = body.group_sizes()
     sizes += [1] * (action_dim - sum(sizes))
-    return torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return [number for number, size in enumerate(sizes) for _ in range(size)]
 
 
 def resting_action(body: Body, action_dim: int, values: Sequence[float]) -> torch.Tensor:
@@ -264,7 +264,7 @@ def resting_action(body: Body, action_dim: int, values: Sequence[float]) -> torc
     if not values:
         return torch.zeros(action_dim)
     places = shared_entries(body, action_dim)
-    number = int(places[-1]) + 1
+    number = places[-1] + 1
     if len(values) != number:
         raise ConfigError(f"rest.action={list(values)!r} must be {number} numbers, or [] for the middle of the range")
     return torch.atanh(torch.tensor(list(values)))[places]

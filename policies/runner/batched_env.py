@@ -30,7 +30,8 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 import soc_env
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.engine.state import check_names, packed, take
+from soc_env.errors import CheckpointError, ConfigError, unknown_name
 
 
 def imported(path: str) -> Any:
@@ -104,6 +105,9 @@ class SyncVectorEnv:
     Observations of any space that Gymnasium flattens come as vectors; a Box action goes from [-1, 1] to its range.
     Environments that end start again by themselves. An agent that terminates before the others is no longer `alive`:
     its observation stays the last one, its action and reward are 0, until the episode ends.
+
+    Where the environment itself has `get_state()`, which returns plain data with all that it goes on from (generators
+    too), and `set_state(state)`, a run that is resumed goes on where it stood; else it starts new episodes then.
 
     Args:
         make: index of the copy -> environment.
@@ -243,6 +247,39 @@ class SyncVectorEnv:
                 self.actions[agent][index] = 0
         self.terminated[index] = not staying and all(is_terminated.values())
         self.truncated[index] = not staying and not self.terminated[index]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """All that is remembered of the copies, by name."""
+        by_agent = (
+            "observations", "final_observations", "actions", "agent_rewards", "alive", "ended", "agent_terminated"
+        )  # fmt: skip
+        arrays = {f"{name}/{agent}": array for name in by_agent for agent, array in getattr(self, name).items()}
+        alone = ("terminated", "truncated", "episode_metrics", "_running")
+        return arrays | {name.strip("_"): getattr(self, name) for name in alone}
+
+    def get_state(self) -> dict[str, Any] | None:
+        """The copies and what is remembered of them, as plain data, if every copy has `get_state` and `set_state`;
+        else None. What a copy returns has to be plain data too, see `policies.state_files`."""
+        if not all(hasattr(env, name) for env in self.envs for name in ("get_state", "set_state")):
+            return None
+        arrays = {name: packed(array) for name, array in self._arrays().items()}
+        return {"envs": [env.get_state() for env in self.envs], "arrays": arrays}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called, as far as the copies do so.
+
+        Raises:
+            CheckpointError: it is of another number of copies, or of other agents or spaces.
+        """
+        check_names(state, ("envs", "arrays"), self.name)
+        check_names(state["arrays"], self._arrays(), "arrays")
+        if len(state["envs"]) != self.num_envs:
+            raise CheckpointError(f"state is of {len(state['envs'])} environments; allowed: {self.num_envs}")
+        for name, array in self._arrays().items():
+            take(state["arrays"][name], array, name)
+        for env, own in zip(self.envs, state["envs"], strict=True):
+            env.set_state(own)
+        self._seed = None
 
     def close(self) -> None:
         """Closes the copies."""

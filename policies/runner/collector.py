@@ -14,10 +14,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from policies.runner.acting import PolicyOutput, act
+from policies.runner.batched_env import import_path
 from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows
 from policies.scripted import Policy
+from soc_env.engine.state import take
+from soc_env.errors import CheckpointError
 
 
 @dataclass
@@ -71,6 +74,62 @@ class Collector:
         self.latest: list[Columnar] = []  # steps whose n-step return is not complete
         self.metrics_before: Any = None
         self.reads_metrics = any(plan.of_agent(a).reward_shaping.metrics for a in plan.learning)
+
+    # ---- state
+    def made_for(self) -> dict[str, Any]:
+        """What a state has to be of to be taken back here, in plain values."""
+        return {
+            "num_envs": self.num_envs,
+            "agents": list(self.plan.agents),
+            "held": list(self.held),
+            "open": list(self.open),
+            "returns": list(self.returns),
+            "noise": list(self.noise),
+            "n_step": self.n_step,
+            "scripted": {tier: import_path(self.plan.settings[tier].policy) for tier in self.scripted},
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """All that outlasts a fragment, as plain data: held actions and noise, open decisions, returns, the tail of
+        n-step returns, and what scripted policies remember. Copies. Call it between fragments."""
+        before = self.metrics_before
+        return {
+            "held": {agent: action.copy() for agent, action in self.held.items()},
+            "open": {agent: decisions.get_state() for agent, decisions in self.open.items()},
+            "returns": {agent: returns.copy() for agent, returns in self.returns.items()},
+            "noise": {agent: noise.get_state() for agent, noise in self.noise.items()},
+            "latest": [{name: column.copy() for name, column in step.items()} for step in self.latest],
+            "metrics_before": None if before is None else before.copy(),
+            "scripted": {
+                tier: policy.get_state() for tier, policy in self.scripted.items() if hasattr(policy, "get_state")
+            },
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called, if the environments do so too.
+
+        Raises:
+            CheckpointError: it is not what the `get_state` of a collector with the same `made_for` returned.
+        """
+        try:
+            for agent, held in self.held.items():
+                take(state["held"][agent], held, f"held/{agent}")
+            for agent, decisions in self.open.items():
+                decisions.set_state(state["open"][agent])
+            for agent, returns in self.returns.items():
+                take(state["returns"][agent], returns, f"returns/{agent}")
+            for agent, noise in self.noise.items():
+                noise.set_state(state["noise"][agent])
+            self.latest = [{name: column.copy() for name, column in step.items()} for step in state["latest"]]
+            before = state["metrics_before"]
+            self.metrics_before = None if before is None else before.copy()
+            for tier, remembered in state["scripted"].items():
+                policy: Any = self.scripted[tier]
+                policy.set_state(remembered)
+        except CheckpointError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"state of the collector is damaged ({type(error).__name__}: {error})") from error
 
     def _holds_noise(self, agent: str) -> bool:
         """Whether the agent's exploration noise is other than fresh draws of one scale, which modules make alone."""

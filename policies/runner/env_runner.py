@@ -6,11 +6,16 @@ environment with the attributes of `soc_env.Simulator` (`agents, observation_spa
 actions, observations, final_observations, rewards, terminated, truncated, decides, reset, step, episode_metrics`, and
 `running_metrics` where a tier's rewards are shaped by metrics). Where agents have rewards and lives of their own, it
 also reads `agent_rewards`, `alive`, `ended` and `agent_terminated` (see `policies.runner.batched_env.SyncVectorEnv`).
+
+A batch that has `get_state() -> tree` and `set_state(tree)` (plain data, see `policies.state_files`; None if it has no
+state to say) goes on after a restart where it stood: `get_state(components=["sampling"])`. One that has not starts new
+episodes, at a fresh seed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -27,14 +32,17 @@ from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.debug import update_global_seed_if_necessary
 
-from policies.runner.batched_env import make_batched_env
+from policies.runner.batched_env import import_path, make_batched_env
 from policies.runner.collector import Collector, Fragment
+from policies.runner.generators import get_generators, set_generators
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
+from soc_env.engine.state import check_names
 from soc_env.errors import ConfigError
 
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
 NUM_SEEDS = 2**32  # that NumPy's global generator takes
+SAMPLING = "sampling"  # the part of a runner's state that is there only if it is asked for by name
 EVALUATION_SEEDS = 1_000_003  # from here, so that evaluation plays other episodes than training
 
 
@@ -56,7 +64,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.env: Any = None
         self.module: Any = None
         self._collector: Collector | None = None
-        self._is_reset = False
         worker = self.worker_index or 0
         offset = worker + EVALUATION_SEEDS * config.in_evaluation
         self._seed = None if config.seed is None else int(config.seed) * WORKER_SEED_STRIDE + offset
@@ -72,7 +79,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         env_config = {k: v for k, v in dict(self.config.env_config).items() if k not in ("worker_index", "num_envs")}
         worker = self.worker_index or 0
         self.env = make_batched_env(self.config.env, self.num_envs, self._seed, env_config, worker)
-        self._is_reset, self._collector = False, None
+        self._collector = None
         context = EnvContext(env_config, worker_index=worker, num_workers=self.config.num_env_runners)
         self._call_back("on_environment_created", env=self.env, env_context=context)
 
@@ -125,17 +132,19 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         """Starts the environments anew, and with them all that outlasts a fragment."""
         # A restored run starts at another seed than it began with, or it would play its first episodes again.
         fresh = None if self._seed is None else self._seed + int(self.num_env_steps_sampled_lifetime)
-        self.env.reset(seed=None if self._is_reset else fresh)
-        self._is_reset = True
+        self.env.reset(seed=fresh if self._collector is None else None)
+        self._collector = self._make_collector(fresh or 0)
+        return self._collector
+
+    def _make_collector(self, seed: int) -> Collector:
         plan = Plan.of(self.config, {a: self.env.decision_periods[a] for a in self.env.agents})
         scripted = {
             tier: make_scripted(
-                tier, self.config.tier_settings[tier]["policy"], self.config.env, self.env.action_spaces, fresh or 0
+                tier, self.config.tier_settings[tier]["policy"], self.config.env, self.env.action_spaces, seed
             )
             for tier in plan.scripted
         }
-        self._collector = Collector(self.env, plan, scripted, self.config.n_step)
-        return self._collector
+        return Collector(self.env, plan, scripted, self.config.n_step)
 
     @torch.no_grad()
     def sample(
@@ -230,6 +239,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """As RLlib's, and "sampling" if it is among `components` by name: plain data, see `_sampling_state`."""
         state: dict[str, Any] = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(
@@ -238,17 +248,68 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 **kwargs,
             )
             state[keys.WEIGHTS_SEQ_NO] = self._weights_seq_no
+        if SAMPLING in force_list(components):
+            state[SAMPLING] = self._sampling_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
+        """Takes a state back. Weights are taken if they are newer than the present ones, or if the state holds
+        "sampling" too: then the runner goes back to where it was.
+
+        Raises:
+            CheckpointError: "sampling" is damaged.
+        """
         if COMPONENT_RL_MODULE in state:
             seq_no = state.get(keys.WEIGHTS_SEQ_NO, 0)
-            if seq_no == 0 or seq_no > self._weights_seq_no:
+            if seq_no == 0 or seq_no > self._weights_seq_no or SAMPLING in state:
                 weights = state[COMPONENT_RL_MODULE]
                 self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
             self._weights_seq_no = seq_no or self._weights_seq_no
         if keys.NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME]
+        if SAMPLING in state:
+            self._restore_sampling(state[SAMPLING])
+
+    def _sampling_state(self) -> dict[str, Any]:
+        """What sampling goes on from: environments, collector, episodes not yet reported, steps sampled; of a remote
+        runner also its process's generators (those of the driver belong to the algorithm's state)."""
+        env, collector = None, None
+        if self._collector is not None and hasattr(self.env, "get_state") and hasattr(self.env, "set_state"):
+            env = self.env.get_state()
+        if self._collector is not None and env is not None:
+            collector = self._collector.get_state()
+        return {
+            "made_for": self._made_for(),
+            "env": env,
+            "collector": collector,
+            "finished": [dict(episode) for episode in self._finished],
+            "num_env_steps": int(self.num_env_steps_sampled_lifetime),
+            **({"generators": get_generators()} if self.worker_index else {}),
+        }
+
+    def _made_for(self) -> dict[str, Any]:
+        """Which sampling goes on exactly. A state of another one is no error: its episodes end here."""
+        env_config = {name: import_path(value) for name, value in dict(self.config.env_config).items()}
+        collector = None if self._collector is None else self._collector.made_for()
+        return {"env": import_path(self.config.env), "env_config": env_config, "collector": collector}
+
+    def _restore_sampling(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `_sampling_state` was called; where that cannot be, with new episodes at a fresh seed."""
+        names = ("made_for", "env", "collector", "finished", "num_env_steps", "generators")
+        check_names({"generators": None, **state}, names, SAMPLING)
+        self.num_env_steps_sampled_lifetime = state["num_env_steps"]
+        self._finished = [dict(episode) for episode in state["finished"]]
+        self._collector = None
+        if self.env is not None and state["collector"] is not None:
+            with torch.random.fork_rng(devices=[]):  # its first noise is replaced
+                self._collector = self._make_collector(0)
+            if self._made_for() == state["made_for"]:
+                self.env.set_state(state["env"])
+                self._collector.set_state(state["collector"])
+            else:
+                self._collector = None
+        if "generators" in state:
+            set_generators(state["generators"])
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), {"config": self.config}

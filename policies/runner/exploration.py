@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+
+from soc_env.errors import CheckpointError
 
 
 class HeldNoise:
@@ -41,6 +43,17 @@ class HeldNoise:
     def scaled(self) -> torch.Tensor:
         """The noise times its scale: (environments, action dim)."""
         return self.unit * self.scale
+
+    def get_state(self) -> dict[str, torch.Tensor]:
+        """The noise in force. Copies."""
+        return {"unit": self.unit.clone(), "scale": self.scale.clone()}
+
+    def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Holds the noise that another one held; CheckpointError if it is of another shape."""
+        for name, own in self.get_state().items():
+            if state[name].shape != own.shape or state[name].dtype != own.dtype:
+                raise CheckpointError(f"state: noise/{name} does not fit; allowed: {own.dtype}, {tuple(own.shape)}")
+        self.unit, self.scale = state["unit"].clone(), state["scale"].clone()
 
     def _scales(self) -> torch.Tensor:
         return torch.exp(self.low + (self.high - self.low) * torch.rand(self.unit.shape))

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from soc_env.engine.state import take
+from soc_env.errors import CheckpointError
 
 Columnar = dict[str, np.ndarray]
 
@@ -90,6 +94,22 @@ class OpenDecisions:
         row |= {"is_last": np.full(len(envs), is_last), **{name: value[open_] for name, value in outcome.items()}}
         self.rows.append(row)
         self.is_open[envs] = False
+
+    def get_state(self) -> dict[str, Any]:
+        """The open decisions; rows of closed ones have been taken before. Copies."""
+        arrays = {"is_open": self.is_open, "reward": self.reward, "duration": self.duration}
+        slots = {name: slot.copy() for name, slot in self.slots.items()}
+        return {"slots": slots, **{name: array.copy() for name, array in arrays.items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Waits for the consequences of another one's decisions; CheckpointError if they are of another batch."""
+        for name in ("is_open", "reward", "duration"):
+            take(state[name], getattr(self, name), name)
+        for name, slot in state["slots"].items():
+            if len(slot) != self.num_envs:
+                raise CheckpointError(f"state: slots/{name} has {len(slot)} rows; allowed: {self.num_envs}")
+        self.slots = {name: slot.copy() for name, slot in state["slots"].items()}
+        self.rows = []
 
     def take_rows(self) -> list[Columnar]:
         rows, self.rows = self.rows, []

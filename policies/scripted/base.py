@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from soc_env.errors import ConfigError
+from soc_env.errors import CheckpointError, ConfigError
 
 Observations = Mapping[str, np.ndarray]
 Actions = dict[str, np.ndarray]
@@ -16,7 +16,11 @@ Spaces = Mapping[str, Any]  # agent -> Box or Discrete; gymnasium's Space itself
 
 
 class Policy(Protocol):
-    """What evaluation, comparison and the tests ask of a policy, scripted or trained."""
+    """What evaluation, comparison and the tests ask of a policy, scripted or trained.
+
+    One that remembers something or draws also has `get_state()`, which returns plain data (see
+    `policies.state_files`), and `set_state(state)`: a fresh policy that takes it acts as this one would.
+    """
 
     def reset(self, seed: int) -> None:
         """Start afresh: forget every environment and re-seed the policy's own generator."""
@@ -37,6 +41,21 @@ class RandomPolicy:
 
     def reset(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the generator stands."""
+        return dict(self._generator.bit_generator.state)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on drawing from there.
+
+        Raises:
+            CheckpointError: it is not what `get_state` returned.
+        """
+        try:
+            self._generator.bit_generator.state = state
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"state: random policy's generator cannot be set ({error})") from error
 
     def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
         num_envs = len(decides)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from policies.scripted.base import Actions, ConstantPolicy, Observations, Spaces
+from soc_env.engine.state import check_fit, check_names
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.errors import ConfigError
 from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
@@ -81,6 +84,28 @@ class RuleSoarPolicy:
                 raise ConfigError(f"rule-soar: {agent} has {space}; a Box of at least {size} entries is allowed")
         self._sizes = {agent: space.shape for agent, space in action_spaces.items()}
         self.reset(seed)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """What it remembers of each environment."""
+        return {
+            "clock": self._clock.copy(),
+            "case_steps": self._case_steps.copy(),
+            "contained_steps": self._contained_steps.copy(),
+        }
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Remembers what another one did.
+
+        Raises:
+            CheckpointError: it is not what `get_state` returned.
+        """
+        check_names(state, self.get_state(), "rule-soar")
+        num_envs = len(np.atleast_1d(state["clock"]))
+        check_fit(state["clock"], np.zeros(num_envs, np.float32), "rule-soar/clock")
+        for name in ("case_steps", "contained_steps"):
+            check_fit(state[name], np.zeros((num_envs, NUM_SEGMENTS), np.int32), f"rule-soar/{name}")
+        self._clock = state["clock"].copy()
+        self._case_steps, self._contained_steps = state["case_steps"].copy(), state["contained_steps"].copy()
 
     def reset(self, seed: int) -> None:
         self._clock = np.zeros(0, np.float32)  # (N,) last clock seen

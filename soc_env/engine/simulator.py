@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +21,11 @@ from soc_env.engine.scenario import Scenario
 from soc_env.engine.state import Limits, Tree, check_fit, check_limits, check_names, check_same, packed, unpack
 from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE, ActionEntry, Feature, Metric, RewardTerm
 from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError, shown, unknown_name
+from soc_env.memory import check_memory
 
 Seed = int | Sequence[int] | np.ndarray | None
+MAX_THREADS = 1024
+SEEDS = 2**10_000  # a seed's digits are hashed, and Python refuses to write down more than 4,300
 
 
 class Simulator(abc.ABC):
@@ -93,19 +97,21 @@ class Simulator(abc.ABC):
             autoreset: If True, an env whose episode ends starts the next one in the same step: `observations` is the
                 new episode's first, `final_observations` the ended one's last. If False, a finished env waits for
                 `reset`: it keeps its observation and flags and earns nothing.
-            num_threads: Threads that share the envs of a step.
+            num_threads: Threads that share the envs of a step, at most `MAX_THREADS`.
             **overrides: Fields of the scenario.
 
         Raises:
             ScenarioError: No scenario, an unknown override, or a value out of range.
-            ConfigError: A bad number of envs or threads, or a bad seed.
+            ConfigError: A bad number of envs or threads, more envs than memory holds, or a bad seed.
         """
         if not isinstance(scenario, Scenario):
             raise ScenarioError(f"scenario={scenario!r} must be a Scenario; soc_env.Simulator takes names too")
         self.scenario = scenario.replace(**overrides)
         self.num_envs = _positive("num_envs", num_envs)
-        self._num_threads = _positive("num_threads", num_threads)
-        self.autoreset = autoreset
+        self._num_threads = _positive("num_threads", num_threads, MAX_THREADS)
+        if not isinstance(autoreset, (bool, np.bool_)):
+            raise ConfigError(f"autoreset={shown(autoreset)} must be True or False")
+        self.autoreset = bool(autoreset)
         self._step_mode = self.kernels.STEP_AND_RESET if autoreset else self.kernels.STEP
         self.is_started = False
         self._engine = self._make_engine()
@@ -122,6 +128,11 @@ class Simulator(abc.ABC):
         They have a field `env`, (num_envs,) with seed_key, episode and step, and a method `of(index)`.
         """
         raise NotImplementedError
+
+    def _check_memory(self, record_bytes: int) -> None:
+        """ConfigError if the batch does not fit into memory; `record_bytes`: of one env's records."""
+        buffers = 8 * (sum(self._observation_sizes().values()) + sum(self._box_sizes().values()) + 100)
+        check_memory(f"num_envs={self.num_envs}", self.num_envs * (record_bytes + buffers))
 
     def _settle_network(self) -> None:  # noqa: B027 (nothing to do is a good answer)
         """Called once, after the first seed is known."""
@@ -440,9 +451,10 @@ def unit_box(size: int) -> Box:
     return Box(-1.0, 1.0, (size,), np.float32)
 
 
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigError(f"{name}={value!r} must be an integer of at least 1")
+def _positive(name: str, value: Any, most: float = math.inf) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) <= most:
+        at_most = "" if most == math.inf else f" and at most {most}"
+        raise ConfigError(f"{name}={shown(value)} must be an integer of at least 1{at_most}")
     return int(value)
 
 
@@ -459,6 +471,6 @@ def episode_keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs:
 
 
 def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise ConfigError(f"seed={seed!r} must be an integer of at least 0, or one per env")
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < SEEDS:
+        raise ConfigError(f"seed={shown(seed)} must be an integer of at least 0, or one per env")
     return int(seed)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from soc_env.engine.scenario import MAX_HOSTS, MAX_STEPS, Scenario
-from soc_env.errors import ScenarioError
+from soc_env.errors import ScenarioError, shown
 from soc_env.settings import setting
 
 NUM_SEGMENTS = 5  # fixes the sizes of observations and actions
@@ -122,15 +122,26 @@ def _checked_segments(given: Any) -> tuple[Segment, ...]:
         segments = tuple(row if isinstance(row, Segment) else Segment(**row) for row in given)
         segments = tuple(dataclasses.replace(row, reachable=tuple(row.reachable)) for row in segments)
     except TypeError:
-        raise ScenarioError(f"segments={given!r} must be {NUM_SEGMENTS} Segment") from None
+        raise ScenarioError(f"segments={shown(given)} must be {NUM_SEGMENTS} Segment") from None
     if len(segments) != NUM_SEGMENTS:
         raise ScenarioError(f"segments has {len(segments)} entries; allowed: {NUM_SEGMENTS}")
     for index, segment in enumerate(segments):
-        if not all(isinstance(x, Real) and 0 <= x <= 1 for x in (segment.value, segment.vulnerability)):
+        if not isinstance(segment.name, str):
+            raise ScenarioError(f"segments[{index}].name={shown(segment.name)} must be text")
+        if not all(_is_number(x, Real) and 0 <= x <= 1 for x in (segment.value, segment.vulnerability)):
             raise ScenarioError(f"segments[{index}]: value and vulnerability must be numbers from 0 to 1")
-        if list(segment.reachable) != sorted(set(segment.reachable) & set(range(NUM_SEGMENTS))):
-            raise ScenarioError(f"segments[{index}].reachable={segment.reachable!r} must be ascending segment numbers")
-    return segments
+        reached = segment.reachable
+        are_segments = all(_is_number(x, Integral) and 0 <= x < NUM_SEGMENTS for x in reached)
+        if not are_segments or list(reached) != sorted(set(reached)):
+            raise ScenarioError(f"segments[{index}].reachable={shown(reached)} must be ascending segment numbers")
+    return tuple(
+        Segment(str(row.name), float(row.value), float(row.vulnerability), tuple(map(int, row.reachable)))
+        for row in segments
+    )
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 SCENARIOS: dict[str, PaperScenario] = {"paper-v0": PaperScenario()}

@@ -34,6 +34,7 @@ class PaperSimulator(Simulator):
 
     def _make_engine(self) -> Records:
         n, num_hosts = self.num_envs, self.scenario.num_hosts
+        self._check_memory(EPISODE.itemsize + num_hosts * FOOTHOLD.itemsize + NUM_MARKS * num_hosts // 8)
         self._starts = segment_starts(num_hosts)
         return Records(
             make_world(self.scenario, self._starts),

@@ -13,12 +13,13 @@ from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import parallel_to_aec
 
 from soc_env.engine.scenario import Scenario
+from soc_env.engine.state import check_fit, check_names, check_same
 from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE
-from soc_env.errors import ActionError, ConfigError, HMARLSOCError, unknown_name
+from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.options import ApiOptions
 from soc_env.registry import Simulator, family_of, idle_actions
 from soc_env.soc.console import Console
-from soc_env.soc.trace import RecordedStep, Trace
+from soc_env.soc.trace import Call, RecordedStep, Trace
 
 RENDER_MODES = ("human", "ansi", "rgb_array")
 OTHERS = tuple(agent for agent in AGENTS if agent != COORDINATOR)
@@ -91,7 +92,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._canvas: Any = None
         self._console: Console | None = None
         self._before: list[bytes] = []  # for each minute of the episode, the actions of the one before it
-        self._called: dict[int, list[tuple[str, int, float, float]]] = {}  # minute -> calls of the console
+        self._called: dict[int, list[Call]] = {}  # minute -> calls of the console
         self._bind()
 
     def observation_space(self, agent: str) -> Space:
@@ -215,6 +216,46 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
                 infos[agent]["action_mask"] = mask()
         return infos
 
+    # ------------------------------------------------------------------ state
+    def get_state(self) -> dict[str, Any]:
+        """The episode at this moment as plain data: dicts of NumPy arrays, numbers and strings. Copies.
+
+        Another environment of the same scenario and options that takes it with `set_state` goes on exactly as this one,
+        in this episode and those after it, and its `trace` has the minutes before too. Calls that are queued at the
+        console are not part of it.
+        """
+        return {
+            "simulator": self.simulator.get_state(),
+            "options": dict(self.layout.options),
+            "agents": list(self.agents),
+            "owed": float(self._owed),
+            "before": np.frombuffer(b"".join(self._before), np.float32).reshape(len(self._before), self._row_size),
+            "called": {minute: list(calls) for minute, calls in self._called.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called, whatever was played here before.
+
+        Raises:
+            CheckpointError: It is of another scenario, horizon or options, or damaged; names what differs. Nothing has
+                changed then.
+        """
+        check_names(state, ("simulator", "options", "agents", "owed", "before", "called"), "environment")
+        check_same(state["options"], self.layout.options)
+        before, owed = state["before"], state["owed"]
+        rows = len(before) if isinstance(before, np.ndarray) and before.ndim else 0
+        check_fit(before, np.zeros((rows, self._row_size), np.float32), "before", is_finite=False)
+        if repr(state["agents"]) not in map(repr, ([], list(AGENTS), list(OTHERS))):
+            raise CheckpointError(f"state: agents is {shown(state['agents'])}; allowed: those of a step, or none")
+        if not isinstance(owed, float) or not np.isfinite(owed):
+            raise CheckpointError(f"state: owed is {shown(owed)}; allowed: a number")
+        called = _checked_calls(state["called"])
+        self.simulator.set_state(state["simulator"])
+        self._before, self._owed, self.agents = [row.tobytes() for row in before], owed, list(state["agents"])
+        self._called = called
+        if self._console is not None:
+            self._console.forget()
+
     # ------------------------------------------------------------------ by hand, and afterwards
     @property
     def console(self) -> Console:
@@ -333,7 +374,7 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._choice = self._held[TRIAGE]
         self._enrich = [action.name for action in sim.action_tables[TRIAGE]].index("enrich")
         self._idle = {TRIAGE: self._enrich, **idle_actions(sim.scenario)}
-        self._remember = sim.raw_actions.tobytes
+        self._remember, self._row_size = sim.raw_actions.tobytes, sim.raw_actions.size
         self._readers = [(agent, layout.reader(agent, self._held[agent])) for agent in AGENTS]
         self._readers_between_decisions = [pair for pair in self._readers if pair[0] != COORDINATOR]
         own_masks = {TRIAGE: sim.mask_reader(), COORDINATOR: self._coordinator_reader()}
@@ -366,13 +407,25 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         bound = {
             "_reward", "_decides", "_terminated", "_truncated", "_held", "_choice", "_enrich", "_idle", "_remember",
-            "_readers", "_readers_between_decisions", "_info_masks", "_viewers", "_canvas", "_console",
+            "_readers", "_readers_between_decisions", "_info_masks", "_viewers", "_canvas", "_console", "_row_size",
         }  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._bind()
+
+
+def _checked_calls(called: Any) -> dict[int, list[Call]]:
+    """Minute -> calls of the console, as `SOCEnv` keeps them; CheckpointError if they are none."""
+    try:
+        rows = {int(minute): list(calls) for minute, calls in called.items()}
+        return {
+            minute: [(str(tool), int(target), float(level), float(depth)) for tool, target, level, depth in calls]
+            for minute, calls in rows.items()
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"state: called has what is no call of a tool ({error})") from None
 
 
 def _versioned_name(scenario: str) -> str:

@@ -7,12 +7,13 @@ shares, times to reimage) that differ from one operator to the next, so all of i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from soc_env.engine.scenario import MAX_STEPS, Scenario
-from soc_env.errors import ScenarioError, unknown_name
-from soc_env.settings import choice, flag, setting
+from soc_env.errors import ScenarioError, shown, unknown_name
+from soc_env.settings import choice, flag, names, numbers, setting
 from soc_env.soc.intruders import INTRUDER_FAMILIES
+from soc_env.soc.networks import CAGE4_ZONES, MAX_ZONES
 from soc_env.soc.networks.network import Network
 
 ASSUMPTION = "assumption"
@@ -41,7 +42,7 @@ class SOCScenario(Scenario):
     name: str = "soc-v1"
     # ---- size, clock, order
     num_hosts: int = _setting(200, 20, 100_000, "hosts (exactly those of the file or generator where one is named)")
-    num_zones: int = _setting(5, 1, 16, "zones: what the agents see and act on", DESIGN)
+    num_zones: int = _setting(5, 1, MAX_ZONES, "zones: what the agents see and act on", DESIGN)
     max_steps: int = _setting(200, 1, MAX_STEPS, "minutes", DESIGN)
     coordinator_period: int = _setting(5, 1, MAX_STEPS, "minutes between two decisions of the coordinator", "paper, K")
     order: str = choice(
@@ -55,7 +56,7 @@ class SOCScenario(Scenario):
     network: str = _checked_below("", "path of a GraphML file that takes the generator's place")
     network_seed: int = _setting(0, 0, 2**31 - 1, "first seed of the generator")
     num_networks: int = _setting(8, 1, 1024, "networks generated; each episode plays on one of them")
-    families: tuple[str, ...] = _checked_below((), "attacker families by name; empty: those of the split")
+    families: tuple[str, ...] = names("attacker families by name; empty: those of the split", DESIGN)
     # ---- reward and score
     reward: str = choice("dense", ("dense", "sparse"), "four terms a minute, or mission score / 100 at the end", DESIGN)
     weight_detection: float = _setting(1.0, -1e6, 1e6, "alpha", "paper, reward definition")
@@ -68,9 +69,14 @@ class SOCScenario(Scenario):
         (1.0, 2.0, 2.0), 0.0, 10.0, "factor on the value of the zone that a mission phase stresses, by phase"
     )
     phase_zones: tuple[int, ...] = _setting(
-        (-1, 3, 4), -1, 15, "zone that each mission phase stresses, -1 for none; phases share the episode equally"
+        (-1, 3, 4),
+        -1,
+        MAX_ZONES - 1,
+        "zone that each mission phase stresses, -1 for none; phases share the episode equally",
     )
-    undefended_zones: tuple[int, ...] = _checked_below((), "zones without sensors and out of the tools' reach")
+    undefended_zones: tuple[int, ...] = numbers(
+        (), 0, MAX_ZONES - 1, "zones without sensors and out of the tools' reach", DESIGN, is_whole=True
+    )
     # ---- telemetry and alerts
     events_per_host_hour: float = _setting(50.0, 0.0, 1e4, "raw events per host and hour: 10,000 at 200", DESIGN)
     benign_alerts_per_hour: float = _setting(48.0, 0.0, 1e5, "alerts that benign activity causes at 200 hosts")
@@ -121,24 +127,37 @@ class SOCScenario(Scenario):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.network, str):
-            raise ScenarioError(f"network={self.network!r} must be the path of a .graphml file, or ''")
-        if not isinstance(self.families, (tuple, list)):
-            raise ScenarioError(f"families={self.families!r} must be a list of names")
-        object.__setattr__(self, "families", tuple(self.families))
+        if not isinstance(self.network, str) or not (self.network.isprintable() or not self.network):
+            raise ScenarioError(f"network={shown(self.network)} must be the path of a .graphml file, or ''")
         known = [family.name for family in INTRUDER_FAMILIES]
         for name in self.families:
             if name not in known:
                 raise ScenarioError(unknown_name("families", name, known))
+        if self.topology == "cage4" and not self.network and self.num_zones != len(CAGE4_ZONES):
+            raise ScenarioError(f"num_zones={self.num_zones} must be {len(CAGE4_ZONES)}, the zones of topology='cage4'")
         zones = self.undefended_zones
-        if not isinstance(zones, (tuple, list)) or any(z not in range(self.num_zones) for z in zones):
-            raise ScenarioError(f"undefended_zones={zones!r} must be zones from 0 to {self.num_zones - 1}")
-        object.__setattr__(self, "undefended_zones", tuple(zones))
+        if any(zone >= self.num_zones for zone in zones) or len(set(zones)) != len(zones):
+            raise ScenarioError(
+                f"undefended_zones={shown(zones)} must be zones from 0 to {self.num_zones - 1}, each once"
+            )
         if self.clairvoyant_loss >= self.null_loss:
             raise ScenarioError(
                 f"clairvoyant_loss={self.clairvoyant_loss} must be below null_loss={self.null_loss}: the mission score "
                 "is 0 at the one and 100 at the other"
             )
+
+    def replace(self, **overrides: Any) -> SOCScenario:
+        """As `Scenario.replace`; ScenarioError too for an override without effect on the networks there are."""
+        scenario = cast(SOCScenario, super().replace(**overrides))
+        fixed: tuple[str, ...]
+        if scenario.network:
+            fixed, by = ("num_hosts", "topology", "network_seed", "num_networks"), f"network={shown(scenario.network)}"
+        else:
+            fixed, by = ("num_hosts",) * (scenario.topology == "cage4"), f"topology={scenario.topology!r}"
+        for name in fixed:
+            if name in overrides and (scenario.network or overrides[name] != getattr(self, name)):
+                raise ScenarioError(f"{name}={shown(overrides[name])} has no effect beside {by}, which says it itself")
+        return scenario
 
     @property
     def weights(self) -> tuple[float, float, float, float]:
@@ -158,7 +177,7 @@ SCENARIOS: dict[str, SOCScenario] = {
         name="soc-cage4-v0",
         topology="cage4",
         num_hosts=89,
-        num_zones=8,
+        num_zones=len(CAGE4_ZONES),
         max_steps=500,
         phase_values=(1.0, 10.0, 10.0),
         phase_zones=(-1, 1, 3),  # operational A, operational B (CAGE Challenge 4's reward tables)

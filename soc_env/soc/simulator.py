@@ -13,6 +13,7 @@ from soc_env.engine.simulator import Simulator
 from soc_env.engine.state import Limits, Tree
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
+from soc_env.memory import check_memory
 from soc_env.soc.attack import TECHNIQUES
 from soc_env.soc.intruders import INTRUDER_FAMILIES, families
 from soc_env.soc.kernels import step as kernels
@@ -44,6 +45,7 @@ from soc_env.soc.tables import (
     state_features,
 )
 
+NETWORK_BYTES = 100  # of a host of a generated network, about
 TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
 GENERATORS = {
     "enterprise": lambda scenario, seed: enterprise(scenario.num_hosts, seed, scenario.num_zones),
@@ -66,6 +68,10 @@ def scenario_networks(scenario: SOCScenario) -> tuple[Network, ...]:
                 f"give num_zones={network.num_zones}"
             )
         return (network,)
+    check_memory(
+        f"num_networks={scenario.num_networks} of num_hosts={scenario.num_hosts}",
+        scenario.num_networks * scenario.num_hosts * NETWORK_BYTES,
+    )
     first = scenario.network_seed + (TEST_SEEDS if scenario.split == "test" else 0)
     return tuple(GENERATORS[scenario.topology](scenario, first + k) for k in range(scenario.num_networks))
 
@@ -106,6 +112,8 @@ class SOCSimulator(Simulator):
         )
         networks, assets = make_networks(scenario, list(self.networks))
         num_hosts = assets.shape[1]
+        of_hosts = min(num_hosts, MAX_TRACKED) * HOST.itemsize + 2 * num_hosts
+        self._check_memory(EPISODE.itemsize + of_hosts + self._log_capacity * LOG.itemsize)
         return Records(
             make_world(scenario, self.families),
             networks,

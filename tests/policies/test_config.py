@@ -22,6 +22,7 @@ from policies.hmarl import algorithm
 from policies.hmarl.rllib_settings import REFUSED, TIER_DEFAULTS, WORKS
 from policies.hmarl.settings import HMARLSettings
 from policies.runner.env_runner import ColumnarEnvRunner
+from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import ConfigError
 from soc_env.settings import field_names
 
@@ -347,7 +348,7 @@ CASES: dict[str, tuple] = {
     "replay": ("separate", training),
     "replay_priority": (
         "paper",
-        lambda config: config.validate() or config.replay_priority,
+        lambda config: config.tiers(DEFAULT_TIERS, replace=True).validate() or config.replay_priority,
         {"env": "paper-v0", "env_config": {}},
     ),
     "replay_capacity": (64, training),

@@ -24,7 +24,7 @@ def test_every_scenario_is_of_one_family():
     }  # fmt: skip
     for name, scenario in SCENARIOS.items():
         assert scenario.name == name
-        assert family_of(scenario) is family_of(scenario.replace(num_hosts=40)) is family_of(name)
+        assert family_of(scenario) is family_of(scenario.replace(max_steps=40)) is family_of(name)
 
 
 @BY_FAMILY

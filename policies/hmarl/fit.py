@@ -1,0 +1,135 @@
+"""Whether settings fit together, the scenario and this machine: asked before Ray starts and networks are built.
+
+Of an environment that is none of our scenarios only its own first episode can tell, so there it is asked while the
+algorithm is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import torch
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+
+import soc_env
+from policies.hmarl.replay import DetectionPriority
+from policies.networks.blocks import flat_dim
+from policies.networks.tokens import impossible_choices
+from policies.runner.plan import make_scripted
+from policies.tiers import SCRIPTED
+from soc_env import SCENARIOS
+from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
+from soc_env.memory import check_memory
+
+RUNNER_OPTIONS = ("worker_index", "num_envs")  # in env_config, but for the runner
+NUMBER_BYTES = 4  # float32
+COPIES = 6  # of a network: it, its gradient, two moments of Adam, the runner's and the averaged one
+
+
+def check_fit(config: Any) -> None:
+    """Checks an `HMARLConfig` whose settings are each allowed by themselves.
+
+    Raises:
+        ConfigError, ScenarioError: the first thing that does not fit: a field of the scenario, a tier without agents or
+            with an algorithm, a network or a metric that its agents do not have, a size for which memory is missing.
+    """
+    _check_sizes(config)
+    if config.replay_priority == "paper":
+        DetectionPriority(config.env, config.env_config)  # raises where there is no such thing
+    for tier, settings in config.tier_settings.items():  # raises if a default of tiers does not fit
+        if settings["algorithm"] == SCRIPTED and not (
+            isinstance(settings["policy"], str) or callable(settings["policy"])
+        ):
+            raise ConfigError(
+                f"tier {tier!r}: policy={shown(settings['policy'])} must be the name of one, or a builder"
+            )
+    if not isinstance(config.env, str) or config.env not in SCENARIOS:
+        return
+    options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}
+    if options.pop("autoreset", True) is not True:
+        raise ConfigError("env_config: autoreset=False is not allowed: training goes on after an episode ends")
+    simulator = soc_env.Simulator(config.env, num_envs=1, seed=0, **options)
+    members = config.members(simulator.agents)
+    for tier in members:
+        _check_tier(config, tier, members[tier], simulator)
+    _check_networks(config, members, simulator)
+    _check_memory(config, members, simulator)
+
+
+def _check_sizes(config: Any) -> None:
+    """Sizes that say how many of one another there are."""
+    at_once = config.num_envs_per_env_runner * max(1, config.num_env_runners)
+    if config.train_batch_size < at_once:
+        raise ConfigError(
+            f"train_batch_size={config.train_batch_size} must be at least {at_once}: one step of every environment "
+            "(num_envs_per_env_runner of each env runner)"
+        )
+
+
+def _check_tier(config: Any, tier: str, own: tuple[str, ...], simulator: Any) -> None:
+    """That a tier's agents can play by its settings."""
+    settings = config.tier(tier)
+    if settings.algorithm == SCRIPTED:
+        if isinstance(settings.policy, str) and ":" not in settings.policy:  # a user's own is made once, by the runner
+            make_scripted(tier, settings.policy, config.env, simulator.action_spaces, 0)
+        return
+    first, *others = own
+    for agent in others:
+        for spaces in (simulator.observation_spaces, simulator.action_spaces):
+            if spaces[agent] != spaces[first]:
+                raise ConfigError(
+                    f"tier {tier!r}: agents {first!r} and {agent!r} differ in their spaces; allowed: the same"
+                )
+    metrics = [metric.name for metric in simulator.metric_table]
+    for name in settings.reward_shaping.metrics:
+        if name not in metrics:
+            raise ConfigError(f"tier {tier!r}: reward_shaping.metrics: {unknown_name('metric', name, metrics)}")
+    if getattr(settings, "action_masking", False):
+        try:
+            choices = impossible_choices(torch.zeros(1, *simulator.observation_spaces[first].shape))
+        except ConfigError as error:
+            raise ConfigError(f"tier {tier!r}: {error}") from None
+        assert choices.shape[1] == flat_dim(simulator.action_spaces[first])
+
+
+def _check_networks(config: Any, members: Mapping[str, tuple[str, ...]], simulator: Any) -> None:
+    """That the tiers' networks can be made, and held in memory: they are made without their numbers."""
+    joint = tuple(gym.spaces.Dict(dict(of)) for of in (simulator.observation_spaces, simulator.action_spaces))
+    spaces: dict[str, Any] = {INPUT_ENV_SINGLE_SPACES: joint}
+    spaces |= {tier: tuple(of[own[0]] for of in joint) for tier, own in members.items()}
+    specs = config.get_multi_rl_module_spec(spaces=spaces).rl_module_specs
+    for tier, spec in specs.items():
+        try:
+            with torch.device("meta"):
+                module = spec.build()
+        except HMARLSOCError as error:
+            raise ConfigError(f"tier {tier!r}: {str(error).removeprefix(f'tier {tier!r}: ')}") from None
+        size = sum(value.numel() for value in module.state_dict().values())
+        settings = config.tier(tier)
+        check_memory(f"tier {tier!r}: hiddens={shown(list(settings.hiddens))}", COPIES * NUMBER_BYTES * size)
+
+
+def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator: Any) -> None:
+    """That what is kept of environment steps can be held in memory."""
+    sizes = [2 * flat_dim(space) for space in simulator.observation_spaces.values()]
+    sizes += [flat_dim(space) for space in simulator.action_spaces.values()]
+    row = NUMBER_BYTES * sum(sizes)
+    learns_off_policy = [tier for tier in members if config.trains(tier) and not config.is_on_policy(tier)]
+    kept: list[tuple[str, int]] = [("train_batch_size", config.train_batch_size)]
+    if learns_off_policy:
+        kept += [("replay_capacity", config.replay_capacity), ("replay_batch_size", config.replay_batch_size)]
+    for name, number in kept:
+        check_memory(f"{name}={number}", number * row)
+    if learns_off_policy:
+        drawn = config.updates_per_iteration * config.replay_batch_size
+        names = f"updates_per_iteration={config.updates_per_iteration} of replay_batch_size={config.replay_batch_size}"
+        check_memory(names, drawn * row)
+        waiting = config.n_step * config.num_envs_per_env_runner
+        check_memory(f"n_step={config.n_step} of {config.num_envs_per_env_runner} environments", waiting * row)
+    for tier in members:
+        settings = config.tier(tier)
+        if config.trains(tier) and config.is_on_policy(tier):
+            size = settings.train_batch_size
+            check_memory(f"tier {tier!r}: train_batch_size={size}", size * row)
