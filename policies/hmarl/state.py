@@ -138,7 +138,7 @@ def lasting(metrics: Mapping[str, Any]) -> Tree:
     """RLlib's state of metrics without what tells how long something took, which no two runs share, as plain data."""
     stats = {}
     for path, state in metrics["stats"].items():
-        if keys.TIMERS in path or "timer" in path or path.endswith(keys.WEIGHTS_SEQ_NO):
+        if keys.TIMERS in path or "timer" in path or path.endswith((keys.SAMPLE_TIMER, keys.WEIGHTS_SEQ_NO)):
             continue
         stats[path] = {name: list(v) if isinstance(v, deque) else v for name, v in state.items()}
     return {"stats": stats}
