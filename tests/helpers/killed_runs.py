@@ -1,7 +1,8 @@
 """Runs that are killed with SIGKILL and resumed, each compared with one that was not: who is killed, where, and when.
 
     python tests/helpers/killed_runs.py FOLDER                        # one run that is killed at four points (CI)
-    python tests/helpers/killed_runs.py FOLDER --every 1 --random 12  # at every point, and at random times
+    python tests/helpers/killed_runs.py FOLDER --steps --random 10    # at each step of the writer, and at random times
+    python tests/helpers/killed_runs.py FOLDER --every 1              # at every point
 
 A run of paper-v0 with tiny networks, sampled and learned in one process. Every attempt is a fork of this process, which
 has imported everything already; it ends by a signal that it cannot catch, at a point: before its n-th change of a file
@@ -15,6 +16,7 @@ import argparse
 import collections
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -44,7 +46,6 @@ TINY: dict[str, Any] = {
     "replay_capacity": 600,  # is filled, and begins anew, within the run
 }
 CHANGES = ("rename", "replace", "unlink", "mkdir", "rmdir", "fsync", "link")  # of `os`
-MANY = 1_000_000
 TIMES = ("seconds", "steps_per_second")  # values that no two runs have in common
 
 
@@ -125,7 +126,7 @@ def kill() -> None:
 
 def at_point(number: int, of: str = "") -> Callable[[], None]:
     """A trap at the `number`-th point, from 0, of those that begin so."""
-    numbers = iter(range(MANY))
+    numbers = itertools.count()
 
     def trap(point: str) -> None:
         if point.startswith(of) and next(numbers) == number:
@@ -192,6 +193,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--every", type=int, default=0, help="kill at every so-manieth point")
+    parser.add_argument(
+        "--steps", action="store_true", help="kill at each step of writing a best and a last checkpoint"
+    )
     parser.add_argument("--random", type=int, default=0, help="runs to kill at random times, three times each")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -201,17 +205,14 @@ def main() -> None:
     assert attempt(folder / "whole", False, note_points(folder / "points")) == 0, (folder / "whole.log").read_text()
     seconds = time.monotonic() - began
     whole, points = content(folder / "whole"), (folder / "points").read_text().splitlines()
-    traps: dict[str, list[Callable[[], None]]] = {}
-    if asked.every or asked.random:
-        draw = random.Random(asked.seed)
-        traps = {
-            f"{number}: {points[number]}": [at_point(number)] for number in range(0, len(points), asked.every or MANY)
-        }
-        for _ in range(asked.random):
-            times = [draw.uniform(0.1, seconds) for _ in range(3)]
-            traps[" ".join(f"{t:.2f} s" for t in times)] = [after_seconds(t) for t in times]
-    else:
-        traps = {"chain": list(CHAIN.values())}
+    traps = {f"{n}: {points[n]}": [at_point(n)] for n in (range(0, len(points), asked.every) if asked.every else ())}
+    if asked.steps:  # the first two checkpoints are those of the beginning
+        traps |= {f"{n}. {step}": [at_point(n, f"step {step}")] for n in (2, 3) for step in saving.STEPS}
+    draw = random.Random(asked.seed)
+    for _ in range(asked.random):
+        times = [draw.uniform(0.1, seconds) for _ in range(3)]
+        traps[" ".join(f"{t:.2f} s" for t in times)] = [after_seconds(t) for t in times]
+    traps = traps or {"chain": list(CHAIN.values())}
     statuses, failed = collections.Counter[str](), []
     for number, (name, arms) in enumerate(traps.items()):
         report = killed_and_resumed(folder / f"run{number}", whole, arms)
