@@ -21,7 +21,6 @@ from policies.checkpoint import (
     MANIFEST,
     NETWORKS,
     STATE,
-    TrainedPolicy,
     load_networks,
     read_manifest,
     sync,
@@ -30,6 +29,7 @@ from policies.checkpoint import (
 from policies.hmarl.description import describe
 from policies.hmarl.state import AVERAGED, REPLAY
 from policies.state_files import load_tree, save_tree
+from policies.trained import TrainedPolicy
 from soc_env.errors import CheckpointError
 
 STEPS = (
