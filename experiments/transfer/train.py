@@ -101,8 +101,7 @@ def train_on_cage4(
 
     Args:
         out: the run folder.
-        level: "flat" or "raw", what the roles see.
-        steps: of CC4, over all episodes that run side by side and all calls.
+        level, steps: what the roles see, "flat" or "raw"; of CC4, over all episodes side by side and all calls.
         start: run folder (its best checkpoint) or checkpoint to start from; None for new networks.
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
