@@ -23,6 +23,7 @@ from policies.state_files import load_tree
 from soc_env.errors import CheckpointError, unknown_name
 
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
+HEADLINES = "headlines"  # of results
 SAMPLING = "sampling"  # a runner's environments and what outlasts a fragment
 Tree = dict[str, Any]
 
@@ -157,6 +158,7 @@ PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
     STATISTICS: (get_statistics, set_statistics),
     AVERAGED: (get_averaged, set_averaged),
     REPLAY: (get_replay, set_replay),
+    HEADLINES: (lambda algo: algo.headlines.get_state(), lambda algo, state: algo.headlines.set_state(state)),
     RUNNERS: (get_runners, set_runners),
     GENERATORS: (lambda algo: get_generators(), lambda algo, state: set_generators(state)),
 }
