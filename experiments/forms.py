@@ -30,7 +30,8 @@ class Leaf(NamedTuple):
 
 
 def _is_number(value: Any, *kinds: type) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+    is_kind = isinstance(value, kinds) and not isinstance(value, bool)
+    return is_kind and bool(-LARGEST <= value <= LARGEST)
 
 
 NUMBER = Leaf(lambda value: value is None or _is_number(value, int, float), "a number, or null")
