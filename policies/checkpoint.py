@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from soc_env import SCENARIOS, family_of
@@ -241,9 +242,14 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read."""
+    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read; CheckpointError if the
+    file is none of networks, though its digest fits."""
     networks: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in load_file(folder / NETWORKS).items():
+    try:
+        loaded = load_file(folder / NETWORKS)
+    except (SafetensorError, ValueError) as error:
+        raise _damage(folder, NETWORKS, f"cannot be read ({shown(str(error))})") from None
+    for name, value in loaded.items():
         tier, _, entry = name.partition("/")
         networks.setdefault(tier, {})[entry] = value
     return networks
