@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES: dict[str, tuple[str, ...]] = {
     "soc_env": (),
     "policies": ("eval", "policy", "train", "export"),
-    "experiments": ("eval", "policy", "train"),
+    "experiments": ("eval", "policy", "train", "export"),
     "cyborg_bridge": (),
 }
 LAZY = {"soc_env": {"matplotlib"}}  # extra [render]: only inside the function that draws
