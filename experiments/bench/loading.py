@@ -69,12 +69,12 @@ def write_untrained(folder: Path, scenario: str) -> dict[str, int]:
     simulator = soc_env.Simulator(scenario, num_envs=1, seed=0)
     preset = preset_of(scenario).get("tiers", {})
     plain = {tier: complete(tier, {**own, **preset.get(tier, {})}) for tier, own in DEFAULT_TIERS.items()}
-    networks = {}
+    networks: dict[str, Any] = {}
     for tier, settings in plain.items():
         spaces = (part[f"{tier}_0"] for part in (simulator.observation_spaces, simulator.action_spaces))
         networks[tier] = ALGORITHMS[settings["algorithm"]].policy(parse(tier, settings), tier, *spaces)
     _write(folder, scenario, networks, plain)
-    return {agent: int(space.shape[0]) for agent, space in simulator.observation_spaces.items()}
+    return {f"{tier}_0": network.observation_space.shape[0] for tier, network in networks.items()}
 
 
 def _write(folder: Path, scenario: str, networks: dict[str, Any], plain: dict[str, Any]) -> None:
