@@ -66,4 +66,5 @@ def assert_same(a, b, path=""):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             assert_same(x, y, f"{path}/{i}")
     else:
-        assert np.array_equal(np.asarray(a), np.asarray(b)), path
+        one, other = np.asarray(a), np.asarray(b)
+        assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f"), path
