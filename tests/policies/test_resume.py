@@ -10,28 +10,13 @@ import torch
 
 pytest.importorskip("ray")
 
-from toy_team import FAST, SMALL, assert_same, learner_state, toy_config
+from toy_team import FAST, SMALL, assert_same, learner_state, small_paper, toy_config
 
-from policies import HMARL, HMARLConfig, save_checkpoint
+from policies import HMARL, save_checkpoint
 from policies.presets import PRESETS
 from soc_env.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("quiet_ray")
-
-
-def small_paper(**settings):
-    """All four algorithms on paper-v0, small; schedules and the settings of the preset that draw or remember."""
-    config = HMARLConfig().environment("paper-v0").env_runners(num_envs_per_env_runner=8)
-    config.debugging(seed=0, log_level="ERROR")
-    config.training(train_batch_size=128, learning_starts=128, random_steps=128, updates_per_iteration=2)
-    config.training(replay_batch_size=32, replay_capacity=400, n_step=3, ema_tau=[[0, 1.0], [600, 0.2]])
-    small = {"hiddens": [16]}
-    tiers = {"alert_triage": {"algorithm": "DQN", "lr": [[0, 1e-3], [600, 1e-5]], **small}}
-    tiers["threat_hunter"] = {"algorithm": "SAC", "exploration": {"hold_steps": 4, "scale_range": [0.5, 2.0]}, **small}
-    tiers["response_orchestrator"] = {"algorithm": "MADDPG", "rest": {"weight": [[0, 1.0], [600, 0.0]]}, **small}
-    tiers["strategic_coordinator"] = {"algorithm": "PPO", "train_batch_size": 48, "minibatch_size": 16, **small}
-    tiers["strategic_coordinator"]["entropy_coeff"] = [[0, 0.1], [600, 0.0]]
-    return config.training(tiers=tiers, **settings)
 
 
 def files_of(folder):
