@@ -123,6 +123,80 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
     return settings
 
 
+# --- tune
+
+SPACE_HELP = "The search space: settings as of --config, some of which are distributions."
+SpaceFile = Annotated[pathlib.Path | None, place(SPACE_HELP, TASK, "FILE", show_default="required, without --resume")]
+Samples = Annotated[int, integer(1, "Trials; with a grid, trials of each of its points.", BUDGET)]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="asha stops poor trials early, pbt lets them copy good ones and change settings, none does neither.",
+        autocompletion=names_in(("asha", "pbt", "none")),
+        rich_help_panel=BUDGET,
+    ),
+]
+TRIAL_MINUTES_HELP = "Train each trial for this many minutes at most."
+TrialMinutes = Annotated[float | None, positive(TRIAL_MINUTES_HELP, BUDGET, show_default="10, without --steps")]
+TrialSteps = Annotated[int | None, integer(1, "Train each trial for this many environment steps at most.", BUDGET)]
+TrialWorkers = Annotated[int, integer(0, "Remote env runners of a trial; 0 samples in its process.", BUDGET)]
+Parallel = Annotated[int | None, integer(1, "Most trials at once.", BUDGET, show_default="as many as there are CPUs")]
+SearchFolder = Annotated[pathlib.Path, place("Folder of the search.", RUN)]
+RESUME_SEARCH_HELP = "Go on with the search in the folder, with its own settings; trials that are over stay."
+ResumeSearch = Annotated[bool, flag("--resume", RESUME_SEARCH_HELP, RUN)]
+
+
+def tune(
+    space: SpaceFile = None,
+    scenario: Scenario = DEFAULT_SCENARIO,
+    override: Overrides = None,
+    seed: Annotated[int, integer(0, "Seed of what is drawn, and of every trial's training.", TASK)] = 0,
+    samples: Samples = 8,
+    scheduler: Scheduler = "asha",
+    minutes: TrialMinutes = None,
+    steps: TrialSteps = None,
+    workers: TrialWorkers = 0,
+    num_envs: NumEnvs = None,
+    parallel: Parallel = None,
+    out: SearchFolder = pathlib.Path("runs/tune"),
+    resume: ResumeSearch = False,
+) -> None:
+    """Search settings: train many times with values from a search space, and list them by their validation.
+
+    The output folder holds tune.json, trials.json, trials.csv, trials.md, and a run folder for each trial. Ctrl-C
+    writes a checkpoint of every running trial and stops; --resume goes on, also after a kill.
+
+    Examples:
+        hmarl-soc tune --space space.toml --samples 16 --minutes 5 --out runs/search
+        hmarl-soc tune --resume --out runs/search
+        hmarl-soc tune --space space.yaml --scheduler pbt --samples 4 --steps 400000 --scenario paper-v0
+    """
+    from soc_env.errors import ConfigError
+
+    exclusive(minutes=minutes, steps=steps)
+    if resume == (space is not None):
+        raise ConfigError("--space is not allowed with --resume" if resume else "--space is missing: a FILE is needed")
+    settings = None if space is None else _read_config(space)
+    from experiments.tune.search import tune
+
+    tune(
+        settings,
+        scenario,
+        samples=samples,
+        scheduler=scheduler,
+        seed=seed,
+        minutes=minutes,
+        steps=steps,
+        workers=workers,
+        num_envs=num_envs,
+        overrides=parse_overrides(override),
+        parallel=parallel,
+        out=out,
+        resume=resume,
+    )
+
+
 # --- evaluate
 
 Checkpoint = Annotated[pathlib.Path | None, place("A checkpoint, or a run folder for its best one.", POLICIES)]
@@ -391,10 +465,11 @@ def bench(
 LEARNING, MEASURING = "Learning", "Measuring"
 PANELS = {
     "train": LEARNING,
+    "tune": LEARNING,
     "evaluate": MEASURING,
     "compare": MEASURING,
     "aggregate": MEASURING,
     "transfer": MEASURING,
     "bench": "This machine",
 }
-COMMANDS = (train, evaluate, compare, aggregate, transfer, bench)
+COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, bench)
