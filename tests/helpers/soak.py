@@ -208,7 +208,7 @@ def arguments() -> argparse.Namespace:
     playing.add_argument("--steps", type=int, default=10_000_000)
     playing.add_argument("--num-envs", type=int, default=256)
     playing.add_argument("--api", choices=("batched", "pettingzoo"), default="batched")
-    playing.add_argument("--interval", type=float, default=1.0, help="seconds between two rows (1)")
+    playing.add_argument("--interval", type=float, default=0.25, help="seconds between two rows (0.25)")
     training.add_argument("--minutes", type=float, default=60.0)
     training.add_argument("--workers", type=int, default=0)
     training.add_argument("--out", type=Path, required=True)
