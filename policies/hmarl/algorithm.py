@@ -48,8 +48,8 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
-from policies.checkpoint import load_modules
 from policies.hmarl import rllib_settings
+from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
 from policies.hmarl.moments import Statistics, observation_statistics
@@ -57,6 +57,7 @@ from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.settings import HMARLSettings, check_old_names
+from policies.hmarl.state import starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
@@ -67,8 +68,6 @@ from policies.runner.rows import Rollout
 from policies.tiers import DEFAULT_TIERS, SCRIPTED
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
-
-REPLAY, STATISTICS = "joint_replay", "statistics"
 
 
 class HMARLConfig(AlgorithmConfig):
@@ -270,7 +269,7 @@ class HMARLConfig(AlgorithmConfig):
         return TieredLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
 
 
-class HMARL(Algorithm):
+class HMARL(DurableAlgorithm):
     """Trains all tiers of an `HMARLConfig` at once; an ordinary RLlib Algorithm in every other respect.
 
     Attributes:
@@ -279,7 +278,7 @@ class HMARL(Algorithm):
         batches: replay of the off-policy tiers.
         statistics: of observations and returns.
         averaged: tier -> state of its averaged networks.
-        saves_replay: whether the next checkpoint holds the replay.
+        collected: on-policy tier -> its decisions since its last update.
     """
 
     @classmethod
@@ -324,7 +323,7 @@ class HMARL(Algorithm):
             self.config, self.team, self.scripted_policies(), lambda: self.env_runner.module, self.statistics
         )
         self.saves_replay = True
-        self._collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
+        self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
 
@@ -342,15 +341,12 @@ class HMARL(Algorithm):
             folder, algorithm = self.plan.settings[tier].checkpoint, self.plan.settings[tier].algorithm
             if folder is None:
                 continue
-            loaded = load_modules(folder, {tier: algorithm})[tier]
-            own = [norm for norm, is_joint in loaded.input_norms() if not is_joint]
-            for norm in own[1:]:  # critics are not averaged; they read as the actor does
-                norm.load_state_dict(own[0].state_dict())
-            for reason in self.learner_group.edit(tier, functools.partial(load_networks, loaded.state_dict())):
+            networks = starting_networks(folder, tier, algorithm)
+            for reason in self.learner_group.edit(tier, functools.partial(load_networks, networks)):
                 if reason is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self.statistics.given[tier] = observation_statistics(loaded)
-            self.statistics.mean_absolute_return[tier] = float(loaded.return_scale)
+            self.statistics.given[tier] = self.learner_group.edit(tier, observation_statistics)[0]
+            self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
         if self.statistics.given:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
 
@@ -441,18 +437,18 @@ class HMARL(Algorithm):
         """Keeps decisions for on-policy tiers; newest statistics of observations and returns for learners' modules."""
         for rollout in rollouts:
             for tier, rows in rollout.on_policy.items():
-                self._collected[tier].append(rows)
+                self.collected[tier].append(rows)
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
         for tier, of_tier in newest.items():
             self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier))
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """All epochs over the tier's decisions, if it has collected enough; whether it has."""
-        parts, settings = self._collected[tier], self.plan.settings[tier]
+        parts, settings = self.collected[tier], self.plan.settings[tier]
         if sum(len(part[Columns.OBS]) for part in parts) < settings.train_batch_size:
             return False
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        self._collected[tier] = []
+        self.collected[tier] = []
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
         num_rows = len(advantage)
@@ -481,25 +477,3 @@ class HMARL(Algorithm):
             replay.update_priorities(tier, index, td_error)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
         return True
-
-    # ---- checkpoints: RLlib stores learners and runners, this adds what only the driver knows
-    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(STATISTICS, components, not_components):
-            state[STATISTICS] = {
-                **self.statistics.get_state(),
-                "collected": copy.deepcopy(self._collected),
-                "averaged": copy.deepcopy(self.averaged),
-            }
-        if self.saves_replay and self._check_component(REPLAY, components, not_components):
-            state[REPLAY] = self.batches.get_state()
-        return state
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        if STATISTICS in state:
-            self.statistics.set_state(state[STATISTICS])
-            self._collected = copy.deepcopy(state[STATISTICS]["collected"])
-            self.averaged = copy.deepcopy(state[STATISTICS]["averaged"])
-        if REPLAY in state:
-            self.batches.set_state(state[REPLAY])

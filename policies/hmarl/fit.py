@@ -17,9 +17,9 @@ import soc_env
 from policies.hmarl.replay import DetectionPriority
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
+from policies.runner.batched_env import names_scenario
 from policies.runner.plan import make_scripted
 from policies.tiers import SCRIPTED
-from soc_env import SCENARIOS
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.memory import check_memory
 
@@ -45,7 +45,7 @@ def check_fit(config: Any) -> None:
             raise ConfigError(
                 f"tier {tier!r}: policy={shown(settings['policy'])} must be the name of one, or a builder"
             )
-    if not isinstance(config.env, str) or config.env not in SCENARIOS:
+    if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}
     if options.pop("autoreset", True) is not True:

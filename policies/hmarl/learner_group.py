@@ -126,6 +126,9 @@ def load_networks(state: Mapping[str, torch.Tensor], module: Any) -> str | None:
         module.load_state_dict(state, strict=False)
     except RuntimeError as error:
         return str(error).splitlines()[-1].strip()
+    norms = [norm for norm, is_joint in module.input_norms() if not is_joint]
+    for norm in norms[1:]:  # critics may not be averaged; they read as the actor does
+        norm.load_state_dict(norms[0].state_dict())
     for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
         target.load_state_dict(network.state_dict())
     return None

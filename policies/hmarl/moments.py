@@ -106,9 +106,14 @@ class Statistics:
 
     def get_state(self) -> dict[str, Any]:
         """Plain data, for `set_state`."""
-        return {"moments": vars(self.moments).copy(), "mean_absolute_return": dict(self.mean_absolute_return)}
+        return {
+            "moments": vars(self.moments).copy(),
+            "mean_absolute_return": dict(self.mean_absolute_return),
+            "given": dict(self.given),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from `get_state`."""
         vars(self.moments).update(state["moments"])
         self.mean_absolute_return = dict(state["mean_absolute_return"])
+        self.given = dict(state["given"])

@@ -14,7 +14,7 @@ import difflib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -235,11 +235,25 @@ def as_tier_setting(algorithm: str, name: str, value: Any) -> dict[str, Any]:
     return {"rllib": {name: value}} if name in field_names(declared["rllib"].metadata["part"]) else {}
 
 
+_SECONDS = ("evaluation_sample_timeout_s", "evaluation_unhealthy_workers_timeout_s",
+            "env_runner_health_probe_timeout_s", "env_runner_restore_timeout_s",
+            "delay_between_env_runner_restarts_s")  # fmt: skip
+_SECONDS_OR_NONE = ("sample_timeout_s", "min_time_s_per_iteration")
+_AT_LEAST = ("min_train_timesteps_per_iteration", "min_sample_timesteps_per_iteration")
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")  # those of Python's `logging`
 
 
 def _is_whole(low: int, end: float = math.inf) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) < end
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and bool(0 <= value < math.inf)
+
+
+def _or_none(is_allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_allowed(value)
 
 
 # Values that RLlib takes as they come, so that a wrong one would end late or never: (setting, check, what is allowed).
@@ -250,6 +264,13 @@ _VALUES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("rollout_fragment_length", lambda value: value == "auto" or _is_whole(1)(value), "'auto', or an integer >= 1"),
     ("metrics_num_episodes_for_smoothing", _is_whole(1), "an integer of 1 or more"),
     ("seed", lambda value: value is None or _is_whole(0, NUM_SEEDS)(value), "None, or an integer from 0 to 2**32 - 1"),
+    ("evaluation_interval", _or_none(_is_whole(0)), "an integer of 0 or more, or None"),
+    ("explore", lambda value: isinstance(value, bool), "True or False"),
+    ("env_config", lambda value: isinstance(value, Mapping), "options by name"),
+    ("env", lambda value: isinstance(value, str) or callable(value), "the name of a scenario, or what makes one"),
+    *((name, _is_number, "a number of 0 or more") for name in ("num_cpus_per_env_runner", *_SECONDS)),
+    *((name, _or_none(_is_number), "a number of 0 or more, or None") for name in _SECONDS_OR_NONE),
+    *((name, _is_whole(0), "an integer of 0 or more") for name in _AT_LEAST),
     ("log_level", lambda value: value in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}"),
 )
 
@@ -298,7 +319,7 @@ def make_plain(config: Any) -> None:
     """
     own = vars(HMARLSettings(**{name: getattr(config, name) for name in field_names(HMARLSettings)}))
     whole = {name: getattr(config, name) for name, _, _ in _VALUES}
-    whole = {name: int(value) for name, value in whole.items() if isinstance(value, Integral)}
+    whole = {n: int(v) for n, v in whole.items() if isinstance(v, Integral) and not isinstance(v, bool)}
     for name, value in {**own, **whole}.items():
         before = getattr(config, name)
         if type(value) is not type(before) or value != before:

@@ -53,6 +53,10 @@ class HMARLSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)
+        if self.replay_batch_size > self.replay_capacity:
+            raise ConfigError(
+                f"replay_batch_size={self.replay_batch_size} must be at most replay_capacity={self.replay_capacity}"
+            )
         if self.replay == "uniform" and self.replay_priority != "td_error":
             raise ConfigError(f"replay_priority is {self.replay_priority!r}, but a uniform replay has none")
 

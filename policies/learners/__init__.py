@@ -64,5 +64,5 @@ def build_config(
         num_learners=settings.num_learners, custom_resources_per_learner=settings.custom_resources_per_learner
     )
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=ours.module, model_config=model))
-    config.training(learner_class=ours.learner)
+    config.learners(learner_class=ours.learner)
     return config

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core.learner.learner import Learner
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
+from ray.rllib.utils.numpy import convert_to_numpy
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import nn
 
 from policies.algorithms import ALGORITHMS
@@ -66,22 +68,36 @@ def existing(module: Any, *names: str) -> list[Any]:
 
 # ---- learners
 class CheckpointStateMixin:
-    """Puts into a learner's state what RLlib 2.60 leaves out, so that a restored run goes on as if it had never
-    stopped: SAC's temperature, PPO's KL coefficient, the clock of the target updates."""
+    """A learner's whole state, so that a restored run goes on as if it had never stopped.
+
+    It holds what RLlib 2.60 leaves out: SAC's temperature, PPO's KL coefficient, the clock of the target updates and
+    that of schedules. It lacks what belongs to the configuration: which tiers are trained, and learning rates, which
+    are those of this learner's own settings at the time of the state.
+    """
 
     EXTRA = "algorithm_state"
+    clock: int | None = None  # [environment steps] at the last update
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+        self.clock = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)  # type: ignore[misc]
+        del state["should_module_be_updated"]
         if self._check_component(self.EXTRA, components, not_components):  # type: ignore[attr-defined]
             state[self.EXTRA] = {
+                "clock": self.clock,
                 "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
                 **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
             }
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)  # type: ignore[misc]
+        """Goes on from `get_state`, also backwards: RLlib's refuses weights of a lower number."""
+        left_out = ("should_module_be_updated", WEIGHTS_SEQ_NO)
+        super().set_state({name: part for name, part in state.items() if name not in left_out})  # type: ignore[misc]
+        self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
         extra = state.get(self.EXTRA)
         if extra is None:
             return
@@ -90,10 +106,33 @@ class CheckpointStateMixin:
         for name, tensors in self._tensors().items():
             for module_id, value in extra[name].items():
                 tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
+        self.clock = extra["clock"]
+        self._set_schedules()
 
     def _tensors(self) -> dict[str, Any]:
         names = ("curr_log_alpha", "curr_kl_coeffs_per_module")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def _set_schedules(self) -> None:
+        """Sets learning rates and what else has a schedule to the settings' value at the last update."""
+        for optimizer, schedule in self._optimizer_lr_schedules.items():  # type: ignore[attr-defined]
+            rate = schedule.update(timestep=self.clock or 0)
+            self._set_optimizer_lr(  # type: ignore[attr-defined]
+                optimizer, lr=rate if self.clock is not None else schedule.get_current_value()
+            )
+        if hasattr(self, "entropy_coeff_schedulers_per_module"):
+            for module_id, _ in self.module.items():  # type: ignore[attr-defined]
+                self.entropy_coeff_schedulers_per_module[module_id].update(timestep=self.clock or 0)
+
+    def _get_optimizer_state(self) -> dict[str, Any]:
+        """Optimiser -> parameter -> its moments and steps."""
+        optimizers = self._named_optimizers  # type: ignore[attr-defined]
+        return {name: convert_to_numpy(optimizer.state_dict()["state"]) for name, optimizer in optimizers.items()}
+
+    def _set_optimizer_state(self, state: dict[str, Any]) -> None:
+        for name, optimizer in self._named_optimizers.items():  # type: ignore[attr-defined]
+            moments = convert_to_torch_tensor(state[name], device=self._device)  # type: ignore[attr-defined]
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
 class FusedUpdateMixin(CheckpointStateMixin):

@@ -55,6 +55,16 @@ def import_path(value: Any) -> str:
         return str(value)
 
 
+def names_scenario(env: Any) -> bool:
+    """Whether what `HMARLConfig.environment` was given is the name of a scenario: neither registered with Tune nor to
+    be imported."""
+    return isinstance(env, str) and ":" not in env and not _is_registered(env)
+
+
+def _is_registered(env: Any) -> bool:
+    return isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env)
+
+
 def make_batched_env(
     env: Any, num_envs: int, seed: int | None, env_config: Mapping[str, Any], worker_index: int = 0
 ) -> Any:
@@ -66,8 +76,8 @@ def make_batched_env(
     """
     if isinstance(env, str) and ":" in env:
         env = imported(env)
-    is_registered = isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env)
-    if isinstance(env, str) and not is_registered:
+    is_registered = _is_registered(env)
+    if names_scenario(env):
         return soc_env.Simulator(env, num_envs=num_envs, seed=seed, **env_config)
     if not is_registered and "num_envs" in inspect.signature(env).parameters:
         return env(num_envs=num_envs, seed=seed, **env_config)

@@ -9,7 +9,7 @@ import torch
 from toy import BOX2, Matching
 
 pytest.importorskip("ray")
-from foreign_envs import FROM_3, Relay
+from foreign_envs import FROM_3, Relay, follower
 from foreign_tiers import PAIR, module_state, small_config, toy_config
 
 import soc_env
@@ -63,7 +63,10 @@ def test_a_scripted_tier_acts_by_its_policy(build, tmp_path):
     assert np.array_equal(batch["other_next_actions"], batch["joint_next_obs"][:, :2])
     toy = Matching(num_envs=8, seed=1, agents=PAIR)
     toy.reset()
-    loaded = load_policy(save_checkpoint(algo, tmp_path / "c"))
+    folder = save_checkpoint(algo, tmp_path / "c")
+    with pytest.raises(CheckpointError, match="tier 'threat_hunter' is scripted by 'foreign_envs:follower'"):
+        load_policy(folder)  # nothing that a file names is imported
+    loaded = load_policy(folder, scripted={"threat_hunter": follower})
     for policy in (policy_of(algo), loaded):
         actions = policy(toy.observations, toy.decides)
         assert np.array_equal(actions["threat_hunter_0"], toy.observations["threat_hunter_0"][:, :2])
@@ -164,7 +167,8 @@ def test_checkpoint_of_a_foreign_environment(build, tmp_path):
         algo.train()
     folder = save_checkpoint(algo, tmp_path / "c")
     policy = load_policy(folder)
-    assert policy.manifest["scenario"] == "foreign_envs:Relay"
+    assert policy.manifest["scenario"] is None
+    assert policy.manifest["environment"] == "foreign_envs:Relay"
     batch = make_batched_env(Relay, 4, 3, {})
     batch.reset()
     actions = policy(batch.observations, batch.decides)

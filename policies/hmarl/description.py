@@ -1,0 +1,113 @@
+"""An `HMARL` in plain data, for the manifest of its checkpoints, and its configuration made of such data again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from policies.hmarl.rllib_settings import TIER_DEFAULTS, WORKS
+from policies.hmarl.settings import HMARLSettings
+from policies.runner.batched_env import import_path
+from policies.tiers import SCRIPTED
+from soc_env import SCENARIOS
+from soc_env.errors import CheckpointError, shown
+from soc_env.settings import field_names
+from soc_env.versions import versions
+
+ELSEWHERE = ("env", "env_config", "tiers")  # in the manifest's other fields
+CODE = ("algo_class", "env_runner_cls", "custom_evaluation_function", "callbacks_class")
+
+
+def _is_code(name: str) -> bool:
+    return name in CODE or name.startswith("callbacks_")
+
+
+SETTINGS = (*WORKS, *TIER_DEFAULTS, *field_names(HMARLSettings))
+PLAIN = tuple(name for name in SETTINGS if name not in ELSEWHERE and not _is_code(name))
+
+
+def describe(algo: Any) -> dict[str, Any]:
+    """The manifest's fields that say what the algorithm is and how far it has got; code is named, not stored."""
+    config = algo.config
+    is_ours = isinstance(config.env, str) and config.env in SCENARIOS
+    tiers = json.loads(json.dumps(config.tier_settings, default=import_path))
+    return {
+        "scenario": config.env if is_ours else None,
+        "environment": import_path(config.env),  # for the reader's eye
+        "overrides": json.loads(json.dumps(dict(config.env_config), default=import_path)),
+        "tiers": tiers,
+        "spaces": {tier: _tier_spaces(algo, members[0]) for tier, members in algo.plan.members.items()},
+        "agents": list(algo.agents),
+        "members": {tier: list(members) for tier, members in algo.plan.members.items()},
+        "slow_agents": list(algo.slow_agents),
+        "num_env_steps": algo.num_env_steps,
+        "config": _changed(config),
+        "versions": versions("hmarl-soc", "ray", "torch", "numpy"),  # what the networks were made with
+    }
+
+
+def _tier_spaces(algo: Any, agent: str) -> dict[str, Any]:
+    part, space = algo.team.slices[agent], algo.team.action_spaces[agent]
+    acted: dict[str, Any] = {"kind": "Box", "shape": list(space.shape or ()), "low": -1.0, "high": 1.0}
+    if isinstance(space, gym.spaces.Discrete):
+        acted = {"kind": "Discrete", "n": int(space.n)}
+    return {"observation": {"kind": "Box", "shape": [part.stop - part.start]}, "action": acted}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        return json.loads(json.dumps(value)) == (list(value) if isinstance(value, tuple) else value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _changed(config: Any) -> dict[str, Any]:
+    """The settings that are not the default ones: {"settings": name -> value, "code": names}."""
+    default, settings, code = type(config)(), {}, []
+    for name in SETTINGS:
+        value = getattr(config, name)
+        if name in ELSEWHERE or value is getattr(default, name) or _is_plain(value) and value == getattr(default, name):
+            continue
+        if _is_code(name) or not _is_plain(value):
+            code.append(name)
+        else:
+            settings[name] = value
+    return {"settings": settings, "code": sorted(set(code))}
+
+
+def configure(config: Any, folder: Path, manifest: Mapping[str, Any]) -> Any:
+    """Gives a new `HMARLConfig` the settings of a checkpoint: `config` itself.
+
+    Names in the manifest are looked up in our own tables, never imported.
+
+    Raises:
+        CheckpointError: an environment, a scripted policy or a setting that is code; the message says which.
+    """
+    plain = manifest["config"]
+    code = [shown(name) for name in plain.get("code", ())]
+    evaluated = plain.get("settings", {}).get("evaluation_config") or {}
+    for env in (manifest["scenario"], evaluated.get("env", manifest["scenario"])):
+        if not isinstance(env, str) or env not in SCENARIOS:
+            code.append("the environment")
+    for tier, settings in manifest["tiers"].items():
+        if settings["algorithm"] == SCRIPTED and ":" in str(settings.get("policy")):
+            code.append(f"the policy of tier {tier!r}")
+    if code:
+        raise CheckpointError(
+            f"checkpoint {str(folder)!r} needs code that a file cannot hold: {', '.join(dict.fromkeys(code))}; pass "
+            "config=, an HMARLConfig that has it"
+        )
+    for name, value in plain.get("settings", {}).items():
+        if name not in PLAIN:
+            raise CheckpointError(f"checkpoint {str(folder)!r}: field 'config' has {shown(name)}, which is no setting")
+        setattr(config, name, value)
+    # What a tier started from is in the state now.
+    tiers = {
+        tier: {**own, "checkpoint": None} if "checkpoint" in own else own for tier, own in manifest["tiers"].items()
+    }
+    config.environment(manifest["scenario"], env_config=dict(manifest["overrides"]))
+    return config.tiers(tiers, replace=True)

@@ -1,0 +1,184 @@
+"""What an `HMARL` knows beyond what RLlib keeps, as trees of plain data, so that a resumed run is the same run.
+
+Each of `PARTS` is read from the algorithm and given back to it by a function of its own; they are given back in their
+order, the random generators last, since what comes before may draw from them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.utils import metrics as keys
+
+from policies.checkpoint import STATE, load_networks, read_manifest
+from policies.generators import get_generators, set_generators
+from policies.runner.batched_env import import_path
+from policies.state_files import load_tree
+from soc_env.errors import CheckpointError, unknown_name
+
+STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
+SAMPLING = "sampling"  # a runner's environments and what outlasts a fragment
+Tree = dict[str, Any]
+
+
+# ---- learning
+def get_statistics(algo: Any) -> Tree:
+    """Of observations and returns, and the rows that on-policy tiers have collected."""
+    return {**algo.statistics.get_state(), "collected": copy.deepcopy(algo.collected)}
+
+
+def set_statistics(algo: Any, state: Tree) -> None:
+    algo.statistics.set_state(state)
+    collected = copy.deepcopy(state["collected"])
+    algo.collected = {tier: collected.get(tier, []) for tier in algo.on_policy}
+
+
+def get_averaged(algo: Any) -> Tree:
+    """Tier -> state of its averaged networks."""
+    return copy.deepcopy(algo.averaged)
+
+
+def set_averaged(algo: Any, state: Tree) -> None:
+    for tier, own in algo.averaged.items():
+        reason = misfit(own, state.get(tier, {}))
+        if reason is not None:
+            raise CheckpointError(f"tier {tier!r}: the checkpoint's averaged networks do not fit ({reason})")
+    algo.averaged = {tier: copy.deepcopy(dict(state[tier])) for tier in algo.averaged}
+
+
+def get_replay(algo: Any) -> Tree:
+    """Name -> the store's state."""
+    return algo.batches.get_state()
+
+
+def set_replay(algo: Any, state: Tree) -> None:
+    algo.batches.set_state(state)
+
+
+def check_learners(algo: Any, state: Mapping[str, Any]) -> None:
+    """Raises CheckpointError if the learners' state is that of other tiers or of other networks."""
+    own = algo.learner_group.get_state()
+    for tier, expected in own.items():
+        if tier not in state:
+            raise CheckpointError(f"the checkpoint has no such tier: {unknown_name('tier', tier, state)}")
+        for part in ("rl_module", "optimizer"):
+            reason = misfit(expected["learner"][part], state[tier]["learner"].get(part), may_lack=part == "optimizer")
+            if reason is not None:
+                raise CheckpointError(f"tier {tier!r}: the checkpoint's {part} does not fit ({reason})")
+
+
+def misfit(expected: Any, found: Any, path: str = "", may_lack: bool = False) -> str | None:
+    """What keeps a tree of arrays from taking the place of another, or None. `may_lack` leaves out what one of them has
+    and the other has not: an optimiser has moments only after its first step."""
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            return f"{path or 'it'} is missing"
+        for name in expected if not may_lack else [name for name in expected if name in found]:
+            reason = misfit(expected[name], found.get(name), f"{path}/{name}".strip("/"), may_lack)
+            if reason is not None:
+                return reason
+        extra = [] if may_lack else [name for name in found if name not in expected]
+        return f"{path}/{extra[0]} is too much".strip("/") if extra else None
+    if isinstance(expected, (np.ndarray, torch.Tensor)):
+        shapes = tuple(expected.shape), tuple(getattr(found, "shape", (None,)))
+        return None if shapes[0] == shapes[1] else f"{path} has shape {shapes[1]}, allowed: {shapes[0]}"
+    return None
+
+
+# ---- runners and metrics
+def _setting_of_sampling(algo: Any) -> Tree:
+    """What environments and collectors have to agree in for one to go on where another stopped."""
+    config = algo.config
+    described = {
+        "env": import_path(config.env),
+        "env_config": repr(sorted(dict(config.env_config).items())),
+        "num_envs": config.num_envs_per_env_runner,
+        "n_step": config.n_step,
+        "learning": list(algo.plan.learning),
+    }
+    return {name: copy.deepcopy(value) for name, value in described.items()}
+
+
+def _groups(algo: Any) -> dict[str, Any]:
+    groups = {"training": algo.env_runner_group, "evaluation": algo.eval_env_runner_group}
+    return {name: group for name, group in groups.items() if group is not None}
+
+
+def _sampling_of(runner: Any) -> tuple[int, Any]:
+    return int(runner.worker_index or 0), runner.get_state(components=[SAMPLING]).get(SAMPLING)
+
+
+def get_runners(algo: Any) -> Tree:
+    """Where every runner, here and elsewhere, is in its episodes."""
+    found = {name: dict(group.foreach_env_runner(_sampling_of)) for name, group in _groups(algo).items()}
+    return {"of": _setting_of_sampling(algo), **copy.deepcopy(found)}
+
+
+def set_runners(algo: Any, state: Tree) -> None:
+    if state["of"] != _setting_of_sampling(algo):
+        return  # other environments: they begin their episodes, at a seed of their own
+    for name, group in _groups(algo).items():
+        of_runner = copy.deepcopy(state.get(name, {}))
+
+        def go_on(runner: Any, of_runner: Mapping[int, Any] = of_runner) -> None:
+            sampling = of_runner.get(int(runner.worker_index or 0))
+            if sampling is not None:
+                runner.set_state({SAMPLING: sampling})
+
+        group.foreach_env_runner(go_on)
+
+
+def lasting(metrics: Mapping[str, Any]) -> Tree:
+    """RLlib's state of metrics without what tells how long something took, which no two runs share, as plain data."""
+    stats = {}
+    for path, state in metrics["stats"].items():
+        if keys.TIMERS in path or "timer" in path or path.endswith(keys.WEIGHTS_SEQ_NO):
+            continue
+        stats[path] = {name: list(v) if isinstance(v, deque) else v for name, v in state.items()}
+    return {"stats": stats}
+
+
+def unpacked(metrics: Mapping[str, Any]) -> Tree:
+    """`lasting` as RLlib takes it back."""
+    stats = copy.deepcopy(dict(metrics["stats"]))
+    for state in stats.values():
+        if "items" in state:
+            state["items"] = deque(state["items"])
+    return {"stats": stats}
+
+
+PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
+    STATISTICS: (get_statistics, set_statistics),
+    AVERAGED: (get_averaged, set_averaged),
+    REPLAY: (get_replay, set_replay),
+    RUNNERS: (get_runners, set_runners),
+    GENERATORS: (lambda algo: get_generators(), lambda algo, state: set_generators(state)),
+}
+
+
+# ---- tiers that start from a checkpoint
+def starting_networks(folder: str | Path, tier: str, algorithm: str) -> dict[str, torch.Tensor]:
+    """The networks that a tier starts from: the averaged ones of a checkpoint, and the newest of those that are not
+    averaged, critics and targets, where the checkpoint has them.
+
+    Raises:
+        CheckpointError: missing or damaged, or without such a tier of that algorithm.
+    """
+    folder = Path(folder).absolute()
+    manifest = read_manifest(folder)
+    networks = load_networks(folder)
+    if tier not in networks:
+        raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown_name('tier', tier, networks)}")
+    trained = manifest["tiers"][tier]["algorithm"]
+    if trained != algorithm:
+        raise CheckpointError(f"tier {tier!r}: {trained} in checkpoint {str(folder)!r}, but {algorithm} here")
+    newest = {}
+    if manifest["kind"] == "full":
+        newest = load_tree(folder, STATE)["learner_group"][tier]["learner"]["rl_module"][tier]
+    return {name: torch.as_tensor(value) for name, value in newest.items()} | networks[tier]
