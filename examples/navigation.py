@@ -32,7 +32,6 @@ import numpy as np
 from experiments.output import write_json
 from experiments.plots import write_picture
 from experiments.provenance import provenance
-from experiments.run import quiet_ray
 
 PUBLISHED = {"QMIX": -126.62, "IQL": -132.63, "MAPPO": -133.54, "MADDPG": -141.70, "COMA": -204.31}
 ENVIRONMENT = "mpe2.simple_spread_v3:parallel_env"
@@ -86,13 +85,14 @@ def train(steps: int, seed: int = 0) -> dict[str, Any]:
     import torch
 
     from policies import HMARLConfig, policy_of
+    from policies.hmarl.ray_start import session
 
     torch.set_num_threads(1)
     config = HMARLConfig().environment(ENVIRONMENT, env_config=OPTIONS).tiers({"agent": TIER})
     config.env_runners(num_envs_per_env_runner=16).training(**SETTINGS).debugging(seed=seed, log_level="ERROR")
     curve: list[dict[str, float]] = []
     origin = provenance()  # of the code that is loaded now
-    with quiet_ray():
+    with session():
         start, algo = time.process_time(), config.build_algo()
         try:
             while not curve or curve[-1]["steps"] < steps:

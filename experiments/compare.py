@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import numpy as np
 
 import soc_env
-from experiments.evaluate import DEFAULT_SCENARIO, checkpoint_folder, fitted, run_episodes, scripted_policy
+from experiments.evaluate import DEFAULT_SCENARIO, fitted, run_episodes, scripted_policy
 from experiments.intervals import Estimate
 from experiments.output import output_errors, write_json, write_text
 from experiments.progress import Progress
@@ -115,7 +115,7 @@ def _named(
 
         for folder in map(Path, checkpoints):
             name = f"HMARL ({folder.resolve().name})"
-            rows[name] = learned.load_policy(checkpoint_folder(folder), scenario=scenario)
+            rows[name] = learned.load_policy(folder, scenario=scenario)
     return rows
 
 

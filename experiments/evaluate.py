@@ -24,7 +24,6 @@ import dataclasses
 import functools
 import math
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -270,19 +269,11 @@ def evaluate_checkpoint(
     """
     import policies
 
-    policy = policies.load_policy(checkpoint_folder(checkpoint), deterministic=deterministic, scenario=scenario)
+    policy = policies.load_policy(checkpoint, deterministic=deterministic, scenario=scenario)
     name = "HMARL (greedy)" if deterministic else "HMARL (sampled)"
     own = policy.manifest["scenario"]
     arguments = {**(policy.manifest["overrides"] if scenario in (None, own) else {}), **arguments}
     return evaluate(policy, scenario or own, seed=seed, name=name, **arguments)
-
-
-def checkpoint_folder(path: str | os.PathLike[str]) -> pathlib.Path:
-    """A run folder stands for its best checkpoint, or its last one while none has been validated."""
-    for name in ("best", "last"):
-        if (inside := pathlib.Path(path) / "checkpoints" / name).is_dir():
-            return inside
-    return pathlib.Path(path)
 
 
 def scripted_policy(

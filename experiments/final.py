@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
-from experiments.evaluate import TRAINED, UNTRAINED, EvaluationResult, checkpoint_folder, compare
+from experiments.evaluate import TRAINED, UNTRAINED, EvaluationResult, compare
 from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.progress import Progress
@@ -56,6 +56,8 @@ def finish(out: Path, settings: Mapping[str, Any], hint: str) -> None:
 
 def is_finished(out: Path) -> bool:
     """Whether the comparison is there and is of the run's best checkpoint of now."""
+    from policies.checkpoint import checkpoint_folder
+
     if not (out / REPORT).exists():
         return False
     trained = _read(out / EVALUATION).get(TRAINED)
@@ -85,11 +87,11 @@ def _finish(out: Path, settings: Mapping[str, Any], stopped: list[bool]) -> None
 
 def _policies(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> policy, those that the run is compared with, then its own."""
-    from policies.checkpoint import load_policy
+    from policies.trained import load_policy
 
     named: dict[str, Any] = {name: name for name in protocol_of(settings["scenario"]).compared}
     named[UNTRAINED] = load_policy(out / "checkpoints" / "start")
-    named[TRAINED] = load_policy(checkpoint_folder(out))
+    named[TRAINED] = load_policy(out)
     return named
 
 

@@ -20,13 +20,10 @@ newest checkpoint that is whole. Only where the last one of all cannot be writte
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,9 +99,13 @@ class Run:
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
     @classmethod
-    def go(cls, out: Path, settings: Mapping[str, Any], resume: bool, hint: str) -> None:
-        """Trains in a folder, until the budget is used up."""
-        with quiet_ray():
+    def go(
+        cls, out: Path, settings: Mapping[str, Any], resume: bool, hint: str, ray_address: str | None = None
+    ) -> None:
+        """Trains in a folder, until the budget is used up; remote parts run on the Ray cluster of that address."""
+        from policies.hmarl.ray_start import session
+
+        with session(ray_address):
             run = cls(out, settings, resume, hint)
             try:
                 run.loop()
@@ -383,25 +384,3 @@ def stop_on_signal(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
-
-
-@contextmanager
-def quiet_ray() -> Iterator[None]:
-    """Starts a local Ray without dashboard and chatter, unless one is running; stops what it started."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import ray
-
-        for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        owns = not ray.is_initialized()
-        if owns:
-            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-        try:
-            yield
-        finally:
-            if owns:
-                ray.shutdown()

@@ -49,6 +49,7 @@ def train(
     adverse_start: bool | None = None,
     config: Mapping[str, Any] | None = None,
     evaluation: bool = True,
+    ray_address: str | None = None,
 ) -> Path:
     """Trains until a budget is used up, then compares; returns the run folder, which no other run can use meanwhile.
 
@@ -56,7 +57,7 @@ def train(
         scenario, overrides: the environment; default soc-v1.
         seed: of everything drawn in the run; default 0.
         minutes, steps: the whole run's budget, one of them; default 10 minutes, resumed: what the folder has recorded.
-        workers: remote env runners; 0, the default, samples in this process.
+        workers, ray_address: remote env runners, default none; the Ray cluster of remote parts, default a private Ray.
         out: run folder; default `runs/<scenario>-seed<seed>`.
         resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
@@ -67,7 +68,7 @@ def train(
     Raises:
         ScenarioError, ConfigError: a setting that is not allowed, or a folder in use, too small, or not to be written.
         CheckpointError: nothing to resume, or a damaged file of it.
-        RunError: something outside failed, for example the disk is full; the message says how to go on.
+        RunError: something outside failed, for example the disk is full or Ray is lost; the message says how to go on.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
@@ -77,8 +78,7 @@ def train(
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
         remove_rests(out)
-        settings = (_resumed if resume else _new)(out, *given)
-        _go(out, settings, resume, evaluation)
+        _go(out, (_resumed if resume else _new)(out, *given), resume, evaluation, ray_address)
     return out
 
 
@@ -123,12 +123,12 @@ def _resumed(
     return settings
 
 
-def _go(out: Path, settings: Mapping[str, Any], resume: bool, evaluation: bool) -> None:
+def _go(out: Path, settings: Mapping[str, Any], resume: bool, evaluation: bool, ray_address: str | None) -> None:
     """What is left to do: training, the comparison, or nothing, and then to say so."""
     budget, hint = Budget.of(settings["budget"]), resume_hint(out, evaluation=evaluation)
     if not (resume and is_trained(out, budget)):
         check_space(out, settings)
-        Run.go(out, settings, resume, hint)
+        Run.go(out, settings, resume, hint, ray_address)
     elif not evaluation or is_finished(out):
         more = resume_hint(out, budget.doubled(), evaluation=evaluation)
         print(f"{shown_path(out)}: the run has used up its budget of {budget}; to train on: {more}")

@@ -11,7 +11,7 @@ from typing import Any
 _WHERE = {
     "HMARL": "policies.hmarl.algorithm",
     "HMARLConfig": "policies.hmarl.algorithm",
-    "load_policy": "policies.checkpoint",
+    "load_policy": "policies.trained",
     "policy_of": "policies.hmarl.saving",
     "save_checkpoint": "policies.hmarl.saving",
 }

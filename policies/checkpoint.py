@@ -12,31 +12,19 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from policies.algorithms import ALGORITHMS
-from policies.networks.tokens import Tokens, agent_of, own_tokens
-from policies.networks.zones import ENCODERS
-from policies.runner.acting import act
-from policies.runner.plan import make_scripted
-from policies.scripted import Policy
-from policies.tiers import SCRIPTED, parse, tier_of
 from soc_env import SCENARIOS, family_of
-from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, shown
-from soc_env.soc.networks import MAX_ZONES
-from soc_env.soc.tables import actions, layout
+from soc_env.errors import CheckpointError, shown
 
 MANIFEST, NETWORKS, STATE = "hmarl.json", "policy.safetensors", "state"
 DIGEST = f"{MANIFEST}.sha256"
@@ -244,192 +232,12 @@ def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
         )
 
 
-class TrainedPolicy:
-    """The tiers' networks as a policy: observations in, actions out, nothing learned.
-
-    Args:
-        modules: tier -> RLModule.
-        slow_agents: agents that act on decision steps only and hold their action between them.
-        deterministic: the mode of each policy; False draws as in training at step `num_env_steps`.
-        members: tier -> its agents; None goes by their names.
-        scripted: tier -> policy of the tiers without a module.
-    """
-
-    def __init__(
-        self,
-        modules: Mapping[str, Any],
-        slow_agents: tuple[str, ...] = (),
-        *,
-        deterministic: bool = True,
-        num_env_steps: int = 0,
-        seed: int = 0,
-        manifest: Mapping[str, Any] | None = None,
-        members: Mapping[str, Sequence[str]] | None = None,
-        scripted: Mapping[str, Policy] | None = None,
-    ):
-        self._tier = {agent: tier for tier, agents in (members or {}).items() for agent in agents}
-        self._scripted = dict(scripted or {})
-        self.modules, self.slow_agents, self.deterministic = dict(modules), slow_agents, deterministic
-        self.num_env_steps, self.manifest = num_env_steps, dict(manifest or {})
-        self.seed = seed
-        self.reset(seed)
-
-    def reset(self, seed: int | None = None) -> None:
-        """Forgets held actions; a seed starts the draws of the sampled policy anew."""
-        if seed is not None:
-            self._generator = torch.Generator().manual_seed(seed)
-            for policy in self._scripted.values():
-                policy.reset(seed)
-        self._held: dict[str, np.ndarray] = {}
-
-    def _tier_of(self, agent: str) -> str:
-        return self._tier.get(agent, tier_of(agent))
-
-    def for_zones(self, num_zones: int) -> TrainedPolicy:
-        """The same weights for a network of `num_zones` zones; nothing is learned or lost.
-
-        Raises:
-            ConfigError: `num_zones` is not 1 to 16, or a tier is scripted or its network has weights of its own for
-                every input ("mlp") or segment (any of paper-v0).
-        """
-        if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
-            raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
-        if self._scripted:
-            raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for its own scenario's zones only")
-        agents = {tier: agent for agent, tier in self._tier.items()}
-        resized = copy.copy(self)
-        resized.modules = {
-            tier: _for_zones(tier, agents.get(tier, agent_of(tier)), module, num_zones)
-            for tier, module in self.modules.items()
-        }
-        resized.reset(self.seed)
-        return resized
-
-    @torch.no_grad()
-    def attention(self, observations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What each agent's policy attends to, of those with encoder "attention".
-
-        Args:
-            observations: {agent: (N, dim)}.
-
-        Returns:
-            {agent: (N, heads, tokens, tokens)}: by head, the attention of every token to every token, last axis
-            summing to 1. `tokens(agent).names` has the names of tokens.
-        """
-        bodies = {agent: self._attending(agent) for agent in observations}
-        return {
-            agent: body.attention(torch.from_numpy(np.ascontiguousarray(observations[agent]))).numpy()
-            for agent, body in bodies.items()
-            if body is not None
-        }
-
-    def tokens(self, agent: str) -> Tokens | None:
-        """What the tokens of an agent's encoder "attention" are, of which `names` are those of the axes of `attention`;
-        None for another network."""
-        body = self._attending(agent)
-        return None if body is None else body.tokens
-
-    def _attending(self, agent: str) -> Any:
-        """The body with attention that the agent acts with; None if there is none."""
-        module = self.modules.get(self._tier_of(agent))
-        for name, body in module.named_modules() if module is not None else ():
-            if getattr(body, "attends", False) and "critic" not in name and not body.reads_actions:
-                return body
-        return None
-
-    @torch.no_grad()
-    def __call__(self, observations: Mapping[str, np.ndarray], decides: np.ndarray) -> dict[str, np.ndarray]:
-        """`observations` {agent: (N, dim)}, `decides` (N,) -> {agent: (N, dim) or (N,)}."""
-        # The modules draw from torch's global generator: ours is swapped in, an evaluation leaves the caller's be.
-        outside = torch.get_rng_state()
-        torch.set_rng_state(self._generator.get_state())
-        try:
-            played = {tier: policy(observations, decides) for tier, policy in self._scripted.items()}
-            actions = {}
-            for agent, observation in observations.items():
-                tier = self._tier_of(agent)
-                is_scripted = tier in played
-                actions[agent] = played[tier][agent] if is_scripted else self._act(agent, tier, observation, decides)
-            return actions
-        finally:
-            self._generator.set_state(torch.get_rng_state())
-            torch.set_rng_state(outside)
-
-    def _act(self, agent: str, tier: str, observation: np.ndarray, decides: np.ndarray) -> np.ndarray:
-        is_slow = agent in self.slow_agents
-        envs = np.nonzero(decides)[0] if is_slow and agent in self._held else slice(None)
-        expected = self.modules[tier].observation_space.shape[0]
-        if observation.shape[1] != expected:
-            raise ConfigError(
-                f"{agent}: the policy reads observations of size {expected}, got {observation.shape[1]}; for_zones(n) "
-                "is the policy for another number of zones"
-            )
-        rows = observation[envs]
-        if len(rows) == 0:
-            return self._held[agent]
-        explore, t = not self.deterministic, self.num_env_steps
-        actions = act(self.modules[tier], rows, explore=explore, t=t).executed
-        if not is_slow:
-            return actions
-        held = self._held.setdefault(agent, np.zeros((len(observation), *actions.shape[1:]), actions.dtype))
-        held[envs] = actions
-        return held.copy()
-
-
-def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
-    """The module of the soc-v1 family with the same weights and the sizes of `num_zones` zones."""
-    encoder = module.settings.encoder
-    sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
-    if module.observation_space.shape == sizes[:1]:
-        return module
-    if encoder not in ENCODERS or own_tokens(agent, module.observation_space.shape[0]).is_numbered:
-        raise ConfigError(
-            f"tier {tier!r}: encoder {encoder!r} is made for one number of zones, it cannot act on {num_zones}; "
-            f"allowed there: {' or '.join(map(repr, ENCODERS))} of the soc-v1 family"
-        )
-    acts = module.action_space
-    if isinstance(acts, gym.spaces.Box):
-        acts = gym.spaces.Box(-1.0, 1.0, sizes[1:])
-    with torch.random.fork_rng():  # the first weights are drawn, and overwritten
-        kind = ALGORITHMS[module.settings.algorithm].policy
-        resized = kind(module.settings, module.role, gym.spaces.Box(-1.0, 1.0, sizes[:1]), acts)
-    resized.load_from(module.state_dict())
-    return resized.eval()
-
-
-def load_policy(
-    checkpoint: str | Path,
-    *,
-    deterministic: bool = True,
-    seed: int = 0,
-    scenario: str | None = None,
-    scripted: Mapping[str, Callable[..., Policy]] | None = None,
-) -> TrainedPolicy:
-    """The trained policy of a checkpoint folder.
-
-    Args:
-        checkpoint: a folder written by `save_checkpoint`.
-        deterministic: see `TrainedPolicy`.
-        seed: of the sampled policy's draws.
-        scenario: what it will be used on; None takes the checkpoint's word.
-        scripted: tier -> builder `(action_spaces, seed) -> policy` of scripted tiers whose policy is none of ours.
-
-    Raises:
-        CheckpointError: missing, damaged, or of a scenario of another family.
-    """
-    folder = Path(checkpoint).absolute()
-    manifest = read_manifest(folder)
-    check_scenario(manifest, scenario)
-    return TrainedPolicy(
-        _modules(folder, manifest),
-        tuple(manifest["slow_agents"]),
-        deterministic=deterministic,
-        num_env_steps=manifest["num_env_steps"],
-        seed=seed,
-        manifest=manifest,
-        members=manifest["members"],
-        scripted=_scripted_tiers(manifest, seed, scripted or {}),
-    )
+def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
+    """A run folder stands for its best checkpoint, or its last one while none has been validated."""
+    for name in ("best", "last"):
+        if (inside := Path(path) / "checkpoints" / name).is_dir():
+            return inside
+    return Path(path)
 
 
 def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -439,57 +247,3 @@ def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
         tier, _, entry = name.partition("/")
         networks.setdefault(tier, {})[entry] = value
     return networks
-
-
-def _modules(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Tier -> module with its averaged networks, made from the manifest's settings."""
-    networks, modules = load_networks(folder), {}
-    for tier, plain in manifest["tiers"].items():
-        if plain["algorithm"] == SCRIPTED or tier not in manifest["members"]:
-            continue
-        if tier not in networks or tier not in manifest["spaces"]:
-            raise _damage(folder, NETWORKS, f"has no networks of tier {tier!r}")
-        try:
-            modules[tier] = _module(tier, plain, manifest["spaces"][tier])
-            modules[tier].load_from(networks[tier])
-        except ValueError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be made ({reason})") from None
-        modules[tier].eval()
-    return modules
-
-
-def _space(plain: Mapping[str, Any]) -> gym.Space:
-    if plain["kind"] == "Discrete":
-        return gym.spaces.Discrete(plain["n"])
-    return gym.spaces.Box(plain.get("low", -np.inf), plain.get("high", np.inf), tuple(plain["shape"]))
-
-
-def _module(tier: str, plain: Mapping[str, Any], spaces: Mapping[str, Any]) -> Any:
-    settings = parse(tier, plain)
-    with torch.random.fork_rng():  # the first weights are drawn, and overwritten
-        kind = ALGORITHMS[settings.algorithm].policy
-        return kind(settings, tier, _space(spaces["observation"]), _space(spaces["action"]))
-
-
-def _scripted_tiers(
-    manifest: Mapping[str, Any], seed: int, given: Mapping[str, Callable[..., Policy]]
-) -> dict[str, Policy]:
-    """The scripted policies of a checkpoint: ours by their names, others as they are given."""
-    members, policies = manifest["members"], {}
-    spaces = {agent: _space(manifest["spaces"][tier]["action"]) for tier, own in members.items() for agent in own}
-    for tier, settings in manifest["tiers"].items():
-        if settings["algorithm"] != SCRIPTED or tier not in members:
-            continue
-        name = settings.get("policy")
-        builder = given.get(tier, name)
-        if builder is name and (not isinstance(name, str) or ":" in name):
-            raise CheckpointError(
-                f"tier {tier!r} is scripted by {shown(name)}, which is none of ours; pass load_policy(..., "
-                f"scripted={{{tier!r}: builder}})"
-            )
-        try:
-            policies[tier] = make_scripted(tier, builder, manifest["scenario"], spaces, seed)
-        except HMARLSOCError as error:
-            raise CheckpointError(f"the checkpoint's scripted tier {tier!r} cannot be made: {error}") from error
-    return policies

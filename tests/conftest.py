@@ -19,6 +19,6 @@ def quiet_ray():
     tests = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:  # workers have to find the test modules' environments and the packages
         patch.setenv("PYTHONPATH", os.pathsep.join([str(tests / "helpers"), str(tests.parent)]))
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         yield
         ray.shutdown()

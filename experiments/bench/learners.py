@@ -95,9 +95,9 @@ def bench_learners(_scenarios: Sequence[str], effort: Effort, progress: Progress
 
     As in training, an off-policy learner makes all gradient steps of an iteration in one call.
     """
-    from experiments.run import quiet_ray
+    from policies.hmarl.ray_start import session
 
-    with _OneTorchThread(), quiet_ray():
+    with _OneTorchThread(), session():
         config = _runner_config(TRAINING_SCENARIO, 64).training(learning_starts=0, updates_per_iteration=1)
         algorithm = config.build_algo()
         try:

@@ -68,14 +68,14 @@ def footprint(scenario: str, settings: Mapping[str, Any], num_envs: int, iterati
     """Trains in this process until the off-policy tiers have learnt in `iterations` iterations."""
     import torch
 
-    from experiments.run import quiet_ray
     from policies import HMARLConfig
+    from policies.hmarl.ray_start import session
 
     torch.set_num_threads(1)  # as a run does
     imports = peak_bytes()
     config = HMARLConfig().environment(scenario).debugging(seed=0, log_level="ERROR")
     config.env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs).training(**settings)
-    with quiet_ray():
+    with session():
         algorithm = config.build_algo()
         try:
             while algorithm.num_env_steps < config.learning_starts:

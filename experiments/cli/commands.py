@@ -54,6 +54,8 @@ EnvRunners = Annotated[
     int | None,
     integer(0, "Remote env runners; 0 samples in this process.", BUDGET, MOST_PROCESSES, show_default="0"),
 ]
+RAY_HELP = "Run remote parts on the Ray cluster there; RAY_ADDRESS says it too."
+RayAddress = Annotated[str | None, place(RAY_HELP, BUDGET, "HOST:PORT", show_default="a private Ray, on this machine")]
 NumEnvs = Annotated[
     int | None, integer(1, "Environments of each env runner.", BUDGET, show_default="256 on paper-v0, 64 on the others")
 ]
@@ -81,6 +83,7 @@ def train(
     config: Config = None,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
+    ray_address: RayAddress = None,
 ) -> None:
     """Train the four tiers together, then evaluate them beside scripted policies.
 
@@ -95,7 +98,6 @@ def train(
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
-    settings = {} if config is None else _read_config(config)
     from experiments.train import train
 
     train(
@@ -109,8 +111,9 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
-        config=settings,
+        config={} if config is None else _read_config(config),
         evaluation=not no_evaluation,
+        ray_address=ray_address,
     )
 
 

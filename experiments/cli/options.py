@@ -66,7 +66,7 @@ def flag(name: str, help: str, panel: str) -> Any:
 
 
 def place(help: str, panel: str, metavar: str = "DIR", **settings: Any) -> Any:
-    """An option for a folder or a file that is read, or a folder that is made."""
+    """An option for a folder or a file that is read, a folder that is made, or an address."""
     return typer.Option(metavar=metavar, help=help, rich_help_panel=panel, **settings)
 
 

@@ -20,7 +20,7 @@ from cyborg_bridge import soc_siem
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_view import SOCPolicy
-from experiments.evaluate import UNTRAINED, checkpoint_folder
+from experiments.evaluate import UNTRAINED
 from soc_env.errors import ConfigError, unknown_name
 
 ZONES_GUARDED = (1, 3)  # by blue agents
@@ -69,6 +69,8 @@ def checkpoint_entries(
         CheckpointError: missing, damaged, or of another family of scenarios.
         ConfigError: no such level, or networks that are made for one number of zones.
     """
+    from policies.checkpoint import checkpoint_folder
+
     root = pathlib.Path(folder).absolute()
     places = {root.name: checkpoint_folder(root)}
     if untrained and (start := root / "checkpoints" / "start").is_dir():
@@ -125,7 +127,7 @@ def _team(folder: str, num_zones: int) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _loaded(folder: str) -> Any:
-    from policies.checkpoint import load_policy
+    from policies.trained import load_policy
 
     if multiprocessing.parent_process() is not None:
         import torch

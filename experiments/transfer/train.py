@@ -21,7 +21,7 @@ from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
 from experiments.budget import Budget, Rhythm
-from experiments.evaluate import checkpoint_folder, episode_seeds
+from experiments.evaluate import episode_seeds
 from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
@@ -120,6 +120,8 @@ def train_on_cage4(
         RunError: something outside failed, for example the disk is full.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
+    from policies.checkpoint import checkpoint_folder
+
     out = pathlib.Path(out).absolute()
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)

@@ -17,7 +17,7 @@ from experiments.budget import DEFAULT_MINUTES, Budget
 from experiments.output import write_json
 from experiments.progress import Progress
 from experiments.provenance import command, provenance
-from experiments.run import quiet_ray, stop_on_signal
+from experiments.run import stop_on_signal
 from experiments.run_folder import read_json
 from experiments.run_lock import run_lock, shown_path
 from experiments.tables import print_rows
@@ -98,7 +98,9 @@ def tune(
             asked, records = _new(out, given)
         search = Search(out, asked, records, parallel)
         if search.waiting():
-            with quiet_ray():
+            from policies.hmarl.ray_start import session
+
+            with session(starts_now=True):
                 search.run()
         return search.finish()
 

@@ -179,6 +179,9 @@ class TierSettings(Part):
     )
     checkpoint: str | None = text("folder of a checkpoint whose tier of this name it starts from", OURS)
     num_learners: int = setting(0, 0, 1024, "remote learners; 0 trains in the driver", "RLlib")
+    num_gpus_per_learner: float = setting(
+        0.0, 0.0, 64.0, "GPUs of each learner, a share of one or a whole number; 0 learns on CPUs", "RLlib"
+    )
     custom_resources_per_learner: dict[str, float] = amounts(
         0.0,
         1e6,
@@ -206,7 +209,9 @@ class TierSettings(Part):
         self._check_resources()
 
     def _check_resources(self) -> None:
-        asked = self.custom_resources_per_learner
+        asked, gpus = self.custom_resources_per_learner, self.num_gpus_per_learner
+        if not (gpus <= 1 or gpus == int(gpus)):
+            raise ConfigError(f"num_gpus_per_learner={gpus:g} must be a share of 1, or a whole number")
         for name, amount in asked.items():
             if not (0 < amount <= 1 or 1 < amount == int(amount)):
                 raise ConfigError(

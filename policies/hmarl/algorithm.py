@@ -24,7 +24,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-import operator
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +32,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray._common.deprecation import DEPRECATED_VALUE
-from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner_group import LearnerGroup
@@ -40,15 +39,13 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
-from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
-from policies.hmarl import rllib_settings
+from policies.hmarl import ray_start, rllib_settings
 from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
@@ -56,6 +53,8 @@ from policies.hmarl.moments import Statistics, observation_statistics
 from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
+from policies.hmarl.runner_group import runner_groups
+from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.state import starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
@@ -276,6 +275,7 @@ class HMARL(DurableAlgorithm):
         plan: who acts when, and for which tier.
         on_policy, off_policy: tiers that learn, by how.
         batches: replay of the off-policy tiers.
+        segments: name of a store -> the files that hold its rows.
         statistics: of observations and returns.
         averaged: tier -> state of its averaged networks.
         collected: on-policy tier -> its decisions since its last update.
@@ -292,18 +292,24 @@ class HMARL(DurableAlgorithm):
 
     @classmethod
     def default_resource_request(cls, config: Any) -> Any:
-        if not isinstance(config, AlgorithmConfig):
-            config = cls.get_default_config().update_from_dict(config)
-        request = Algorithm.default_resource_request.__func__(cls, config)
-        learners = [
-            {"CPU": 1, **own["custom_resources_per_learner"]}
-            for own in config.tier_settings.values()
-            for _ in range(own.get("num_learners", 0))
-        ]
-        return PlacementGroupFactory([*request.bundles, *learners], strategy=config.placement_strategy)
+        is_built = isinstance(config, AlgorithmConfig)
+        return ray_start.resource_request(config if is_built else cls.get_default_config().update_from_dict(config))
+
+    def _setup_logdir(self) -> None:
+        self._logdir = tempfile.gettempdir()  # RLlib would make an empty folder in the home folder, if it may
+        if self._storage:
+            super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        super().setup(config)
+        with ray_start.building(self.config), runner_groups():
+            super().setup(config)
+            self._set_up_tiers()
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        ray_start.release(self.config)
+
+    def _set_up_tiers(self) -> None:
         spaces = self.env_runner_group.get_spaces()
         self.plan = Plan.of(self.config, spaces["decision_periods"])
         self.agents, self.slow_agents = self.plan.agents, self.plan.slow
@@ -318,11 +324,10 @@ class HMARL(DurableAlgorithm):
             known={tier: self.config.known_agents(tier, self.agents) for tier in self.plan.members},
             have_lives=spaces["have_lives"],
         )
-        self.statistics = Statistics(self.plan, self.team.slices, self.team.known)
-        self.batches = TierBatches(
-            self.config, self.team, self.scripted_policies(), lambda: self.env_runner.module, self.statistics
-        )
+        self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
+        self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.saves_replay = True
+        self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
@@ -356,8 +361,7 @@ class HMARL(DurableAlgorithm):
         return self.batches.replays.get(JOINT)
 
     def edit_networks(self, edit: Callable[[str, Any], None]) -> None:
-        """Calls `edit(tier, module)` for the networks of every tier, in place, before training: learners, runners and
-        averaged networks have the change."""
+        """Calls `edit(tier, module)` for every tier's networks, in place: also of runners, and the averaged ones."""
         for tier in self.learner_group.groups:
             self.learner_group.edit(tier, functools.partial(edit, tier))
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
@@ -409,9 +413,8 @@ class HMARL(DurableAlgorithm):
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
             # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy
-            )
+            is_lean = not self.on_policy
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=is_lean)
         self._average()
 
     @property
@@ -421,17 +424,11 @@ class HMARL(DurableAlgorithm):
 
     def _sample(self) -> list[Rollout]:
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
-            parts, runner_metrics = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                max_env_steps=self.config.train_batch_size,
-                concat=False,
-                sample_timeout_s=self.config.sample_timeout_s,
-                random_actions=self.num_env_steps < self.config.random_steps,
-                _uses_new_env_runners=True,
-                _return_metrics=True,
-            )
+            steps, timeout_s = self.config.train_batch_size, self.config.sample_timeout_s
+            is_random = self.num_env_steps < self.config.random_steps
+            rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, random_actions=is_random)
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
-        return [rollout for part in parts for rollout in part]
+        return rollouts
 
     def _take_in(self, rollouts: list[Rollout]) -> None:
         """Keeps decisions for on-policy tiers; newest statistics of observations and returns for learners' modules."""
@@ -440,7 +437,7 @@ class HMARL(DurableAlgorithm):
                 self.collected[tier].append(rows)
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
         for tier, of_tier in newest.items():
-            self.learner_group.edit(tier, operator.methodcaller("set_statistics", *of_tier))
+            self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
 
     def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
         """All epochs over the tier's decisions, if it has collected enough; whether it has."""
@@ -451,12 +448,12 @@ class HMARL(DurableAlgorithm):
         self.collected[tier] = []
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
-        num_rows = len(advantage)
-        results = self.learner_group[tier].update(
-            batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=num_rows),
+        results = self.learner_group.update_tier(
+            tier,
+            batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage)),
             timesteps=timesteps,
             num_epochs=settings.num_epochs,
-            minibatch_size=min(settings.minibatch_size, num_rows),
+            minibatch_size=min(settings.minibatch_size, len(advantage)),
             shuffle_batch_per_epoch=True,
         )
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
@@ -468,8 +465,8 @@ class HMARL(DurableAlgorithm):
         if len(replay) == 0:
             return False
         index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
-        results = self.learner_group[tier].update(
-            batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
+        results = self.learner_group.update_tier(
+            tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
         )
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]

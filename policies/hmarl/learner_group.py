@@ -3,14 +3,24 @@
 RLlib's Algorithm, EnvRunnerGroup, checkpoints and Tune talk to a single LearnerGroup. One group for all tiers does not
 work with stock learners (SAC's learner expects every module to be a SAC module, target updates loop over all modules,
 epochs and minibatch size are shared), so `TieredLearnerGroup` holds one ordinary group a tier and answers for them.
+
+RLlib cannot go on without a remote learner that has died. Here the tier's group is built anew, from a copy of its whole
+state (networks, optimisers, ...) that the driver has taken since: every `COPY_SECONDS`, and after each change from
+outside. So a tier whose learner dies goes back by at most so many seconds of training; the others go on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+import operator
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from ray.exceptions import RayError
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
@@ -18,6 +28,13 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.utils.actor_manager import RemoteCallResults
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from policies.hmarl import ray_start
+from policies.hmarl.ray_start import GO_ON, first_line
+from soc_env.errors import ConfigError, RunError
+
+COPY_SECONDS = 10.0  # between copies of the state of a tier that learns remotely
+ANSWER_SECONDS = 10.0  # within which a learner that is alive says so
+MOST_DEATHS = 3  # of a tier's learners in a row, after which the run ends
 MODULES = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 
 
@@ -36,13 +53,16 @@ class TieredLearnerGroup(LearnerGroup):
         self._learner = self._workers = self._worker_manager = None
         self._is_shut_down = False
         self._num_weight_syncs = 0
-        specs = module_spec.rl_module_specs
-        self.groups: dict[str, LearnerGroup] = {
-            tier: self.config.tier_config(tier, (spec.observation_space, spec.action_space)).build_learner_group(
-                rl_module_spec=MultiRLModuleSpec(rl_module_specs={tier: spec}), placement_group=placement_group
-            )
-            for tier, spec in specs.items()
-        }
+        self._placement_group = placement_group
+        self._copies: dict[str, tuple[float, Any]] = {}  # remote tier -> when its state was taken, and the state
+        self._deaths: dict[str, int] = {}  # tier -> in a row
+        self.groups: dict[str, LearnerGroup] = {tier: self._built(tier) for tier in module_spec.rl_module_specs}
+
+    def _built(self, tier: str) -> LearnerGroup:
+        spec = self._module_spec.rl_module_specs[tier]
+        config = self.config.tier_config(tier, (spec.observation_space, spec.action_space))
+        spec = MultiRLModuleSpec(rl_module_specs={tier: spec})
+        return config.build_learner_group(rl_module_spec=spec, placement_group=self._placement_group)
 
     @property
     def is_remote(self) -> bool:
@@ -59,21 +79,71 @@ class TieredLearnerGroup(LearnerGroup):
         return self.groups[tier]
 
     def update(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("tiers are updated one by one: learner_group[tier].update(...)")
+        raise NotImplementedError("tiers are updated one by one: learner_group.update_tier(tier, ...)")
+
+    def update_tier(self, tier: str, **kwargs: Any) -> Any:
+        """`LearnerGroup.update` of the tier's group.
+
+        Raises:
+            RunError: its learners have died and cannot be built anew.
+        """
+        return self._ask(tier, lambda group: group.update(**kwargs))
+
+    # ---- learners that die
+    def _ask(self, tier: str, call: Callable[[LearnerGroup], Any]) -> Any:
+        """What `call` says of the tier's group; if learners of it have died meanwhile, of a new one."""
+        while True:
+            group = self.groups[tier]
+            try:
+                answer = call(group)
+            except RayError as error:
+                if not group.is_remote or _all_live(group):
+                    raise
+                self._replace(tier, error)
+            else:
+                self._deaths.pop(tier, None)
+                return answer
+
+    def _replace(self, tier: str, error: RayError) -> None:
+        """A new group for a tier whose learners have died."""
+        self._deaths[tier] = self._deaths.get(tier, 0) + 1
+        lost = f"tier {tier!r}: its learner died ({first_line(error)})"
+        if self._deaths[tier] > MOST_DEATHS:
+            raise RunError(f"{lost}, for the {self._deaths[tier]}th time in a row; {GO_ON}") from error
+        taken, state = self._copies.get(tier, (None, None))
+        since = "its first state" if taken is None else f"its state of {time.monotonic() - taken:.0f} s before"
+        with contextlib.suppress(RayError):
+            self.groups[tier].shutdown()
+        try:
+            ray_start.compare(self.config)
+            self.groups[tier] = self._built(tier)
+            if state is not None:
+                self.groups[tier].set_state(state)
+        except (ConfigError, RayError) as reason:
+            raise RunError(f"{lost} and cannot be built anew ({first_line(reason)}); {GO_ON}") from error
+        print(f"{lost}; it goes on from {since}", file=sys.stderr, flush=True)
+
+    def _copy(self, tier: str, *, least_age: float = 0.0) -> None:
+        """Takes the whole state of a tier that learns remotely, if the newest copy is at least so old [s]."""
+        taken = self._copies.get(tier, (-math.inf, None))[0]
+        if self.groups[tier].is_remote and time.monotonic() - taken >= least_age:
+            self._copies[tier] = (time.monotonic(), self._ask(tier, lambda group: group.get_state()))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         wanted = [components] if isinstance(components, str) else components
         if wanted is not None and all(c.split("/")[0] == COMPONENT_LEARNER for c in wanted):
             return {COMPONENT_LEARNER: self._weights(wanted, **kwargs)}
-        return {
-            tier: group.get_state(
+        asked = {
+            tier: operator.methodcaller(
+                "get_state",
                 components=self._get_subcomponents(tier, components),
                 not_components=self._get_subcomponents(tier, not_components),
                 **kwargs,
             )
-            for tier, group in self.groups.items()
+            for tier in self.groups
             if self._check_component(tier, components, not_components)
         }
+        return {tier: self._ask(tier, call) for tier, call in asked.items()}
 
     def _weights(self, components: Iterable[str], **kwargs: Any) -> dict[str, Any]:
         tiers: set[str] = set()
@@ -82,17 +152,26 @@ class TieredLearnerGroup(LearnerGroup):
             tiers |= {tier.split("/")[0]} if tier else set(self.groups)
         weights = {}
         for tier in sorted(tiers & set(self.groups)):
-            state = self.groups[tier].get_state(components=MODULES, **kwargs)
+            state = self._ask(tier, lambda group: group.get_state(components=MODULES, **kwargs))
             weights[tier] = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][tier]
+            self._copy(tier, least_age=COPY_SECONDS)
         self._num_weight_syncs += 1
         return {COMPONENT_RL_MODULE: weights, WEIGHTS_SEQ_NO: self._num_weight_syncs}
 
     def set_state(self, state: dict[str, Any]) -> None:
         for tier, weights in state.get(COMPONENT_LEARNER, {}).get(COMPONENT_RL_MODULE, {}).items():
-            self.groups[tier].set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {tier: weights}}})
-        for tier, group in self.groups.items():
+            self._set_tier(tier, {COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {tier: weights}}})
+        for tier in self.groups:
             if tier in state:
-                group.set_state(state[tier])
+                self._set_tier(tier, state[tier])
+
+    def _set_tier(self, tier: str, state: Any) -> None:
+        def call(group: LearnerGroup) -> None:
+            group.set_state(state)
+            _values(group.foreach_learner(lambda learner: None, healthy_only=False))  # raises where one has died
+
+        self._ask(tier, call)
+        self._copy(tier)
 
     def get_weights(self, module_ids: Iterable[str] | None = None) -> dict[str, Any]:
         return self._weights([f"{MODULES}/{tier}" for tier in module_ids or self.groups])[COMPONENT_RL_MODULE]
@@ -102,14 +181,23 @@ class TieredLearnerGroup(LearnerGroup):
 
     def foreach_learner(self, func: Callable[..., Any], **kwargs: Any) -> RemoteCallResults:
         results = RemoteCallResults()
-        for group in self.groups.values():
-            results.result_or_errors.extend(group.foreach_learner(func, **kwargs))
+        for tier in self.groups:
+            results.result_or_errors.extend(self._ask(tier, lambda group: _answers(group, func, **kwargs)))
         return results
 
-    def edit(self, tier: str, function: Callable[[Any], Any]) -> list[Any]:
-        """Calls `function` with the tier's module in each of its learners (also remote ones): what they return."""
-        results = self.groups[tier].foreach_learner(lambda learner: function(learner.module[tier].unwrapped()))
-        return [result.get() for result in results]
+    def edit(self, tier: str, function: Callable[[Any], Any], *, keep: bool = True) -> list[Any]:
+        """Calls `function` with the tier's module in each of its learners (also remote ones): what they return.
+
+        `keep=False` for a change that is made anew each iteration: a learner built anew may do without it.
+        """
+
+        def call(group: LearnerGroup) -> list[Any]:
+            return _values(group.foreach_learner(lambda learner: function(learner.module[tier].unwrapped())))
+
+        answers = self._ask(tier, call)
+        if keep:
+            self._copy(tier)
+        return answers
 
     def get_stats(self) -> dict[str, Any]:
         return {tier: group.get_stats() for tier, group in self.groups.items()}
@@ -118,6 +206,27 @@ class TieredLearnerGroup(LearnerGroup):
         for group in getattr(self, "groups", {}).values():
             group.shutdown()
         self._is_shut_down = True
+
+
+def _values(answers: RemoteCallResults) -> list[Any]:
+    """What learners say; raises the first error among it."""
+    for answer in answers:
+        if not answer.ok:
+            raise answer.get()
+    return [answer.get() for answer in answers]
+
+
+def _answers(group: LearnerGroup, func: Callable[..., Any], **kwargs: Any) -> list[Any]:
+    answers = group.foreach_learner(func, **kwargs)
+    _values(answers)
+    return list(answers)
+
+
+def _all_live(group: LearnerGroup) -> bool:
+    answers = group.foreach_learner(
+        lambda learner: True, healthy_only=False, mark_healthy=True, timeout_seconds=ANSWER_SECONDS
+    )
+    return sum(answer.ok for answer in answers) == len(group)
 
 
 def load_networks(state: Mapping[str, torch.Tensor], module: Any) -> str | None:

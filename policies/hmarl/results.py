@@ -32,10 +32,18 @@ class Headlines:
     """
 
     def __init__(self, env: Any):
-        self.latest = {EPISODE_RETURN_MEAN: WORST["higher"]}
+        self._worst = {EPISODE_RETURN_MEAN: WORST["higher"]}
         if isinstance(env, str) and env in SCENARIOS:
             columns = family_of(env).columns.values()
-            self.latest |= {c.name: WORST[c.better] for c in columns if c.better and c.name != "reward"}
+            self._worst |= {c.name: WORST[c.better] for c in columns if c.better and c.name != "reward"}
+        self.latest = dict(self._worst)
+
+    def get_state(self) -> dict[str, float]:
+        """What has been measured."""
+        return {name: value for name, value in self.latest.items() if math.isfinite(value)}
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        self.latest = self._worst | {name: value for name, value in state.items() if name in self._worst}
 
     def added(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """RLlib's result of an iteration, and the headlines with what it says of training episodes."""

@@ -61,7 +61,9 @@ def build_config(
     config.environment(env=None).framework("torch").debugging(seed=seed)
     config.multi_agent(policies={tier}, policy_mapping_fn=lambda *args, **kwargs: tier)
     config.learners(
-        num_learners=settings.num_learners, custom_resources_per_learner=settings.custom_resources_per_learner
+        num_learners=settings.num_learners,
+        num_gpus_per_learner=settings.num_gpus_per_learner,
+        custom_resources_per_learner=settings.custom_resources_per_learner,
     )
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=ours.module, model_config=model))
     config.learners(learner_class=ours.learner)

@@ -146,6 +146,26 @@ def _triage_names(num_zones: int) -> list[str]:
     return [feature.name for feature in features(TRIAGE, num_zones)]
 
 
+def entry_names(agent: str, obs_dim: int) -> list[str] | None:
+    """What the entries of the agent's observation of that size are called, where one of the families has it."""
+    if agent not in AGENTS:
+        return None
+    if obs_dim == len(FEATURES[agent]):
+        return [feature.name for feature in FEATURES[agent]]
+    num_zones = _num_zones((agent,), obs_dim)
+    return None if num_zones is None else [feature.name for feature in features(agent, num_zones)]
+
+
+def action_names(agent: str, obs_dim: int) -> list[str] | None:
+    """As `entry_names`, of the entries of its action, or of its choices."""
+    if agent not in AGENTS:
+        return None
+    if obs_dim == len(FEATURES[agent]):
+        return [action.name for action in ACTIONS[agent]]
+    num_zones = _num_zones((agent,), obs_dim)
+    return None if num_zones is None else [action.name for action in actions(agent, num_zones)]
+
+
 def _tokens(agents: tuple[str, ...], obs_dim: int, reader: str) -> Tokens:
     if obs_dim == sum(len(FEATURES[agent]) for agent in agents):
         return _paper_tokens(agents)

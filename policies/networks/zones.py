@@ -286,7 +286,7 @@ class ZoneMLP(nn.Module):
         number = (cases[..., self.tokens.case_zone] * self.tokens.zone_scale).round()
         num_tokens = zones + 1 + len(self.tokens.cases)
         if zones:
-            links = observation.new_zeros(len(observation), num_tokens, num_tokens)
+            links = observation.new_zeros(observation.shape[0], num_tokens, num_tokens)
             of_zone = (number.unsqueeze(-1) == torch.arange(zones)) & ~is_absent.unsqueeze(-1)  # (B, C, Z)
             links[:, zones + 1 :, :zones] = of_zone.to(links.dtype)
             links[:, :zones, zones + 1 :] = of_zone.transpose(1, 2).to(links.dtype)

@@ -127,6 +127,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             self.env.close()
         self.env = None
 
+    @property
+    def _num_runners(self) -> int:
+        """Runners that sample at the same time as this one, itself included."""
+        return max(1, self.config.num_env_runners)
+
     # ---- sampling
     def _reset(self) -> Collector:
         """Starts the environments anew, and with them all that outlasts a fragment."""
@@ -171,7 +176,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 explore=self.config.explore if explore is None else explore,
                 random_actions=random_actions,
                 first_step=self.num_env_steps_sampled_lifetime,
-                steps_at_once=self.num_envs * max(1, self.config.num_env_runners),
+                steps_at_once=self.num_envs * self._num_runners,
             )
             rollout = collector.collect(
                 fragment,
@@ -185,7 +190,9 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def _log_counts(self, rollout: Rollout, plan: Plan) -> None:
         n = rollout.num_env_steps
-        self.num_env_steps_sampled_lifetime += n
+        # The driver tells the true number after each iteration; but RLlib leaves that call out where a runner still
+        # takes its weights, and schedules must not depend on who is how fast.
+        self.num_env_steps_sampled_lifetime += n * self._num_runners
         self.metrics.log_value(keys.WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
         self.metrics.log_value(keys.NUM_ENV_STEPS_SAMPLED, n, reduce="sum")
         self.metrics.log_value(keys.NUM_ENV_STEPS_SAMPLED_LIFETIME, n, reduce="lifetime_sum", with_throughput=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies.runner.batched_env import imported
-from policies.scripted import Policy, RandomPolicy, find, scripted
+from policies.scripted import Policy, find, playable
 from policies.tiers import SCRIPTED
-from soc_env import SCENARIOS
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,5 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
     """
     builder = policy
     if isinstance(policy, str):
-        known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
-        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, known)
+        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, playable(env))
     return builder(action_spaces, seed)

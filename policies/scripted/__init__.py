@@ -43,7 +43,7 @@ from policies.scripted import paper, soc
 from policies.scripted.base import Actions, Builder, ConstantPolicy, Observations, Policy, RandomPolicy, Spaces
 from policies.scripted.oracle import ControlOracle, ObservationOracle
 from soc_env.errors import ConfigError, unknown_name
-from soc_env.registry import family_of
+from soc_env.registry import SCENARIOS, family_of
 
 __all__ = [
     "ORACLE_CONTROL",
@@ -57,6 +57,7 @@ __all__ = [
     "RandomPolicy",
     "Spaces",
     "find",
+    "playable",
     "scripted",
 ]
 
@@ -96,6 +97,12 @@ def scripted(scenario: Any) -> dict[str, Builder]:
         ScenarioError: There is no scenario of that name.
     """
     return SCRIPTED[family_of(scenario).name]
+
+
+def playable(env: Any) -> dict[str, Builder]:
+    """The scripted policies that can play `env`: those of its family where it is the name of a scenario of ours, else
+    "random" alone."""
+    return scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
 
 
 def find(kind: str, name: str, known: Mapping[str, Builder]) -> Builder:

@@ -149,6 +149,7 @@ def test_train_without_options(monkeypatch: pytest.MonkeyPatch) -> None:
                 "adverse_start": None,
                 "config": {},
                 "evaluation": True,
+                "ray_address": None,
             },
         )
     ]
@@ -159,7 +160,7 @@ def test_train_hands_everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "c.json").write_text('{"replay_alpha": 0.5}')
     options = "train --scenario paper-v0 --seed 3 --minutes 0.5 --workers 2 --out runs/x --resume --num-envs 32"
     options += " --override num_hosts=500 --override redraw_vulnerabilities=False --override weight_cost=-0.5"
-    options += f" --adverse-start --no-evaluation --config {tmp_path}/c.json"
+    options += f" --adverse-start --no-evaluation --config {tmp_path}/c.json --ray-address 10.0.0.7:6379"
     assert run(*options.split()) == 0
     ((_, arguments),) = calls
     assert arguments == {
@@ -174,6 +175,7 @@ def test_train_hands_everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         "adverse_start": True,
         "config": {"replay_alpha": 0.5},
         "evaluation": False,
+        "ray_address": "10.0.0.7:6379",
     }
 
 

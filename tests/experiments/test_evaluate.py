@@ -244,8 +244,8 @@ def test_evaluation_does_not_train(deterministic: bool) -> None:
     from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
     from policies import HMARLConfig
-    from policies.checkpoint import TrainedPolicy
     from policies.tiers import tier_of
+    from policies.trained import TrainedPolicy
 
     simulator = soc_env.Simulator("paper-v0")
     spaces = {tier_of(a): (simulator.observation_spaces[a], simulator.action_spaces[a]) for a in simulator.agents}

@@ -47,7 +47,6 @@ class Run:
         self.interrupts: Any = lambda name: False
         patch.setattr(final, "EVALUATION_EPISODES", 6)
         patch.setattr(final, "_policies", lambda *_: self.policies())
-        patch.setattr(final, "checkpoint_folder", lambda out: out)
         patch.setattr(final, "read_manifest", lambda folder: {"num_env_steps": self.best})
         patch.setattr(attention, "explained_moment", lambda *_: {})
         patch.setattr(final, "compare", self.compare)

@@ -9,9 +9,9 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
 from policies import HMARLConfig
-from policies.checkpoint import TrainedPolicy
 from policies.networks.tokens import CASE_ZONE, ENTRIES, PRESENT, own_tokens
 from policies.tiers import DEFAULT_TIERS, tier_of
+from policies.trained import TrainedPolicy
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.paper.tables import FEATURES
 from soc_env.soc.tables import ZONE_FEATURES, layout

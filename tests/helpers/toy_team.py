@@ -43,7 +43,7 @@ def weights(algo):
 
 def greedy_scores(algo, agents, **env):
     """Mean reward a step that each agent's greedy policy in the runner earns on fresh points."""
-    from policies.checkpoint import TrainedPolicy
+    from policies.trained import TrainedPolicy
 
     policy = TrainedPolicy({tier_of(a): algo.env_runner.module[tier_of(a)] for a in agents}, algo.slow_agents)
     toy = Matching(num_envs=256, seed=99, agents=agents, **env)

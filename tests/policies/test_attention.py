@@ -11,10 +11,10 @@ import soc_env
 from experiments.attention import explained_moment
 from experiments.plots import draw_attention
 from policies import HMARLConfig, load_policy, save_checkpoint
-from policies.checkpoint import TrainedPolicy
 from policies.networks.build import BodySpec, make_body
 from policies.networks.tokens import CASE_ZONE, PRESENT
 from policies.tiers import DEFAULT_TIERS
+from policies.trained import TrainedPolicy
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.tables import layout
 

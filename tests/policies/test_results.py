@@ -36,6 +36,14 @@ def test_an_iteration_without_an_episode_repeats_the_newest_values(nothing):
     assert "campaigns" not in result  # no end of it is better
 
 
+def test_a_resumed_run_repeats_the_newest_values():
+    before, after = Headlines("soc-v1"), Headlines("soc-v1")
+    before.added(runners(episode_return_mean=5.0, episode_metrics={"score": 70.0}))
+    after.added(runners(episode_return_mean=1.0, episode_metrics={"score": 2.0, "csr": 0.5}))
+    after.set_state(before.get_state())
+    assert after.added(runners()) == before.added(runners())
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_headline_of_every_family_is_a_key(scenario):
     headline = family_of(scenario).headline

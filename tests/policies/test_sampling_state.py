@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -138,6 +140,14 @@ def test_a_remote_runner_brings_its_generators_back():
     fresh = ColumnarEnvRunner(configured("paper-v0"), worker_index=1)
     fresh.set_state({**weights, **state})
     assert sampled(fresh) == expected
+
+
+def test_a_runner_counts_the_steps_of_all_runners_before_the_driver_tells():
+    for num_env_runners, factor in ((0, 1), (1, 1), (3, 3)):
+        config = configured("paper-v0").env_runners(num_env_runners=num_env_runners)
+        runner = ColumnarEnvRunner(config, worker_index=1)
+        runner.sample(num_timesteps=10)
+        assert runner.num_env_steps_sampled_lifetime == 10 * factor
 
 
 def test_weights_go_back_with_the_sampling_state_and_never_without():
@@ -286,3 +296,43 @@ def test_damaged_states_of_generators_are_refused():
         with pytest.raises(CheckpointError):
             set_generators(bad)
     set_generators(before)
+
+
+# ---- remote runners
+
+
+@pytest.mark.slow  # four remote runners
+def test_two_runs_with_remote_runners_are_the_same_run_and_go_back_to_the_same_moment(quiet_ray, build):
+    def slow(env_runner, metrics_logger, samples):
+        """The first runner is the last to be done."""
+        time.sleep(0.2 * (env_runner.worker_index == 1))
+
+    config = configured("paper-v0", max_steps=30).env_runners(num_env_runners=2)
+    config.training(train_batch_size=64, learning_starts=64, random_steps=0, updates_per_iteration=2)
+    config.training(replay_batch_size=16, replay_capacity=1024).callbacks(on_sample_end=slow)
+
+    def iterations(algo, number):
+        """The averaged networks after some of them."""
+        for _ in range(number):
+            algo.train()
+        return {tier: {n: v.numpy().tobytes() for n, v in own.items()} for tier, own in algo.averaged.items()}
+
+    first = build(config.copy())
+    expected = iterations(first, 3)
+    second = build(config.copy())  # both learn with this process's generators: not at the same time
+    assert iterations(second, 3) == expected
+    states = first.env_runner_group.foreach_env_runner(lambda r: r.get_state("sampling"), local_env_runner=False)
+    assert [set(state["sampling"]["generators"]) for state in states] == [{"python", "numpy", "torch"}] * 2
+
+    def played(algo):
+        return algo.env_runner_group.foreach_env_runner(
+            lambda r: plain(r.sample(num_timesteps=16)), local_env_runner=False
+        )
+
+    expected = played(first)
+    second.env_runner_group.foreach_env_runner(
+        [functools.partial(lambda state, runner: runner.set_state(state), state) for state in states],
+        remote_worker_ids=[1, 2],
+        local_env_runner=False,
+    )
+    assert played(second) == expected

@@ -1,0 +1,269 @@
+"""Which Ray a run uses: none where nothing is remote, else one of its own, unless the user says otherwise.
+
+Remote are `num_env_runners`, `evaluation_num_env_runners` and each tier's `num_learners`. Where they are all 0, Ray is
+never started. Else, in this order:
+
+1. A Ray that this process has initialised already is used as it is (`ray.init(...)` before, or a trial of Tune).
+2. An address that the user names is joined: `--ray-address`, `session(address)` or the variable RAY_ADDRESS.
+3. Otherwise Ray is started for this process alone and ends with the last algorithm that uses it. Ray's own `init()`
+   would look for any cluster on the machine and join it; this one never does. It has as many CPUs as are asked for, or
+   as the machine has if that is more: asking for more than there are is slow, but works.
+
+Lines on standard error say which. What the parts ask for is compared with what a cluster has before they are built:
+Ray would wait for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+
+from soc_env.errors import ConfigError, RunError
+
+ADDRESS, TOKEN = "RAY_ADDRESS", "RAY_AUTH_TOKEN"  # Ray's own environment variables
+GO_ON = "go on from the newest checkpoint (--resume)"
+_TOKEN_SETTINGS = ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH")
+LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Processes that run apart from the driver: `number` of `name`, each of which needs `resources`."""
+
+    name: str
+    number: int
+    resources: Mapping[str, float]
+
+
+def remote_parts(config: Any) -> list[Part]:
+    """What an `HMARLConfig` asks Ray for: runners, evaluation runners, then each tier's learners; empty if nothing."""
+    evaluation = config.get_evaluation_config_object() if config.evaluation_num_env_runners else config
+    parts = [
+        Part("env runner", config.num_env_runners, _of_runner(config)),
+        Part("evaluation runner", config.evaluation_num_env_runners, _of_runner(evaluation)),
+    ]
+    for tier, settings in config.tier_settings.items():
+        number = settings.get("num_learners", 0)
+        parts.append(Part(f"learner of tier {tier!r}", number, _of_learner(settings) if number else {}))
+    return [part for part in parts if part.number]
+
+
+def _of_runner(config: Any) -> dict[str, float]:
+    return {"CPU": config.num_cpus_per_env_runner, **config.custom_resources_per_env_runner}
+
+
+def _of_learner(settings: Mapping[str, Any]) -> dict[str, float]:
+    """As RLlib asks for it: a learner on a GPU takes no CPU of its own."""
+    gpus = settings["num_gpus_per_learner"]
+    return {**({"GPU": gpus} if gpus else {"CPU": 1}), **settings["custom_resources_per_learner"]}
+
+
+def resource_request(config: Any) -> PlacementGroupFactory:
+    """What a trial of Tune reserves: the driver and its learners, then every remote part."""
+    main = {"CPU": max(1, config.num_cpus_for_main_process), **config.custom_resources_for_main_process}
+    gpus = sum(s.get("num_gpus_per_learner", 0) for s in config.tier_settings.values() if not s.get("num_learners"))
+    parts = [dict(part.resources) for part in remote_parts(config) for _ in range(part.number)]
+    return PlacementGroupFactory([{**main, "GPU": gpus}, *parts], strategy=config.placement_strategy)
+
+
+@dataclass
+class _State:
+    """Of this process: the Ray that was started or joined here, and who uses it."""
+
+    address: str | None = None  # that `session` was given
+    owns: bool = False
+    users: int = 0
+    before: dict[str, str | None] = field(default_factory=dict)  # environment variables to put back
+    lock: Any = field(default_factory=threading.RLock)
+
+
+_state = _State()
+
+
+@contextmanager
+def session(address: str | None = None, *, starts_now: bool = False) -> Iterator[None]:
+    """Around a command: Ray and RLlib are quiet, what is built inside joins `address`, and no Ray of ours stays.
+
+    `starts_now` for what needs Ray in any case, with all CPUs of the machine: trials of Tune.
+
+    Raises:
+        ConfigError: with `starts_now`, an address that cannot be used.
+        RunError: with `starts_now`, Ray cannot be started.
+    """
+    quiet()
+    _state.address = address
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if starts_now:
+                _see_to_ray([])
+            yield
+        finally:
+            _state.address = None
+            _state.users = 0
+            _shut_down()
+
+
+def quiet() -> None:
+    """Keeps Ray and RLlib from talking about what users need not know."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.rllib.utils.actor_manager").setLevel(logging.CRITICAL)  # of what is lost we tell ourselves
+
+
+@contextmanager
+def building(config: Any) -> Iterator[None]:
+    """Around the set-up of an algorithm: sees to it that there is a Ray for what `config` has remote.
+
+    An algorithm that was built says `release(config)` when it stops.
+
+    Raises:
+        ConfigError: an address that cannot be used, or more asked for than a cluster has.
+        RunError: Ray cannot be started.
+    """
+    parts = remote_parts(config)
+    if not parts:
+        if _state.address is not None:
+            raise ConfigError(
+                f"ray_address is {_state.address!r}, which has no effect: nothing is remote (num_env_runners, "
+                "evaluation_num_env_runners and each tier's num_learners are 0)"
+            )
+        yield
+        return
+    _see_to_ray(parts)
+    with _state.lock:
+        _state.users += 1
+    try:
+        compare(config)
+        yield
+    except BaseException:
+        release(config)
+        raise
+
+
+def _see_to_ray(parts: list[Part]) -> None:
+    with _state.lock:
+        if not ray.is_initialized():
+            _state.owns, _state.users = True, 0
+            address = _state.address or os.environ.get(ADDRESS)
+            if address in (None, "", "local"):
+                _start(parts)
+            else:
+                _join(str(address))
+
+
+def release(config: Any) -> None:
+    """An algorithm has stopped; the last one that had something remote ends a Ray of ours."""
+    with _state.lock:
+        if remote_parts(config):
+            _state.users -= 1
+            if _state.users <= 0:
+                _shut_down()
+
+
+def _shut_down() -> None:
+    if _state.owns:
+        _state.owns = False
+        ray.shutdown()
+        for name, value in _state.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _state.before = {}
+
+
+def _total(parts: list[Part]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        for name, amount in part.resources.items():
+            total[name] += part.number * amount  # type: ignore[assignment]
+    return total
+
+
+def _start(parts: list[Part]) -> None:
+    needed = _total(parts)
+    there = len(os.sched_getaffinity(0))
+    own = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
+    _state.before = {name: os.environ.get(name) for name in _TOKEN_SETTINGS}
+    if not any(_state.before.values()):
+        os.environ[TOKEN] = secrets.token_hex(32)  # else Ray keeps one in the home folder, which has to be writable
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(there, -int(-needed["CPU"] // 1)),
+            resources=own or None,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except Exception as error:
+        _shut_down()
+        raise RunError(f"Ray could not be started on this machine ({first_line(error)}); {_WITHOUT}") from error
+    shared = ", which they share" if needed["CPU"] > there else ""
+    asked = f"{needed['CPU']:g} of {there}" if parts else f"{there}"
+    _say(f"private, on this machine, {asked} CPUs{shared}")
+
+
+_WITHOUT = "a run with nothing remote needs none: no env runners of their own (workers 0) and num_learners 0"
+
+
+def _join(address: str) -> None:
+    if "://" in address:
+        _state.owns = False
+        raise ConfigError(
+            f"ray_address is {address!r}, allowed: HOST:PORT of a cluster that this machine belongs to, or 'auto'; "
+            "from elsewhere use `ray job submit`"
+        )
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except Exception as error:
+        _shut_down()
+        raise ConfigError(f"ray_address: no Ray cluster can be joined at {address!r} ({_why(error)})") from error
+    _say(f"cluster at {address}, {ray.cluster_resources().get('CPU', 0):g} CPUs")
+
+
+def _why(error: Exception) -> str:
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode is None:
+        return f"{first_line(error)}; a cluster with token authentication needs RAY_AUTH_MODE=token and its token"
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def compare(config: Any) -> None:
+    """ConfigError if the cluster has less than `config` asks for."""
+    if ray.util.get_current_placement_group() is not None:  # a trial of Tune: its request has been granted
+        return
+    parts, there = remote_parts(config), ray.cluster_resources()
+    for name, amount in _total(parts).items():
+        if amount > there.get(name, 0):
+            asked = ", ".join(f"{part.number} {part.name}{'s' * (part.number > 1)}" for part in parts)
+            raise ConfigError(
+                f"{asked} need {amount:g} {name} together, the Ray cluster has {there.get(name, 0):g}; Ray would wait "
+                "for ever"
+            )
+
+
+def _say(text: str) -> None:
+    print(f"Ray: {text}", file=sys.stderr, flush=True)
