@@ -159,7 +159,7 @@ def plot(options: argparse.Namespace) -> int:
             )
             panel.set_xlabel("minutes", fontsize=8)
             panel.set_ylabel(label, fontsize=8)
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.1 * max(one[name] for one in rows) / scale)
     print(f"wrote {write_picture(options.plot, figure)}")
     return 0
 
