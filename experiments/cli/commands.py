@@ -432,6 +432,27 @@ def transfer(
     )
 
 
+# --- export
+
+RUN_HELP = "Run folder, which stands for its best checkpoint, or a checkpoint."
+
+
+def export(
+    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help=RUN_HELP, show_default=False)],
+    out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
+    onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
+) -> None:
+    """Write a trained policy as a small folder that acts without RLlib, and as ONNX for other runtimes.
+
+    Examples:
+        hmarl-soc export runs/first
+        hmarl-soc export runs/first --onnx --out soc-policy
+    """
+    from experiments.export import export
+
+    export(run, out, onnx=onnx)
+
+
 # --- bench
 
 Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
@@ -473,6 +494,7 @@ PANELS = {
     "compare": MEASURING,
     "aggregate": MEASURING,
     "transfer": MEASURING,
+    "export": LEARNING,
     "bench": "This machine",
 }
-COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, bench)
+COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, export, bench)
