@@ -123,13 +123,14 @@ class Run:
         self.wants_stop, self._failing = False, dict[str, str]()
         self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
         config = hmarl_config(settings)
-        manifest = last_manifest(self.checkpoints) if resume and has_begun(out) else None
+        manifest = self._found() if resume and has_begun(out) else None
         self.algo = config.build_algo()
         try:
             if manifest is None:
                 self._begin()
             else:
-                self._restore(manifest)
+                self.seconds = number_of(manifest, "seconds", self.checkpoints / LAST)
+                self.algo.restore_from_path(self.checkpoints / LAST)
             columns = ("iteration", "steps", "seconds", "steps_per_second", *self.metrics)
             columns += tuple(f"validation_{name}" for name in self.metrics)
             self.csv = ProgressFile(out / PROGRESS, columns, self.algo.num_env_steps)
@@ -145,19 +146,21 @@ class Run:
         if self.settings["adverse_start"]:
             start_adversely(self.algo)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        origin = provenance()
-        found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
-        settings = {**plain(self.settings), "scenario_fields": self.description(), **found}
-        write_json(self.out / CONFIG, settings, is_strict=False)
+        if not (self.out / CONFIG).exists():
+            origin = provenance()
+            found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
+            settings = {**plain(self.settings), "scenario_fields": self.description(), **found}
+            write_json(self.out / CONFIG, settings, is_strict=False)
         self.save(START, replay=False)
         self.save(LAST, replay=False)  # so that a run killed in its first minute can be resumed
 
-    def _restore(self, manifest: Mapping[str, Any]) -> None:
+    def _found(self) -> dict[str, Any] | None:
+        """The manifest of `last`, or None if nothing was learned before it: the run then begins once more."""
+        manifest = last_manifest(self.checkpoints)
         # The best mark is that of `best` itself: `last` may be older, if the run was killed after a validation.
         if (self.checkpoints / BEST).exists():
             self.best = number_of(read_manifest(self.checkpoints / BEST), self._mark, self.checkpoints / BEST)
-        self.seconds = number_of(manifest, "seconds", self.checkpoints / LAST)
-        self.algo.restore_from_path(self.checkpoints / LAST)
+        return manifest if number_of(manifest, "num_env_steps", self.checkpoints / LAST) else None
 
     @property
     def _mark(self) -> str:
@@ -267,7 +270,7 @@ class Run:
         self.wants_stop = True
 
     def _row(self, result: Mapping[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
-        runners = result["env_runners"]
+        runners = result.get("env_runners", {})  # none of the remote ones may have answered in time
         episodes = {"reward": runners.get("episode_return_mean"), "length": runners.get("episode_len_mean")}
         episodes |= runners.get("episode_metrics", {})
         now = self.algo.num_env_steps
