@@ -273,7 +273,7 @@ class Run:
         self.wants_stop = True
 
     def _row(self, result: Mapping[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
-        runners = result["env_runners"]
+        runners = result.get("env_runners", {})  # none of the remote ones may have answered in time
         episodes = {"reward": runners.get("episode_return_mean"), "length": runners.get("episode_len_mean")}
         episodes |= runners.get("episode_metrics", {})
         now = self.algo.num_env_steps
