@@ -388,6 +388,8 @@ def _check_size(hiddens: Sequence[int], state: Mapping[str, torch.Tensor]) -> No
 
 def _ours(tier: str, name: str, known: Mapping[str, Any], acts: Mapping[str, gym.Space], seed: int) -> Policy:
     """A scripted policy of ours for the spaces that a manifest says; ConfigError if it is not made for such."""
+    from policies.scripted import find  # with the simulators
+
     builder = find(f"tier {tier!r}: policy", name, known)
     try:
         return builder(acts, seed)
@@ -409,7 +411,7 @@ def _scripted_tiers(
             raise ConfigError(f"scripted: tier {tier!r} is not scripted in the checkpoint; allowed: {shown(tiers)}")
     if not tiers:
         return {}
-    from policies.scripted import find, playable  # with the simulators
+    from policies.scripted import playable  # with the simulators
 
     made = {}
     for tier in tiers:

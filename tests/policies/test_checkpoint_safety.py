@@ -300,8 +300,9 @@ def test_a_name_in_place_of_any_string_of_a_runs_settings_is_never_imported(
 ODD = st.sampled_from(
     [
         None, True, False, 0, -1, 1, 3, 0.5, 10**7, 10**12, 2**63, 10**400, 1e308, math.nan, math.inf, "", "text",
-        "\x00", [], {}, [1], [[1]], {"a": 1}, "soc-v1", "paper-v0", "SAC", "../x", "/etc", [10**7], [10**9], 
-        [65536] * 3, {"kind": "Discrete", "n": 10**7}, {"kind": "Box", "shape": [10**7]}, "alert_triage_0", ["a"] * 1000, "\ud800",
+        "\x00", [], {}, [1], [[1]], {"a": 1}, "soc-v1", "paper-v0", "SAC", "../x", "/etc", [10**7], [10**9],
+        [65536] * 3, {"kind": "Discrete", "n": 10**7}, {"kind": "Box", "shape": [10**7]}, "alert_triage_0",
+        ["a"] * 1000, "\ud800",
         {"kind": "Discrete", "n": 3}, [1e300], [[0, 1], [10, 1]], "scripted", "random", "zones", "attention",
     ]
 )  # fmt: skip
