@@ -2,7 +2,6 @@
 
     python examples/cluster/simulated.py [where] [job] [runner] [learner]    # needs ray[default] for the job
 
-
 A head and two nodes, a and b, each with a raylet of its own and one CPU, behind token authentication. Learners of two
 tiers land on different nodes (where). A training is submitted (job). A node with a remote env runner is lost (runner),
 and one with a learner (learner).
@@ -46,7 +45,7 @@ def free_port() -> int:
 
 def last_lines(text: str, number: int = 4) -> str:
     lines = [line for line in text.replace(str(SHOP), "SHARED").splitlines() if line.strip()]
-    return "\n".join(f"    {line[:150]}" for line in lines[-number:])
+    return "\n".join(f"    {line[:400]}" for line in lines[-number:])
 
 
 class Three:
