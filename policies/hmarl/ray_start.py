@@ -35,7 +35,7 @@ from soc_env.errors import ConfigError, RunError
 ADDRESS, TOKEN = "RAY_ADDRESS", "RAY_AUTH_TOKEN"  # Ray's own environment variables
 GO_ON = "go on from the newest checkpoint (--resume)"
 _TOKEN_SETTINGS = ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH")
-LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private")
+LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private", "tensorboardX.x2num")
 
 
 @dataclass(frozen=True)
