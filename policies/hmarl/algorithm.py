@@ -299,13 +299,13 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self.config), runner_groups():
+        with ray_start.building(self), runner_groups():
             super().setup(config)
             self._set_up_tiers()
 
     def cleanup(self) -> None:
         super().cleanup()
-        ray_start.release(self.config)
+        ray_start.release(self)
 
     def _set_up_tiers(self) -> None:
         spaces = self.env_runner_group.get_spaces()
