@@ -68,6 +68,7 @@ from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 
 
+@rllib_settings.refuses_in_one_line
 class HMARLConfig(AlgorithmConfig):
     """Configuration of `HMARL`; see the module's docstring for an example.
 
@@ -384,6 +385,12 @@ class HMARL(DurableAlgorithm):
         for tier, module in modules.items():
             module.load_state_dict(self.averaged[tier])
         return modules
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's evaluation; ConfigError without runners for it, where RLlib explores in training's environments."""
+        if self.eval_env_runner_group is None and self.config.custom_evaluation_function is None:
+            raise ConfigError(rllib_settings.NO_EVALUATION)
+        return super().evaluate(*args, **kwargs)
 
     # ---- one iteration
     def step(self) -> dict[str, Any]:
