@@ -6,7 +6,6 @@ Trials that are behind are stopped at 1/9 and 1/3 of the iterations. A search th
 """
 
 import argparse
-import logging
 from pathlib import Path
 
 import ray
@@ -14,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from policies import HMARL
+from policies.hmarl.ray_start import quiet
 from policies.presets import PRESETS
 
 FOLDER = Path("tune").absolute()
@@ -22,7 +22,7 @@ SCORE = "score"  # mission score of training episodes: a top-level key that ever
 
 def space(iterations: int) -> dict:
     """What HMARLConfig takes. "tiers" is merged into the default tiers; distributions may stand at any depth."""
-    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096}
+    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 20_000}
     tiers = {tier: dict(own) for tier, own in settings.pop("tiers").items()}
     steps = iterations * settings["train_batch_size"]
     tiers["alert_triage"] |= {"lr": tune.loguniform(1e-5, 1e-2), "epsilon": [[0, 1.0], [steps // 2, 0.05]]}
@@ -31,7 +31,7 @@ def space(iterations: int) -> dict:
 
 
 def main(iterations: int = 27, trials: int = 6, resume: bool = False, **changes: object) -> list[tuple]:
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet()
     if not ray.is_initialized():
         ray.init(address="local", log_to_driver=False)  # on a cluster: address="auto"
     if resume:

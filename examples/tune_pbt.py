@@ -4,7 +4,6 @@ Every few iterations the worst of four trials copies the networks, optimisers an
 its learning rate times 0.8 or 1.2, or a new one. What may be searched so are settings that leave networks as they are.
 """
 
-import logging
 from pathlib import Path
 
 import ray
@@ -12,6 +11,7 @@ from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 
 from policies import HMARL
+from policies.hmarl.ray_start import quiet
 from policies.presets import PRESETS
 
 SCORE = "score"  # mission score of training episodes: a top-level key that every result has
@@ -32,10 +32,10 @@ class Rates(tune.Callback):
 
 
 def main(iterations: int = 24, trials: int = 4, interval: int = 4, **changes: object) -> list[tuple]:
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet()
     if not ray.is_initialized():
         ray.init(address="local", num_cpus=trials, log_to_driver=False)  # all at once; else PBT has them take turns
-    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 50_000}
+    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 20_000}
     tiers = {tier: dict(own) for tier, own in settings.pop("tiers").items()}
     tiers["response_orchestrator"] |= {"actor_lr": RATE}
     scheduler = PopulationBasedTraining(

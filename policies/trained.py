@@ -309,14 +309,11 @@ def load_policy(
     folder = checkpoint_folder(checkpoint).absolute()
     manifest = read_manifest(folder)
     check_scenario(manifest, scenario)
-    for tier in manifest["members"]:
-        if tier not in manifest["tiers"] or tier not in manifest["spaces"]:
-            raise CheckpointError(f"checkpoint {str(folder)!r} has no settings or spaces of its tier {tier!r}")
-    spaces = {tier: _spaces(manifest["spaces"][tier]) for tier in manifest["members"]}
+    spaces = _tier_spaces(folder, manifest)
     if env is not None:
         _check_env(folder, manifest, spaces, env)
     return TrainedPolicy(
-        _networks(folder, manifest, spaces),
+        networks_of(folder, manifest),
         tuple(manifest["slow_agents"]),
         deterministic=deterministic,
         num_env_steps=manifest["num_env_steps"],
@@ -327,8 +324,15 @@ def load_policy(
     )
 
 
+def _tier_spaces(folder: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """Tier -> its observation and action space as the manifest has them."""
+    for tier in manifest["members"]:
+        if tier not in manifest["tiers"] or tier not in manifest["spaces"]:
+            raise CheckpointError(f"checkpoint {str(folder)!r} has no settings or spaces of its tier {tier!r}")
+    return {tier: _spaces(manifest["spaces"][tier]) for tier in manifest["members"]}
+
+
 def _spaces(plain: Mapping[str, Any]) -> tuple[gym.Space, gym.Space]:
-    """A tier's observation and action space as the manifest has them."""
     acted, size = plain["action"], plain["observation"]["shape"]
     is_discrete = acted["kind"] == "Discrete"
     acts = gym.spaces.Discrete(acted["n"]) if is_discrete else gym.spaces.Box(-1.0, 1.0, tuple(acted["shape"]))
@@ -350,9 +354,13 @@ def _check_env(folder: Path, manifest: Mapping[str, Any], spaces: Mapping[str, A
                 )
 
 
-def _networks(folder: Path, manifest: Mapping[str, Any], spaces: Mapping[str, Any]) -> dict[str, Any]:
-    """Tier -> its network, with the averaged weights."""
-    states, networks = load_networks(folder), {}
+def networks_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Tier -> its network as it acts, with the averaged weights, of a checkpoint whose manifest has been read.
+
+    Raises:
+        CheckpointError: settings, spaces and weights do not fit each other.
+    """
+    states, spaces, networks = load_networks(folder), _tier_spaces(folder, manifest), {}
     for tier in manifest["members"]:
         plain = manifest["tiers"][tier]
         if plain["algorithm"] == SCRIPTED:

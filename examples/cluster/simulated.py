@@ -10,6 +10,7 @@ Ports, files and the token are private to this script; the cluster ends with it.
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import ray  # noqa: E402  (it reads the variables)
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from policies import HMARLConfig  # noqa: E402
+from policies.hmarl import ray_start  # noqa: E402
 
 TRAIN = (sys.executable, "-m", "experiments.cli", "train", "--no-evaluation", "--num-envs", "16")
 SMALL = {"train_batch_size": 512, "learning_starts": 512, "replay_capacity": 20_000, "updates_per_iteration": 2}
@@ -34,6 +36,11 @@ SMALL = {"train_batch_size": 512, "learning_starts": 512, "replay_capacity": 20_
 
 def say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def last_lines(text: str, number: int = 4) -> str:
@@ -45,7 +52,8 @@ class Three:
     """The cluster: its head, and nodes by name with a resource of that name."""
 
     def __init__(self) -> None:
-        head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": 0, "resources": {"on_head": 1}}
+        ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
+        head = {"num_cpus": 1, "include_dashboard": True, "resources": {"on_head": 1}, **ports}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, object] = {}
 
@@ -62,7 +70,8 @@ class Three:
 
 def where_learners_are(three: Three) -> None:
     """Two tiers' learners and a remote env runner, trained from here."""
-    ray.init(address=three.cluster.address, log_to_driver=False)
+    ray_start.quiet()
+    ray.init(address=three.cluster.address, log_to_driver=False, logging_level="ERROR")
     tiers = tomllib.loads((HERE / "tiers.toml").read_text())["tiers"]
     config = HMARLConfig().environment("soc-v1").training(**SMALL, tiers=tiers).debugging(seed=0, log_level="ERROR")
     algo = config.env_runners(num_env_runners=1, num_envs_per_env_runner=16).build_algo()
@@ -90,7 +99,7 @@ def submit_a_job(three: Three) -> None:
     command = (
         Path(sys.executable).with_name("ray"), "job", "submit", "--address", f"http://{three.cluster.webui_url}",
         "--runtime-env", HERE / "job.yaml", "--working-dir", HERE.parent.parent, "--",
-        "python", *TRAIN[1:], "--workers", "1", "--steps", "4000", "--out", out, "--ray-address", "auto",
+        *TRAIN, "--workers", "1", "--steps", "4000", "--out", out, "--ray-address", "auto",
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=400)
     say(f"ray job submit ended with {done.returncode}; checkpoint there: {(out / 'checkpoints' / 'last').is_dir()}")

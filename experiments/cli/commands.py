@@ -117,12 +117,12 @@ def train(
     )
 
 
-def _read_config(path: pathlib.Path) -> dict[str, Any]:
+def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:
     from experiments.cli.config_file import read_config
     from experiments.run_settings import check_names
 
-    settings = read_config(path)
-    check_names(settings, {}, f"config={path}")
+    settings = read_config(path, option)
+    check_names(settings, {}, f"{option}={path}")
     return settings
 
 
@@ -144,7 +144,9 @@ TRIAL_MINUTES_HELP = "Train each trial for this many minutes at most."
 TrialMinutes = Annotated[float | None, positive(TRIAL_MINUTES_HELP, BUDGET, show_default="10, without --steps")]
 TrialSteps = Annotated[int | None, integer(1, "Train each trial for this many environment steps at most.", BUDGET)]
 TrialWorkers = Annotated[int, integer(0, "Remote env runners of a trial; 0 samples in its process.", BUDGET)]
-Parallel = Annotated[int | None, integer(1, "Most trials at once.", BUDGET, show_default="as many as there are CPUs")]
+Parallel = Annotated[
+    int | None, integer(1, "Most trials at once.", BUDGET, show_default="as many as there are CPUs; all with pbt")
+]
 SearchFolder = Annotated[pathlib.Path, place("Folder of the search.", RUN)]
 RESUME_SEARCH_HELP = "Go on with the search in the folder, with its own settings; trials that are over stay."
 ResumeSearch = Annotated[bool, flag("--resume", RESUME_SEARCH_HELP, RUN)]
@@ -164,6 +166,7 @@ def tune(
     parallel: Parallel = None,
     out: SearchFolder = pathlib.Path("runs/tune"),
     resume: ResumeSearch = False,
+    ray_address: RayAddress = None,
 ) -> None:
     """Search settings: train many times with values from a search space, and list them by their validation.
 
@@ -180,7 +183,7 @@ def tune(
     exclusive(minutes=minutes, steps=steps)
     if resume == (space is not None):
         raise ConfigError("--space is not allowed with --resume" if resume else "--space is missing: a FILE is needed")
-    settings = None if space is None else _read_config(space)
+    settings = None if space is None else _read_config(space, "space")
     from experiments.tune.search import tune
 
     tune(
@@ -197,6 +200,7 @@ def tune(
         parallel=parallel,
         out=out,
         resume=resume,
+        ray_address=ray_address,
     )
 
 
@@ -432,6 +436,27 @@ def transfer(
     )
 
 
+# --- export
+
+RUN_HELP = "Run folder, which stands for its best checkpoint, or a checkpoint."
+
+
+def export(
+    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help=RUN_HELP, show_default=False)],
+    out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
+    onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
+) -> None:
+    """Write a trained policy as a small folder that acts without RLlib, and as ONNX for other runtimes.
+
+    Examples:
+        hmarl-soc export runs/first
+        hmarl-soc export runs/first --onnx --out soc-policy
+    """
+    from experiments.export import export
+
+    export(run, out, onnx=onnx)
+
+
 # --- bench
 
 Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
@@ -473,6 +498,7 @@ PANELS = {
     "compare": MEASURING,
     "aggregate": MEASURING,
     "transfer": MEASURING,
+    "export": LEARNING,
     "bench": "This machine",
 }
-COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, bench)
+COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, export, bench)

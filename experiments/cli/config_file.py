@@ -14,14 +14,14 @@ from soc_env.errors import ConfigError, shown, unknown_name
 MOST_BYTES, MOST_LEVELS, MOST_VALUES = 1 << 20, 20, 100_000  # of a file
 
 
-def read_config(path: pathlib.Path) -> dict[str, Any]:
-    """The settings of HMARLConfig in a file, "tiers" among them.
+def read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:
+    """The settings of HMARLConfig in a file, "tiers" among them; `option` is the one that names the file.
 
     Raises:
         ConfigError: a suffix that is not known, a file that cannot be read or is too large, or one that holds something
             else than plain data by name; says where.
     """
-    subject = f"config={path}"
+    subject = f"{option}={path}"
     if path.suffix.lower() not in READERS:
         raise ConfigError(f"{subject}: {unknown_name('kind of file', path.suffix, READERS)}")
     kind, read = READERS[path.suffix.lower()]

@@ -31,7 +31,8 @@ from experiments.tune.trial import (
     SETTINGS,
     SHARE,
     SLOT,
-    check_settings,
+    checked_config,
+    network_shapes,
     play,
     run_settings,
 )
@@ -60,6 +61,7 @@ def tune(
     parallel: int | None = None,
     out: str | Path = "runs/tune",
     resume: bool = False,
+    ray_address: str | None = None,
 ) -> Records:
     """Trains with settings from a search space; returns what is known of every trial.
 
@@ -72,9 +74,10 @@ def tune(
         minutes, steps: a trial's budget; one of them (10 minutes if neither).
         workers: remote env runners of a trial; 0 samples in its process.
         num_envs: environments of each env runner.
-        parallel: most trials at once; None for as many as there are CPUs.
-        out: folder of the search.
-        resume: go on with the search in the folder; of the other arguments only `parallel` counts.
+        parallel: most trials at once; None for as many as there are CPUs, of pbt for all, which share the CPUs.
+        out: folder of the search; on a cluster one that all nodes share.
+        resume: go on with the search in the folder; of the other arguments only `parallel` and `ray_address` count.
+        ray_address: of a Ray cluster that trials run on; else they run on a private Ray on this machine.
 
     Raises:
         ScenarioError, ConfigError: something that is not allowed; nothing has been started.
@@ -82,6 +85,9 @@ def tune(
         RunError: no trial has been validated.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
+    from policies.hmarl.ray_start import quiet, session
+
+    quiet()
     out = Path(out).absolute()
     if resume and not (out / SEARCH).exists():
         raise CheckpointError(f"out: {str(out)!r} holds no search to resume (it has no {SEARCH})")
@@ -98,9 +104,7 @@ def tune(
             asked, records = _new(out, given)
         search = Search(out, asked, records, parallel)
         if search.waiting():
-            from policies.hmarl.ray_start import session
-
-            with session(starts_now=True):
+            with session(ray_address, starts_for=search.parts()):
                 search.run()
         return search.finish()
 
@@ -126,16 +130,17 @@ def _new(out: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], Records]:
 def _check(space: Space, asked: Mapping[str, Any], drawn: list[dict[str, Any]]) -> None:
     """Builds the configuration of both ends of every distribution, and of every trial."""
     cases = [*space.extremes(), *((f"trial {number:03d}", values) for number, values in enumerate(drawn))]
-    first, spaces = None, None
+    first = None
     for where, values in cases:
-        settings = run_settings(asked, values, asked["seed"])
-        _, shapes, spaces = check_settings(settings, f"space: {where}", spaces)
-        first = first or shapes
-        if asked["scheduler"] == "pbt" and shapes != first:
-            raise ConfigError(
-                f"space: {where} gives networks of other shapes, which pbt cannot copy; allowed: settings that leave "
-                "the networks as they are, or --scheduler asha"
-            )
+        config = checked_config(run_settings(asked, values, asked["seed"]), f"space: {where}")
+        if asked["scheduler"] == "pbt":
+            shapes = network_shapes(config)
+            first = first or shapes
+            if shapes != first:
+                raise ConfigError(
+                    f"space: {where} gives networks of other shapes, which pbt cannot copy; allowed: settings that "
+                    "leave the networks as they are, or --scheduler asha"
+                )
 
 
 class Search:
@@ -154,6 +159,17 @@ class Search:
     def waiting(self) -> list[Trial]:
         """The trials that are not over."""
         return [trial for trial in self.records.trials if trial.status not in OVER]
+
+    def parts(self) -> list[Any]:
+        """What a private Ray is started for. Trials of PBT wait for each other, so all of them run at once: to take
+        turns, which Tune would have them do, costs each the start of a process every time."""
+        from policies.hmarl.ray_start import Part
+
+        needs = [request(self.asked, {SLOT: {SETTINGS: t.values}}).required_resources for t in self.waiting()]
+        most = {name: max(need.get(name, 0.0) for need in needs) for need in needs for name in need}
+        together = max(1, int(len(os.sched_getaffinity(0)) // most["CPU"]))
+        number = self.parallel or (len(needs) if self.asked["scheduler"] == "pbt" else together)
+        return [Part("trial", min(number, len(needs)), most)]
 
     def run(self) -> None:
         """Runs them.

@@ -19,13 +19,14 @@ from typing import Any
 
 from experiments.budget import Budget, Rhythm
 from experiments.output import write_json
-from experiments.run import LAST, Run, has_begun
+from experiments.run import LAST, Run, has_begun, hmarl_config
 from experiments.run_folder import CONFIG, read_json
 from experiments.run_lock import run_lock
 from experiments.run_settings import check_names, remove_rests, with_preset
 from experiments.tune.records import FOLDERS, STOP, VALUES
 from experiments.tune.space import Space
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, RunError
+from soc_env.files import sync_folder
 
 SLOT, NUMBER, SETTINGS = "slot", "number", "values"  # the names in a trial's configuration
 SCORE, SHARE, ERROR, COPIED = "validation", "share_done", "error", "copied"  # in its results
@@ -156,6 +157,7 @@ def copy_trial(donor: Path, folder: Path, values: Mapping[str, Any], settings: M
     shutil.rmtree(retired, ignore_errors=True)
     os.rename(checkpoints / LAST, retired)
     os.rename(partial, checkpoints / LAST)
+    sync_folder(checkpoints)
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -184,36 +186,24 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def check_settings(settings: Mapping[str, Any], where: str, spaces: Any = None) -> Any:
-    """Builds the configuration of a trial, and of its networks what can be had without training.
-
-    Args:
-        settings: of a run.
-        where: said before what is wrong.
-        spaces: of the scenario, as an earlier call returned them.
-
-    Returns:
-        The configuration, the shapes of its networks by tier and name, and the spaces.
+def checked_config(settings: Mapping[str, Any], where: str) -> Any:
+    """The HMARLConfig of a trial's run; `where` is said before what is wrong.
 
     Raises:
-        ConfigError: a setting that is unknown, out of range or without effect.
+        ConfigError: a setting that is unknown, out of range, without effect, or does not fit the scenario.
     """
-    from experiments.run import hmarl_config
-
     try:
         check_names(settings["config"], {}, "config")
         config = hmarl_config(settings)
         config.validate()
-        if spaces is None:
-            small = hmarl_config({**settings, "workers": 0, "num_envs": 1})
-            spaces = small.env_runner_cls(config=small).get_spaces()
-        spec = config.get_multi_rl_module_spec(spaces=spaces)
-        modules = spec.build()
     except HMARLSOCError as error:
         raise ConfigError(f"{where}: {error}") from None
-    shapes = {
-        (tier, name): tuple(value.shape)
-        for tier, module in modules.items()
-        for name, value in module.state_dict().items()
-    }
-    return config, shapes, spaces
+    return config
+
+
+def network_shapes(config: Any) -> dict[tuple[str, str], tuple[int, ...]]:
+    """(tier, name) -> shape of everything that networks of a configuration hold, critics too."""
+    small = config.copy(copy_frozen=False).env_runners(num_env_runners=0, num_envs_per_env_runner=1)
+    modules = config.get_multi_rl_module_spec(spaces=small.env_runner_cls(config=small).get_spaces()).build()
+    states = {tier: module.state_dict() for tier, module in modules.items()}
+    return {(tier, name): tuple(value.shape) for tier, state in states.items() for name, value in state.items()}

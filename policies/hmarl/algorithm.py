@@ -54,6 +54,7 @@ from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
 from policies.hmarl.runner_group import runner_groups
+from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.state import starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
@@ -275,6 +276,7 @@ class HMARL(DurableAlgorithm):
         plan: who acts when, and for which tier.
         on_policy, off_policy: tiers that learn, by how.
         batches: replay of the off-policy tiers.
+        segments: name of a store -> the files that hold its rows.
         statistics: of observations and returns.
         averaged: tier -> state of its averaged networks.
         collected: on-policy tier -> its decisions since its last update.
@@ -326,6 +328,7 @@ class HMARL(DurableAlgorithm):
         self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.saves_replay = True
+        self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)

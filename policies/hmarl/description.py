@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +59,36 @@ def _tier_spaces(algo: Any, agent: str) -> dict[str, Any]:
     return {"observation": {"kind": "Box", "shape": [part.stop - part.start]}, "action": acted}
 
 
-def _is_plain(value: Any) -> bool:
-    try:
-        return json.loads(json.dumps(value)) == (list(value) if isinstance(value, tuple) else value)
-    except (TypeError, ValueError):
-        return False
+def _plain(value: Any) -> Any:
+    """The value with lists for tuples; TypeError if JSON has no such thing."""
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (Integral, Real)):
+        return int(value) if isinstance(value, Integral) else float(value)
+    raise TypeError(f"{type(value).__name__} is no plain data")
 
 
 def _changed(config: Any) -> dict[str, Any]:
     """The settings that are not the default ones: {"settings": name -> value, "code": names}."""
     default, settings, code = type(config)(), {}, []
-    for name in SETTINGS:
-        value = getattr(config, name)
-        if name in ELSEWHERE or value is getattr(default, name) or _is_plain(value) and value == getattr(default, name):
+    for name in (name for name in SETTINGS if name not in ELSEWHERE and name != "algo_class"):
+        value, usual = getattr(config, name), getattr(default, name)
+        if value is usual:
             continue
-        if _is_code(name) or not _is_plain(value):
+        try:
+            plain = _plain(value)
+        except TypeError:
             code.append(name)
-        else:
-            settings[name] = value
-    return {"settings": settings, "code": sorted(set(code))}
+            continue
+        if _is_code(name):
+            code.append(name)
+        elif plain != _plain(usual):
+            settings[name] = plain
+    return {"settings": settings, "code": code}
 
 
 def configure(config: Any, folder: Path, manifest: Mapping[str, Any]) -> Any:

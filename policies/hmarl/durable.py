@@ -17,7 +17,7 @@ from ray.rllib.core import COMPONENT_LEARNER_GROUP, COMPONENT_METRICS_LOGGER
 
 from policies.checkpoint import read_manifest
 from policies.hmarl.description import configure
-from policies.hmarl.saving import is_ours, load_state, save_checkpoint
+from policies.hmarl.saving import is_ours, restore, save_checkpoint
 from policies.hmarl.state import PARTS, REPLAY, check_learners, lasting, unpacked
 from soc_env.errors import ConfigError, shown
 
@@ -82,7 +82,7 @@ class DurableAlgorithm(Algorithm):
             CheckpointError: missing, damaged, of another kind, or not to be read without `trust`.
         """
         if is_ours(path, trust):
-            self.set_state(load_state(path))
+            restore(self, path)
         else:
             super().restore_from_path(path, *args, **kwargs)
 

@@ -95,14 +95,14 @@ _state = _State()
 
 
 @contextmanager
-def session(address: str | None = None, *, starts_now: bool = False) -> Iterator[None]:
+def session(address: str | None = None, *, starts_for: list[Part] | None = None) -> Iterator[None]:
     """Around a command: Ray and RLlib are quiet, what is built inside joins `address`, and no Ray of ours stays.
 
-    `starts_now` for what needs Ray in any case, with all CPUs of the machine: trials of Tune.
+    `starts_for` says what needs Ray in any case, beside algorithms that are built here: trials of Tune.
 
     Raises:
-        ConfigError: with `starts_now`, an address that cannot be used.
-        RunError: with `starts_now`, Ray cannot be started.
+        ConfigError: with `starts_for`, an address that cannot be used.
+        RunError: with `starts_for`, Ray cannot be started.
     """
     quiet()
     if address is not None and ray.is_initialized():
@@ -113,8 +113,8 @@ def session(address: str | None = None, *, starts_now: bool = False) -> Iterator
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if starts_now:
-                _see_to_ray([])
+            if starts_for is not None:
+                _see_to_ray(starts_for)
                 _state.users.add(_state)
             yield
         finally:
@@ -246,8 +246,7 @@ def _start(parts: list[Part]) -> None:
         _end()
         raise RunError(f"Ray could not be started on this machine ({first_line(error)}); {_WITHOUT}") from error
     shared = ", which they share" if needed["CPU"] > there else ""
-    asked = f"{needed['CPU']:g} of {there}" if parts else f"{there}"
-    _say(f"private, on this machine, {asked} CPUs{shared}")
+    _say(f"private, on this machine, {needed['CPU']:g} of {there} CPUs{shared}")
 
 
 _WITHOUT = "a run with nothing remote needs none: no env runners of their own (workers 0) and num_learners 0"

@@ -6,6 +6,7 @@ share the rows (paper, shared replay of tier 3); each draws by its own TD errors
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from soc_env.errors import CheckpointError, ConfigError
 
 REPLAYS, REPLAY_PRIORITIES = ("shared", "separate", "uniform"), ("td_error", "paper")
 PRIORITY_FLOOR = 1e-6
+Columns = Mapping[str, np.ndarray]
 SIMULATOR_OPTIONS = ("num_threads", "autoreset")  # in env_config, but no fields of the scenario
 DETECTION_FLOOR = 0.02  # priority of a row in which triage sees nothing, against at most 1
 
@@ -34,6 +36,16 @@ class SumTree:
         while node[0] > 1:
             node = np.unique(node >> 1)
             self.sums[node] = self.sums[2 * node] + self.sums[2 * node + 1]
+
+    def fill(self, leaves: np.ndarray, values: np.ndarray) -> None:
+        """Sets these leaves, and all others to 0."""
+        self.sums[:] = 0.0
+        self.sums[self.num_leaves + leaves] = values
+        size = self.num_leaves // 2
+        while size:
+            children = self.sums[2 * size : 4 * size]
+            self.sums[size : 2 * size] = children[::2] + children[1::2]
+            size //= 2
 
     @property
     def total(self) -> float:
@@ -60,6 +72,10 @@ class JointReplay:
         tiers: who draws from it.
         alpha: exponent of the priorities; 0 draws uniformly.
         seed: of the draws.
+
+    Attributes:
+        num_added: rows so far; a row's number is that before it was added.
+        history: changes when the store goes back, and other rows may come under the same numbers.
     """
 
     def __init__(
@@ -75,6 +91,7 @@ class JointReplay:
         self.trees = {tier: SumTree(capacity) for tier in tiers}
         self.max_priority = dict.fromkeys(self.trees, 1.0)
         self.position = self.size = self.num_added = 0
+        self.history: object = object()  # another one where rows change under their numbers
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -120,30 +137,70 @@ class JointReplay:
         self.max_priority[tier] = max(self.max_priority[tier], float(priority.max()))
         self.trees[tier].set(index, priority**self.alpha)
 
-    def get_state(self) -> dict[str, Any]:
+    def clear(self) -> None:
+        """Forgets all rows."""
+        self.position = self.size = 0
+        self.num_added, self.history = 0, object()
+        for tree in self.trees.values():
+            tree.fill(np.zeros(0, int), np.zeros(0))
+        self.max_priority = dict.fromkeys(self.trees, 1.0)
+
+    # ---- state: rows by their numbers, the count of rows before them
+    @property
+    def first(self) -> int:
+        """The number of the oldest row."""
+        return self.num_added - self.size
+
+    def rows(self, first: int, end: int) -> dict[str, np.ndarray]:
+        """Copies of the columns of the rows `first` to `end`, by their numbers."""
+        index = np.arange(first, end) % self.capacity
+        return {name: values[index] for name, values in self.columns.items()}
+
+    def get_state(self, *, with_rows: bool = True) -> dict[str, Any]:
+        """Plain data, for `set_state`."""
+        index = np.arange(self.first, self.num_added) % self.capacity
         return {
-            "columns": {name: values[: self.size].copy() for name, values in self.columns.items()},
-            "leaves": {t: tree.sums[tree.num_leaves :][: self.size].copy() for t, tree in self.trees.items()},
+            "leaves": {tier: tree.sums[tree.num_leaves + index] for tier, tree in self.trees.items()},
             "max_priority": dict(self.max_priority),
-            "position": self.position,
-            "size": self.size,
             "num_added": self.num_added,
-            "rng": self._rng.bit_generator.state,
+            "rng": copy.deepcopy(self._rng.bit_generator.state),
+            **({"columns": self.rows(self.first, self.num_added)} if with_rows else {}),
         }
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`; CheckpointError if that was of a replay with other columns."""
-        if set(state["columns"]) != set(self.columns):
-            other = min(set(state["columns"]) ^ set(self.columns))
-            raise CheckpointError(f"the checkpoint's replay has other columns ({other!r}): another version or setting")
-        for name, values in state["columns"].items():
-            self.columns[name][: len(values)] = values
-        for tier, leaves in state["leaves"].items():
-            if len(leaves):
-                self.trees[tier].set(np.arange(len(leaves)), leaves)
-        self.max_priority = dict(state["max_priority"])
-        self.position, self.size, self.num_added = state["position"], state["size"], state["num_added"]
+    def set_state(self, state: Mapping[str, Any], rows: Iterable[tuple[int, Columns]] | None = None) -> None:
+        """Goes on from `get_state`; of a larger store the newest rows are kept.
+
+        Args:
+            state: of this or of another store.
+            rows: (number of the first, columns), blocks in order; None takes those of the state.
+
+        Raises:
+            CheckpointError: it is the state of a store with other columns or tiers.
+        """
+        for tier in self.trees:
+            if tier not in state["leaves"]:
+                raise CheckpointError(f"the checkpoint's replay has no priorities of tier {tier!r}")
+        num_saved = len(next(iter(state["leaves"].values())))
+        self.num_added, self.history = state["num_added"], object()
+        self.size = min(self.capacity, num_saved)
+        self.position = self.num_added % self.capacity
+        for number, block in rows if rows is not None else [(self.num_added - num_saved, state["columns"])]:
+            self._put(number, block)
+        index = np.arange(self.first, self.num_added) % self.capacity
+        for tier, tree in self.trees.items():
+            tree.fill(index, state["leaves"][tier][num_saved - self.size :])
+        self.max_priority = {tier: state["max_priority"][tier] for tier in self.trees}
         self._rng.bit_generator.state = state["rng"]
+
+    def _put(self, number: int, block: Columns) -> None:
+        """Writes rows under their numbers, those that the store still has."""
+        for name, values in self.columns.items():
+            if name not in block:
+                raise CheckpointError(
+                    f"the checkpoint's replay has other columns ({name!r} is missing): another version or setting"
+                )
+            skipped = max(0, self.first - number)
+            values[np.arange(number + skipped, number + len(block[name])) % self.capacity] = block[name][skipped:]
 
 
 class DetectionPriority:

@@ -43,7 +43,7 @@ STEPS = (
     "placed",  # the new one has the name
     "cleaned",  # the one before is gone
 )
-REPLAY_FOLDER = "replay"
+REPLAY_FOLDER, STORES = "replay", "stores"
 
 
 def ignore(step: str) -> None:
@@ -72,7 +72,7 @@ def save_checkpoint(algo: Any, folder: str | Path, *, replay: bool = True, **inf
     try:
         partial.mkdir()
         at_step("begun")
-        _write(algo, partial, replay and algo.saves_replay, info)
+        _write(algo, partial, folder, replay and algo.saves_replay, info)
         _sync_all(partial)
         at_step("synced")
     except BaseException:
@@ -82,18 +82,16 @@ def save_checkpoint(algo: Any, folder: str | Path, *, replay: bool = True, **inf
     return folder
 
 
-def _write(algo: Any, folder: Path, has_replay: bool, info: dict[str, Any]) -> None:
-    """All files of the checkpoint, the manifest last."""
-    (folder / REPLAY_FOLDER).mkdir()
-    for name, store in algo.batches.replays.items() if has_replay else ():
-        save_tree(folder / REPLAY_FOLDER, name, store.get_state())
+def _write(algo: Any, folder: Path, place: Path, has_replay: bool, info: dict[str, Any]) -> None:
+    """All files of the checkpoint whose folder will be `place`, the manifest last."""
+    known = write_replay(algo, folder, place) if has_replay else {}
     at_step("replay")
     save_tree(folder, STATE, algo.get_state(not_components=[REPLAY, AVERAGED]))
     at_step("state")
     networks = {f"{tier}/{name}": value for tier, own in algo.averaged.items() for name, value in own.items()}
     save_file({name: value.contiguous() for name, value in networks.items()}, folder / NETWORKS)
     at_step("networks")
-    write_manifest(folder, {"kind": "full", **describe(algo), **info})
+    write_manifest(folder, {"kind": "full", **describe(algo), **info}, known)
     at_step("manifest")
 
 
@@ -159,23 +157,44 @@ def is_ours(folder: str | Path, trust: bool) -> bool:
     return False
 
 
-def load_state(folder: str | Path) -> dict[str, Any]:
-    """What `HMARL.set_state` goes on from.
+def restore(algo: Any, folder: str | Path) -> None:
+    """Sets an `HMARL` to what a checkpoint of ours says; without a replay in it, its stores are empty.
 
     Raises:
-        CheckpointError: missing, damaged, or made to act only.
+        CheckpointError: missing, damaged, made to act only, or of other tiers, networks or stores.
     """
     folder = Path(folder).absolute()
     manifest = read_manifest(folder)
     if manifest["kind"] != "full":
         raise CheckpointError(f"checkpoint {str(folder)!r} is a policy to act with; training cannot go on from it")
-    state = load_tree(folder, STATE)
-    state[AVERAGED] = load_networks(folder)
-    stores = {name.split("/")[1].removesuffix(".json") for name in manifest["files"] if name.startswith(REPLAY_FOLDER)}
-    stores = {name for name in stores if not name.endswith(".safetensors")}
-    if stores:
-        state[REPLAY] = {name: load_tree(folder / REPLAY_FOLDER, name) for name in stores}
-    return state
+    algo.set_state({**load_tree(folder, STATE), AVERAGED: load_networks(folder)})
+    read_replay(algo, folder, manifest["files"])
+
+
+# ---- replay
+def write_replay(algo: Any, folder: Path, place: Path) -> dict[str, Any]:
+    """Puts all stores into a checkpoint: file -> size and SHA-256 of their segments."""
+    (folder / REPLAY_FOLDER).mkdir()
+    state, files = algo.batches.get_state(with_rows=False), dict[str, Any]()
+    for name, segments in algo.segments.items():
+        listed = segments.write(folder / REPLAY_FOLDER, place / REPLAY_FOLDER)
+        state[name]["segments"] = [[part.file, part.first, part.end] for part in listed]
+        files |= {f"{REPLAY_FOLDER}/{part.file}": part.entry() for part in listed}
+    save_tree(folder / REPLAY_FOLDER, STORES, state)
+    return files
+
+
+def read_replay(algo: Any, folder: Path, files: dict[str, Any]) -> None:
+    """Gives the stores what a checkpoint holds of them; those of which it has nothing that fits are emptied."""
+    has_replay = f"{REPLAY_FOLDER}/{STORES}.json" in files
+    state = load_tree(folder / REPLAY_FOLDER, STORES) if has_replay else {}
+    entries = {Path(name).name: entry for name, entry in files.items() if name.startswith(f"{REPLAY_FOLDER}/")}
+    fits = algo.batches.fitting(state) if has_replay else []
+    for name, segments in algo.segments.items():
+        if name in fits:
+            segments.read(folder / REPLAY_FOLDER, state[name], entries)
+        else:
+            algo.batches.replays[name].clear()
 
 
 def policy_of(algo: Any, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:

@@ -17,14 +17,14 @@ import torch
 from ray.rllib.utils import metrics as keys
 
 from policies.checkpoint import STATE, load_networks, read_manifest
-from policies.generators import get_generators, set_generators
-from policies.runner.batched_env import import_path
+from policies.runner.env_runner import SAMPLING
+from policies.runner.generators import get_generators, set_generators
 from policies.state_files import load_tree
 from soc_env.errors import CheckpointError, unknown_name
 
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
 HEADLINES = "headlines"  # of results
-SAMPLING = "sampling"  # a runner's environments and what outlasts a fragment
+NOT_LASTING = (keys.SAMPLE_TIMER, keys.WEIGHTS_SEQ_NO)  # metrics that no two runs share
 Tree = dict[str, Any]
 
 
@@ -93,37 +93,22 @@ def misfit(expected: Any, found: Any, path: str = "", may_lack: bool = False) ->
 
 
 # ---- runners and metrics
-def _setting_of_sampling(algo: Any) -> Tree:
-    """What environments and collectors have to agree in for one to go on where another stopped."""
-    config = algo.config
-    described = {
-        "env": import_path(config.env),
-        "env_config": repr(sorted(dict(config.env_config).items())),
-        "num_envs": config.num_envs_per_env_runner,
-        "n_step": config.n_step,
-        "learning": list(algo.plan.learning),
-    }
-    return {name: copy.deepcopy(value) for name, value in described.items()}
-
-
 def _groups(algo: Any) -> dict[str, Any]:
     groups = {"training": algo.env_runner_group, "evaluation": algo.eval_env_runner_group}
     return {name: group for name, group in groups.items() if group is not None}
 
 
 def _sampling_of(runner: Any) -> tuple[int, Any]:
-    return int(runner.worker_index or 0), runner.get_state(components=[SAMPLING]).get(SAMPLING)
+    return int(runner.worker_index or 0), runner.get_state(components=[SAMPLING])[SAMPLING]
 
 
 def get_runners(algo: Any) -> Tree:
     """Where every runner, here and elsewhere, is in its episodes."""
-    found = {name: dict(group.foreach_env_runner(_sampling_of)) for name, group in _groups(algo).items()}
-    return {"of": _setting_of_sampling(algo), **copy.deepcopy(found)}
+    return {name: dict(group.foreach_env_runner(_sampling_of)) for name, group in _groups(algo).items()}
 
 
 def set_runners(algo: Any, state: Tree) -> None:
-    if state["of"] != _setting_of_sampling(algo):
-        return  # other environments: they begin their episodes, at a seed of their own
+    """Runners without a state, and those whose environments are others, begin episodes at a seed of their own."""
     for name, group in _groups(algo).items():
         of_runner = copy.deepcopy(state.get(name, {}))
 
@@ -139,7 +124,7 @@ def lasting(metrics: Mapping[str, Any]) -> Tree:
     """RLlib's state of metrics without what tells how long something took, which no two runs share, as plain data."""
     stats = {}
     for path, state in metrics["stats"].items():
-        if keys.TIMERS in path or "timer" in path or path.endswith(keys.WEIGHTS_SEQ_NO):
+        if path.startswith(keys.TIMERS) or path.split("--")[-1] in NOT_LASTING:
             continue
         stats[path] = {name: list(v) if isinstance(v, deque) else v for name, v in state.items()}
     return {"stats": stats}

@@ -221,20 +221,31 @@ class TierBatches:
             return act(self.modules()[tier], following[agent], explore=False).executed
 
     # ---- checkpoints
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self, *, with_rows: bool = True) -> dict[str, Any]:
         """Name -> the store's state."""
-        return {name: replay.get_state() for name, replay in self.replays.items()}
+        return {name: replay.get_state(with_rows=with_rows) for name, replay in self.replays.items()}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`.
+    def fitting(self, state: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """The stores that can go on from those of `state`. One that a tier draws from which did not learn then has no
+        rewards for it: it is left out, to begin empty.
 
         Raises:
             CheckpointError: it was of other stores.
         """
-        if set(state) != set(self.replays):
+        then = {tier for of_store in state.values() for tier in of_store["leaves"]}
+        fits = [name for name, replay in self.replays.items() if then.issuperset(replay.trees)]
+        if set(fits) - set(state):
             raise CheckpointError(
                 f"the checkpoint's replay has stores {sorted(state)}, allowed: {sorted(self.replays)}; it is of "
                 "another version or setting"
             )
-        for name, of_store in state.items():
-            self.replays[name].set_state(of_store)
+        return fits
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`; raises as `fitting` does."""
+        fits = self.fitting(state)
+        for name, replay in self.replays.items():
+            if name in fits:
+                replay.set_state(state[name])
+            else:
+                replay.clear()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 
 import numpy as np
 import torch
@@ -12,7 +10,7 @@ from safetensors.torch import save_file
 
 import soc_env
 from policies.algorithms import ALGORITHMS
-from policies.checkpoint import FORMAT
+from policies.checkpoint import NETWORKS, write_manifest
 from policies.tiers import parse
 from soc_env.settings import to_plain
 
@@ -69,16 +67,15 @@ def network_for(scenario, tier, algorithm, **settings):
     return network
 
 
-def write_policy(folder, scenario, modules, *, scripted=None, tiers=None, slow_agents=(), num_env_steps=0):
-    """Writes what `load_policy` reads; `tiers` changes settings in the manifest, `scripted` is tier -> policy."""
-    save_file({f"{t}/{n}": v.contiguous() for t, m in modules.items() for n, v in m.state_dict().items()},
-              folder / "policy.safetensors")  # fmt: skip
+def write_policy(folder, scenario, modules, *, scripted=None, tiers=None, slow_agents=(), num_env_steps=0, beside=None):
+    """Writes what `load_policy` reads; `tiers` changes settings in the manifest, `scripted` is tier -> policy, `beside`
+    are weights that acting does not need."""
+    states = {f"{tier}/{name}": value for tier, one in modules.items() for name, value in one.state_dict().items()}
+    save_file({**{name: value.contiguous() for name, value in states.items()}, **(beside or {})}, folder / NETWORKS)
     settings = {tier: {**to_plain(module.settings), **(tiers or {}).get(tier, {})} for tier, module in modules.items()}
     for tier, policy in (scripted or {}).items():
         settings[tier] = {"algorithm": "scripted", "policy": policy, "agents": []}
-    data = (folder / "policy.safetensors").read_bytes()
     manifest = {
-        "format": FORMAT,
         "kind": "policy",
         "scenario": scenario,
         "overrides": {},
@@ -90,12 +87,8 @@ def write_policy(folder, scenario, modules, *, scripted=None, tiers=None, slow_a
         "num_env_steps": num_env_steps,
         "config": {},
         "versions": {"hmarl-soc": "0"},
-        "files": {"policy.safetensors": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}},
     }
-    content = json.dumps(manifest)
-    (folder / "hmarl.json").write_text(content)
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    (folder / "hmarl.json.sha256").write_text(f"{digest}  hmarl.json\n")
+    write_manifest(folder, manifest)
     return folder
 
 

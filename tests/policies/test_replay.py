@@ -1,8 +1,12 @@
-"""The joint replay: its tree, its draws, its state."""
+"""The joint replay: its tree, its draws, its state, its rows in files."""
+
+import errno
+import shutil
 
 import numpy as np
 import pytest
 
+from policies.hmarl import segments
 from policies.hmarl.replay import DETECTION_FLOOR, DetectionPriority, JointReplay, SumTree
 from soc_env import Simulator, features
 from soc_env.errors import CheckpointError, ConfigError
@@ -15,6 +19,17 @@ def make_replay(capacity=8, tiers=("a", "b"), **kwargs):
 def rows(ids):
     ids = np.asarray(ids)
     return {"x": np.stack([ids, -ids], 1).astype(np.float32), "id": ids}
+
+
+def assert_equal(one, other):
+    assert set(one) == set(other)
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert_equal(value, other[name])
+        elif isinstance(value, np.ndarray):
+            assert value.tobytes() == other[name].tobytes(), name
+        else:
+            assert value == other[name], name
 
 
 def test_tree_finds_leaves_in_proportion_to_their_values():
@@ -102,9 +117,135 @@ def test_given_priorities_stay_with_their_rows_when_there_are_too_many():
 
 
 def test_state_of_another_replay_is_refused():
-    other = JointReplay(8, {"x": ((2,), np.float32)}, ("a",))
-    with pytest.raises(CheckpointError, match="other columns \\('id'\\)"):
-        make_replay().set_state(other.get_state())
+    columns = {"x": ((2,), np.float32)}
+    with pytest.raises(CheckpointError, match="other columns \\('id' is missing\\)"):
+        make_replay().set_state(JointReplay(8, columns, ("a", "b")).get_state())
+    with pytest.raises(CheckpointError, match="no priorities of tier 'b'"):
+        make_replay().set_state(make_replay(tiers=("a",)).get_state())
+
+
+def test_going_back_forgets_what_came_after():
+    replay = make_replay(seed=1)
+    replay.add(rows([0, 1, 2]))
+    older = replay.get_state()
+    replay.add(rows([3, 4, 5]))
+    replay.update_priorities("a", np.arange(6), np.full(6, 9.0))
+    replay.set_state(older)
+    assert replay.trees["a"].total == pytest.approx(3.0)
+    assert_equal(replay.get_state(), older)
+    assert set(replay.sample("a", 64)[0].tolist()) == {0, 1, 2}
+
+
+def test_a_store_of_another_capacity_keeps_the_newest_rows():
+    replay = make_replay(capacity=8)
+    replay.add(rows(range(6)))
+    replay.add(rows(range(6, 11)))
+    for capacity, kept in ((4, [7, 8, 9, 10]), (16, list(range(3, 11)))):
+        twin = make_replay(capacity=capacity)
+        twin.set_state(replay.get_state())
+        assert sorted(twin.rows(twin.first, twin.num_added)["id"].tolist()) == kept
+        twin.add(rows([11, 12]))
+        assert twin.rows(11, 13)["id"].tolist() == [11, 12]
+
+
+# ---- segments
+
+
+def recorded(length=64, num_envs=4, n_step=3, seed=0):
+    """Rows as runners make them: a row's next observation is another row's, but at ends."""
+    rng = np.random.default_rng(seed)
+    seen = rng.normal(size=(length + n_step, num_envs, 3)).astype(np.float32)
+    after = seen[n_step:].copy()
+    after[::7, 1] = rng.normal(size=after[::7, 1].shape)
+    columns = {"obs/a": seen[:length, :, :2], "obs/b": seen[:length, :, 2:], "next_obs/a": after[..., :2]}
+    columns |= {"next_obs/b": after[..., 2:], "reward/a": rng.normal(size=(length, num_envs)).astype(np.float32)}
+    columns["action/b"] = rng.integers(4, size=(length, num_envs))
+    columns["terminated"] = rng.random((length, num_envs)) < 0.1
+    return {name: values.reshape(-1, *values.shape[2:]) for name, values in columns.items()}
+
+
+def recorded_replay(capacity, columns):
+    shapes = {name: (values.shape[1:], values.dtype) for name, values in columns.items()}
+    return JointReplay(capacity, shapes, ("a",))
+
+
+def test_rows_come_back_from_bytes_bit_for_bit():
+    columns = recorded()
+    columns["obs/a"][5, 0], columns["next_obs/b"][9, 0] = np.nan, -0.0
+    expected = {name: (values.shape[1:], values.dtype) for name, values in columns.items()}
+    packed = segments.packed(columns)
+    assert len(packed["next_obs/"]) < len(packed["obs/"])  # most are not stored twice
+    found = segments.unpacked(packed, expected, 256)
+    assert set(found) == set(columns)
+    for name, values in columns.items():
+        assert found[name].dtype == values.dtype
+        assert found[name].tobytes() == values.tobytes(), name
+    with pytest.raises(CheckpointError, match="'terminated' is missing"):
+        segments.unpacked({k: v for k, v in packed.items() if k != "terminated"}, expected, 256)
+
+
+def written(store, folder):
+    folder.mkdir()
+    return [(part.first, part.end) for part in store.write(folder, folder)]
+
+
+def restored(replay, folder, listed):
+    twin = recorded_replay(replay.capacity, replay.columns)
+    state = {**replay.get_state(with_rows=False), "segments": [[part.file, part.first, part.end] for part in listed]}
+    segments.Segments("joint", twin).read(folder, state, {part.file: part.entry() for part in listed})
+    return twin
+
+
+def test_a_checkpoint_writes_new_rows_and_links_the_others(tmp_path, monkeypatch):
+    columns = recorded()
+    replay = recorded_replay(100, columns)
+    store = segments.Segments("joint", replay)
+    replay.add({name: values[:40] for name, values in columns.items()})
+    assert written(store, tmp_path / "0") == [(0, 40)]
+    replay.add({name: values[40:90] for name, values in columns.items()})
+    assert written(store, tmp_path / "1") == [(0, 40), (40, 90)]
+    shared = store.known[0].file
+    assert (tmp_path / "0" / shared).stat().st_ino == (tmp_path / "1" / shared).stat().st_ino
+    replay.add({name: values[90:150] for name, values in columns.items()})  # rows 0 to 49 are overwritten
+    assert written(store, tmp_path / "2") == [(40, 90), (90, 150)]
+    assert_equal(restored(replay, tmp_path / "2", store.known).get_state(), replay.get_state())
+    # where links are not possible, files are copied; where the last checkpoint is gone, rows are written anew
+    monkeypatch.setattr(segments.os, "link", no_links)
+    assert written(store, tmp_path / "3") == [(40, 90), (90, 150)]
+    assert (tmp_path / "3" / store.known[0].file).stat().st_nlink == 1
+    shutil.rmtree(tmp_path / "3")
+    assert written(store, tmp_path / "4") == [(50, 150)]
+    assert_equal(restored(replay, tmp_path / "4", store.known).get_state(), replay.get_state())
+
+
+def no_links(source, target):
+    raise OSError(errno.EPERM, "no links here")
+
+
+def test_segments_of_before_a_run_was_set_back_are_not_taken(tmp_path):
+    columns = recorded()
+    replay = recorded_replay(100, columns)
+    store = segments.Segments("joint", replay)
+    replay.add({name: values[:40] for name, values in columns.items()})
+    older = replay.get_state()
+    replay.add({name: values[40:80] for name, values in columns.items()})
+    written(store, tmp_path / "0")
+    replay.set_state(older)
+    replay.add({name: values[100:140] for name, values in columns.items()})  # other rows of the same numbers
+    written(store, tmp_path / "1")
+    assert_equal(restored(replay, tmp_path / "1", store.known).get_state(), replay.get_state())
+
+
+def test_many_small_segments_become_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "MAX_SEGMENTS", 3)
+    columns = recorded()
+    replay = recorded_replay(100, columns)
+    store = segments.Segments("joint", replay)
+    for number in range(5):
+        replay.add({name: values[10 * number : 10 * number + 10] for name, values in columns.items()})
+        written(store, tmp_path / str(number))
+    assert len(store.known) == 1
+    assert_equal(restored(replay, tmp_path / "4", store.known).get_state(), replay.get_state())
 
 
 # ---- the paper's priority

@@ -159,6 +159,36 @@ def test_a_trial_that_needs_more_than_there_is_does_not_wait_for_ever(finished, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_trial_reserves_its_process_its_runners_and_its_learners():
+    remote = {"num_learners": {"choice": [1, 2]}, "custom_resources_per_learner": {"rack_a": 0.5}}
+    asked = {**small(), "space": space(**remote), "workers": 2, "budget": {"steps": 256}}
+    wanted = search.request(asked, {"slot": {"values": {"tiers.threat_hunter.num_learners": 2}}})
+    learner = {"CPU": 1.0, "rack_a": 0.5}
+    assert [{k: v for k, v in bundle.items() if v} for bundle in wanted.bundles] == 3 * [{"CPU": 1.0}] + 2 * [learner]
+
+
+@pytest.mark.slow
+def test_trials_with_remote_runners_and_learners_wait_for_each_other(tmp_path, monkeypatch):
+    import ray
+
+    running = []
+    told = search.Search.told
+
+    def counted(self, *words):
+        running.append(sum(trial.status == RUNNING for trial in self.records.trials))
+        told(self, *words)
+
+    monkeypatch.setattr(search.Search, "told", counted)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)  # one trial at a time
+    try:
+        remote = space(num_learners=1, actor_lr={"grid": [1e-4, 1e-3]})
+        records = search.tune(remote, samples=1, steps=512, out=tmp_path / "o", workers=1, scheduler="none", **small())
+    finally:
+        ray.shutdown()
+    assert [trial.status for trial in records.trials] == [FINISHED, FINISHED]
+    assert set(running) == {1}
+
+
 # ---- going on
 def test_asha_knows_again_what_trials_told_before():
     from experiments.tune.schedule import SCHEDULERS

@@ -1,0 +1,187 @@
+"""Rows of a replay as files that never change: a checkpoint writes the rows added since the one before, and links the
+rest.
+
+A segment holds the rows of the numbers `first` to `end`. It is written once, hard-linked from checkpoint to checkpoint
+(copied where links are not possible), and left out when the ring has overwritten all of its rows. Its name has the
+digest of its content, so one of another history, from before a run was set back, is never taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow
+from safetensors.numpy import load_file, save
+
+from policies.hmarl.replay import Columns, JointReplay
+from soc_env.errors import CheckpointError
+
+MAX_ROWS = 32_768  # of a segment: what is in memory twice while it is written
+MAX_SEGMENTS = 256  # of a store; beyond, all of its rows are written anew
+OBS, NEXT_OBS, SOURCE = "obs/", "next_obs/", "next_obs"
+CODEC = pyarrow.Codec("zstd", 1)
+
+
+class Segment(NamedTuple):
+    """A file of rows."""
+
+    file: str
+    first: int
+    end: int
+    bytes: int
+    sha256: str
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
+
+
+class Segments:
+    """The files that hold the rows of one store, as they were last written or read.
+
+    Args:
+        name: of the store.
+        replay: the store.
+    """
+
+    def __init__(self, name: str, replay: JointReplay):
+        self.name, self.replay = name, replay
+        self.known: list[Segment] = []
+        self.place = Path()  # the folder they were last in
+        self._history = replay.history
+
+    def write(self, folder: Path, place: Path) -> list[Segment]:
+        """Puts all rows of the store into `folder`, whose name will be `place`.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        if self._history is not self.replay.history:  # rows have changed under their numbers
+            self.known, self._history = [], self.replay.history
+        first, end = self.replay.first, self.replay.num_added
+        kept = [part for part in self.known if part.end > first and _relinked(self.place / part.file, folder, part)]
+        if len(kept) > MAX_SEGMENTS:
+            for part in kept:
+                (folder / part.file).unlink()
+            kept = []
+        begin, written = first, []
+        for stop, onward in [*((part.first, part.end) for part in kept), (end, end)]:
+            written += [self._written(folder, k, min(k + MAX_ROWS, stop)) for k in range(begin, stop, MAX_ROWS)]
+            begin = onward
+        self.known, self.place = sorted([*kept, *written], key=lambda part: part.first), place
+        return self.known
+
+    def _written(self, folder: Path, first: int, end: int) -> Segment:
+        content = save(packed(self.replay.rows(first, end)))
+        digest = hashlib.sha256(content).hexdigest()
+        file = f"{self.name}-{first:012d}-{end:012d}-{digest[:16]}.safetensors"
+        (folder / file).write_bytes(content)
+        return Segment(file, first, end, len(content), digest)
+
+    def read(self, folder: Path, state: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Gives the store the state and rows of a checkpoint.
+
+        Args:
+            folder: with its segments.
+            state: the store's `get_state` without rows, and its "segments".
+            files: name -> size and SHA-256, of the segments.
+
+        Raises:
+            CheckpointError: damaged, or of a store with other columns.
+        """
+        listed = [Segment(file, first, end, **files[file]) for file, first, end in state["segments"]]
+        self.replay.set_state(state, self._rows(folder, listed))
+        self.known, self.place, self._history = listed, folder, self.replay.history
+
+    def _rows(self, folder: Path, listed: list[Segment]) -> Iterator[tuple[int, Columns]]:
+        expected = {name: (values.shape[1:], values.dtype) for name, values in self.replay.columns.items()}
+        for part in listed:
+            try:
+                yield part.first, unpacked(load_file(folder / part.file), expected, part.end - part.first)
+            except Exception as error:  # safetensors raises its own, which derives from Exception alone
+                raise CheckpointError(f"{str(folder / part.file)!r} cannot be read ({error})") from error
+
+
+def _relinked(source: Path, folder: Path, part: Segment) -> bool:
+    """Whether the segment could be taken over from where it last was."""
+    try:
+        if source.stat().st_size != part.bytes:
+            return False
+        try:
+            os.link(source, folder / part.file)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, folder / part.file)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+# ---- rows <-> bytes
+def packed(columns: Columns) -> dict[str, np.ndarray]:
+    """The columns of n rows as compressed bytes, by name.
+
+    Observations stand beside each other, those of a row's agents and then those of the next row, which have much in
+    common. Next observations that are those of a later row are not stored twice: `SOURCE` says of which.
+    """
+    seen = {name: values for name, values in columns.items() if name.startswith(OBS)}
+    following = {name: columns[NEXT_OBS + name.removeprefix(OBS)] for name in seen}
+    rest = {name: values for name, values in columns.items() if not name.startswith((OBS, NEXT_OBS))}
+    if seen:
+        before, after = (np.concatenate(list(part.values()), 1) for part in (seen, following))
+        rows, wanted = (part.view(f"V{part.shape[1] * part.itemsize}").ravel().tolist() for part in (before, after))
+        place = {row: number for number, row in enumerate(rows)}
+        source = np.fromiter((place.get(row, -1) for row in wanted), np.int32, len(wanted))
+        rest |= {OBS: before, NEXT_OBS: after[source < 0], SOURCE: source}
+    return {
+        name: np.frombuffer(CODEC.compress(values.tobytes(), asbytes=True), np.uint8) for name, values in rest.items()
+    }
+
+
+def unpacked(
+    parts: Mapping[str, np.ndarray], expected: Mapping[str, tuple[tuple[int, ...], Any]], num_rows: int
+) -> dict[str, np.ndarray]:
+    """The columns that `packed` was given.
+
+    Args:
+        parts: what it made of them.
+        expected: name -> (shape of one entry, dtype) of the columns that are wanted.
+        num_rows: how many rows.
+
+    Raises:
+        CheckpointError: they are not those.
+    """
+
+    def part(name: str, rows: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        if name not in parts:
+            raise CheckpointError(f"column {name!r} is missing")
+        size = rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
+        data = CODEC.decompress(parts[name].tobytes(), decompressed_size=size, asbytes=True)
+        return np.frombuffer(data, dtype).reshape(rows, *shape)
+
+    sizes = {name.removeprefix(OBS): shape[0] for name, (shape, _) in expected.items() if name.startswith(OBS)}
+    columns = {
+        name: part(name, num_rows, shape, dtype)
+        for name, (shape, dtype) in expected.items()
+        if not name.startswith((OBS, NEXT_OBS))
+    }
+    if not sizes:
+        return columns
+    source = part(SOURCE, num_rows, (), np.int32)
+    own = source < 0
+    width, dtype = (sum(sizes.values()),), next(d for name, (_, d) in expected.items() if name.startswith(OBS))
+    before = part(OBS, num_rows, width, dtype)
+    if num_rows and int(source.max()) >= num_rows:
+        raise CheckpointError(f"column {SOURCE!r} names row {int(source.max())} of {num_rows}")
+    after = before[source]
+    after[own] = part(NEXT_OBS, int(own.sum()), width, dtype)
+    ends = np.cumsum([0, *sizes.values()])
+    for k, agent in enumerate(sizes):
+        columns[OBS + agent] = before[:, ends[k] : ends[k + 1]]
+        columns[NEXT_OBS + agent] = after[:, ends[k] : ends[k + 1]]
+    return columns
