@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import warnings
@@ -35,6 +36,7 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 from soc_env.errors import ConfigError, RunError
 
 ADDRESS, TOKEN = "RAY_ADDRESS", "RAY_AUTH_TOKEN"  # Ray's own environment variables
+ANSWER_SECONDS = 10.0  # within which what lives answers
 GO_ON = "go on from the newest checkpoint (--resume)"
 _TOKEN_SETTINGS = ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH")
 LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private")
@@ -259,6 +261,9 @@ def _join(address: str) -> None:
             "from elsewhere use `ray job submit`"
         )
     try:
+        if address != "auto":
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()  # Ray would try for minutes
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
         _end()

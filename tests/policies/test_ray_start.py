@@ -85,17 +85,17 @@ def foreign():
     """A Ray of somebody else on this machine: its address, and the folder where `ray.init()` would find it."""
     folder = tempfile.mkdtemp()  # short: the names of its sockets have a limit
     start = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2", "--include-dashboard=false"]
-    start += ["--port", "0", "--node-ip-address", "127.0.0.1", "--temp-dir", folder]
+    start += ["--port", "0", "--node-ip-address", "127.0.0.1", "--temp-dir", f"{folder}/ray"]
     settings = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     with open(os.path.join(folder, "log"), "w") as log:
         process = psutil.Popen([sys.executable, *start], env=settings, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 120
-        while ray._private.utils.read_ray_address(folder) is None:
+        while ray._private.utils.read_ray_address(f"{folder}/ray") is None:
             assert process.poll() is None, Path(folder, "log").read_text()
             assert time.monotonic() < end
             time.sleep(0.2)
-        yield ray._private.utils.read_ray_address(folder), folder
+        yield ray._private.utils.read_ray_address(f"{folder}/ray"), folder
     finally:
         for one in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -124,7 +124,8 @@ def test_a_foreign_ray_is_not_joined(foreign, workers_find_helpers, monkeypatch,
     try:
         assert joined() != address
         assert capfd.readouterr().err.startswith(f"Ray: private, on this machine, 3 of {CPUS} CPUs")
-        assert algo.train()["episode_return_mean"] > 0
+        algo.train()
+        assert algo.num_env_steps >= 128
         second = toy_config(num_env_runners=1).build_algo()
         algo.stop()
         algo.stop()
@@ -155,7 +156,7 @@ def test_an_address_is_joined_and_asked_for_no_more_than_it_has(foreign, workers
     [
         ("ray://127.0.0.1:10001", r"ray_address is 'ray://127.0.0.1:10001', allowed: HOST:PORT of a cluster"),
         ("nowhere", r"no Ray cluster can be joined at 'nowhere'"),
-        ("127.0.0.1:1", r"no Ray cluster can be joined at '127.0.0.1:1' \(.*RAY_AUTH_MODE=token"),
+        ("127.0.0.1:1", r"no Ray cluster can be joined at '127.0.0.1:1' \(.*refused"),
     ],
 )
 def test_an_address_that_cannot_be_joined_is_said_in_one_line(address, message, monkeypatch):
