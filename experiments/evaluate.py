@@ -320,11 +320,11 @@ def paired_gain(result: EvaluationResult, reference: EvaluationResult, metric: s
     """What `result` adds to `reference`, from differences episode by episode of the same seeds.
 
     Raises:
-        ValueError: the two did not play the same episodes.
+        ConfigError: the two did not play the same episodes.
     """
     same_scenario = result.settings["scenario_hash"] == reference.settings["scenario_hash"]
     if not same_scenario or not np.array_equal(result.episodes["seed"], reference.episodes["seed"]):
-        raise ValueError(f"{result.policy!r} and {reference.policy!r} did not play the same episodes")
+        raise ConfigError(f"{result.policy!r} and {reference.policy!r} did not play the same episodes")
     return Estimate.of(result.episodes[metric] - reference.episodes[metric])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -75,24 +76,29 @@ def _draw_bar(panel: Axes, row: int, name: str, estimate: Estimate, column: Colu
     mean, low, high = (column.scale * value for value in (estimate.mean, estimate.low, estimate.high))
     left, right = panel.get_xlim()
     color = {TRAINED: STRONG, UNTRAINED: SOFT}.get(name, GREY)
-    panel.barh(row, min(max(mean, left), right), color=color, height=0.66, zorder=2)
     text = column.format(estimate.mean)
     style: dict[str, Any] = {"va": "center", "fontsize": 8.5, "zorder": 5}
+    if math.isnan(mean):
+        panel.annotate(text, (max(left, 0.0), row), xytext=(5, 0), textcoords="offset points", **style)
+        return
+    panel.barh(row, min(max(mean, left), right), color=color, height=0.66, zorder=2)
     if mean < left:
         panel.annotate(f"◀ {text}", (left, row), xytext=(3, 0), textcoords="offset points", **style)
     elif mean > right:
         panel.annotate(f"{text} ▶", (right, row), xytext=(-3, 0), textcoords="offset points", ha="right", **style)
     else:
-        panel.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color=INK, linewidth=1.1, capsize=2.5, zorder=4)
+        sides = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+        panel.errorbar(mean, row, xerr=sides, color=INK, linewidth=1.1, capsize=2.5, zorder=4)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
-        panel.annotate(text, (max(high, 0.0), row), xytext=(5, 0), textcoords="offset points", bbox=box, **style)
+        panel.annotate(text, (max(0.0, high), row), xytext=(5, 0), textcoords="offset points", bbox=box, **style)
 
 
 def bar_limits(in_focus: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
     """Limits of a bar panel: all of the values in focus and room for numbers; others may be cut, not dwarf them."""
+    in_focus = [value for value in in_focus if math.isfinite(value)]  # a metric may be undefined
     bottom, top = min([*in_focus, 0.0]), max([*in_focus, 0.0])
     span = (top - bottom) or 1.0
-    has_cut = min(values) < bottom - 0.1 * span
+    has_cut = any(value < bottom - 0.1 * span for value in values)
     return bottom - (0.5 * span if has_cut else 0.1 * span if bottom < 0 else 0.0), top + 0.42 * span
 
 
@@ -162,9 +168,10 @@ def draw_seeds(data: Mapping[str, Any]) -> Figure:
         mean = np.mean(lines, 0)
         panel.plot(grid[is_seen], mean[is_seen], color=STRONG, linewidth=2.0, zorder=4, label="their mean")
         _draw_baselines(panel, column, {policy: found[name]["mean"] for policy, found in data["summary"].items()})
-        lowest, highest = np.nanquantile(lines, [0.1, 1.0])
-        if name == family_of(scenario).headline and np.nanmin(lines) < lowest - 2 * (highest - lowest):
-            panel.set_ylim(bottom=lowest - (highest - lowest))
+        if name == family_of(scenario).headline and np.isfinite(lines).any():
+            lowest, highest = np.nanquantile(lines, [0.1, 1.0])
+            if np.nanmin(lines) < lowest - 2 * (highest - lowest):
+                panel.set_ylim(bottom=lowest - (highest - lowest))
         _finish_curve(panel, column)
     _legend_below(figure, axes)
     return figure
@@ -228,7 +235,7 @@ def panels(rows: int, columns: int, width: float, height: float, sharey: bool = 
 def _draw_baselines(panel: Axes, column: Column, means: Mapping[str, float]) -> None:
     """A line at the mean, by policy, of every baseline that was measured."""
     for name, color in BASELINES:
-        if name in means:
+        if name in means and math.isfinite(means[name]):
             panel.axhline(column.scale * means[name], color=color, label=name, **BASELINE_STYLE)
 
 

@@ -36,11 +36,13 @@ from experiments.run_folder import (
     EVALUATION_TRAIN,
     PROGRESS,
     REPORT,
-    read_json,
+    read_moment,
     read_progress,
     read_results,
+    read_run,
 )
 from experiments.tables import PUBLISHED, table_rows
+from soc_env.errors import CheckpointError
 from soc_env.registry import family_of
 
 if TYPE_CHECKING:
@@ -65,14 +67,17 @@ def write_report(folder: str | os.PathLike[str]) -> pathlib.Path:
         The path written.
 
     Raises:
-        CheckpointError: there is no evaluation to report.
+        CheckpointError: there is no evaluation to report, or a file of the run is damaged.
     """
     folder = pathlib.Path(folder)
     results = read_results(folder / EVALUATION)
-    config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
+    config = read_run(folder / CONFIG) if (folder / CONFIG).exists() else None
     curve = read_progress(folder / PROGRESS, protocol_of(scenario_of(results)).curves)
     trained_on = read_results(folder / EVALUATION_TRAIN) if (folder / EVALUATION_TRAIN).exists() else None
-    attended = read_json(folder / ATTENTION) if (folder / ATTENTION).exists() else None
+    if trained_on and scenario_of(trained_on) != scenario_of(results):
+        file, found = str(folder / EVALUATION_TRAIN), scenario_of(trained_on)
+        raise CheckpointError(f"report: {file!r} is of {found}, allowed: {scenario_of(results)}")
+    attended = read_moment(folder / ATTENTION) if (folder / ATTENTION).exists() else None
     return write_text(folder / REPORT, page(results, curve, config, trained_on, attended))
 
 

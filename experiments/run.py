@@ -120,16 +120,17 @@ class Run:
         torch.set_num_threads(1)  # networks this small lose more to a second thread's hand-over than they gain
         self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -math.inf
-        self.wants_stop, self._failing = False, dict[str, str]()
+        self.wants_stop, self._failed = False, dict[str, str]()
         self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
         config = hmarl_config(settings)
-        manifest = last_manifest(self.checkpoints) if resume and has_begun(out) else None
+        manifest = self._found() if resume and has_begun(out) else None
         self.algo = config.build_algo()
         try:
             if manifest is None:
                 self._begin()
             else:
-                self._restore(manifest)
+                self.seconds = number_of(manifest, "seconds", self.checkpoints / LAST)
+                self.algo.restore_from_path(self.checkpoints / LAST)
             columns = ("iteration", "steps", "seconds", "steps_per_second", *self.metrics)
             columns += tuple(f"validation_{name}" for name in self.metrics)
             self.csv = ProgressFile(out / PROGRESS, columns, self.algo.num_env_steps)
@@ -145,19 +146,21 @@ class Run:
         if self.settings["adverse_start"]:
             start_adversely(self.algo)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        origin = provenance()
-        found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
-        settings = {**plain(self.settings), "scenario_fields": self.description(), **found}
-        write_json(self.out / CONFIG, settings, is_strict=False)
+        if not (self.out / CONFIG).exists():
+            origin = provenance()
+            found = {"versions": origin["versions"], "git": origin["git_hash"], "command": command()}
+            settings = {**plain(self.settings), "scenario_fields": self.description(), **found}
+            write_json(self.out / CONFIG, settings, is_strict=False)
         self.save(START, replay=False)
         self.save(LAST, replay=False)  # so that a run killed in its first minute can be resumed
 
-    def _restore(self, manifest: Mapping[str, Any]) -> None:
+    def _found(self) -> dict[str, Any] | None:
+        """The manifest of `last`, or None if nothing was learned before it: the run then begins once more."""
+        manifest = last_manifest(self.checkpoints)
         # The best mark is that of `best` itself: `last` may be older, if the run was killed after a validation.
         if (self.checkpoints / BEST).exists():
             self.best = number_of(read_manifest(self.checkpoints / BEST), self._mark, self.checkpoints / BEST)
-        self.seconds = number_of(manifest, "seconds", self.checkpoints / LAST)
-        self.algo.restore_from_path(self.checkpoints / LAST)
+        return manifest if number_of(manifest, "num_env_steps", self.checkpoints / LAST) else None
 
     @property
     def _mark(self) -> str:
@@ -193,22 +196,25 @@ class Run:
 
         info = {"seconds": self.seconds, "seed": self.settings["seed"], **info}
         info |= {"family": self.family} if self.family else {}
-        save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
+        try:
+            save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
+        except OSError as error:
+            error.filename = error.filename or str(self.checkpoints / name)
+            raise
 
     def _save_last(self) -> None:
         self.csv.sync()  # a checkpoint without its rows would resume a run with a gap
         self.save(LAST, replay=True)
 
     def _attempt(self, what: str, write: Callable[[], None]) -> bool:
-        """Whether something could be written. If not, the user is told, once until it works again."""
+        """Whether something could be written. If not, the user is told, once in a run."""
         try:
             write()
         except OSError as error:
-            if what not in self._failing:
+            if what not in self._failed:
                 print(f"warning: {what}: {written(error)}; training goes on", file=sys.stderr, flush=True)
-            self._failing[what] = written(error)
+            self._failed[what] = written(error)
             return False
-        self._failing.pop(what, None)
         return True
 
     # --- the loop
@@ -235,7 +241,7 @@ class Run:
                 progress.update(done, self._note(row))
             is_saved = is_saved or self._attempt("checkpoint last", self._save_last)
         if not is_saved:
-            raise RunError(f"{self._failing['checkpoint last']}; make room, then go on with: {self.hint}")
+            raise RunError(f"{self._failed['checkpoint last']}; make room, then go on with: {self.hint}")
         if self.wants_stop:
             print(f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.hint}")
             raise KeyboardInterrupt
@@ -267,7 +273,7 @@ class Run:
         self.wants_stop = True
 
     def _row(self, result: Mapping[str, Any], seconds: float, steps_before: int) -> dict[str, Any]:
-        runners = result["env_runners"]
+        runners = result.get("env_runners", {})  # none of the remote ones may have answered in time
         episodes = {"reward": runners.get("episode_return_mean"), "length": runners.get("episode_len_mean")}
         episodes |= runners.get("episode_metrics", {})
         now = self.algo.num_env_steps

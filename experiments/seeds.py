@@ -7,6 +7,7 @@ two runs of the same seed have the episodes of their evaluation in common.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -28,12 +29,12 @@ from experiments.run_folder import (
     SECONDS,
     STEPS,
     VALIDATION,
-    read_json,
     read_progress,
     read_results,
+    read_run,
 )
 from experiments.tables import print_rows
-from soc_env.errors import ConfigError
+from soc_env.errors import CheckpointError, ConfigError
 from soc_env.registry import family_of
 
 if TYPE_CHECKING:
@@ -108,13 +109,15 @@ def summarise_seeds(folders: Sequence[str | PathLike[str]], least: int = 2) -> d
         (policy -> metric -> mean, std, low, high), 95 % intervals over the means of the runs.
 
     Raises:
-        CheckpointError: a folder without an evaluation.
+        CheckpointError: a folder without an evaluation, or with a damaged file.
         ConfigError: fewer runs, the same seed twice, or runs of different scenarios.
     """
     runs: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
     for folder in map(pathlib.Path, folders):
         results = read_results(folder / EVALUATION)
+        if TRAINED not in results:
+            raise CheckpointError(f"runs: {str(folder / EVALUATION)!r} has no result of {TRAINED}")
         here = {name: results[TRAINED].settings[name] for name in (*ABOUT, "num_episodes")}
         if about and here != about:
             raise ConfigError(f"runs: {str(folder)!r} is of {here}, the first one of {about}; allowed: one setting")
@@ -136,15 +139,17 @@ def summarise_seeds(folders: Sequence[str | PathLike[str]], least: int = 2) -> d
 
 def _read_run(folder: pathlib.Path, results: Mapping[str, EvaluationResult], scenario: str) -> dict[str, Any]:
     """One of `summarise_seeds`' runs; its curve has the iterations that were validated."""
-    config, names = read_json(folder / CONFIG), protocol_of(scenario).curves
-    curve = read_progress(folder / PROGRESS, (SECONDS, *names)) or {}
-    is_known = np.isfinite(curve[VALIDATION + family_of(scenario).headline])
+    config, names = read_run(folder / CONFIG), protocol_of(scenario).curves
+    curve = read_progress(folder / PROGRESS, (SECONDS, *names))
+    is_known = np.isfinite(curve[VALIDATION + family_of(scenario).headline]) if curve else np.zeros(0, bool)
+    if curve is None or not is_known.any() or not math.isfinite(curve[SECONDS][-1]):
+        raise CheckpointError(f"runs: {str(folder / PROGRESS)!r} is missing, or has no iteration that was validated")
     greedy = {name: curve[VALIDATION + name][is_known].tolist() for name in names}
     return {
         "seed": config["seed"],
         "steps": int(curve[STEPS][-1]),
         "minutes": round(float(curve[SECONDS][-1]) / 60, 2),
-        "git": config["git"],
+        "git": config.get("git"),
         "means": {name: {k: e.mean for k, e in result.summary.items()} for name, result in results.items()},
         "curve": {key: curve[key][is_known].tolist() for key in (STEPS, SECONDS)} | greedy,
     }

@@ -12,7 +12,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,12 +23,13 @@ from policies.checkpoint import check_scenario, checkpoint_folder, load_networks
 from policies.networks.tokens import Tokens, agent_of, entry_names, own_tokens
 from policies.networks.zones import ENCODERS
 from policies.runner.acting import act
-from policies.scripted import Policy, find, playable
 from policies.tiers import SCRIPTED, parse, tier_of
-from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
+
+if TYPE_CHECKING:
+    from policies.scripted import Policy
 
 Actions = dict[str, Any]
 
@@ -196,6 +197,8 @@ class TrainedPolicy:
                 "policy for another number of zones"
             )
         if not (is_finite := np.isfinite(rows)).all():
+            from soc_env.registry import SCENARIOS
+
             row, entry = np.argwhere(~is_finite)[0].tolist()
             ours = self.manifest.get("family", self.manifest.get("scenario")) in SCENARIOS
             names = entry_names(agent, expected) if ours else None
@@ -393,6 +396,10 @@ def _scripted_tiers(
     for tier in given:
         if tier not in tiers:
             raise ConfigError(f"scripted: tier {tier!r} is not scripted in the checkpoint; allowed: {shown(tiers)}")
+    if not tiers:
+        return {}
+    from policies.scripted import find, playable  # with the simulators
+
     made = {}
     for tier in tiers:
         name, known = plain[tier].get("policy"), playable(manifest["scenario"])

@@ -103,7 +103,7 @@ def submit_a_job(three: Three) -> None:
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=400)
     say(f"ray job submit ended with {done.returncode}; checkpoint there: {(out / 'checkpoints' / 'last').is_dir()}")
-    print(last_lines(done.stdout + done.stderr, 8))
+    print(last_lines(done.stderr + done.stdout, 8))
 
 
 def train_and_lose(three: Three, name: str, lost: str, *words: str) -> None:

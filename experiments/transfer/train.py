@@ -97,21 +97,16 @@ def train_on_cage4(
     path: str | pathlib.Path | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
-    """Trains in a run folder until it has `steps` CC4 steps; a folder that has a run goes on with it.
+    """Trains until the run has `steps` CC4 steps, and returns its folder; a folder that has a run goes on with it.
 
     Args:
         out: the run folder.
-        level: "flat" or "raw", what the roles see.
-        steps: of CC4, over all episodes that run side by side and all calls.
+        level, steps: what the roles see, "flat" or "raw"; of CC4, over all episodes side by side and all calls.
         start: run folder (its best checkpoint) or checkpoint to start from; None for new networks.
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
-        workers: remote env runners; 0 samples in this process.
-        num_envs: rows of each env runner, five a CC4 episode.
+        workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
         path: the CybORG checkout, see `find_cyborg`.
         config: settings of HMARLConfig in place of the preset's.
-
-    Returns:
-        The run folder.
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.

@@ -38,7 +38,7 @@ from policies.runner.generators import get_generators, set_generators
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
 from soc_env.engine.state import check_names
-from soc_env.errors import ConfigError
+from soc_env.errors import CheckpointError, ConfigError, shown
 
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
 NUM_SEEDS = 2**32  # that NumPy's global generator takes
@@ -304,8 +304,10 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         """Goes on where `_sampling_state` was called; where that cannot be, with new episodes at a fresh seed."""
         names = ("made_for", "env", "collector", "finished", "num_env_steps", "generators")
         check_names({"generators": None, **state}, names, SAMPLING)
-        self.num_env_steps_sampled_lifetime = state["num_env_steps"]
-        self._finished = [dict(episode) for episode in state["finished"]]
+        steps, finished = state["num_env_steps"], state["finished"]
+        if not isinstance(steps, int) or steps < 0 or not isinstance(finished, list):
+            raise CheckpointError(f"state: num_env_steps is {shown(steps)}, finished {shown(finished)}: they misfit")
+        self.num_env_steps_sampled_lifetime, self._finished = steps, [dict(episode) for episode in finished]
         self._collector = None
         if self.env is not None and state["collector"] is not None:
             with torch.random.fork_rng(devices=[]):  # its first noise is replaced

@@ -15,7 +15,9 @@ from soc_env.errors import CheckpointError
 def get_generators() -> dict[str, Any]:
     """Where they stand: arrays, tensors and numbers."""
     version, words, gauss = random.getstate()
+    cuda = {"cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_initialized() else {}
     return {
+        **cuda,
         "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss},
         "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 (users' environments may draw from it)
         "torch": torch.get_rng_state(),
@@ -33,5 +35,7 @@ def set_generators(state: Mapping[str, Any]) -> None:
         random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
         np.random.set_state(state["numpy"])  # noqa: NPY002
         torch.set_rng_state(state["torch"])
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"state: the random generators cannot be set ({error})") from error

@@ -71,6 +71,7 @@ class Simulator(abc.ABC):
     agents = AGENTS
     kernels: Any  # module of the family's compiled step: run, STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY
     num_shared: int  # arrays at the head of the engine's that all envs share
+    lists: dict[str, str]  # records of which an env uses only the first ones -> field of `env` that says how many
     metric_table: tuple[Metric, ...]
     reward_table: tuple[RewardTerm, ...]
     feature_tables: dict[str, tuple[Feature, ...]]
@@ -353,6 +354,14 @@ class Simulator(abc.ABC):
         earned = {name: getattr(self, name) for name in ("rewards", "reward_terms", "episode_metrics")}
         return {**dict(records), **by_agent, **earned, **flags}
 
+    def _saved(self, env: Any) -> dict[str, np.ndarray]:
+        """`per_env` without the ends of lists that no env uses, by the numbers in `env`."""
+        arrays = self.per_env()
+        for name, count in self.lists.items():
+            longest = np.clip(env[count].max(), 0, arrays[name].shape[1])
+            arrays[name] = arrays[name][:, :longest]
+        return arrays
+
     def get_state(self) -> Tree:
         """The whole batch at this moment, as plain data: dicts of NumPy arrays, numbers and strings. Copies.
 
@@ -360,7 +369,7 @@ class Simulator(abc.ABC):
         exactly as this one; `num_threads` may differ.
         """
         seed = [int(one) for one in self.seed] if isinstance(self.seed, Sequence | np.ndarray) else int(self.seed)
-        arrays = {name: packed(array) for name, array in self.per_env().items()}
+        arrays = {name: packed(array) for name, array in self._saved(self._engine.env).items()}
         return {"made_for": self._made_for(), "seed": seed, "is_started": self.is_started, "arrays": arrays}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -375,8 +384,10 @@ class Simulator(abc.ABC):
         """
         check_names(state, ("made_for", "seed", "is_started", "arrays"), "simulator")
         check_same(state["made_for"], self._made_for())
-        arrays, own = state["arrays"], self.per_env()
-        check_names(arrays, own, "arrays")
+        arrays = state["arrays"]
+        check_names(arrays, self.per_env(), "arrays")
+        check_fit(arrays["env"], self._engine.env, "env")
+        own = self._saved(arrays["env"])
         for name, array in own.items():
             check_fit(arrays[name], array, name, not name.startswith("actions/"))  # each step checks those
         check_limits(arrays, self._state_limits())

@@ -27,6 +27,7 @@ class PaperSimulator(Simulator):
 
     kernels = kernels
     num_shared = 1
+    lists = {"footholds": "num_footholds"}
     metric_table, reward_table, state_table = METRICS, REWARD_TERMS, STATE
     feature_tables, action_tables = FEATURES, ACTIONS
     scenario: PaperScenario

@@ -85,6 +85,7 @@ class SOCSimulator(Simulator):
 
     kernels = kernels
     num_shared = 3
+    lists = {"hosts": "num_tracked", "log": "num_log"}
     metric_table, reward_table, tool_table = METRICS, REWARD_TERMS, TOOLS
     scenario: SOCScenario
     _engine: Records

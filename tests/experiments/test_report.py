@@ -107,7 +107,7 @@ def test_names_paths_and_settings_are_text_wherever_they_come_from(
         result["git_hash"] = HOSTILE
     (folder / "evaluation.json").write_text(json.dumps({HOSTILE: own[0], TRAINED: own[1]}))
     command = ["hmarl-soc", "train", "--out", HOSTILE]
-    (folder / "config.json").write_text(json.dumps({"seed": HOSTILE, "command": command, HOSTILE: HOSTILE}))
+    (folder / "config.json").write_text(json.dumps({"seed": 17, "command": command, HOSTILE: HOSTILE}))
     page = report.write_report(folder).read_text()
     assert "<script" not in page
     assert "onerror=alert(1)>" not in page

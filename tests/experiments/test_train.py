@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -459,3 +460,9 @@ def test_soc_v1_has_a_preset_and_cage4_uses_it() -> None:
     from policies.presets import PRESETS
 
     assert with_preset("soc-cage4-v0", {}) == with_preset("soc-v1", {}) == PRESETS["soc-v1"]
+
+
+def test_an_iteration_in_which_no_runner_answered_has_a_row():
+    run = SimpleNamespace(algo=SimpleNamespace(num_env_steps=512), metrics=("reward",), seconds=60.0)
+    row = Run._row(run, {"training_iteration": 3}, 60.0, 512)
+    assert row == {"iteration": 3, "steps": 512, "seconds": 120.0, "steps_per_second": 0.0}

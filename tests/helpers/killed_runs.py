@@ -1,12 +1,13 @@
 """Runs that are killed with SIGKILL and resumed, each compared with one that was not: who is killed, where, and when.
 
-    python tests/helpers/killed_runs.py FOLDER                      # a kill in each part of a run (what CI does)
-    python tests/helpers/killed_runs.py FOLDER --every 1 --random 12  # before every change of a file, and at random
+    python tests/helpers/killed_runs.py FOLDER                        # one run that is killed at four points (CI)
+    python tests/helpers/killed_runs.py FOLDER --steps --random 10    # at each step of the writer, and at random times
+    python tests/helpers/killed_runs.py FOLDER --every 1              # at every point
 
 A run of paper-v0 with tiny networks, sampled and learned in one process. Every attempt is a fork of this process, which
-has imported everything already; it ends by a signal that it cannot catch, before its n-th change of a file (a renaming,
-a deletion, a folder made, an fsync), or after some seconds. Then the run is resumed, as often as it takes, and must end
-with the bytes of the whole one. Prints one JSON object.
+has imported everything already; it ends by a signal that it cannot catch, at a point: before its n-th change of a file
+(a renaming, a deletion, a folder made, an fsync) or step of the checkpoint writer, or after some seconds. Then the run
+is resumed, as often as it takes, and must end with the bytes of the whole one. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import collections
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -23,13 +25,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from experiments.budget import Rhythm
 from experiments.run import Run
 from experiments.train import train
-from policies.checkpoint import MANIFEST
+from policies.checkpoint import DIGEST, MANIFEST
+from policies.hmarl import saving
 from policies.tiers import DEFAULT_TIERS
 
 STEPS = 1024
@@ -92,48 +95,49 @@ def attempt(out: pathlib.Path, resume: bool, arm: Callable[[], None] = lambda: N
     return os.waitstatus_to_exitcode(status)
 
 
-def count_changes(file: pathlib.Path) -> Callable[[], None]:
-    """A trap that kills nobody: writes down which change each was."""
+def at_each_point(what: Callable[[str], None]) -> None:
+    """From now on in this process, `what` is told of every change of a file and step of the checkpoint writer."""
 
-    def arm() -> None:
-        def note(name: str, call: Any) -> Any:
-            def noted(*arguments: Any, **settings: Any) -> Any:
-                with file.open("a") as lines:
-                    place = next((str(a) for a in arguments if isinstance(a, (str, os.PathLike))), "")
-                    lines.write(f"{name} {place}\n")
-                return call(*arguments, **settings)
+    def told(name: str, call: Any) -> Any:
+        def calls(*arguments: Any, **settings: Any) -> Any:
+            what(" ".join([name, *(str(a) for a in arguments[:1] if isinstance(a, (str, os.PathLike)))]))
+            return call(*arguments, **settings)
 
-            return noted
+        return calls
 
-        for name in CHANGES:
-            setattr(os, name, note(name, getattr(os, name)))
-
-    return arm
+    for name in CHANGES:
+        setattr(os, name, told(name, getattr(os, name)))
+    saving.at_step = told("step", saving.at_step)
 
 
-def before_change(number: int) -> Callable[[], None]:
-    """A trap that kills before the `number`-th change, from 0."""
+def note_points(file: pathlib.Path) -> Callable[[], None]:
+    """A trap that kills nobody: writes down what the points are."""
 
-    def arm() -> None:
-        numbers = iter(range(1_000_000))
+    def note(point: str) -> None:
+        with file.open("a") as lines:
+            lines.write(f"{point}\n")
 
-        def trapped(call: Any) -> Any:
-            def killed(*arguments: Any, **settings: Any) -> Any:
-                if next(numbers) == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*arguments, **settings)
+    return lambda: at_each_point(note)
 
-            return killed
 
-        for name in CHANGES:
-            setattr(os, name, trapped(getattr(os, name)))
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    return arm
+
+def at_point(number: int, of: str = "") -> Callable[[], None]:
+    """A trap at the `number`-th point, from 0, of those that begin so."""
+    numbers = itertools.count()
+
+    def trap(point: str) -> None:
+        if point.startswith(of) and next(numbers) == number:
+            kill()
+
+    return lambda: at_each_point(trap)
 
 
 def after_seconds(seconds: float) -> Callable[[], None]:
     def arm() -> None:
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        signal.signal(signal.SIGALRM, lambda *_: kill())
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     return arm
@@ -149,7 +153,7 @@ def content(out: pathlib.Path) -> dict[str, Any]:
         name = str(path.relative_to(out))
         if path.name == MANIFEST:
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in TIMES}
-        elif path.is_file() and path.name != f"{MANIFEST}.sha256":  # which is of the times too
+        elif path.is_file() and path.name != DIGEST:  # which is of the times too
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with (out / "progress.csv").open(newline="") as file:
         rows = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
@@ -177,49 +181,47 @@ def killed_and_resumed(out: pathlib.Path, whole: dict[str, Any], arms: list[Call
     return report
 
 
-def points_of_interest(changes: list[str]) -> Iterator[int]:
-    """The last change of each kind at each place (a checkpoint's folder, a file): one kill in each part of a run."""
-    last: dict[str, int] = {}
-    for number, change in enumerate(changes):
-        kind, _, path = change.partition(" ")
-        parts = pathlib.PurePath(path).parts
-        place = next((part for part in reversed(parts) if part.startswith((".", "run"))), "")
-        last[f"{kind} {place.split('.')[1] if place.startswith('.') else place}"] = number
-    yield from sorted(last.values())
+CHAIN = {  # one run, killed in each of these, and then let go on
+    "best is written, and last is older": at_point(2, "step placed"),
+    "the second last checkpoint has lost its name, the last one has none": at_point(3, "step retired"),
+    "the one before is not yet deleted": at_point(0, "step placed"),
+    "a checkpoint is half written": at_point(0, "step networks"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--every", type=int, default=0, help="kill before every so-manieth change")
+    parser.add_argument("--every", type=int, default=0, help="kill at every so-manieth point")
+    parser.add_argument(
+        "--steps", action="store_true", help="kill at each step of writing a best and a last checkpoint"
+    )
     parser.add_argument("--random", type=int, default=0, help="runs to kill at random times, three times each")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     folder = asked.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    assert attempt(folder / "whole", False) == 0, (folder / "whole.log").read_text()
+    assert attempt(folder / "whole", False, note_points(folder / "points")) == 0, (folder / "whole.log").read_text()
     seconds = time.monotonic() - began
-    whole = content(folder / "whole")
-    assert attempt(folder / "counted", False, count_changes(folder / "changes")) == 0
-    changes = (folder / "changes").read_text().splitlines()
-    failed, statuses = [], collections.Counter[str]()
-    same = differences(whole, content(folder / "counted"))
-    if same:
-        failed.append({"kill": "none: the same settings once more", "differs": same})
-    points = range(0, len(changes), asked.every) if asked.every else list(points_of_interest(changes))
-    traps: list[tuple[Any, list[Callable[[], None]]]] = [(n, [before_change(n)]) for n in points]
+    whole, points = content(folder / "whole"), (folder / "points").read_text().splitlines()
+    traps = {f"{n}: {points[n]}": [at_point(n)] for n in (range(0, len(points), asked.every) if asked.every else ())}
+    if asked.steps:  # the first two checkpoints are those of the beginning
+        traps |= {f"{n}. {step}": [at_point(n, f"step {step}")] for n in (2, 3) for step in saving.STEPS}
     draw = random.Random(asked.seed)
     for _ in range(asked.random):
         times = [draw.uniform(0.1, seconds) for _ in range(3)]
-        traps.append((times, [after_seconds(t) for t in times]))
-    for number, (kill, arms) in enumerate(traps):
+        traps[" ".join(f"{t:.2f} s" for t in times)] = [after_seconds(t) for t in times]
+    traps = traps or {"chain": list(CHAIN.values())}
+    statuses, failed = collections.Counter[str](), []
+    for number, (name, arms) in enumerate(traps.items()):
         report = killed_and_resumed(folder / f"run{number}", whole, arms)
         statuses[str(report["statuses"])] += 1
         if report["differs"]:
-            failed.append({"kill": kill, **report})
-    killed = sum(count for name, count in statuses.items() if "-9" in name)
-    result = {"changes": len(changes), "runs": len(traps), "killed": killed, "seconds": round(seconds, 1)}
+            failed.append({"kill": name, **report})
+            print(json.dumps(failed[-1]), file=sys.stderr, flush=True)
+    kills = sum(count * name.count("-9") for name, count in statuses.items())
+    result = {"points": len(points), "runs": len(traps), "kills": kills, "seconds": round(seconds, 1)}
     print(json.dumps({**result, "statuses": statuses, "failed": failed}, indent=1))
 
 

@@ -8,9 +8,9 @@ from policies.state_files import load_tree, save_tree
 from soc_env.errors import CheckpointError
 
 OPTIONS = [
-    {"scenario": "paper-v0", "max_steps": 40},
-    {"scenario": "soc-v1", "max_steps": 40, "coordinator": "absent"},
-    {"scenario": "soc-v1", "max_steps": 40, "actions": "discrete", "masks": "info"},
+    {"scenario": "paper-v0", "max_steps": 20},
+    {"scenario": "soc-v1", "max_steps": 20, "coordinator": "absent"},
+    {"scenario": "soc-v1", "max_steps": 20, "actions": "discrete", "masks": "info"},
 ]
 
 
@@ -31,7 +31,7 @@ def play(env, rng, steps):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("steps", [0, 17, 40])
+@pytest.mark.parametrize("steps", [0, 9, 20])
 def test_another_environment_goes_on_as_the_first_would(options, steps, tmp_path):
     env, twin = (soc_env.parallel_env(**options) for _ in range(2))
     env.reset(seed=3)
@@ -40,7 +40,7 @@ def test_another_environment_goes_on_as_the_first_would(options, steps, tmp_path
     twin.set_state(load_tree(tmp_path, "state"))
     assert twin.agents == env.agents
     np.testing.assert_array_equal(twin.state(), env.state())
-    assert play(twin, np.random.default_rng(1), 60) == play(env, np.random.default_rng(1), 60)
+    assert play(twin, np.random.default_rng(1), 25) == play(env, np.random.default_rng(1), 25)
 
 
 def test_the_trace_has_the_minutes_before_the_state_and_calls_of_the_console():
