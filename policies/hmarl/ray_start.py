@@ -39,7 +39,7 @@ ADDRESS, TOKEN = "RAY_ADDRESS", "RAY_AUTH_TOKEN"  # Ray's own environment variab
 ANSWER_SECONDS = 10.0  # within which what lives answers
 GO_ON = "go on from the newest checkpoint (--resume)"
 _TOKEN_SETTINGS = ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH")
-LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private")
+LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private", "tensorboardX.x2num")
 
 
 @dataclass(frozen=True)
