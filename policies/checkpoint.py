@@ -244,9 +244,17 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read."""
+    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
     networks: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in load_file(folder / NETWORKS).items():
+    try:
+        found = load_file(folder / NETWORKS)
+    except Exception as error:  # safetensors raises its own error, which derives from Exception alone
+        raise _damage(folder, NETWORKS, f"cannot be read ({error})") from None
+    for name, value in found.items():
         tier, _, entry = name.partition("/")
         networks.setdefault(tier, {})[entry] = value
     return networks

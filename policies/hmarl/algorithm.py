@@ -69,6 +69,7 @@ from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 
 
+@rllib_settings.refuses_in_one_line
 class HMARLConfig(AlgorithmConfig):
     """Configuration of `HMARL`; see the module's docstring for an example.
 
@@ -301,13 +302,13 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self.config), runner_groups():
+        with ray_start.building(self), runner_groups():
             super().setup(config)
             self._set_up_tiers()
 
     def cleanup(self) -> None:
         super().cleanup()
-        ray_start.release(self.config)
+        ray_start.release(self)
 
     def _set_up_tiers(self) -> None:
         spaces = self.env_runner_group.get_spaces()
@@ -387,6 +388,12 @@ class HMARL(DurableAlgorithm):
         for tier, module in modules.items():
             module.load_state_dict(self.averaged[tier])
         return modules
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's evaluation; ConfigError without runners for it, where RLlib explores in training's environments."""
+        if self.eval_env_runner_group is None and self.config.custom_evaluation_function is None:
+            raise ConfigError(rllib_settings.NO_EVALUATION)
+        return super().evaluate(*args, **kwargs)
 
     # ---- one iteration
     def step(self) -> dict[str, Any]:

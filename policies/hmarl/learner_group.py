@@ -29,11 +29,10 @@ from ray.rllib.utils.actor_manager import RemoteCallResults
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from policies.hmarl import ray_start
-from policies.hmarl.ray_start import GO_ON, first_line
+from policies.hmarl.ray_start import ANSWER_SECONDS, GO_ON, first_line
 from soc_env.errors import ConfigError, RunError
 
 COPY_SECONDS = 10.0  # between copies of the state of a tier that learns remotely
-ANSWER_SECONDS = 10.0  # within which a learner that is alive says so
 MOST_DEATHS = 3  # of a tier's learners in a row, after which the run ends
 MODULES = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 

@@ -153,7 +153,7 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path, team, monkeypatch):
     def no_space(*_: Any) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "out"))
 
-    monkeypatch.setattr(exporting, "_save_networks", no_space)
+    monkeypatch.setattr(exporting, "save_networks", no_space)
     with pytest.raises(ConfigError, match="cannot be written .No space left on device."):
         export(run, tmp_path / "out")
     assert [place.name for place in tmp_path.iterdir()] == ["run"]

@@ -133,9 +133,7 @@ def test_a_file_that_was_edited_is_named(file: str, was: str, now: str, says: st
 # --- the best checkpoint
 
 
-@pytest.mark.parametrize(
-    ("next_one", "best_steps"), [(1.0, 256), (math.nan, 256), (math.inf, 256), (2.0, 512)]
-)
+@pytest.mark.parametrize(("next_one", "best_steps"), [(1.0, 256), (math.nan, 256), (math.inf, 256), (2.0, 512)])
 def test_best_is_never_replaced_by_a_worse_one(
     next_one: float, best_steps: int, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,3 +264,16 @@ def test_settings_that_are_refused_leave_no_folder(tmp_path: Path) -> None:
 def test_a_run_leaves_its_lock_free(run: Path) -> None:
     assert (run / LOCK).read_bytes() == b""
     assert not (run / "run.lock.json").exists()
+
+
+def test_code_of_the_callers_own_is_recorded_but_has_to_be_given_again(tmp_path: Path) -> None:
+    from policies.scripted import SCRIPTED
+
+    own = {"tiers": {"threat_hunter": {"algorithm": "scripted", "policy": SCRIPTED["paper"]["zeros"]}}}
+    config = {**TINY, "tiers": {**TINY["tiers"], **own["tiers"]}}
+    out = start(tmp_path / "run", steps=128, config=config)
+    recorded = json.loads((out / "config.json").read_text())["config"]["tiers"]["threat_hunter"]["policy"]
+    with pytest.raises(CheckpointError, match=r"config\.json': config: tier 'threat_hunter' has policy 'policies"):
+        resume(out, steps=256)
+    assert recorded.startswith("policies.")
+    assert steps_of(resume(out, steps=256, config=own)) == [128, 256]
