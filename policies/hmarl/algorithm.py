@@ -351,7 +351,8 @@ class HMARL(DurableAlgorithm):
             for reason in self.learner_group.edit(tier, functools.partial(load_networks, networks)):
                 if reason is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self.statistics.given[tier] = self.learner_group.edit(tier, observation_statistics)[0]
+            own, joint = self.learner_group.edit(tier, observation_statistics)[0]
+            self.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
             self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
         if self.statistics.given:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
