@@ -133,9 +133,7 @@ def test_a_file_that_was_edited_is_named(file: str, was: str, now: str, says: st
 # --- the best checkpoint
 
 
-@pytest.mark.parametrize(
-    ("next_one", "best_steps"), [(1.0, 256), (math.nan, 256), (math.inf, 256), (2.0, 512)]
-)
+@pytest.mark.parametrize(("next_one", "best_steps"), [(1.0, 256), (math.nan, 256), (math.inf, 256), (2.0, 512)])
 def test_best_is_never_replaced_by_a_worse_one(
     next_one: float, best_steps: int, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
