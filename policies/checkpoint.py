@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from soc_env import SCENARIOS, family_of
 from soc_env.errors import CheckpointError, shown
 
 MANIFEST, NETWORKS, STATE = "hmarl.json", "policy.safetensors", "state"
@@ -224,9 +223,13 @@ def sync(path: Path) -> None:
 def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
     """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for. An
     environment that is none of our scenarios but shows the same to agents has their name as the manifest's "family"."""
+    if scenario is None:
+        return
+    from soc_env.registry import SCENARIOS, family_of
+
     own = manifest.get("family") or manifest["scenario"] or manifest.get("environment")
     families = {family_of(name).name if name in SCENARIOS else name for name in (own, scenario)}
-    if scenario is not None and len(families) > 1:
+    if len(families) > 1:
         raise CheckpointError(
             f"checkpoint was trained on scenario {own!r}, not on {scenario!r} or another of its family"
         )
@@ -241,9 +244,17 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read."""
+    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
     networks: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in load_file(folder / NETWORKS).items():
+    try:
+        found = load_file(folder / NETWORKS)
+    except Exception as error:  # safetensors raises its own error, which derives from Exception alone
+        raise _damage(folder, NETWORKS, f"cannot be read ({error})") from None
+    for name, value in found.items():
         tier, _, entry = name.partition("/")
         networks.setdefault(tier, {})[entry] = value
     return networks

@@ -12,7 +12,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,12 +23,13 @@ from policies.checkpoint import check_scenario, checkpoint_folder, load_networks
 from policies.networks.tokens import Tokens, agent_of, entry_names, own_tokens
 from policies.networks.zones import ENCODERS
 from policies.runner.acting import act
-from policies.scripted import Policy, find, playable
 from policies.tiers import SCRIPTED, parse, tier_of
-from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
+
+if TYPE_CHECKING:
+    from policies.scripted import Policy
 
 Actions = dict[str, Any]
 
@@ -196,6 +197,8 @@ class TrainedPolicy:
                 "policy for another number of zones"
             )
         if not (is_finite := np.isfinite(rows)).all():
+            from soc_env.registry import SCENARIOS
+
             row, entry = np.argwhere(~is_finite)[0].tolist()
             ours = self.manifest.get("family", self.manifest.get("scenario")) in SCENARIOS
             names = entry_names(agent, expected) if ours else None
@@ -383,6 +386,19 @@ def _check_size(hiddens: Sequence[int], state: Mapping[str, torch.Tensor]) -> No
         raise ValueError(f"hiddens={list(hiddens)!r} need {needed} weights and more, there are {found}")
 
 
+def _ours(tier: str, name: str, known: Mapping[str, Any], acts: Mapping[str, gym.Space], seed: int) -> Policy:
+    """A scripted policy of ours for the spaces that a manifest says; ConfigError if it is not made for such."""
+    from policies.scripted import find  # with the simulators
+
+    builder = find(f"tier {tier!r}: policy", name, known)
+    try:
+        return builder(acts, seed)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, HMARLSOCError):
+            raise
+        raise ConfigError(f"policy {name!r} does not fit the agents and their spaces ({shown(error)})") from None
+
+
 def _scripted_tiers(
     manifest: Mapping[str, Any], spaces: Mapping[str, Any], seed: int, given: Mapping[str, Callable[..., Policy]]
 ) -> dict[str, Policy]:
@@ -393,6 +409,10 @@ def _scripted_tiers(
     for tier in given:
         if tier not in tiers:
             raise ConfigError(f"scripted: tier {tier!r} is not scripted in the checkpoint; allowed: {shown(tiers)}")
+    if not tiers:
+        return {}
+    from policies.scripted import playable  # with the simulators
+
     made = {}
     for tier in tiers:
         name, known = plain[tier].get("policy"), playable(manifest["scenario"])
@@ -402,7 +422,7 @@ def _scripted_tiers(
                 f"scripted={{{tier!r}: builder}})"
             )
         try:
-            made[tier] = (given.get(tier) or find(f"tier {tier!r}: policy", name, known))(acts, seed)
+            made[tier] = given[tier](acts, seed) if tier in given else _ours(tier, name, known, acts, seed)
         except HMARLSOCError as error:
             raise CheckpointError(f"the checkpoint's scripted tier {tier!r} cannot be made: {error}") from None
     return made

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES: dict[str, tuple[str, ...]] = {
     "soc_env": (),
     "policies": ("eval", "policy", "train", "export"),
-    "experiments": ("eval", "policy", "train"),
+    "experiments": ("eval", "policy", "train", "export"),
     "cyborg_bridge": (),
 }
 LAZY = {"soc_env": {"matplotlib"}}  # extra [render]: only inside the function that draws
@@ -185,6 +185,26 @@ def test_importing_all_of_it_brings_in_no_learning_library(package: str, unwante
     """What the syntax trees cannot show: what our dependencies bring in themselves."""
     command = [sys.executable, "-c", IMPORT_ALL, package, *unwanted]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+
+
+ACT = """
+import sys
+import numpy as np
+from policies import load_policy
+policy = load_policy(sys.argv[1])
+policy({"threat_hunter_0": np.zeros(128)})
+unwanted = {"ray", "pandas", "matplotlib", "experiments"} & set(sys.modules)
+sys.exit(f"a trained policy brought in {sorted(unwanted)}" if unwanted else 0)
+"""
+
+
+def test_a_trained_policy_loads_and_acts_without_rllib_and_ray(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from acting_networks import network_for, write_policy
+
+    folder = write_policy(tmp_path, "paper-v0", {"threat_hunter": network_for("paper-v0", "threat_hunter", "SAC")})
+    run = subprocess.run([sys.executable, "-c", ACT, folder], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
 
 

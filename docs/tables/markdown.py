@@ -48,6 +48,8 @@ def allowed(metadata: Any) -> str:
     if metadata.get("kind") == "list":
         sizes = " or ".join(str(size) for size in metadata.get("sizes", ()))
         span = f"{sizes} numbers, {span}" if sizes else f"numbers, {span}"
+    if metadata.get("kind") == "amounts" and span:
+        span = f"name: {span}"
     if metadata.get("kind") == "schedule":
         span += ", or a schedule"
     return ", or ".join(filter(None, [span or kinds.get(metadata.get("kind", ""), ""), *words]))

@@ -12,14 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FileType
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER_GROUP, COMPONENT_METRICS_LOGGER
+from ray.tune import Checkpoint
 
 from policies.checkpoint import read_manifest
 from policies.hmarl.description import configure
 from policies.hmarl.saving import is_ours, restore, save_checkpoint
 from policies.hmarl.state import PARTS, REPLAY, check_learners, lasting, unpacked
-from soc_env.errors import ConfigError, shown
+from soc_env.errors import CheckpointError, ConfigError, shown
+
+DICT_CHECKPOINT = "_dict_checkpoint.pkl"  # what Tune's Trainable unpickles where it finds it
 
 
 class DurableAlgorithm(Algorithm):
@@ -85,6 +89,19 @@ class DurableAlgorithm(Algorithm):
             restore(self, path)
         else:
             super().restore_from_path(path, *args, **kwargs)
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Tune's way to `load_checkpoint`, which would unpickle a file of a certain name.
+
+        Raises:
+            CheckpointError: the folder has such a file.
+        """
+        checkpoint = getattr(checkpoint_path, "checkpoint", checkpoint_path)
+        place = Checkpoint.from_directory(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint
+        file = f"{place.path}/{DICT_CHECKPOINT}"
+        if place.filesystem.get_file_info(file).type != FileType.NotFound:
+            raise CheckpointError(f"{file!r} is a pickle, which is not read; a checkpoint of hmarl-soc has none")
+        super().restore(checkpoint_path)
 
     @classmethod
     def from_checkpoint(cls, path: Any, *args: Any, config: Any = None, trust: bool = False, **kwargs: Any) -> Any:

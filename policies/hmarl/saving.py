@@ -28,9 +28,9 @@ from policies.checkpoint import (
 )
 from policies.hmarl.description import describe
 from policies.hmarl.state import AVERAGED, REPLAY
-from policies.state_files import load_tree, save_tree
+from policies.state_files import load_tree, save_tree, write_arrays
 from policies.trained import TrainedPolicy
-from soc_env.errors import CheckpointError
+from soc_env.errors import CheckpointError, HMARLSOCError
 
 STEPS = (
     "begun",  # an empty folder of a name of its own
@@ -89,7 +89,7 @@ def _write(algo: Any, folder: Path, place: Path, has_replay: bool, info: dict[st
     save_tree(folder, STATE, algo.get_state(not_components=[REPLAY, AVERAGED]))
     at_step("state")
     networks = {f"{tier}/{name}": value for tier, own in algo.averaged.items() for name, value in own.items()}
-    save_file({name: value.contiguous() for name, value in networks.items()}, folder / NETWORKS)
+    write_arrays(save_file, {name: value.contiguous() for name, value in networks.items()}, folder / NETWORKS)
     at_step("networks")
     write_manifest(folder, {"kind": "full", **describe(algo), **info}, known)
     at_step("manifest")
@@ -109,7 +109,13 @@ def _put_in_place(partial: Path, folder: Path) -> None:
         shutil.rmtree(retired, ignore_errors=True)
         os.rename(folder, retired)
     at_step("retired")
-    os.rename(partial, folder)
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if retired.exists():
+            os.rename(retired, folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     sync(folder.parent)
     at_step("placed")
     shutil.rmtree(retired, ignore_errors=True)
@@ -167,8 +173,14 @@ def restore(algo: Any, folder: str | Path) -> None:
     manifest = read_manifest(folder)
     if manifest["kind"] != "full":
         raise CheckpointError(f"checkpoint {str(folder)!r} is a policy to act with; training cannot go on from it")
-    algo.set_state({**load_tree(folder, STATE), AVERAGED: load_networks(folder)})
-    read_replay(algo, folder, manifest["files"])
+    try:
+        algo.set_state({**load_tree(folder, STATE), AVERAGED: load_networks(folder)})
+        read_replay(algo, folder, manifest["files"])
+    except HMARLSOCError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"checkpoint {str(folder)!r}: its state is not one of ours ({reason})") from error
 
 
 # ---- replay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -234,6 +235,12 @@ class TierBatches:
         """
         then = {tier for of_store in state.values() for tier in of_store["leaves"]}
         fits = [name for name, replay in self.replays.items() if then.issuperset(replay.trees)]
+        for name in self.replays:
+            if name not in fits:
+                new = ", ".join(repr(tier) for tier in self.replays[name].trees if tier not in then)
+                warnings.warn(
+                    f"tiers {new} did not learn in the checkpoint: replay {name!r} begins empty", stacklevel=2
+                )
         if set(fits) - set(state):
             raise CheckpointError(
                 f"the checkpoint's replay has stores {sorted(state)}, allowed: {sorted(self.replays)}; it is of "

@@ -3,6 +3,8 @@
 python tests/helpers/soak.py play --scenario soc-v1 --steps 10000000 --csv play.csv
 python tests/helpers/soak.py play --scenario soc-v1 --steps 1000000 --api pettingzoo --csv play.csv
 python tests/helpers/soak.py train --scenario soc-v1 --minutes 60 --out runs/soak --csv train.csv
+python tests/helpers/soak.py judge train.csv --after 300000
+python tests/helpers/soak.py plot play.csv train.csv --plot soak.png
 
 `play` steps an environment with random actions in this process, `train` is `hmarl-soc train --no-evaluation` in this
 process, with its checkpoints. A thread looks at the process every few seconds and writes a row to the CSV file:
@@ -17,7 +19,8 @@ process, with its checkpoints. A thread looks at the process every few seconds a
     children_rss     their memory [bytes]
 
 At the end the growth over the second half is printed: the slope over ten blocks' means times the duration, with a
-95 % interval. A quantity is flat if that interval begins at or below zero, or if the growth is below its `TOLERANCE`.
+95 % interval. `judge` does so again, and may leave out what comes before a number of steps: a replay takes memory until
+it is full. A quantity is flat if that interval begins at or below zero, or if the growth is below its `TOLERANCE`.
 Exit status 1 if one is not flat, or the work's own if that failed.
 """
 
@@ -45,6 +48,7 @@ TOLERANCE = {
     "children": (0.0, 0.5),
     "children_rss": (0.01, 4 * 2**20),  # [bytes]
 }
+SHOWN = {"rss": ("memory [MiB]", 2**20), "handles": ("open files", 1), "objects": ("objects [1000]", 1000)}  # by plot
 NUM_BLOCKS = 10  # of the second half; means over blocks depend less on each other than samples do
 
 
@@ -142,6 +146,26 @@ def rows_of(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+def plot(options: argparse.Namespace) -> int:
+    """A row of panels for each CSV file: memory, handles, objects over time."""
+    from experiments.plots import STRONG, panels, write_picture
+
+    figure, axes = panels(len(options.files), len(SHOWN), width=4.0 * len(SHOWN), height=2.4 * len(options.files))
+    for row, path in zip(axes, options.files, strict=True):
+        rows = rows_of(path)
+        minutes = [one["seconds"] / 60 for one in rows]
+        for panel, (name, (label, scale)) in zip(row, SHOWN.items(), strict=True):
+            panel.plot(minutes, [one[name] / scale for one in rows], color=STRONG, linewidth=1.4)
+            panel.set_title(
+                f"{path.stem}, {rows[-1]['steps']:,.0f} steps" if name == "rss" else "", fontsize=9, loc="left"
+            )
+            panel.set_xlabel("minutes", fontsize=8)
+            panel.set_ylabel(label, fontsize=8)
+            panel.set_ylim(0, 1.1 * max(one[name] for one in rows) / scale)
+    print(f"wrote {write_picture(options.plot, figure)}")
+    return 0
+
+
 class Player:
     """Random actions in one environment or a batch, for a number of environment steps."""
 
@@ -208,15 +232,21 @@ def arguments() -> argparse.Namespace:
     playing.add_argument("--steps", type=int, default=10_000_000)
     playing.add_argument("--num-envs", type=int, default=256)
     playing.add_argument("--api", choices=("batched", "pettingzoo"), default="batched")
-    playing.add_argument("--interval", type=float, default=1.0, help="seconds between two rows (1)")
+    playing.add_argument("--interval", type=float, default=0.25, help="seconds between two rows (0.25)")
     training.add_argument("--minutes", type=float, default=60.0)
     training.add_argument("--workers", type=int, default=0)
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--interval", type=float, default=5.0, help="seconds between two rows (5)")
+    judging, plotting = commands.add_parser("judge"), commands.add_parser("plot")
+    judging.add_argument("file", type=Path)
+    judging.add_argument("--after", type=int, default=0, metavar="STEPS", help="judge what comes after so many steps")
+    plotting.add_argument("files", nargs="+", type=Path)
+    plotting.add_argument("--plot", type=Path, required=True)
     return parser.parse_args()
 
 
 def soak(options: argparse.Namespace) -> int:
+    """Plays or trains while a `Sampler` looks on; the exit status."""
     os.nice(options.nice)
     if options.command == "play":
         player = Player(options.scenario, options.num_envs, options.api)
@@ -232,4 +262,7 @@ def soak(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(soak(arguments()))
+    given = arguments()
+    if given.command == "judge":
+        sys.exit(0 if judge([row for row in rows_of(given.file) if row["steps"] >= given.after]) else 1)
+    sys.exit(plot(given) if given.command == "plot" else soak(given))

@@ -1,4 +1,4 @@
-"""HMARL on the toy `Matching`, small and quick, and what its tests look at."""
+"""HMARL on the toy `Matching` and on paper-v0, small and quick, and what its tests look at."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ def toy_config(tiers=None, **env):
     defaults["strategic_coordinator"] = "PPO"
     plain = {t: s if isinstance(s, dict) else {"algorithm": s} for t, s in (tiers or defaults).items()}
     return config.tiers({t: {**SMALL, **FAST[s["algorithm"]], **s} for t, s in plain.items()}, replace=True)
+
+
+def small_paper(**settings):
+    """All four algorithms on paper-v0, small; schedules and the settings of the preset that draw or remember."""
+    config = HMARLConfig().environment("paper-v0").env_runners(num_envs_per_env_runner=8)
+    config.debugging(seed=0, log_level="ERROR")
+    config.training(train_batch_size=128, learning_starts=128, random_steps=128, updates_per_iteration=2)
+    config.training(replay_batch_size=32, replay_capacity=400, n_step=3, ema_tau=[[0, 1.0], [600, 0.2]])
+    small = {"hiddens": [16]}
+    tiers = {"alert_triage": {"algorithm": "DQN", "lr": [[0, 1e-3], [600, 1e-5]], **small}}
+    tiers["threat_hunter"] = {"algorithm": "SAC", "exploration": {"hold_steps": 4, "scale_range": [0.5, 2.0]}, **small}
+    tiers["response_orchestrator"] = {"algorithm": "MADDPG", "rest": {"weight": [[0, 1.0], [600, 0.0]]}, **small}
+    tiers["strategic_coordinator"] = {"algorithm": "PPO", "train_batch_size": 48, "minibatch_size": 16, **small}
+    tiers["strategic_coordinator"]["entropy_coeff"] = [[0, 0.1], [600, 0.0]]
+    return config.training(tiers=tiers, **settings)
 
 
 def learner_state(algo):
@@ -66,4 +81,5 @@ def assert_same(a, b, path=""):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             assert_same(x, y, f"{path}/{i}")
     else:
-        assert np.array_equal(np.asarray(a), np.asarray(b)), path
+        one, other = np.asarray(a), np.asarray(b)
+        assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f"), path
