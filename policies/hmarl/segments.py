@@ -97,6 +97,13 @@ class Segments:
             CheckpointError: damaged, or of a store with other columns.
         """
         listed = [Segment(file, first, end, **files[file]) for file, first, end in state["segments"]]
+        ends = [part.first for part in listed[1:]] + [state["num_added"]]
+        oldest = state["num_added"] - max(len(leaves) for leaves in state["leaves"].values())
+        are_whole = all(
+            part.end == end and 0 < end - part.first <= MAX_ROWS for part, end in zip(listed, ends, strict=False)
+        )
+        if not are_whole or (listed[0].first > oldest if listed else oldest != state["num_added"]):
+            raise CheckpointError(f"{str(folder)!r} does not have every row of replay {self.name!r}")
         self.replay.set_state(state, self._rows(folder, listed))
         self.known, self.place, self._history = listed, folder, self.replay.history
 

@@ -35,6 +35,9 @@ def get_statistics(algo: Any) -> Tree:
 
 
 def set_statistics(algo: Any, state: Tree) -> None:
+    reason = misfit(algo.statistics.get_state()["moments"], state["moments"])
+    if reason is not None:
+        raise CheckpointError(f"the checkpoint's observation statistics do not fit ({reason})")
     algo.statistics.set_state(state)
     collected = copy.deepcopy(state["collected"])
     algo.collected = {tier: collected.get(tier, []) for tier in algo.on_policy}
@@ -90,6 +93,15 @@ def misfit(expected: Any, found: Any, path: str = "", may_lack: bool = False) ->
         shapes = tuple(expected.shape), tuple(getattr(found, "shape", (None,)))
         return None if shapes[0] == shapes[1] else f"{path} has shape {shapes[1]}, allowed: {shapes[0]}"
     return None
+
+
+def size_of(tree: Any) -> int:
+    """[bytes] of all arrays in a tree."""
+    if isinstance(tree, Mapping):
+        return sum(size_of(item) for item in tree.values())
+    if isinstance(tree, (list, tuple)):
+        return sum(size_of(item) for item in tree)
+    return int(getattr(tree, "nbytes", 0))
 
 
 # ---- runners and metrics
