@@ -60,7 +60,7 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = Non
     manifest = read_manifest(folder)
     networks = networks_of(folder, manifest)
     with output_errors(), _new_folder(target) as partial:
-        _save_networks(networks, partial / NETWORKS)
+        save_networks(networks, partial / NETWORKS)
         interfaces = {tier: _interface(manifest, tier) for tier in networks}
         for tier, network in networks.items() if onnx else ():
             _save_onnx(network, partial / f"{tier}.onnx", interfaces[tier], manifest)
@@ -117,7 +117,8 @@ def _new_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(rest, ignore_errors=True)
 
 
-def _save_networks(networks: Mapping[str, Any], file: Path) -> None:
+def save_networks(networks: Mapping[str, Any], file: Path) -> None:
+    """Tier -> network, as `policies.checkpoint.load_networks` reads them."""
     from safetensors.torch import save_file
 
     states = {f"{tier}/{name}": value for tier, one in networks.items() for name, value in one.state_dict().items()}

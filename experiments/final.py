@@ -87,11 +87,17 @@ def _finish(out: Path, settings: Mapping[str, Any], stopped: list[bool]) -> None
 
 def _policies(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> policy, those that the run is compared with, then its own."""
-    from policies.trained import load_policy
+    from policies import load_policy
+    from policies.runner.batched_env import imported
 
+    code: dict[str, Any] = {}  # of the caller, since no file may name any
+    for tier, own in settings["config"].get("tiers", {}).items():
+        policy = own.get("policy")
+        if policy is not None and (callable(policy) or ":" in policy):
+            code[tier] = policy if callable(policy) else imported(policy)
     named: dict[str, Any] = {name: name for name in protocol_of(settings["scenario"]).compared}
-    named[UNTRAINED] = load_policy(out / "checkpoints" / "start")
-    named[TRAINED] = load_policy(out)
+    named[UNTRAINED] = load_policy(out / "checkpoints" / "start", scripted=code)
+    named[TRAINED] = load_policy(out, scripted=code)
     return named
 
 

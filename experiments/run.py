@@ -120,7 +120,7 @@ class Run:
         torch.set_num_threads(1)  # networks this small lose more to a second thread's hand-over than they gain
         self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -math.inf
-        self.wants_stop, self._failing = False, dict[str, str]()
+        self.wants_stop, self._failed = False, dict[str, str]()
         self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
         config = hmarl_config(settings)
         manifest = self._found() if resume and has_begun(out) else None
@@ -196,22 +196,25 @@ class Run:
 
         info = {"seconds": self.seconds, "seed": self.settings["seed"], **info}
         info |= {"family": self.family} if self.family else {}
-        save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
+        try:
+            save_checkpoint(self.algo, self.checkpoints / name, replay=replay, **info)
+        except OSError as error:
+            error.filename = error.filename or str(self.checkpoints / name)
+            raise
 
     def _save_last(self) -> None:
         self.csv.sync()  # a checkpoint without its rows would resume a run with a gap
         self.save(LAST, replay=True)
 
     def _attempt(self, what: str, write: Callable[[], None]) -> bool:
-        """Whether something could be written. If not, the user is told, once until it works again."""
+        """Whether something could be written. If not, the user is told, once in a run."""
         try:
             write()
         except OSError as error:
-            if what not in self._failing:
+            if what not in self._failed:
                 print(f"warning: {what}: {written(error)}; training goes on", file=sys.stderr, flush=True)
-            self._failing[what] = written(error)
+            self._failed[what] = written(error)
             return False
-        self._failing.pop(what, None)
         return True
 
     # --- the loop
@@ -238,7 +241,7 @@ class Run:
                 progress.update(done, self._note(row))
             is_saved = is_saved or self._attempt("checkpoint last", self._save_last)
         if not is_saved:
-            raise RunError(f"{self._failing['checkpoint last']}; make room, then go on with: {self.hint}")
+            raise RunError(f"{self._failed['checkpoint last']}; make room, then go on with: {self.hint}")
         if self.wants_stop:
             print(f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.hint}")
             raise KeyboardInterrupt

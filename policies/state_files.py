@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from soc_env.errors import CheckpointError
@@ -34,7 +36,22 @@ def save_tree(folder: str | os.PathLike[str], name: str, tree: Any) -> None:
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(_packed(tree, (), arrays), allow_nan=False)
     (Path(folder) / f"{name}.json").write_text(structure, encoding="utf-8")
-    save_file(arrays, Path(folder) / f"{name}.safetensors")
+    write_arrays(save_file, arrays, Path(folder) / f"{name}.safetensors")
+
+
+def write_arrays(save: Callable[..., None], arrays: Mapping[str, Any], path: Path) -> None:
+    """Calls `save(arrays, path)`, one of safetensors' functions.
+
+    Raises:
+        OSError: the file cannot be written; safetensors has an error of its own for that.
+    """
+    try:
+        save(arrays, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load_tree(folder: str | os.PathLike[str], name: str) -> Any:

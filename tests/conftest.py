@@ -8,17 +8,27 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def quiet_ray():
-    """A local Ray with four CPUs and without its notices, for one module."""
-    import ray
+def quiet():
+    """RLlib without its notices, on one thread, for one module; what is built there starts Ray if it needs one."""
     import torch
 
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    torch.set_num_threads(1)
+    from policies.hmarl import ray_start
+
+    ray_start.quiet()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small lose more to a second thread's hand-over than they gain
     tests = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:  # workers have to find the test modules' environments and the packages
         patch.setenv("PYTHONPATH", os.pathsep.join([str(tests / "helpers"), str(tests.parent)]))
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         yield
-        ray.shutdown()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def quiet_ray(quiet):
+    """A Ray of its own with four CPUs, for one module."""
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()

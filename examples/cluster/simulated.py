@@ -1,10 +1,10 @@
 """A Ray cluster of three nodes on this machine, and what is said about clusters tried on it.
 
-    python examples/cluster/simulated.py        # some five minutes on two cores; needs ray[default] for the job
+    python examples/cluster/simulated.py [where] [job] [runner] [learner]    # needs ray[default] for the job
 
-A head and two nodes, a and b, each with a raylet of its own and one CPU, behind token authentication. (1) Learners of
-two tiers land on different nodes. (2) A job is submitted. (3) A node with a remote env runner is lost, (4) a node with
-a learner is.
+A head and two nodes, a and b, each with a raylet of its own and one CPU, behind token authentication. Learners of two
+tiers land on different nodes (where). A training is submitted (job). A node with a remote env runner is lost (runner),
+and one with a learner (learner).
 Ports, files and the token are private to this script; the cluster ends with it.
 """
 
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 def last_lines(text: str, number: int = 4) -> str:
     lines = [line for line in text.replace(str(SHOP), "SHARED").splitlines() if line.strip()]
-    return "\n".join(f"    {line[:150]}" for line in lines[-number:])
+    return "\n".join(f"    {line[:400]}" for line in lines[-number:])
 
 
 class Three:
@@ -94,12 +94,12 @@ def where_learners_are(three: Three) -> None:
 
 
 def submit_a_job(three: Three) -> None:
-    """A training, by `ray job submit`."""
+    """A training with learners on both nodes, by `ray job submit`."""
     out = SHOP / "runs" / "job"
     command = (
         Path(sys.executable).with_name("ray"), "job", "submit", "--address", f"http://{three.cluster.webui_url}",
         "--runtime-env", HERE / "job.yaml", "--working-dir", HERE.parent.parent, "--",
-        *TRAIN, "--workers", "1", "--steps", "4000", "--out", out, "--ray-address", "auto",
+        *TRAIN, "--config", "examples/cluster/tiers.toml", "--steps", "4000", "--out", out, "--ray-address", "auto",
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=400)
     say(f"ray job submit ended with {done.returncode}; checkpoint there: {(out / 'checkpoints' / 'last').is_dir()}")
@@ -126,28 +126,36 @@ def num_rows(out: Path) -> int:
     return len(file.read_text().splitlines()) - 1 if file.exists() else 0
 
 
-def main() -> None:
+def lose_a_runner(three: Three) -> None:
+    train_and_lose(three, "runner", "b", "--workers", "3")  # one on each node
+    three.add("b")
+
+
+def lose_a_learner(three: Three) -> None:
+    train_and_lose(three, "learner", "b", "--config", str(HERE / "tiers.toml"))
+    three.add("b")
+    command = [*TRAIN[:4], "--resume", "--no-evaluation", "--out", str(SHOP / "runs" / "learner")]
+    command += ["--ray-address", three.cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    say(f"learner: resumed with a new node b, ended with {done.returncode}")
+    print(last_lines(done.stdout + done.stderr))
+
+
+PARTS = {"where": where_learners_are, "job": submit_a_job, "runner": lose_a_runner, "learner": lose_a_learner}
+
+
+def main(names: list[str]) -> None:
     three = Three()
     try:
         for name in ("a", "b"):
             three.add(name)
         say(f"three nodes are up: Ray {ray.__version__}, Python {sys.version.split()[0]}")
-        where_learners_are(three)
-        submit_a_job(three)
-        train_and_lose(three, "runner", "b", "--workers", "3")  # one on each node
-        three.add("b")
-        train_and_lose(three, "learner", "b", "--config", str(HERE / "tiers.toml"))
-        three.add("b")
-        done = subprocess.run(
-            [*TRAIN, "--resume", "--out", str(SHOP / "runs" / "learner"), "--ray-address", three.cluster.address],
-            capture_output=True, text=True, timeout=500,
-        )  # fmt: skip
-        say(f"learner: resumed on a new node b, ended with {done.returncode}")
-        print(last_lines(done.stdout + done.stderr))
+        for name in names or PARTS:
+            PARTS[name](three)
     finally:
         three.cluster.shutdown()
         say("the cluster is down")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

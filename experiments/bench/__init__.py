@@ -12,6 +12,7 @@ Parts, those of `OF_ONE_SCENARIO` of `TRAINING_SCENARIO`, the others of both sce
     runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
     learners    gradient steps of each tier's learner (needs the [train] extra)
     training    peak memory of a process that trains with the preset (needs the [train] extra)
+    loading     CPU time and peak memory until a loaded policy acts, without RLlib and with it (needs [train])
 
 A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
 other, so a batch is always measured over whole episodes' lengths.
@@ -30,6 +31,7 @@ from typing import Any, TextIO
 
 from experiments.bench.goals import check_goals
 from experiments.bench.learners import TRAINING_SCENARIO, bench_learners, bench_runners
+from experiments.bench.loading import bench_loading
 from experiments.bench.measure import QUICK, Effort, Measurement, machine
 from experiments.bench.plot import draw
 from experiments.bench.simulator import SCENARIOS, bench_batched, bench_hosts, bench_memory, bench_pettingzoo
@@ -49,9 +51,10 @@ PARTS: dict[str, Callable[[Sequence[str], Effort, Progress], list[Measurement]]]
     "runners": bench_runners,
     "learners": bench_learners,
     "training": bench_training,
+    "loading": bench_loading,
 }
 OF_ONE_SCENARIO = ("runners", "learners")
-TRAINING_PARTS = (*OF_ONE_SCENARIO, "training")  # need the [train] extra
+TRAINING_PARTS = (*OF_ONE_SCENARIO, "training", "loading")  # need the [train] extra
 
 
 def bench(

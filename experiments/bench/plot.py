@@ -134,6 +134,12 @@ def _draw_training(panel: Any, measurements: Sequence[Measurement]) -> None:
     _title(panel, "Memory of training with the preset", "MiB", "")
 
 
+def _draw_loading(panel: Any, measurements: Sequence[Measurement]) -> None:
+    peaks = [m for m in measurements if m.parameters["kind"] == "peak"]
+    _draw_bars(panel, peaks, [f"{m.parameters['scenario']}\n{m.parameters['through']}" for m in peaks])
+    _title(panel, "Memory until a loaded policy acts", "MiB", "")
+
+
 def _scenarios_of(measurements: Sequence[Measurement]) -> list[str]:
     return list(dict.fromkeys(m.parameters["scenario"] for m in measurements))
 
@@ -152,4 +158,5 @@ DRAWERS: dict[str, Callable[[Any, Sequence[Measurement]], None]] = {
     "runners": _draw_runners,
     "learners": _draw_learners,
     "training": _draw_training,
+    "loading": _draw_loading,
 }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.bench.measure import Effort, Measurement
+from experiments.memory import peak_bytes
 from experiments.progress import Progress
 
 ITERATIONS = 3  # of learning; what one more adds to the peak is rows of replay, which are accounted for
@@ -89,13 +88,3 @@ def footprint(scenario: str, settings: Mapping[str, Any], num_envs: int, iterati
             return Footprint(imports, peak_bytes(), sum(sizes), share, algorithm.num_env_steps)
         finally:
             algorithm.stop()
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has ever had in RAM."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    except (OSError, StopIteration):  # not Linux; there a new program inherits ru_maxrss from the one that started it
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -178,30 +178,15 @@ def tune(
         hmarl-soc tune --resume --out runs/search
         hmarl-soc tune --space space.yaml --scheduler pbt --samples 4 --steps 400000 --scenario paper-v0
     """
-    from soc_env.errors import ConfigError
-
     exclusive(minutes=minutes, steps=steps)
-    if resume == (space is not None):
-        raise ConfigError("--space is not allowed with --resume" if resume else "--space is missing: a FILE is needed")
+    exclusive(space=space, resume=resume)
     settings = None if space is None else _read_config(space, "space")
+    given: dict[str, Any] = {"samples": samples, "scheduler": scheduler, "seed": seed, "parallel": parallel}
+    given |= {"minutes": minutes, "steps": steps, "workers": workers, "num_envs": num_envs}
+    given["overrides"] = parse_overrides(override)
     from experiments.tune.search import tune
 
-    tune(
-        settings,
-        scenario,
-        samples=samples,
-        scheduler=scheduler,
-        seed=seed,
-        minutes=minutes,
-        steps=steps,
-        workers=workers,
-        num_envs=num_envs,
-        overrides=parse_overrides(override),
-        parallel=parallel,
-        out=out,
-        resume=resume,
-        ray_address=ray_address,
-    )
+    tune(settings, scenario, **given, out=out, resume=resume, ray_address=ray_address)
 
 
 # --- evaluate
@@ -436,13 +421,8 @@ def transfer(
     )
 
 
-# --- export
-
-RUN_HELP = "Run folder, which stands for its best checkpoint, or a checkpoint."
-
-
 def export(
-    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help=RUN_HELP, show_default=False)],
+    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help="Run folder or checkpoint.", show_default=False)],
     out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
     onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
 ) -> None:

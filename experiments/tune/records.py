@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from experiments.output import write_json, write_text
@@ -72,8 +73,11 @@ class Records:
         plain = read_json(out / TRIALS)
         try:
             trials = [Trial(**entry) for entry in plain["trials"]]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"out: {str(out / TRIALS)!r} is damaged ({error})") from error
+            is_good = bool(trials) and all(map(_is_good, trials, range(len(trials))))
+        except (KeyError, TypeError):
+            is_good = False
+        if not is_good:
+            raise CheckpointError(f"out: {str(out / TRIALS)!r} is damaged: it does not hold the trials of a search")
         for trial in trials:
             if (changed := out / FOLDERS / trial.name / VALUES).exists():
                 trial.values |= read_json(changed)["values"]
@@ -111,6 +115,16 @@ class Records:
             cells = [trial.name, *(shown_value(trial.values[place]) for place in places), score]
             rows.append([*cells, f"{trial.steps:,}", f"{trial.seconds / 60:.1f}", status])
         return header, rows
+
+
+def _is_good(trial: Trial, number: int) -> bool:
+    """Whether a trial that was read has fields of their types."""
+    kinds = {"number": int, "values": dict, "seed": int, "status": str, "steps": int, "copied": int, "told": list}
+    has_kinds = all(isinstance(getattr(trial, name), kind) for name, kind in kinds.items())
+    numbers = (trial.seconds, 0.0 if trial.score is None else trial.score)
+    has_numbers = all(isinstance(value, (int, float)) for value in numbers)
+    is_known = trial.status in (WAITING, RUNNING, *OVER) and isinstance(trial.error, (str, NoneType))
+    return has_kinds and has_numbers and is_known and trial.number == number
 
 
 def shown_value(value: Any) -> str:

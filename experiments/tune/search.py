@@ -36,6 +36,7 @@ from experiments.tune.trial import (
     play,
     run_settings,
 )
+from policies.hmarl import ray_start
 from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS
 from soc_env.errors import CheckpointError, ConfigError, RunError, unknown_name
 from soc_env.registry import family_of
@@ -43,6 +44,17 @@ from soc_env.registry import family_of
 SCHEDULERS = ("asha", "pbt", "none")
 DEFAULT_SAMPLES = 8
 OF_TUNE = "ray"  # in the search's folder: what Tune writes of itself
+KINDS = {  # of what `tune.json` has to hold
+    "scenario": str,
+    "overrides": dict,
+    "scheduler": str,
+    "budget": dict,
+    "workers": int,
+    "num_envs": int,
+    "space": dict,
+    "seeds": list,
+    "hint": str,
+}
 FAILURES = 2  # times that a trial whose process ends is started again
 
 
@@ -67,55 +79,57 @@ def tune(
 
     Args:
         space: settings of HMARLConfig by name, some of which are distributions (`experiments.tune.space`).
-        scenario, overrides: the environment.
         samples: times that every point of the grid is trained; without a grid the number of trials.
-        scheduler: "asha", "pbt" or "none".
         seed: of what is drawn, and of every trial's training; of a grid alone sample i has seed + i.
-        minutes, steps: a trial's budget; one of them (10 minutes if neither).
-        workers: remote env runners of a trial; 0 samples in its process.
-        num_envs: environments of each env runner.
+        minutes, steps, workers, num_envs, scenario, overrides: of each trial, as `experiments.train.train` has them.
         parallel: most trials at once; None for as many as there are CPUs, of pbt for all, which share the CPUs.
         out: folder of the search; on a cluster one that all nodes share.
-        resume: go on with the search in the folder; of the other arguments only `parallel` and `ray_address` count.
-        ray_address: of a Ray cluster that trials run on; else they run on a private Ray on this machine.
+        resume: go on with the search in the folder; only `parallel` and `ray_address` count then.
+        ray_address: of a Ray cluster that trials run on, in place of a private Ray.
 
     Raises:
-        ScenarioError, ConfigError: something that is not allowed; nothing has been started.
-        CheckpointError: nothing to resume, or a damaged file.
-        RunError: no trial has been validated.
-        KeyboardInterrupt: stopped by the user, after everything is written.
+        ScenarioError, ConfigError, CheckpointError: something that is not allowed or damaged; nothing was started.
+        RunError, KeyboardInterrupt: no trial has been validated; stopped by the user.
     """
-    from policies.hmarl.ray_start import quiet, session
-
-    quiet()
+    ray_start.quiet()
     out = Path(out).absolute()
-    if resume and not (out / SEARCH).exists():
-        raise CheckpointError(f"out: {str(out)!r} holds no search to resume (it has no {SEARCH})")
+    budget = (Budget.asked(minutes, steps) or Budget(DEFAULT_MINUTES)).to_plain()
+    given = {"scenario": scenario, "samples": samples, "scheduler": scheduler, "seed": seed, "budget": budget}
+    given |= {"workers": workers, "num_envs": num_envs or NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)}
+    given |= {"overrides": dict(overrides or {}), "space": space}
     with run_lock(out):
-        if resume:
-            asked = read_json(out / SEARCH)
-            records = Records.read(out, family_of(asked["scenario"]).headline)
-        else:
-            budget = (Budget.asked(minutes, steps) or Budget(DEFAULT_MINUTES)).to_plain()
-            given = {"scenario": scenario, "samples": samples, "scheduler": scheduler, "seed": seed, "budget": budget}
-            given |= {"workers": workers, "num_envs": num_envs or NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)}
-            hint = shlex.join(["hmarl-soc", "tune", "--resume", "--out", shown_path(out)])
-            given |= {"overrides": dict(overrides or {}), "space": dict(space or {}), "hint": hint}
-            asked, records = _new(out, given)
-        search = Search(out, asked, records, parallel)
+        search = Search(out, *(_read(out) if resume else _new(out, given)), parallel)
         if search.waiting():
-            with session(ray_address, starts_for=search.parts()):
+            with ray_start.session(ray_address, starts_for=search.parts()):
                 search.run()
         return search.finish()
+
+
+def _read(out: Path) -> tuple[dict[str, Any], Records]:
+    if not (out / SEARCH).exists():
+        raise CheckpointError(f"out: {str(out)!r} holds no search to resume (it has no {SEARCH})")
+    asked = read_json(out / SEARCH)
+    for name, kind in KINDS.items():
+        if not isinstance(asked, dict) or not isinstance(asked.get(name), kind):
+            raise CheckpointError(f"out: {str(out / SEARCH)!r} is damaged: it has no {name} of type {kind.__name__}")
+    _check_asked(asked)
+    return asked, Records.read(out, family_of(asked["scenario"]).headline)
+
+
+def _check_asked(asked: Mapping[str, Any]) -> None:
+    if asked["scheduler"] not in SCHEDULERS:
+        raise ConfigError(unknown_name("scheduler", asked["scheduler"], SCHEDULERS))
+    soc_env.make_scenario(asked["scenario"], **asked["overrides"])
+    Budget.of(asked["budget"])
 
 
 def _new(out: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], Records]:
     """Draws the trials and checks everything; writes nothing."""
     if (out / SEARCH).exists():
         raise ConfigError(f"out: {str(out)!r} holds a search already; allowed: a new folder, or --resume to go on")
-    if asked["scheduler"] not in SCHEDULERS:
-        raise ConfigError(unknown_name("scheduler", asked["scheduler"], SCHEDULERS))
-    soc_env.make_scenario(asked["scenario"], **asked["overrides"])
+    if asked["space"] is None:
+        raise ConfigError("space is missing: a search that begins needs one")
+    _check_asked(asked)
     space = Space.of(asked["space"])
     drawn = space.draw(asked["samples"], asked["seed"])
     if asked["scheduler"] == "pbt" and len(drawn) < 2:
@@ -123,6 +137,7 @@ def _new(out: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], Records]:
     per_sample = len(drawn) // asked["samples"] if space.is_all_grid else len(drawn)
     asked["seeds"] = [asked["seed"] + number // per_sample for number in range(len(drawn))]
     _check(space, asked, drawn)
+    asked["hint"] = shlex.join(["hmarl-soc", "tune", "--resume", "--out", shown_path(out)])
     trials = [Trial(number, values, asked["seeds"][number]) for number, values in enumerate(drawn)]
     return asked, Records(out, family_of(asked["scenario"]).headline, trials)
 
@@ -163,39 +178,40 @@ class Search:
     def parts(self) -> list[Any]:
         """What a private Ray is started for. Trials of PBT wait for each other, so all of them run at once: to take
         turns, which Tune would have them do, costs each the start of a process every time."""
-        from policies.hmarl.ray_start import Part
-
         needs = [request(self.asked, {SLOT: {SETTINGS: t.values}}).required_resources for t in self.waiting()]
         most = {name: max(need.get(name, 0.0) for need in needs) for need in needs for name in need}
         together = max(1, int(len(os.sched_getaffinity(0)) // most["CPU"]))
         number = self.parallel or (len(needs) if self.asked["scheduler"] == "pbt" else together)
-        return [Part("trial", min(number, len(needs)), most)]
+        return [ray_start.Part("trial", min(number, len(needs)), most)]
 
     def run(self) -> None:
         """Runs them.
 
         Raises:
-            ConfigError: a trial asks for more CPUs than this machine has.
+            ConfigError: a trial asks for more than Ray has.
         """
+        self._check_resources()
+        self._begin()
+        tuner = self._tuner()
+        with _quiet_tune(), stop_on_signal(self.stop), Progress(done=self.share()) as self._progress:
+            try:
+                tuner.fit()
+            finally:
+                self._end()
+
+    def _tuner(self) -> Any:
         from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, grid_search, with_parameters, with_resources
 
         from experiments.tune.schedule import SCHEDULERS as builders
         from experiments.tune.watch import Stop, Watch
 
-        self._check_resources()
-        self._begin()
-        space = Space.of(self.asked["space"])
-        budget = Budget.of(self.asked["budget"])
+        asked, budget, watch = dict(self.asked), Budget.of(self.asked["budget"]), Watch(self)
         time = ("steps", budget.steps) if budget.steps else ("seconds", 60 * (budget.minutes or 0.0))
-        scheduler = builders[self.asked["scheduler"]](self.records, space.distributions, *time)
-        asked = dict(self.asked)
+        scheduler = builders[asked["scheduler"]](self.records, Space.of(asked["space"]).distributions, *time)
         slots = [{NUMBER: trial.number, SETTINGS: trial.values} for trial in self.waiting()]
-        trainable = with_resources(
-            with_parameters(play, out=str(self.out), asked=asked), functools.partial(request, asked)
-        )
-        watch = Watch(self)
-        tuner = Tuner(
-            trainable,
+        trainable = with_parameters(play, out=str(self.out), asked=asked)
+        return Tuner(
+            with_resources(trainable, functools.partial(request, asked)),
             param_space={SLOT: grid_search(slots)},
             tune_config=TuneConfig(
                 scheduler=scheduler,
@@ -213,11 +229,6 @@ class Search:
                 verbose=0,
             ),
         )
-        with _quiet_tune(), stop_on_signal(self.stop), Progress(done=self.share()) as self._progress:
-            try:
-                tuner.fit()
-            finally:
-                self._end()
 
     def _begin(self) -> None:
         if not (self.out / SEARCH).exists():

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ray.tune import Callback, Stopper
 
 from experiments.tune.trial import SETTINGS, SLOT
 
-if TYPE_CHECKING:
-    from experiments.tune.search import Search
-
 LOST = "its process ended, and did so again when it was started anew"
+
+
+class Listener(Protocol):
+    """Who hears it, with a trial by its number: `experiments.tune.search.Search`."""
+
+    is_stopped: bool
+
+    def started(self, number: int, values: dict[str, Any]) -> None: ...
+
+    def told(self, number: int, values: dict[str, Any], result: dict[str, Any]) -> None: ...
+
+    def ended(self, number: int, error: str | None = None) -> None: ...
 
 
 class Watch(Callback):
     """Passes on what Tune says. A trial is known by its name: its configuration may be a copy of another one's."""
 
-    def __init__(self, search: Search):
+    def __init__(self, search: Listener):
         self.search = search
         self.num_running = 0
 

@@ -56,7 +56,8 @@ from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknow
 from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
-from policies.hmarl.state import starting_networks
+from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
+from policies.hmarl.state import hand_weights, starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
@@ -69,6 +70,7 @@ from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 
 
+@rllib_settings.refuses_in_one_line
 class HMARLConfig(AlgorithmConfig):
     """Configuration of `HMARL`; see the module's docstring for an example.
 
@@ -301,13 +303,13 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self.config), runner_groups():
+        with ray_start.building(self), runner_groups():
             super().setup(config)
             self._set_up_tiers()
 
     def cleanup(self) -> None:
         super().cleanup()
-        ray_start.release(self.config)
+        ray_start.release(self)
 
     def _set_up_tiers(self) -> None:
         spaces = self.env_runner_group.get_spaces()
@@ -350,10 +352,11 @@ class HMARL(DurableAlgorithm):
             for reason in self.learner_group.edit(tier, functools.partial(load_networks, networks)):
                 if reason is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self.statistics.given[tier] = self.learner_group.edit(tier, observation_statistics)[0]
+            own, joint = self.learner_group.edit(tier, observation_statistics)[0]
+            self.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
             self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
         if self.statistics.given:
-            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+            hand_weights(self)
 
     @property
     def replay(self) -> JointReplay | None:
@@ -364,7 +367,7 @@ class HMARL(DurableAlgorithm):
         """Calls `edit(tier, module)` for every tier's networks, in place: also of runners, and the averaged ones."""
         for tier in self.learner_group.groups:
             self.learner_group.edit(tier, functools.partial(edit, tier))
-        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+        hand_weights(self)
         self.averaged = self._newest_networks()
 
     # ---- averaged networks (Polyak & Juditsky 1992): greedy actions without the noise of single updates
@@ -388,6 +391,12 @@ class HMARL(DurableAlgorithm):
             module.load_state_dict(self.averaged[tier])
         return modules
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's evaluation; ConfigError without runners for it, where RLlib explores in training's environments."""
+        if self.eval_env_runner_group is None and self.config.custom_evaluation_function is None:
+            raise ConfigError(rllib_settings.NO_EVALUATION)
+        return super().evaluate(*args, **kwargs)
+
     # ---- one iteration
     def step(self) -> dict[str, Any]:
         """RLlib's result of an iteration, and the headlines (`policies.hmarl.results`)."""
@@ -399,16 +408,19 @@ class HMARL(DurableAlgorithm):
         if not rollouts:
             return
         timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps}
+        check_rollouts(rollouts, self.team.slices, self.num_env_steps)
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.batches.store(rollouts)
             self._take_in(rollouts)
         with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
             for tier in self.on_policy:
-                self._update_on_policy(tier, timesteps)
+                with learning(tier, self.num_env_steps):
+                    self._update_on_policy(tier, timesteps)
         if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
             with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
                 for tier in self.off_policy:
-                    self._update_off_policy(tier, timesteps)
+                    with learning(tier, self.num_env_steps):
+                        self._update_off_policy(tier, timesteps)
         for name, replay in self.batches.replays.items():
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
@@ -416,6 +428,7 @@ class HMARL(DurableAlgorithm):
             is_lean = not self.on_policy
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=is_lean)
         self._average()
+        check_networks(self.averaged, self.num_env_steps)
 
     @property
     def num_env_steps(self) -> int:
@@ -456,6 +469,7 @@ class HMARL(DurableAlgorithm):
             minibatch_size=min(settings.minibatch_size, len(advantage)),
             shuffle_batch_per_epoch=True,
         )
+        check_losses(tier, results, self.num_env_steps)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
         return True
 
@@ -468,6 +482,7 @@ class HMARL(DurableAlgorithm):
         results = self.learner_group.update_tier(
             tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
         )
+        check_losses(tier, results, self.num_env_steps)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
             td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])

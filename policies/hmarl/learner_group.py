@@ -29,12 +29,11 @@ from ray.rllib.utils.actor_manager import RemoteCallResults
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from policies.hmarl import ray_start
-from policies.hmarl.ray_start import GO_ON, first_line
+from policies.hmarl.ray_start import ANSWER_SECONDS, GO_ON, first_line
 from policies.runner.generators import get_generators, set_generators
 from soc_env.errors import ConfigError, RunError
 
 COPY_SECONDS = 10.0  # between copies of the state of a tier that learns remotely
-ANSWER_SECONDS = 10.0  # within which a learner that is alive says so
 MOST_DEATHS = 3  # of a tier's learners in a row, after which the run ends
 GENERATORS = "generators"  # of a tier's remote learners
 MODULES = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
@@ -58,6 +57,7 @@ class TieredLearnerGroup(LearnerGroup):
         self._placement_group = placement_group
         self._copies: dict[str, tuple[float, Any]] = {}  # remote tier -> when its state was taken, and the state
         self._deaths: dict[str, int] = {}  # tier -> in a row
+        self._lost: dict[str, RayError] = {}  # tiers whose learners have died and could not be built anew yet
         self.groups: dict[str, LearnerGroup] = {tier: self._built(tier) for tier in module_spec.rl_module_specs}
 
     def _built(self, tier: str) -> LearnerGroup:
@@ -95,26 +95,28 @@ class TieredLearnerGroup(LearnerGroup):
     def _ask(self, tier: str, call: Callable[[LearnerGroup], Any]) -> Any:
         """What `call` says of the tier's group; if learners of it have died meanwhile, of a new one."""
         while True:
+            if tier in self._lost:
+                self._replace(tier, self._lost[tier])
             group = self.groups[tier]
             try:
                 answer = call(group)
             except RayError as error:
                 if not group.is_remote or _all_live(group):
                     raise
-                self._replace(tier, error)
+                self._lost[tier] = error
+                self._deaths[tier] = self._deaths.get(tier, 0) + 1
             else:
                 self._deaths.pop(tier, None)
                 return answer
 
     def _replace(self, tier: str, error: RayError) -> None:
         """A new group for a tier whose learners have died."""
-        self._deaths[tier] = self._deaths.get(tier, 0) + 1
         lost = f"tier {tier!r}: its learner died ({first_line(error)})"
         if self._deaths[tier] > MOST_DEATHS:
-            raise RunError(f"{lost}, for the {self._deaths[tier]}th time in a row; {GO_ON}") from error
+            raise RunError(f"{lost}, {self._deaths[tier]} in a row; {GO_ON}") from error
         taken, state = self._copies.get(tier, (None, None))
         since = "its first state" if taken is None else f"its state of {time.monotonic() - taken:.0f} s before"
-        with contextlib.suppress(RayError):
+        with contextlib.suppress(Exception):  # of what is dead, or was shut down before, all that matters is the end
             self.groups[tier].shutdown()
         try:
             ray_start.compare(self.config)
@@ -123,6 +125,7 @@ class TieredLearnerGroup(LearnerGroup):
                 self.groups[tier].set_state(state)
         except (ConfigError, RayError) as reason:
             raise RunError(f"{lost} and cannot be built anew ({first_line(reason)}); {GO_ON}") from error
+        del self._lost[tier]
         print(f"{lost}; it goes on from {since}", file=sys.stderr, flush=True)
 
     def _copy(self, tier: str, *, least_age: float = 0.0) -> None:

@@ -18,9 +18,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,19 +30,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+import torch
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from soc_env.errors import ConfigError, RunError
 
 ADDRESS, TOKEN = "RAY_ADDRESS", "RAY_AUTH_TOKEN"  # Ray's own environment variables
+ANSWER_SECONDS = 10.0  # within which what lives answers
 GO_ON = "go on from the newest checkpoint (--resume)"
 _TOKEN_SETTINGS = ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH")
-LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private")
+LOGGERS = ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "ray._private", "tensorboardX.x2num")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Processes that run apart from the driver: `number` of `name`, each of which needs `resources`."""
+    """Processes that run apart from the driver: `number` of them, `name` in words, each of which needs `resources`."""
 
     name: str
     number: int
@@ -51,12 +55,12 @@ def remote_parts(config: Any) -> list[Part]:
     """What an `HMARLConfig` asks Ray for: runners, evaluation runners, then each tier's learners; empty if nothing."""
     evaluation = config.get_evaluation_config_object() if config.evaluation_num_env_runners else config
     parts = [
-        Part("env runner", config.num_env_runners, _of_runner(config)),
-        Part("evaluation runner", config.evaluation_num_env_runners, _of_runner(evaluation)),
+        Part("env runners", config.num_env_runners, _of_runner(config)),
+        Part("evaluation runners", config.evaluation_num_env_runners, _of_runner(evaluation)),
     ]
     for tier, settings in config.tier_settings.items():
         number = settings.get("num_learners", 0)
-        parts.append(Part(f"learner of tier {tier!r}", number, _of_learner(settings) if number else {}))
+        parts.append(Part(f"learners of tier {tier!r}", number, _of_learner(settings) if number else {}))
     return [part for part in parts if part.number]
 
 
@@ -78,13 +82,13 @@ def resource_request(config: Any) -> PlacementGroupFactory:
     return PlacementGroupFactory([{**main, "GPU": gpus}, *parts], strategy=config.placement_strategy)
 
 
-@dataclass
+@dataclass(eq=False)
 class _State:
     """Of this process: the Ray that was started or joined here, and who uses it."""
 
     address: str | None = None  # that `session` was given
     owns: bool = False
-    users: int = 0
+    users: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
     before: dict[str, str | None] = field(default_factory=dict)  # environment variables to put back
     lock: Any = field(default_factory=threading.RLock)
 
@@ -103,16 +107,21 @@ def session(address: str | None = None, *, starts_for: list[Part] | None = None)
         RunError: with `starts_for`, Ray cannot be started.
     """
     quiet()
+    if address is not None and ray.is_initialized():
+        raise ConfigError(
+            f"ray_address is {address!r}, which has no effect: Ray is initialised in this process already"
+        )
     _state.address = address
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             if starts_for is not None:
                 _see_to_ray(starts_for)
+                _state.users.add(_state)
             yield
         finally:
             _state.address = None
-            _state.users = 0
+            _state.users.clear()
             _shut_down()
 
 
@@ -127,16 +136,17 @@ def quiet() -> None:
 
 
 @contextmanager
-def building(config: Any) -> Iterator[None]:
-    """Around the set-up of an algorithm: sees to it that there is a Ray for what `config` has remote.
+def building(algo: Any) -> Iterator[None]:
+    """Around the set-up of an algorithm: sees to it that there is a Ray for what its `config` has remote.
 
-    An algorithm that was built says `release(config)` when it stops.
+    An algorithm that was built says `release` when it stops.
 
     Raises:
         ConfigError: an address that cannot be used, or more asked for than a cluster has.
         RunError: Ray cannot be started.
     """
-    parts = remote_parts(config)
+    parts = remote_parts(algo.config)
+    _check_own_gpus(algo.config)
     if not parts:
         if _state.address is not None:
             raise ConfigError(
@@ -146,46 +156,59 @@ def building(config: Any) -> Iterator[None]:
         yield
         return
     _see_to_ray(parts)
-    with _state.lock:
-        _state.users += 1
+    _state.users.add(algo)
     try:
-        compare(config)
+        compare(algo.config)
         yield
     except BaseException:
-        release(config)
+        release(algo)
         raise
+
+
+def _check_own_gpus(config: Any) -> None:
+    for tier, settings in config.tier_settings.items():
+        gpus, there = settings.get("num_gpus_per_learner", 0), torch.cuda.device_count()
+        if gpus > there and not settings["num_learners"]:
+            raise ConfigError(
+                f"tier {tier!r}: num_gpus_per_learner={gpus:g}, but this process has {there} GPUs; allowed: 0, or "
+                "num_learners=1 on a Ray cluster that has some"
+            )
 
 
 def _see_to_ray(parts: list[Part]) -> None:
     with _state.lock:
         if not ray.is_initialized():
-            _state.owns, _state.users = True, 0
             address = _state.address or os.environ.get(ADDRESS)
             if address in (None, "", "local"):
                 _start(parts)
             else:
                 _join(str(address))
+            _state.owns = True
 
 
-def release(config: Any) -> None:
+def release(algo: Any) -> None:
     """An algorithm has stopped; the last one that had something remote ends a Ray of ours."""
     with _state.lock:
-        if remote_parts(config):
-            _state.users -= 1
-            if _state.users <= 0:
+        if algo in _state.users:
+            _state.users.discard(algo)
+            if not _state.users:
                 _shut_down()
 
 
 def _shut_down() -> None:
     if _state.owns:
         _state.owns = False
-        ray.shutdown()
-        for name, value in _state.before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        _state.before = {}
+        _end()
+
+
+def _end() -> None:
+    ray.shutdown()
+    for name, value in _state.before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _state.before = {}
 
 
 def _total(parts: list[Part]) -> Counter[str]:
@@ -196,8 +219,17 @@ def _total(parts: list[Part]) -> Counter[str]:
     return total
 
 
+def _named(parts: list[Part]) -> str:
+    return ", ".join(f"{part.number} {part.name}" for part in parts)
+
+
 def _start(parts: list[Part]) -> None:
     needed = _total(parts)
+    if needed["GPU"] > torch.cuda.device_count():
+        raise ConfigError(
+            f"{_named(parts)} need {needed['GPU']:g} GPU together, this machine has {torch.cuda.device_count()}; "
+            "allowed: num_gpus_per_learner=0, or a cluster that has some, by its address"
+        )
     there = len(os.sched_getaffinity(0))
     own = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
     _state.before = {name: os.environ.get(name) for name in _TOKEN_SETTINGS}
@@ -213,7 +245,7 @@ def _start(parts: list[Part]) -> None:
             log_to_driver=False,
         )
     except Exception as error:
-        _shut_down()
+        _end()
         raise RunError(f"Ray could not be started on this machine ({first_line(error)}); {_WITHOUT}") from error
     shared = ", which they share" if needed["CPU"] > there else ""
     _say(f"private, on this machine, {needed['CPU']:g} of {there} CPUs{shared}")
@@ -224,15 +256,17 @@ _WITHOUT = "a run with nothing remote needs none: no env runners of their own (w
 
 def _join(address: str) -> None:
     if "://" in address:
-        _state.owns = False
         raise ConfigError(
             f"ray_address is {address!r}, allowed: HOST:PORT of a cluster that this machine belongs to, or 'auto'; "
             "from elsewhere use `ray job submit`"
         )
     try:
+        if address != "auto":
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()  # Ray would try for minutes
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
-        _shut_down()
+        _end()
         raise ConfigError(f"ray_address: no Ray cluster can be joined at {address!r} ({_why(error)})") from error
     _say(f"cluster at {address}, {ray.cluster_resources().get('CPU', 0):g} CPUs")
 
@@ -257,10 +291,9 @@ def compare(config: Any) -> None:
     parts, there = remote_parts(config), ray.cluster_resources()
     for name, amount in _total(parts).items():
         if amount > there.get(name, 0):
-            asked = ", ".join(f"{part.number} {part.name}{'s' * (part.number > 1)}" for part in parts)
             raise ConfigError(
-                f"{asked} need {amount:g} {name} together, the Ray cluster has {there.get(name, 0):g}; Ray would wait "
-                "for ever"
+                f"{_named(parts)} need {amount:g} {name} together, the Ray cluster has {there.get(name, 0):g}; Ray "
+                "would wait for ever"
             )
 
 

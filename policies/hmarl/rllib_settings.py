@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
@@ -106,16 +107,20 @@ EVALUATION = (
     "callbacks_on_episode_end",
 )
 
+NO_EVALUATION = (
+    "evaluate: there are no runners for it; set evaluation_interval or evaluation_num_env_runners, or play "
+    "`policies.policy_of(algo)`"
+)
 _OLD = "RLlib's old API stack does not exist here; its new one has the setting under another name or not at all"
 _OFFLINE = "HMARL learns from what it samples, not from recorded data"
 _NO_CONNECTORS = "there are no connectors; change the environment (`soc_env.wrappers`) or the module"
-_LEARNERS = "learners belong to tiers: `tiers({tier: {'num_learners': n}})`, on CPUs"
+_LEARNERS = "learners belong to tiers: `tiers({tier: {'num_learners': n, 'num_gpus_per_learner': m}})`"
 _MODEL = "networks are settings of tiers: `tiers({tier: {'encoder': ..., 'hiddens': [...]}})`"
 _ONE_PROCESS = "the batch of environments is stepped in the runner's own process"
 _COMPILE = "networks are not compiled: of this size they gain nothing"
 _TIERS = "tiers decide it: `tiers({tier: {...}})`"
 _EPISODES = "a columnar runner has no episode objects; use on_episode_end or on_sample_end"
-_CPU = "acting and learning use CPUs"
+_CPU = "acting uses CPUs, and a driver's learners the first GPU"
 
 _GROUPS: tuple[tuple[str, str], ...] = (
     (
@@ -169,12 +174,13 @@ _GROUPS: tuple[tuple[str, str], ...] = (
     ),
     (
         _LEARNERS,
-        "num_learners num_cpus_per_learner custom_resources_per_learner num_aggregator_actors_per_learner "
+        "num_learners num_cpus_per_learner num_gpus_per_learner custom_resources_per_learner "
+        "num_aggregator_actors_per_learner "
         "max_requests_in_flight_per_aggregator_actor max_requests_in_flight_per_learner torch_ddp_kwargs "
         "torch_skip_nan_gradients log_gradients _torch_grad_scaler_class _torch_lr_scheduler_classes _learner_class "
         "learner_config_dict optimizer",
     ),
-    (_CPU, "num_gpus_per_learner num_gpus_per_env_runner local_gpu_idx _fake_gpus"),
+    (_CPU, "num_gpus_per_env_runner local_gpu_idx _fake_gpus"),
     (_MODEL, "model _model_config _rl_module_spec action_mask_key"),
     (
         _COMPILE,
@@ -240,6 +246,12 @@ _SECONDS = ("evaluation_sample_timeout_s", "evaluation_unhealthy_workers_timeout
             "delay_between_env_runner_restarts_s")  # fmt: skip
 _SECONDS_OR_NONE = ("sample_timeout_s", "min_time_s_per_iteration")
 _AT_LEAST = ("min_train_timesteps_per_iteration", "min_sample_timesteps_per_iteration")
+# RLlib's methods by which settings are made; training is ours.
+METHODS = (
+    *("environment", "env_runners", "evaluation", "callbacks", "debugging"),
+    *("fault_tolerance", "reporting", "resources", "multi_agent"),
+)
+UNITS, STRATEGIES = ("episodes", "timesteps"), ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")  # those of Python's `logging`
 
 
@@ -266,6 +278,9 @@ _VALUES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("seed", lambda value: value is None or _is_whole(0, NUM_SEEDS)(value), "None, or an integer from 0 to 2**32 - 1"),
     ("evaluation_interval", _or_none(_is_whole(0)), "an integer of 0 or more, or None"),
     ("explore", lambda value: isinstance(value, bool), "True or False"),
+    ("evaluation_duration", _is_whole(1), "an integer of 1 or more"),
+    ("evaluation_duration_unit", lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
+    ("placement_strategy", lambda value: value in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
     ("env_config", lambda value: isinstance(value, Mapping), "options by name"),
     ("env", lambda value: isinstance(value, str) or callable(value), "the name of a scenario, or what makes one"),
     *((name, _is_number, "a number of 0 or more") for name in ("num_cpus_per_env_runner", *_SECONDS)),
@@ -309,6 +324,36 @@ def check(config: Any, algorithms: Iterable[str]) -> None:
     cls = config.env_runner_cls
     if not isinstance(cls, type) or not issubclass(cls, ColumnarEnvRunner):
         raise ConfigError(f"env_runner_cls is {cls!r}, allowed: ColumnarEnvRunner or a subclass of it")
+
+
+def refuses_in_one_line(cls: type) -> type:
+    """A configuration whose methods refuse, as ConfigError of one line, what RLlib's own refuse in their ways: names
+    that do not exist, and values (of `_VALUES` before RLlib sees them)."""
+    for name in METHODS:
+        setattr(cls, name, _refusing(name, getattr(cls, name)))
+    return cls
+
+
+def _refusing(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    allowed = inspect.signature(method).parameters
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **settings: Any) -> Any:
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in allowed.values()):
+            for setting in settings:
+                if setting not in allowed:
+                    raise ConfigError(unknown_setting(setting))
+        for setting, is_allowed, what in _VALUES:
+            if setting in settings and not is_allowed(settings[setting]):
+                raise ConfigError(f"{setting} is {shown(settings[setting])}, allowed: {what}")
+        try:
+            return method(self, *args, **settings)
+        except HMARLSOCError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+
+    return call
 
 
 def make_plain(config: Any) -> None:

@@ -28,7 +28,7 @@ from policies.checkpoint import (
 )
 from policies.hmarl.description import describe
 from policies.hmarl.state import AVERAGED, REPLAY, size_of
-from policies.state_files import load_tree, save_tree
+from policies.state_files import load_tree, save_tree, write_arrays
 from policies.trained import TrainedPolicy
 from soc_env.errors import CheckpointError, HMARLSOCError
 
@@ -90,7 +90,7 @@ def _write(algo: Any, folder: Path, place: Path, has_replay: bool, info: dict[st
     save_tree(folder, STATE, algo.get_state(not_components=[REPLAY, AVERAGED]))
     at_step("state")
     networks = {f"{tier}/{name}": value for tier, own in algo.averaged.items() for name, value in own.items()}
-    save_file({name: value.contiguous() for name, value in networks.items()}, folder / NETWORKS)
+    write_arrays(save_file, {name: value.contiguous() for name, value in networks.items()}, folder / NETWORKS)
     at_step("networks")
     write_manifest(folder, {"kind": "full", **describe(algo), **info}, known)
     at_step("manifest")

@@ -125,7 +125,7 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         own = torch.tanh(out["pre_tanh"])
         if self.smoothing:
             low, high = map(math.log, self.smoothing)
-            scale = torch.exp(low + (high - low) * torch.rand(len(own), 1))
+            scale = torch.exp(low + (high - low) * torch.rand(len(own), 1, device=own.device))
             own = (own + scale * torch.randn_like(own)).clamp(-1, 1)
         out["actor_value"] = self.critic(joint_obs, others, own)
         self.critic.requires_grad_(True)

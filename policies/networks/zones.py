@@ -54,7 +54,7 @@ class ZoneNorm(RunningNorm):
         if len(mean) == len(self.mean) < len(self.places):
             super().set(mean, var)
             return
-        places, read = self.places.numpy(), self.read.numpy()
+        places, read = self.places.cpu().numpy(), self.read.cpu().numpy()
         mean, var = np.asarray(mean, np.float64)[read], np.asarray(var, np.float64)[read]
         count = np.bincount(places)
         shared = np.bincount(places, mean) / count
@@ -287,7 +287,9 @@ class ZoneMLP(nn.Module):
         num_tokens = zones + 1 + len(self.tokens.cases)
         if zones:
             links = observation.new_zeros(observation.shape[0], num_tokens, num_tokens)
-            of_zone = (number.unsqueeze(-1) == torch.arange(zones)) & ~is_absent.unsqueeze(-1)  # (B, C, Z)
+            of_zone = (number.unsqueeze(-1) == torch.arange(zones, device=number.device)) & ~is_absent.unsqueeze(
+                -1
+            )  # (B, C, Z)
             links[:, zones + 1 :, :zones] = of_zone.to(links.dtype)
             links[:, :zones, zones + 1 :] = of_zone.transpose(1, 2).to(links.dtype)
         else:

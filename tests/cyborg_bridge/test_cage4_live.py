@@ -476,7 +476,7 @@ def test_hmarl_trains_on_it_with_a_remote_runner() -> None:
     }
     config = HMARLConfig().environment("cyborg_bridge:cage4_parallel_env", env_config={"patch": True, "steps": 40})
     config = config.tiers(tiers, replace=True).env_runners(num_env_runners=1, num_envs_per_env_runner=2)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     algo = config.training(train_batch_size=100).debugging(seed=0, log_level="ERROR").build_algo()
     results = [algo.train() for _ in range(2)]
     algo.stop()

@@ -14,6 +14,7 @@ import soc_env
 from experiments import bench as benchmark
 from experiments.bench import PARTS, bench, chosen_parts, chosen_scenarios
 from experiments.bench.goals import check_goals
+from experiments.bench.loading import BEFORE, bench_loading
 from experiments.bench.measure import Case, Effort, Measurement, measure
 from experiments.bench.plot import draw
 from experiments.bench.simulator import SCENARIOS, action_sets, pettingzoo_case, simulator_case
@@ -126,6 +127,7 @@ ROWS = [
     row("learners", 100, tier="a", algorithm="DQN", updates_per_env_step=0.01),
     row("learners", 50, tier="b", algorithm="SAC", updates_per_env_step=0.005),
     row("training", 900, kind="peak"),
+    row("loading", 200, kind="peak", through="load_policy"),
 ]
 
 
@@ -299,7 +301,7 @@ def test_scenarios_can_be_restricted() -> None:
 
 def test_runners_and_learners_are_of_paper_v0() -> None:
     file = io.StringIO()
-    assert chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory", "training"]
+    assert chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory", "training", "loading"]
     assert "without runners and learners: they measure paper-v0 only" in file.getvalue()
     with pytest.raises(ConfigError, match="'runners' measures paper-v0 only.* given: soc-v1"):
         bench(only=["batched", "runners"], scenarios=["soc-v1"])
@@ -321,6 +323,16 @@ def test_memory_of_training_counts_the_empty_rows_of_the_replay() -> None:
     assert found.replay_filled == pytest.approx(128 / 5_000_000)
     assert found.imports < found.peak < found.replay
     assert found.peak_with_full_replay == pytest.approx(found.peak + found.replay, rel=1e-4)
+
+
+def test_loading_is_measured_without_rllib_and_with_it() -> None:
+    pytest.importorskip("ray")
+    with Progress(label="test") as progress:
+        rows = {row.label: row for row in bench_loading(["paper-v0"], TINY, progress)}
+    assert len(rows) == 4
+    for kind in ("time", "peak"):
+        alone, beside = (rows[f"paper-v0, {name}, {kind}"].value for name in BEFORE)
+        assert 0 < alone < 0.9 * beside
 
 
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

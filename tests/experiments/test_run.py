@@ -264,3 +264,16 @@ def test_settings_that_are_refused_leave_no_folder(tmp_path: Path) -> None:
 def test_a_run_leaves_its_lock_free(run: Path) -> None:
     assert (run / LOCK).read_bytes() == b""
     assert not (run / "run.lock.json").exists()
+
+
+def test_code_of_the_callers_own_is_recorded_but_has_to_be_given_again(tmp_path: Path) -> None:
+    from policies.scripted import SCRIPTED
+
+    own = {"tiers": {"threat_hunter": {"algorithm": "scripted", "policy": SCRIPTED["paper"]["zeros"]}}}
+    config = {**TINY, "tiers": {**TINY["tiers"], **own["tiers"]}}
+    out = start(tmp_path / "run", steps=128, config=config)
+    recorded = json.loads((out / "config.json").read_text())["config"]["tiers"]["threat_hunter"]["policy"]
+    with pytest.raises(CheckpointError, match=r"config\.json': config: tier 'threat_hunter' has policy 'policies"):
+        resume(out, steps=256)
+    assert recorded.startswith("policies.")
+    assert steps_of(resume(out, steps=256, config=own)) == [128, 256]

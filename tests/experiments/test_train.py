@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 import shutil
 import signal
@@ -47,14 +46,6 @@ TINY = {
     "replay_batch_size": 32,
     "replay_capacity": 2000,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray():
-    """One local Ray for all in-process runs: `train` uses a Ray that is there."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Fixtures of the tests of policies."""
 
-import logging
-
 import pytest
 
 
@@ -17,13 +15,3 @@ def build():
     yield make
     for algo in built:
         algo.stop()
-
-
-@pytest.fixture
-def local_ray():
-    """A local Ray with one CPU, for one test."""
-    import ray
-
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
-    ray.shutdown()

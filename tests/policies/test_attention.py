@@ -135,7 +135,6 @@ def test_the_heat_map_of_paper_v0():
     assert explained_moment(TrainedPolicy(mixed), soc_env.make_scenario("paper-v0"), 2_000_003) == {}
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_attention_learns_paper_v0_and_its_checkpoint_acts_the_same(tmp_path):
     own = {"encoder": "attention", "hiddens": [8, 8], "attention_heads": 2}
     ppo = {"train_batch_size": 32, "minibatch_size": 16, "num_epochs": 1}

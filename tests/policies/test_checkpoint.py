@@ -17,7 +17,7 @@ from policies import load_policy, save_checkpoint
 from policies.runner.acting import act
 from soc_env.errors import CheckpointError
 
-pytestmark = pytest.mark.usefixtures("quiet_ray")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 # ---- checkpoints

@@ -18,8 +18,8 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 
 from policies import HMARL, HMARLConfig
-from policies.hmarl import algorithm
 from policies.hmarl.rllib_settings import REFUSED, TIER_DEFAULTS, WORKS
+from policies.hmarl.runner_group import LocalRunnerGroup
 from policies.hmarl.settings import HMARLSettings
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.tiers import DEFAULT_TIERS
@@ -106,11 +106,11 @@ def validates_runners(config, monkeypatch):
 def sampling_timeout(config, monkeypatch):
     """How long the driver waits for samples."""
     seen = []
-    real = algorithm.synchronous_parallel_sample
+    real = LocalRunnerGroup.sample
     monkeypatch.setattr(
-        algorithm,
-        "synchronous_parallel_sample",
-        lambda **kwargs: seen.append(kwargs["sample_timeout_s"]) or real(**kwargs),
+        LocalRunnerGroup,
+        "sample",
+        lambda self, steps, timeout_s, **kwargs: seen.append(timeout_s) or real(self, steps, timeout_s, **kwargs),
     )
     built(config, lambda algo: algo.train())
     return seen

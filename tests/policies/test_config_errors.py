@@ -116,6 +116,40 @@ def test_values_that_would_end_late_or_never_are_refused_at_once(name, value, me
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "name", "value", "message"),
+    [
+        (
+            "env_runners",
+            "num_envs_per_env_runner",
+            0,
+            "^num_envs_per_env_runner is 0, allowed: an integer of 1 or more",
+        ),
+        (
+            "env_runners",
+            "num_env_runers",
+            1,
+            "^setting 'num_env_runers' does not exist; did you mean 'num_env_runners'",
+        ),
+        ("evaluation", "evaluation_duration", 0, "^evaluation_duration is 0, allowed: an integer of 1 or more"),
+        ("evaluation", "evaluation_duration_unit", "days", "^evaluation_duration_unit is 'days', allowed: one of epis"),
+        ("resources", "placement_strategy", "NEAR", "^placement_strategy is 'NEAR', allowed: one of PACK"),
+        ("callbacks", "callbacks_class", 5, "^callbacks: .*callbacks_class"),
+        ("multi_agent", "policies", 5, "^multi_agent: "),
+    ],
+)
+def test_rllibs_own_methods_refuse_in_one_line(method, name, value, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        getattr(HMARLConfig(), method)(**{name: value})
+    assert "\n" not in str(refused.value)
+
+
+def test_an_evaluation_without_runners_of_its_own_is_refused(build):
+    algo = build(toy_config())
+    with pytest.raises(ConfigError, match=r"^evaluate: there are no runners for it; set evaluation_interval or"):
+        algo.evaluate()
+
+
 def test_callbacks_that_are_never_called_are_refused_by_name():
     class Stepping(RLlibCallback):
         def on_episode_step(self, **kwargs):

@@ -19,7 +19,7 @@ from policies.runner.acting import act
 from policies.runner.batched_env import make_batched_env
 from soc_env.errors import CheckpointError
 
-pytestmark = pytest.mark.usefixtures("quiet_ray")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 # ---- who does not learn

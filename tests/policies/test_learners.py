@@ -12,7 +12,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from toy_team import PAIR, toy_config
 
-pytestmark = pytest.mark.usefixtures("quiet_ray")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 # ---- MADDPG

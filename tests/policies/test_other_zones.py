@@ -79,7 +79,6 @@ def test_a_number_of_zones_that_no_network_has_is_refused(num_zones):
         policy_of("zones").for_zones(num_zones)
 
 
-@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("network", ["zones", "attention"])
 @pytest.mark.parametrize(
     "algorithms",

@@ -13,7 +13,7 @@ from policies import HMARLConfig
 from policies.hmarl.results import Headlines
 from soc_env import SCENARIOS, family_of
 
-pytestmark = pytest.mark.usefixtures("quiet_ray")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def runners(**said):

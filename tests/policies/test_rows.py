@@ -15,7 +15,7 @@ from policies.runner.acting import act
 from policies.runner.exploration import HeldNoise
 from policies.runner.rows import OpenDecisions, advantages, n_step_rows
 
-pytestmark = pytest.mark.usefixtures("quiet_ray")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 # ---- decisions every K steps

@@ -11,14 +11,11 @@ import functools
 import hashlib
 import itertools
 import json
-import logging
 
 import numpy as np
 import pytest
 
 pytest.importorskip("ray")
-import ray
-import torch
 
 from policies import HMARLConfig, save_checkpoint
 from policies.algorithms import ALGORITHMS
@@ -47,14 +44,7 @@ VALUES = {  # where a value cannot be made from the declaration
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quiet():
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # networks this small lose more to a second thread's hand-over than they gain
-    yield
-    torch.set_num_threads(threads)
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 # ---- what a tiny run shows

@@ -16,7 +16,7 @@ from policies.hmarl.moments import Moments
 from policies.tiers import tier_of
 from soc_env.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures("quiet_ray")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 # ---- what the replay's settings change

@@ -1,6 +1,5 @@
 """Stand-ins for CybORG, and run folders of untrained teams."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,7 @@ def run(pretence: Pretence, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="package")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Run folders with untrained networks: of soc-v1 by zones, with an mlp among them, and of paper-v0."""
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    pytest.importorskip("ray")
     from policies import HMARLConfig, save_checkpoint
     from soc_env.engine.tables import AGENTS
 
@@ -54,7 +52,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for place in ("start", "last"):
             save_checkpoint(algo, root / name / "checkpoints" / place, replay=False)
         algo.stop()
-    ray.shutdown()
     return {name: root / name for name in networks}
 
 

@@ -1,0 +1,109 @@
+"""The part of the benchmark that loads a policy in processes of its own: how long until it acts, and how much memory
+that takes, without RLlib and beside it (needs [train])."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import soc_env
+from experiments.bench.measure import Effort, Measurement
+from experiments.bench.training import MIB
+from experiments.progress import Progress
+
+REPEATS = 3
+# What `load_policy` needs, and the same after what every load needed while networks were RLlib's modules.
+BEFORE = {"load_policy": "", "RLlib, load_policy": "import policies.hmarl.algorithm"}
+PROGRAM = """
+import json, sys, time
+{before}
+from policies import load_policy
+policy = load_policy(sys.argv[1])
+policy({{agent: [0.0] * size for agent, size in json.loads(sys.argv[2]).items()}})
+seconds = time.process_time()
+from experiments.memory import peak_bytes
+print(json.dumps([seconds, peak_bytes()]))
+"""
+
+
+def bench_loading(scenarios: Sequence[str], effort: Effort, progress: Progress) -> list[Measurement]:
+    """From the start of Python to the first action of a policy with the preset's networks; the cases take turns."""
+    repeats = 1 if effort.is_quick else REPEATS
+    found: dict[tuple[str, str], list[list[float]]] = {(s, name): [] for s in scenarios for name in BEFORE}
+    with tempfile.TemporaryDirectory() as root:
+        sizes = {scenario: write_untrained(Path(root) / scenario, scenario) for scenario in scenarios}
+        for repeat in range(repeats):
+            for index, (scenario, name) in enumerate(found):
+                found[scenario, name].append(_load(Path(root) / scenario, sizes[scenario], BEFORE[name]))
+                progress.update((repeat * len(found) + index + 1) / (repeats * len(found)))
+    rows = []
+    for (scenario, name), pairs in found.items():
+        for kind, unit, scale, values in zip(
+            ("time", "peak"), ("CPU-s", "MiB"), (1.0, MIB), zip(*pairs, strict=True), strict=True
+        ):
+            shown = [value / scale for value in values]
+            parameters = {"scenario": scenario, "kind": kind, "through": name}
+            row = (statistics.median(shown), min(shown), max(shown), repeats, parameters)
+            rows.append(Measurement("loading", f"{scenario}, {name}, {kind}", unit, *row))
+    return rows
+
+
+def _load(folder: Path, sizes: dict[str, int], before: str) -> list[float]:
+    """CPU-seconds and peak memory [bytes] of a process that loads a policy and acts once."""
+    command = [sys.executable, "-c", PROGRAM.format(before=before), str(folder), json.dumps(sizes)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def write_untrained(folder: Path, scenario: str) -> dict[str, int]:
+    """Writes a policy with the preset's networks as they are before training: the size of each agent's observation."""
+    from policies.algorithms import ALGORITHMS
+    from policies.presets import preset_of
+    from policies.tiers import DEFAULT_TIERS, complete, parse
+
+    simulator = soc_env.Simulator(scenario, num_envs=1, seed=0)
+    preset = preset_of(scenario).get("tiers", {})
+    plain = {tier: complete(tier, {**own, **preset.get(tier, {})}) for tier, own in DEFAULT_TIERS.items()}
+    networks: dict[str, Any] = {}
+    for tier, settings in plain.items():
+        spaces = (part[f"{tier}_0"] for part in (simulator.observation_spaces, simulator.action_spaces))
+        networks[tier] = ALGORITHMS[settings["algorithm"]].policy(parse(tier, settings), tier, *spaces)
+    _write(folder, scenario, networks, plain)
+    return {f"{tier}_0": network.observation_space.shape[0] for tier, network in networks.items()}
+
+
+def _write(folder: Path, scenario: str, networks: dict[str, Any], plain: dict[str, Any]) -> None:
+    from experiments.export import save_networks
+    from policies.checkpoint import NETWORKS, write_manifest
+    from soc_env.versions import versions
+
+    folder.mkdir()
+    save_networks(networks, folder / NETWORKS)
+    manifest: dict[str, Any] = {
+        "kind": "policy",
+        "scenario": scenario,
+        "overrides": {},
+        "tiers": plain,
+        "spaces": {tier: _plain_spaces(network) for tier, network in networks.items()},
+        "agents": [f"{tier}_0" for tier in networks],
+        "members": {tier: [f"{tier}_0"] for tier in networks},
+        "slow_agents": [],
+        "num_env_steps": 0,
+        "config": {},
+        "versions": versions("hmarl-soc", "torch"),
+    }
+    write_manifest(folder, manifest)
+
+
+def _plain_spaces(network: Any) -> dict[str, Any]:
+    acts = network.action_space
+    acted = {"kind": "Box", "shape": list(acts.shape), "low": -1.0, "high": 1.0}
+    return {
+        "observation": {"kind": "Box", "shape": list(network.observation_space.shape)},
+        "action": {"kind": "Discrete", "n": int(acts.n)} if network.is_discrete else acted,
+    }
