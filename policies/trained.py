@@ -386,6 +386,19 @@ def _check_size(hiddens: Sequence[int], state: Mapping[str, torch.Tensor]) -> No
         raise ValueError(f"hiddens={list(hiddens)!r} need {needed} weights and more, there are {found}")
 
 
+def _ours(tier: str, name: str, known: Mapping[str, Any], acts: Mapping[str, gym.Space], seed: int) -> Policy:
+    """A scripted policy of ours for the spaces that a manifest says; ConfigError if it is not made for such."""
+    from policies.scripted import find  # with the simulators
+
+    builder = find(f"tier {tier!r}: policy", name, known)
+    try:
+        return builder(acts, seed)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, HMARLSOCError):
+            raise
+        raise ConfigError(f"policy {name!r} does not fit the agents and their spaces ({shown(error)})") from None
+
+
 def _scripted_tiers(
     manifest: Mapping[str, Any], spaces: Mapping[str, Any], seed: int, given: Mapping[str, Callable[..., Policy]]
 ) -> dict[str, Policy]:
@@ -398,7 +411,7 @@ def _scripted_tiers(
             raise ConfigError(f"scripted: tier {tier!r} is not scripted in the checkpoint; allowed: {shown(tiers)}")
     if not tiers:
         return {}
-    from policies.scripted import find, playable  # with the simulators
+    from policies.scripted import playable  # with the simulators
 
     made = {}
     for tier in tiers:
@@ -409,7 +422,7 @@ def _scripted_tiers(
                 f"scripted={{{tier!r}: builder}})"
             )
         try:
-            made[tier] = (given.get(tier) or find(f"tier {tier!r}: policy", name, known))(acts, seed)
+            made[tier] = given[tier](acts, seed) if tier in given else _ours(tier, name, known, acts, seed)
         except HMARLSOCError as error:
             raise CheckpointError(f"the checkpoint's scripted tier {tier!r} cannot be made: {error}") from None
     return made

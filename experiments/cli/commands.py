@@ -421,13 +421,8 @@ def transfer(
     )
 
 
-# --- export
-
-RUN_HELP = "Run folder, which stands for its best checkpoint, or a checkpoint."
-
-
 def export(
-    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help=RUN_HELP, show_default=False)],
+    run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help="Run folder or checkpoint.", show_default=False)],
     out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
     onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
 ) -> None:

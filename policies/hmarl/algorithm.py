@@ -56,6 +56,7 @@ from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknow
 from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
+from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
 from policies.hmarl.state import starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.learners import LEARNERS, build_config, names_in_rllib
@@ -351,7 +352,8 @@ class HMARL(DurableAlgorithm):
             for reason in self.learner_group.edit(tier, functools.partial(load_networks, networks)):
                 if reason is not None:
                     raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            self.statistics.given[tier] = self.learner_group.edit(tier, observation_statistics)[0]
+            own, joint = self.learner_group.edit(tier, observation_statistics)[0]
+            self.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
             self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
         if self.statistics.given:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
@@ -406,16 +408,19 @@ class HMARL(DurableAlgorithm):
         if not rollouts:
             return
         timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps}
+        check_rollouts(rollouts, self.team.slices, self.num_env_steps)
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.batches.store(rollouts)
             self._take_in(rollouts)
         with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
             for tier in self.on_policy:
-                self._update_on_policy(tier, timesteps)
+                with learning(tier, self.num_env_steps):
+                    self._update_on_policy(tier, timesteps)
         if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
             with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
                 for tier in self.off_policy:
-                    self._update_off_policy(tier, timesteps)
+                    with learning(tier, self.num_env_steps):
+                        self._update_off_policy(tier, timesteps)
         for name, replay in self.batches.replays.items():
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
@@ -423,6 +428,7 @@ class HMARL(DurableAlgorithm):
             is_lean = not self.on_policy
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=is_lean)
         self._average()
+        check_networks(self.averaged, self.num_env_steps)
 
     @property
     def num_env_steps(self) -> int:
@@ -463,6 +469,7 @@ class HMARL(DurableAlgorithm):
             minibatch_size=min(settings.minibatch_size, len(advantage)),
             shuffle_batch_per_epoch=True,
         )
+        check_losses(tier, results, self.num_env_steps)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
         return True
 
@@ -475,6 +482,7 @@ class HMARL(DurableAlgorithm):
         results = self.learner_group.update_tier(
             tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
         )
+        check_losses(tier, results, self.num_env_steps)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
             td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])

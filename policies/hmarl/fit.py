@@ -15,6 +15,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
 from policies.hmarl.replay import DetectionPriority
+from policies.hmarl.state import starting_manifest
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
@@ -32,6 +33,7 @@ def check_fit(config: Any) -> None:
     """Checks an `HMARLConfig` whose settings are each allowed by themselves.
 
     Raises:
+        CheckpointError: a tier is to start from a checkpoint that is missing, damaged, or without such a tier.
         ConfigError, ScenarioError: the first thing that does not fit: a field of the scenario, a tier without agents or
             with an algorithm, a network or a metric that its agents do not have, a size for which memory is missing.
     """
@@ -45,6 +47,8 @@ def check_fit(config: Any) -> None:
             raise ConfigError(
                 f"tier {tier!r}: policy={shown(settings['policy'])} must be the name of one, or a builder"
             )
+        elif settings.get("checkpoint") is not None:
+            starting_manifest(settings["checkpoint"], tier, settings["algorithm"])
     if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}

@@ -55,6 +55,7 @@ class TieredLearnerGroup(LearnerGroup):
         self._placement_group = placement_group
         self._copies: dict[str, tuple[float, Any]] = {}  # remote tier -> when its state was taken, and the state
         self._deaths: dict[str, int] = {}  # tier -> in a row
+        self._lost: dict[str, RayError] = {}  # tiers whose learners have died and could not be built anew yet
         self.groups: dict[str, LearnerGroup] = {tier: self._built(tier) for tier in module_spec.rl_module_specs}
 
     def _built(self, tier: str) -> LearnerGroup:
@@ -92,26 +93,28 @@ class TieredLearnerGroup(LearnerGroup):
     def _ask(self, tier: str, call: Callable[[LearnerGroup], Any]) -> Any:
         """What `call` says of the tier's group; if learners of it have died meanwhile, of a new one."""
         while True:
+            if tier in self._lost:
+                self._replace(tier, self._lost[tier])
             group = self.groups[tier]
             try:
                 answer = call(group)
             except RayError as error:
                 if not group.is_remote or _all_live(group):
                     raise
-                self._replace(tier, error)
+                self._lost[tier] = error
+                self._deaths[tier] = self._deaths.get(tier, 0) + 1
             else:
                 self._deaths.pop(tier, None)
                 return answer
 
     def _replace(self, tier: str, error: RayError) -> None:
         """A new group for a tier whose learners have died."""
-        self._deaths[tier] = self._deaths.get(tier, 0) + 1
         lost = f"tier {tier!r}: its learner died ({first_line(error)})"
         if self._deaths[tier] > MOST_DEATHS:
-            raise RunError(f"{lost}, for the {self._deaths[tier]}th time in a row; {GO_ON}") from error
+            raise RunError(f"{lost}, {self._deaths[tier]} in a row; {GO_ON}") from error
         taken, state = self._copies.get(tier, (None, None))
         since = "its first state" if taken is None else f"its state of {time.monotonic() - taken:.0f} s before"
-        with contextlib.suppress(RayError):
+        with contextlib.suppress(Exception):  # of what is dead, or was shut down before, all that matters is the end
             self.groups[tier].shutdown()
         try:
             ray_start.compare(self.config)
@@ -120,6 +123,7 @@ class TieredLearnerGroup(LearnerGroup):
                 self.groups[tier].set_state(state)
         except (ConfigError, RayError) as reason:
             raise RunError(f"{lost} and cannot be built anew ({first_line(reason)}); {GO_ON}") from error
+        del self._lost[tier]
         print(f"{lost}; it goes on from {since}", file=sys.stderr, flush=True)
 
     def _copy(self, tier: str, *, least_age: float = 0.0) -> None:

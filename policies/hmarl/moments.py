@@ -59,14 +59,15 @@ class Statistics:
         known: tier -> the agents that its central critic reads.
         moments: of all observations.
         mean_absolute_return: tier -> running mean of absolute discounted returns [reward].
-        given: tier -> (own, joint) mean and variance of a tier that came with its own.
+        given: tier -> (own, joint) mean and variance of a tier that came with its own; None for joint ones that it came
+            without, as an exported policy does.
     """
 
     plan: Plan
     slices: Mapping[str, slice]
     known: Mapping[str, tuple[str, ...]]
     mean_absolute_return: dict[str, float] = field(default_factory=dict)
-    given: dict[str, tuple[MeanVariance, MeanVariance]] = field(default_factory=dict)
+    given: dict[str, tuple[MeanVariance, MeanVariance | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.moments = Moments(sum(part.stop - part.start for part in self.slices.values()))
@@ -91,7 +92,8 @@ class Statistics:
             own = of_agent[self.plan.members[tier][0]]
             known = [of_agent[a] for a in self.known[tier]]
             joint = (np.concatenate([mean for mean, _ in known]), np.concatenate([variance for _, variance in known]))
-            newest[tier] = (*self.given.get(tier, (own, joint)), self.scale(tier))
+            given_own, given_joint = self.given.get(tier, (own, joint))
+            newest[tier] = (given_own, joint if given_joint is None else given_joint, self.scale(tier))
         return newest
 
     def _pooled(self) -> dict[str, MeanVariance]:

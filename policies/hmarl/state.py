@@ -20,7 +20,7 @@ from policies.checkpoint import STATE, load_networks, read_manifest
 from policies.runner.env_runner import SAMPLING
 from policies.runner.generators import get_generators, set_generators
 from policies.state_files import load_tree
-from soc_env.errors import CheckpointError, unknown_name
+from soc_env.errors import CheckpointError, shown, unknown_name
 
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
 HEADLINES = "headlines"  # of results
@@ -150,6 +150,21 @@ PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
 
 
 # ---- tiers that start from a checkpoint
+def starting_manifest(folder: str | Path, tier: str, algorithm: str) -> dict[str, Any]:
+    """The manifest of a checkpoint that a tier starts from.
+
+    Raises:
+        CheckpointError: missing or damaged, or without such a tier of that algorithm.
+    """
+    manifest = read_manifest(folder)
+    if tier not in manifest["tiers"]:
+        raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown_name('tier', tier, manifest['tiers'])}")
+    trained = manifest["tiers"][tier]["algorithm"]
+    if trained != algorithm:
+        raise CheckpointError(f"tier {tier!r}: {shown(trained)} in checkpoint {str(folder)!r}, but {algorithm} here")
+    return manifest
+
+
 def starting_networks(folder: str | Path, tier: str, algorithm: str) -> dict[str, torch.Tensor]:
     """The networks that a tier starts from: the averaged ones of a checkpoint, and the newest of those that are not
     averaged, critics and targets, where the checkpoint has them.
@@ -158,14 +173,14 @@ def starting_networks(folder: str | Path, tier: str, algorithm: str) -> dict[str
         CheckpointError: missing or damaged, or without such a tier of that algorithm.
     """
     folder = Path(folder).absolute()
-    manifest = read_manifest(folder)
+    manifest = starting_manifest(folder, tier, algorithm)
     networks = load_networks(folder)
     if tier not in networks:
         raise CheckpointError(f"checkpoint {str(folder)!r}: {unknown_name('tier', tier, networks)}")
-    trained = manifest["tiers"][tier]["algorithm"]
-    if trained != algorithm:
-        raise CheckpointError(f"tier {tier!r}: {trained} in checkpoint {str(folder)!r}, but {algorithm} here")
     newest = {}
     if manifest["kind"] == "full":
-        newest = load_tree(folder, STATE)["learner_group"][tier]["learner"]["rl_module"][tier]
+        try:
+            newest = load_tree(folder, STATE)["learner_group"][tier]["learner"]["rl_module"][tier]
+        except (KeyError, TypeError):
+            raise CheckpointError(f"checkpoint {str(folder)!r}: {STATE}.json has no networks of {tier!r}") from None
     return {name: torch.as_tensor(value) for name, value in newest.items()} | networks[tier]

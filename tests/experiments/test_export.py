@@ -170,3 +170,32 @@ def test_without_the_extra_the_command_says_what_to_install(tmp_path, team, monk
     assert main(["export", str(tmp_path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_tier_starts_from_an_export_with_its_actor_and_new_critics(tmp_path):
+    pytest.importorskip("ray")
+    from toy_team import PAIR, toy_config
+
+    from policies import save_checkpoint
+
+    algo = toy_config({"threat_hunter": "SAC", "response_orchestrator": "MADDPG"}, agents=PAIR).build_algo()
+    algo.train()
+    folder = export(save_checkpoint(algo, tmp_path / "c"))
+    averaged = {tier: dict(state) for tier, state in algo.averaged.items()}
+    algo.stop()
+    own = {"algorithm": "MADDPG", "checkpoint": str(folder)}
+    twin = toy_config({"threat_hunter": "SAC", "response_orchestrator": own}, agents=PAIR).build_algo()
+    for name, value in twin.averaged["response_orchestrator"].items():
+        assert torch.equal(value, averaged["response_orchestrator"][name])
+    assert any(not torch.equal(v, averaged["threat_hunter"][n]) for n, v in twin.averaged["threat_hunter"].items())
+    twin.train()
+    [norms] = twin.learner_group.edit(
+        "response_orchestrator",
+        lambda module: [(norm.mean.clone(), is_joint) for norm, is_joint in module.input_norms()],
+    )
+    actor = averaged["response_orchestrator"]["actor.body.norm.mean"]
+    for mean, is_joint in norms:  # the critics' statistics are those of what is observed now
+        assert bool(mean.abs().sum() > 0)
+        assert is_joint or torch.equal(mean, actor)
+    assert {is_joint for _, is_joint in norms} == {True, False}
+    twin.stop()

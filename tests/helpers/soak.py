@@ -3,6 +3,7 @@
 python tests/helpers/soak.py play --scenario soc-v1 --steps 10000000 --csv play.csv
 python tests/helpers/soak.py play --scenario soc-v1 --steps 1000000 --api pettingzoo --csv play.csv
 python tests/helpers/soak.py train --scenario soc-v1 --minutes 60 --out runs/soak --csv train.csv
+python tests/helpers/soak.py judge train.csv --after 300000
 python tests/helpers/soak.py plot play.csv train.csv --plot soak.png
 
 `play` steps an environment with random actions in this process, `train` is `hmarl-soc train --no-evaluation` in this
@@ -13,18 +14,18 @@ process, with its checkpoints. A thread looks at the process every few seconds a
     rss              memory of this process that is in RAM [bytes]
     handles          open files, sockets and pipes
     threads          threads
-    objects          Python objects that the garbage collector knows
+    objects          blocks of memory that Python objects take
     children         processes that this one started, and theirs
     children_rss     their memory [bytes]
 
 At the end the growth over the second half is printed: the slope over ten blocks' means times the duration, with a
-95 % interval. A quantity is flat if that interval begins at or below zero, or if the growth is below its `TOLERANCE`.
+95 % interval. `judge` does so again, and may leave out what comes before a number of steps: a replay takes memory until
+it is full. A quantity is flat if that interval begins at or below zero, or if the growth is below its `TOLERANCE`.
 Exit status 1 if one is not flat, or the work's own if that failed.
 """
 
 import argparse
 import csv
-import gc
 import os
 import sys
 import threading
@@ -89,7 +90,8 @@ class Sampler:
             "rss": self._me.memory_info().rss,
             "handles": self._me.num_fds(),
             "threads": self._me.num_threads(),
-            "objects": len(gc.get_objects()),
+            # gc.get_objects() shows tuples that another thread is still making, which then fails (SystemError).
+            "objects": sys.getallocatedblocks(),
             "children": len(sizes),
             "children_rss": sum(sizes),
         }
@@ -235,7 +237,9 @@ def arguments() -> argparse.Namespace:
     training.add_argument("--workers", type=int, default=0)
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--interval", type=float, default=5.0, help="seconds between two rows (5)")
-    plotting = commands.add_parser("plot")
+    judging, plotting = commands.add_parser("judge"), commands.add_parser("plot")
+    judging.add_argument("file", type=Path)
+    judging.add_argument("--after", type=int, default=0, metavar="STEPS", help="judge what comes after so many steps")
     plotting.add_argument("files", nargs="+", type=Path)
     plotting.add_argument("--plot", type=Path, required=True)
     return parser.parse_args()
@@ -259,4 +263,6 @@ def soak(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     given = arguments()
+    if given.command == "judge":
+        sys.exit(0 if judge([row for row in rows_of(given.file) if row["steps"] >= given.after]) else 1)
     sys.exit(plot(given) if given.command == "plot" else soak(given))

@@ -14,8 +14,7 @@ pytest.importorskip("ray")
 import ray
 from toy_hmarl import toy_config
 
-from policies.hmarl import runner_group
-from policies.hmarl.learner_group import MOST_DEATHS
+from policies.hmarl import learner_group, runner_group
 from soc_env.errors import ConfigError, RunError
 
 pytestmark = pytest.mark.usefixtures("quiet_ray")
@@ -24,7 +23,7 @@ LEARNER = "threat_hunter"
 
 @pytest.fixture(scope="module")
 def algo(quiet_ray):
-    config = toy_config(num_env_runners=2, sample_timeout_s=5.0, env_runner_health_probe_timeout_s=5.0)
+    config = toy_config(num_env_runners=2, sample_timeout_s=10.0, env_runner_health_probe_timeout_s=5.0)
     algo = config.tiers({LEARNER: {"num_learners": 1}}).build_algo()
     yield algo
     algo.stop()
@@ -62,8 +61,7 @@ def test_a_runner_that_is_lost_comes_back_while_training_goes_on(algo, how, capf
     with contextlib.suppress(ProcessLookupError):
         os.kill(lost, 0)
         pytest.fail("what hangs has to end")
-    said = "env runner 1 has not answered for 5.0 s and is killed" in capfd.readouterr().err
-    assert said == (how == signal.SIGSTOP)
+    assert how != signal.SIGSTOP or "env runner 1 has not answered for 10.0 s and is killed" in capfd.readouterr().err
 
 
 def test_a_learner_that_dies_is_built_anew_from_its_last_state(algo, capfd):
@@ -99,9 +97,10 @@ def test_a_learner_that_cannot_be_built_anew_ends_the_run_in_one_line(algo, monk
     algo.train()  # there is room again
 
 
-def test_a_learner_that_always_dies_ends_the_run(algo):
+def test_a_learner_that_always_dies_ends_the_run(algo, monkeypatch):
+    monkeypatch.setattr(learner_group, "MOST_DEATHS", 1)
     group = algo.learner_group
-    with pytest.raises(RunError, match=rf"tier '{LEARNER}'.*{MOST_DEATHS + 1}th time in a row"):
+    with pytest.raises(RunError, match=rf"tier '{LEARNER}'.*, 2 in a row; go on from the newest checkpoint"):
         group.edit(LEARNER, lambda module: os.kill(os.getpid(), signal.SIGKILL))
 
 
