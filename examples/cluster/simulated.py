@@ -94,12 +94,12 @@ def where_learners_are(three: Three) -> None:
 
 
 def submit_a_job(three: Three) -> None:
-    """A training, by `ray job submit`."""
+    """A training with learners on both nodes, by `ray job submit`."""
     out = SHOP / "runs" / "job"
     command = (
         Path(sys.executable).with_name("ray"), "job", "submit", "--address", f"http://{three.cluster.webui_url}",
         "--runtime-env", HERE / "job.yaml", "--working-dir", HERE.parent.parent, "--",
-        *TRAIN, "--workers", "1", "--steps", "4000", "--out", out, "--ray-address", "auto",
+        *TRAIN, "--config", "examples/cluster/tiers.toml", "--steps", "4000", "--out", out, "--ray-address", "auto",
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=400)
     say(f"ray job submit ended with {done.returncode}; checkpoint there: {(out / 'checkpoints' / 'last').is_dir()}")

@@ -28,6 +28,7 @@ from policies.runner.rows import Rollout
 from soc_env.errors import RunError
 
 PATIENCE = 120.0  # [s] without a sample of any remote runner, after which the run ends
+CALLS_WAITING = 8  # of one kind, for one runner, before further ones are left out; two an iteration are usual
 
 Samples = tuple[list[Rollout], list[Any]]
 """Rollouts, and the runners' metrics."""
@@ -77,11 +78,16 @@ class LocalRunnerGroup(EnvRunnerGroup):
 class RemoteRunnerGroup(EnvRunnerGroup):
     """Remote runners: one that dies comes back, one that hangs is killed, and training goes on meanwhile."""
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, *, config: Any, **kwargs: Any):
+        # RLlib leaves out a call to a runner that has not finished one like it: weights that follow a number of steps,
+        # as after a restoration, would not arrive, and the runner would act with old ones.
+        config = config.copy(copy_frozen=False)
+        config.max_requests_in_flight_per_env_runner = CALLS_WAITING
+        config.freeze()
         self._places: dict[int, tuple[str, int]] = {}  # runner -> node and process
         self._why: dict[int, str] = {}  # runner -> why it failed last
         self._silent_since = time.monotonic()
-        super().__init__(**kwargs)
+        super().__init__(config=config, **kwargs)
 
     def sample(self, num_env_steps: int, timeout_s: float | None = None, **kwargs: Any) -> Samples:
         """Samples on all healthy runners at once, in rounds, until `num_env_steps` environment steps are there; less,

@@ -14,7 +14,7 @@ process, with its checkpoints. A thread looks at the process every few seconds a
     rss              memory of this process that is in RAM [bytes]
     handles          open files, sockets and pipes
     threads          threads
-    objects          Python objects that the garbage collector knows
+    objects          blocks of memory that Python objects take
     children         processes that this one started, and theirs
     children_rss     their memory [bytes]
 
@@ -26,7 +26,6 @@ Exit status 1 if one is not flat, or the work's own if that failed.
 
 import argparse
 import csv
-import gc
 import os
 import sys
 import threading
@@ -91,7 +90,8 @@ class Sampler:
             "rss": self._me.memory_info().rss,
             "handles": self._me.num_fds(),
             "threads": self._me.num_threads(),
-            "objects": len(gc.get_objects()),
+            # gc.get_objects() shows tuples that another thread is still making, which then fails (SystemError).
+            "objects": sys.getallocatedblocks(),
             "children": len(sizes),
             "children_rss": sum(sizes),
         }
