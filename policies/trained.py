@@ -371,7 +371,7 @@ def networks_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         try:
             settings, state = parse(tier, plain), states.get(tier, {})
             observes, acts = spaces[tier]
-            _check_size(settings, state, observes.shape[0], gym.spaces.flatdim(acts))
+            _check_size(settings, state, gym.spaces.flatdim(observes), gym.spaces.flatdim(acts))
             networks[tier] = network_of(settings, tier, observes, acts, state)
         except (ConfigError, ValueError) as error:
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be made ({error})") from None
