@@ -384,10 +384,7 @@ def _check_size(settings: Any, state: Mapping[str, torch.Tensor], num_inputs: in
     ends = (num_inputs, *hiddens, num_outputs) if settings.encoder == "mlp" else (1, *hiddens)
     needed = max(num_outputs, *(a * b for a, b in zip(ends, ends[1:], strict=False)))
     if needed > found:
-        raise ValueError(
-            f"hiddens={shown(list(hiddens))}, {num_inputs} inputs and {num_outputs} outputs need {needed} weights and "
-            f"more, there are {found}"
-        )
+        raise ValueError(f"hiddens={shown(list(hiddens))} need {needed} weights and more, there are {found}")
 
 
 def _ours(tier: str, name: str, known: Mapping[str, Any], acts: Mapping[str, gym.Space], seed: int) -> Policy:
