@@ -86,22 +86,31 @@ class TrainedPolicy:
         """The tier that would act for an agent of that name; "" where only those named have one."""
         return self._tier.get(agent, "") if self._tier else tier_of(agent)
 
+    def _size(self, tier: str) -> int | None:
+        """That of the observations of a tier's agents; None if nothing says it: a scripted tier of no checkpoint."""
+        if tier in self.modules:
+            return self.modules[tier].observation_space.shape[0]
+        spaces = self.manifest.get("spaces", {})
+        return spaces[tier]["observation"]["shape"][0] if tier in spaces else None
+
     def for_zones(self, num_zones: int) -> TrainedPolicy:
         """The same weights for a network of `num_zones` zones; nothing is learned or lost.
 
         Raises:
-            ConfigError: `num_zones` is not 1 to 16, or a tier is scripted or its network has weights of its own for
-                every input ("mlp") or segment (any of paper-v0).
+            ConfigError: `num_zones` is not 1 to 16, or it is another number than now and a tier is scripted or its
+                network has weights of its own for every input ("mlp") or segment (any of paper-v0).
         """
         if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
             raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
+        members = {tier: agent for agent, tier in self._tier.items()}
+        agents = {tier: agent_of(tier_of(members.get(tier, f"{tier}_0"))) for tier in (*self.modules, *self._scripted)}
         if self._scripted:
-            raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for its own scenario's zones only")
-        agents = {tier: agent for agent, tier in self._tier.items()}
+            if any(self._size(tier) not in (None, layout(agents[tier], num_zones).size) for tier in agents):
+                raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for its own scenario's zones only")
+            return self
         resized = copy.copy(self)
         resized.modules = {
-            tier: _for_zones(tier, agents.get(tier, agent_of(tier)), module, num_zones)
-            for tier, module in self.modules.items()
+            tier: _for_zones(tier, agents[tier], module, num_zones) for tier, module in self.modules.items()
         }
         resized.reset(self.seed)
         return resized
@@ -189,8 +198,7 @@ class TrainedPolicy:
 
     def _check(self, agent: str, rows: np.ndarray) -> None:
         """ConfigError unless a tier acts on observations like these."""
-        module = self.modules.get(self.tier_of(agent))
-        expected = rows.shape[1] if module is None else module.observation_space.shape[0]
+        expected = self._size(self.tier_of(agent)) or rows.shape[1]
         if rows.shape[1] != expected:
             raise ConfigError(
                 f"{agent}: the policy reads observations of size {expected}, got {rows.shape[1]}; for_zones(n) is the "

@@ -16,6 +16,7 @@ Ray would wait for ever.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import socket
@@ -232,14 +233,15 @@ def _start(parts: list[Part]) -> None:
             "allowed: num_gpus_per_learner=0, or a cluster that has some, by its address"
         )
     there = len(os.sched_getaffinity(0))
-    own = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
+    # A node has whole numbers above 1 of what shares are taken of.
+    own = {name: math.ceil(amount) for name, amount in needed.items() if name not in ("CPU", "GPU")}
     _state.before = {name: os.environ.get(name) for name in _TOKEN_SETTINGS}
     if not any(_state.before.values()):
         os.environ[TOKEN] = secrets.token_hex(32)  # else Ray keeps one in the home folder, which has to be writable
     try:
         ray.init(
             address="local",
-            num_cpus=max(there, -int(-needed["CPU"] // 1)),
+            num_cpus=max(there, math.ceil(needed["CPU"])),
             resources=own or None,
             include_dashboard=False,
             logging_level=logging.ERROR,

@@ -194,8 +194,8 @@ def files_of(folder: Path) -> list[str]:
 # ---- tests
 def test_what_is_whole_is_read_by_every_way(folder: Path, algo: HMARL, capsys: pytest.CaptureFixture[str]) -> None:
     for name, way in {**quick_ways(folder, algo), **slow_ways(folder)}.items():
-        # Evaluation and transfer ask for the policy of another number of zones, which a scripted tier has not.
-        assert not way() or name in ("evaluate", "transfer"), (name, capsys.readouterr().err)
+        # Transfer asks for the policy of another number of zones, which a scripted tier has not.
+        assert way() == (name == "transfer"), (name, capsys.readouterr().err)
 
 
 def test_a_pickle_in_place_of_any_file_is_never_read(
@@ -313,7 +313,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_other_values_in_the_manifest_are_refused_or_harmless(
     data: st.DataObject, folder: Path, marker: Callable[[], None], whole: Path

@@ -227,3 +227,23 @@ def test_gpus_are_asked_for():
     spaces = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,))
     assert config.tier_config("threat_hunter", spaces).num_gpus_per_learner == 0.5
     assert config.tier_config("strategic_coordinator", spaces).num_gpus_per_learner == 0
+
+
+def test_a_ray_of_its_own_has_whole_numbers_of_what_shares_are_taken_of(monkeypatch):
+    """Ray has no node with 1.5 of a resource, nor with 2.5 CPUs."""
+    started = {}
+
+    def init(**settings):
+        started.update(settings)
+        raise OSError("not in this test")
+
+    monkeypatch.setattr(ray, "init", init)
+    learner = {"num_learners": 3, "custom_resources_per_learner": {"rack_a": 0.5}}
+    config = (
+        toy_config().tiers({"threat_hunter": learner}).env_runners(num_env_runners=CPUS, num_cpus_per_env_runner=0.5)
+    )
+    with ray_start.session(), pytest.raises(RunError, match="not in this test"):
+        config.build_algo()
+    assert started["resources"] == {"rack_a": 2}
+    assert type(started["num_cpus"]) is int
+    assert started["num_cpus"] >= 3 + CPUS / 2

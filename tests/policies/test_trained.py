@@ -13,8 +13,10 @@ import torch
 from acting_networks import CASES, network_for, observations_of, spaces_of, write_policy
 
 import soc_env
+from experiments.cli import main
 from policies.trained import TrainedPolicy, load_policy
 from soc_env.errors import CheckpointError, ConfigError
+from soc_env.soc.tables import layout
 
 STEPS = 7_000  # inside every schedule below
 SEVERAL = {"alert_triage": "DQN", "threat_hunter": "SAC", "response_orchestrator": "MADDPG"}
@@ -239,6 +241,33 @@ def test_scripted_tiers_act_beside_networks(tmp_path):
         policy({"threat_hunter_0": seen["threat_hunter_0"]})
     with pytest.raises(ConfigError, match="tier 'alert_triage' is scripted"):
         policy.for_zones(3)
+
+
+@pytest.mark.parametrize("networks", [("threat_hunter", "strategic_coordinator"), ()])
+def test_a_team_with_scripted_tiers_is_measured_on_its_own_number_of_zones(tmp_path, networks, capsys):
+    """Also one without any network: its scripted tiers are made for the spaces that the checkpoint has."""
+    modules = {tier: network for tier, network in teams("soc-v1").items() if tier in networks}
+    scripted = {tier: "rule-soar" for tier in SEVERAL if tier not in networks}
+    write_policy(tmp_path, "soc-v1", modules, scripted=scripted)
+    policy = load_policy(tmp_path)
+    assert policy.for_zones(5) is policy
+    named = f"tier {next(iter(scripted))!r} is scripted, for its own scenario's zones only"
+    with pytest.raises(ConfigError, match=named):
+        policy.for_zones(3)
+    with pytest.raises(ConfigError, match="alert_triage_0: the policy reads observations of size 294, got 138"):
+        policy({agent: np.zeros(138, np.float32) for agent in policy.manifest["agents"]})
+    short = ["--checkpoint", str(tmp_path), "--episodes", "1", "--override", "max_steps=2"]
+    few = ["--policies", "random", "--network-seeds", "1", "--quick", "--no-ablations"]
+    for command in (["evaluate", *short], ["compare", *short, *few]) if networks else (["evaluate", *short],):
+        assert main(command) == 0, capsys.readouterr().err
+    assert main(["evaluate", *short, "--override", "num_zones=3"]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_a_tier_of_another_name_acts_for_the_zones_of_its_agents(tmp_path):
+    network = network_for("soc-v1", "threat_hunter", "SAC", encoder="zones")
+    policy = TrainedPolicy({"second": network}, members={"second": ["threat_hunter_0"]}).for_zones(3)
+    assert policy.modules["second"].observation_space.shape == (layout("threat_hunter_0", 3).size,)
 
 
 class Always:
