@@ -398,6 +398,12 @@ class HMARL(DurableAlgorithm):
         return super().evaluate(*args, **kwargs)
 
     # ---- one iteration
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As in RLlib; `result["config"]` has the key "tiers", as search spaces have."""
+        found = super().get_auto_filled_metrics(*args, **kwargs)
+        found["config"]["tiers"] = found["config"].pop("_tiers")
+        return found
+
     def step(self) -> dict[str, Any]:
         """RLlib's result of an iteration, and the headlines (`policies.hmarl.results`)."""
         return self.headlines.added(super().step())
