@@ -54,7 +54,7 @@ def main(iterations: int = 24, trials: int = 4, interval: int = 4, **changes: ob
             storage_path=str(Path("tune").absolute()),
             stop={"training_iteration": iterations},
             callbacks=[rates],
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
             verbose=0,
         ),
     )
