@@ -1,4 +1,4 @@
-"""Ray Tune with ASHA over learning rates of two tiers: `python examples/tune_asha.py`, some two minutes on two cores.
+"""Ray Tune with ASHA over learning rates of two tiers: `python examples/tune_asha.py`, some two minutes.
 
 Trials that are behind are stopped at 1/9 and 1/3 of the iterations, not before the third. A search that was killed goes
 on with `python examples/tune_asha.py --resume`: Tune unpickles what it wrote itself, so resume only a folder that is

@@ -1,4 +1,4 @@
-"""Population-based training of a tier's learning rate with Ray Tune: `python examples/tune_pbt.py`, some two minutes.
+"""Population-based training of a tier's learning rate with Ray Tune: `python examples/tune_pbt.py`, some minutes.
 
 Every few iterations the worst of four trials copies the networks, optimisers and replay of the best, and goes on with
 its learning rate times 0.8 or 1.2, or a new one. What may be searched so are settings that leave networks as they are.
