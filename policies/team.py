@@ -117,7 +117,9 @@ class TeamPolicy(ABC):
         num_rows = len(batch[first]) if batch else 0
         for agent, array in batch.items():
             self._check(agent, array)
-        decided = np.ones(num_rows, bool) if decides is None else np.atleast_1d(np.asarray(decides, bool))
+        decided = np.asarray(True if decides is None else decides, bool)
+        if decided.ndim == 0:
+            decided = np.full(num_rows, decided)
         if decided.shape != (num_rows,):
             raise ConfigError(f"decides has shape {decided.shape}, allowed: ({num_rows},)")
         return batch, decided, is_single

@@ -23,8 +23,8 @@ from experiments.progress import Progress
 
 REPEATS = 3
 EXPORTED = "exported policy, ONNX Runtime"
-# What is imported before, and the runtime: what `load_policy` needs, the same after what every load needed while networks
-# were RLlib's modules, and without PyTorch.
+# What is imported before, and the runtime: what `load_policy` needs, the same after what every load needed while
+# networks were RLlib's modules, and without PyTorch.
 WAYS = {
     "load_policy": ("", "torch"),
     "RLlib, load_policy": ("import policies.hmarl.algorithm", "torch"),

@@ -141,9 +141,7 @@ def test_what_it_cannot_do_is_refused_in_one_line(
     with pytest.raises(CheckpointError, match="trained on scenario 'soc-v1', not on 'paper-v0'"):
         load_policy(folder, runtime="onnx", scenario="paper-v0")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(
-        ConfigError, match=r"onnxruntime is not installed; .*: pip install \"hmarl-soc\[onnx\]\"$"
-    ):
+    with pytest.raises(ConfigError, match=r"onnxruntime is not installed; .*: pip install \"hmarl-soc\[onnx\]\"$"):
         load_policy(folder, runtime="onnx")
 
 
