@@ -56,8 +56,10 @@ def hmarl_config(settings: Mapping[str, Any]) -> Any:
         ConfigError: an unknown setting.
     """
     from policies import HMARLConfig
+    from policies.hmarl.ray_start import quiet
     from policies.hmarl.settings import HMARLSettings, check_old_names
 
+    quiet()  # RLlib comments on configurations too, which are made before a session
     check_old_names(settings["config"])
     allowed = (*field_names(HMARLSettings), "tiers")
     for name in settings["config"]:

@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[type, int | None]] = {  # of config.json's settings: type
     "budget": (dict, None),
 }
 MAX_CONFIG_BYTES = 1 << 24
+PACKED_BYTES = 2  # of a number of a replayed row: on paper-v0 1.9, on soc-v1 1.1, since next observations stand once
 SPARE_BYTES = 1 << 25  # [bytes] for networks, results and what is not counted
 TEMPORARY = (CONFIG, PROGRESS, EVALUATION, EVALUATION_TRAIN, ATTENTION, HOLDER)  # files that only the run writes
 
@@ -243,9 +244,9 @@ def check_space(out: Path, settings: Mapping[str, Any]) -> None:
     capacity = settings["config"].get("replay_capacity", HMARLSettings.replay_capacity)
     steps = settings["budget"].get("steps")
     simulator = soc_env.Simulator(settings["scenario"], num_envs=1, seed=0, **settings["overrides"])
-    numbers = sum(2 * math.prod(space.shape or ()) for space in simulator.observation_spaces.values())
+    numbers = sum(math.prod(space.shape or ()) for space in simulator.observation_spaces.values())
     numbers += sum(1 + math.prod(space.shape or ()) for space in simulator.action_spaces.values())  # reward, action
-    needed = 4 * numbers * (capacity if steps is None else min(capacity, steps)) + SPARE_BYTES
+    needed = PACKED_BYTES * numbers * (capacity if steps is None else min(capacity, steps)) + SPARE_BYTES
     there = out / "checkpoints" / "last"
     needed -= sum(file.stat().st_size for file in there.rglob("*") if file.is_file()) if there.exists() else 0
     free = shutil.disk_usage(out).free

@@ -32,6 +32,7 @@ KINDS = ("full", "policy")  # to resume, or to act only
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILES = 100_000
 MAX_FILE_BYTES = 64 * 2**30
+MAX_NETWORKS_BYTES = 4 * 2**30
 MAX_OBSERVATION = 10**7  # [numbers] of one agent
 BLOCK = 2**20  # [bytes] read at once for a digest
 
@@ -163,6 +164,8 @@ def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     for name in needed:
         if name not in files:
             raise damage(folder, MANIFEST, f"field 'files' lacks {name!r}")
+    if files[NETWORKS]["bytes"] > MAX_NETWORKS_BYTES:
+        raise damage(folder, NETWORKS, f"has {files[NETWORKS]['bytes']} bytes, allowed: {MAX_NETWORKS_BYTES}")
     for name, entry in files.items():
         parts = name.split("/")
         if any(part in ("", ".", "..") or not re.fullmatch(r"[\w.\-]+", part) for part in parts):

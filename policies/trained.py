@@ -23,7 +23,7 @@ from policies.networks.zones import ENCODERS
 from policies.runner.acting import act
 from policies.team import SCRIPTED, Actions, TeamPolicy
 from policies.tiers import parse, tier_of
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import CheckpointError, ConfigError, shown
 from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import actions, layout
 
@@ -217,17 +217,18 @@ def networks_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             continue
         try:
             settings, state = parse(tier, plain), states.get(tier, {})
-            _check_size(settings.hiddens, state)
             observes, acts = spaces[tier]
+            _check_size(settings, state, gym.spaces.flatdim(observes), gym.spaces.flatdim(acts))
             networks[tier] = network_of(settings, tier, observes, acts, state)
         except (ConfigError, ValueError) as error:
             raise CheckpointError(f"checkpoint {str(folder)!r}: tier {tier!r} cannot be made ({error})") from None
     return networks
 
 
-def _check_size(hiddens: Sequence[int], state: Mapping[str, torch.Tensor]) -> None:
-    """ValueError if layers of these sizes have more weights than there are: nothing as large is made then."""
-    found = sum(value.numel() for value in state.values())
-    needed = max(a * b for a, b in zip((1, *hiddens), hiddens, strict=False))
+def _check_size(settings: Any, state: Mapping[str, torch.Tensor], num_inputs: int, num_outputs: int) -> None:
+    """ValueError if networks of these sizes have more weights than there are: nothing as large is made then."""
+    found, hiddens = sum(value.numel() for value in state.values()), settings.hiddens
+    ends = (num_inputs, *hiddens, num_outputs) if settings.encoder == "mlp" else (1, *hiddens)
+    needed = max(num_outputs, *(a * b for a, b in zip(ends, ends[1:], strict=False)))
     if needed > found:
-        raise ValueError(f"hiddens={list(hiddens)!r} need {needed} weights and more, there are {found}")
+        raise ValueError(f"hiddens={shown(list(hiddens))} need {needed} weights and more, there are {found}")

@@ -57,7 +57,7 @@ from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
-from policies.hmarl.state import starting_networks
+from policies.hmarl.state import hand_weights, starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
@@ -357,7 +357,7 @@ class HMARL(DurableAlgorithm):
             self.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
             self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
         if self.statistics.given:
-            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+            hand_weights(self)
 
     @property
     def replay(self) -> JointReplay | None:
@@ -368,7 +368,7 @@ class HMARL(DurableAlgorithm):
         """Calls `edit(tier, module)` for every tier's networks, in place: also of runners, and the averaged ones."""
         for tier in self.learner_group.groups:
             self.learner_group.edit(tier, functools.partial(edit, tier))
-        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group)
+        hand_weights(self)
         self.averaged = self._newest_networks()
 
     # ---- averaged networks (Polyak & Juditsky 1992): greedy actions without the noise of single updates

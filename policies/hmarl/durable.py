@@ -20,7 +20,7 @@ from ray.tune import Checkpoint
 from policies.checkpoint import read_manifest
 from policies.hmarl.description import configure
 from policies.hmarl.saving import is_ours, restore, save_checkpoint
-from policies.hmarl.state import PARTS, REPLAY, check_learners, lasting, unpacked
+from policies.hmarl.state import PARTS, REPLAY, check_learners, hand_weights, lasting, unpacked
 from soc_env.errors import CheckpointError, ConfigError, shown
 
 DICT_CHECKPOINT = "_dict_checkpoint.pkl"  # what Tune's Trainable unpickles where it finds it
@@ -58,9 +58,7 @@ class DurableAlgorithm(Algorithm):
         if COMPONENT_METRICS_LOGGER in rest:  # first: runners are told the number of steps
             self.metrics.set_state(unpacked(rest.pop(COMPONENT_METRICS_LOGGER)))
         super().set_state(copy.deepcopy(rest))
-        for group in (self.env_runner_group, self.eval_env_runner_group):
-            if group is not None:  # value heads too, with which advantages are estimated
-                group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=not self.on_policy)
+        hand_weights(self)
         for name, (_, give_back) in PARTS.items():
             if name in state:
                 give_back(self, state[name])

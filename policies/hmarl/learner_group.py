@@ -30,10 +30,12 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from policies.hmarl import ray_start
 from policies.hmarl.ray_start import ANSWER_SECONDS, GO_ON, first_line
+from policies.runner.generators import get_generators, set_generators
 from soc_env.errors import ConfigError, RunError
 
 COPY_SECONDS = 10.0  # between copies of the state of a tier that learns remotely
 MOST_DEATHS = 3  # of a tier's learners in a row, after which the run ends
+GENERATORS = "generators"  # of a tier's remote learners
 MODULES = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 
 
@@ -146,7 +148,11 @@ class TieredLearnerGroup(LearnerGroup):
             for tier in self.groups
             if self._check_component(tier, components, not_components)
         }
-        return {tier: self._ask(tier, call) for tier, call in asked.items()}
+        state = {tier: self._ask(tier, call) for tier, call in asked.items()}
+        for tier in state:  # those of the driver are in the algorithm's state
+            if self.groups[tier].is_remote and wanted is None:
+                state[tier][GENERATORS] = self._ask(tier, _drawn)[0]
+        return state
 
     def _weights(self, components: Iterable[str], **kwargs: Any) -> dict[str, Any]:
         tiers: set[str] = set()
@@ -171,6 +177,9 @@ class TieredLearnerGroup(LearnerGroup):
     def _set_tier(self, tier: str, state: Any) -> None:
         def call(group: LearnerGroup) -> None:
             group.set_state(state)
+            if group.is_remote and GENERATORS in state:  # of several learners, all draw as the first
+                generators = state[GENERATORS]
+                _values(group.foreach_learner(lambda learner: set_generators(generators)))
             _values(group.foreach_learner(lambda learner: None, healthy_only=False))  # raises where one has died
 
         self._ask(tier, call)
@@ -223,6 +232,11 @@ def _answers(group: LearnerGroup, func: Callable[..., Any], **kwargs: Any) -> li
     answers = group.foreach_learner(func, **kwargs)
     _values(answers)
     return list(answers)
+
+
+def _drawn(group: LearnerGroup) -> list[Any]:
+    """The random generators of its learners' processes."""
+    return _values(group.foreach_learner(lambda learner: get_generators()))
 
 
 def _all_live(group: LearnerGroup) -> bool:

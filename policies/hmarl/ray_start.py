@@ -159,6 +159,7 @@ def building(algo: Any) -> Iterator[None]:
     _state.users.add(algo)
     try:
         compare(algo.config)
+        _check_room()
         yield
     except BaseException:
         release(algo)
@@ -294,6 +295,20 @@ def compare(config: Any) -> None:
             raise ConfigError(
                 f"{_named(parts)} need {amount:g} {name} together, the Ray cluster has {there.get(name, 0):g}; Ray "
                 "would wait for ever"
+            )
+
+
+def _check_room() -> None:
+    """ConfigError if the algorithms of this process ask together for more than the Ray that was begun for them has."""
+    if not _state.owns or ray.util.get_current_placement_group() is not None:
+        return
+    algorithms = [user for user in list(_state.users) if user is not _state]
+    together, there = sum((_total(remote_parts(one.config)) for one in algorithms), Counter()), ray.cluster_resources()
+    for name, amount in together.items():
+        if amount > there.get(name, 0):
+            raise ConfigError(
+                f"the {len(algorithms)} algorithms of this process need {amount:g} {name} together, their Ray has "
+                f"{there.get(name, 0):g}; stop one before, or begin with ray.init(address='local', num_cpus=...)"
             )
 
 

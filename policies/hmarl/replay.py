@@ -152,7 +152,10 @@ class JointReplay:
         return self.num_added - self.size
 
     def rows(self, first: int, end: int) -> dict[str, np.ndarray]:
-        """Copies of the columns of the rows `first` to `end`, by their numbers."""
+        """The columns of the rows `first` to `end`, by their numbers; not to be kept, they may be the store's own."""
+        start, stop = first % self.capacity, end % self.capacity or self.capacity
+        if end - first == stop - start:
+            return {name: values[start:stop] for name, values in self.columns.items()}
         index = np.arange(first, end) % self.capacity
         return {name: values[index] for name, values in self.columns.items()}
 
@@ -164,7 +167,7 @@ class JointReplay:
             "max_priority": dict(self.max_priority),
             "num_added": self.num_added,
             "rng": copy.deepcopy(self._rng.bit_generator.state),
-            **({"columns": self.rows(self.first, self.num_added)} if with_rows else {}),
+            **({"columns": copy.deepcopy(self.rows(self.first, self.num_added))} if with_rows else {}),
         }
 
     def set_state(self, state: Mapping[str, Any], rows: Iterable[tuple[int, Columns]] | None = None) -> None:

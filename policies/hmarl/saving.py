@@ -26,7 +26,7 @@ from policies.checkpoint import (
     write_manifest,
 )
 from policies.hmarl.description import describe
-from policies.hmarl.state import AVERAGED, REPLAY
+from policies.hmarl.state import AVERAGED, REPLAY, size_of
 from policies.state_files import load_tree, save_tree, write_arrays
 from policies.trained import TrainedPolicy, load_networks
 from soc_env.errors import CheckpointError, HMARLSOCError
@@ -42,6 +42,7 @@ STEPS = (
     "placed",  # the new one has the name
     "cleaned",  # the one before is gone
 )
+SPARE, SPARE_BYTES = 4, 2**28  # moments of optimisers and rows that are collected come and go
 REPLAY_FOLDER, STORES = "replay", "stores"
 
 
@@ -172,6 +173,7 @@ def restore(algo: Any, folder: str | Path) -> None:
     manifest = read_manifest(folder)
     if manifest["kind"] != "full":
         raise CheckpointError(f"checkpoint {str(folder)!r} is a policy to act with; training cannot go on from it")
+    check_size(algo, folder, manifest["files"])
     try:
         algo.set_state({**load_tree(folder, STATE), AVERAGED: load_networks(folder)})
         read_replay(algo, folder, manifest["files"])
@@ -180,6 +182,17 @@ def restore(algo: Any, folder: str | Path) -> None:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"checkpoint {str(folder)!r}: its state is not one of ours ({reason})") from error
+
+
+def check_size(algo: Any, folder: Path, files: dict[str, Any]) -> None:
+    """Raises CheckpointError, before anything is read, if the state is larger than one of this algorithm can be."""
+    name = f"{STATE}.safetensors"
+    own = sum(size_of(part) for part in algo.get_state(not_components=[REPLAY, AVERAGED]).values())
+    allowed = SPARE_BYTES + SPARE * own
+    if files[name]["bytes"] > allowed:
+        raise CheckpointError(
+            f"checkpoint {str(folder)!r}: {name} has {files[name]['bytes']} bytes, allowed here: {allowed}"
+        )
 
 
 # ---- replay

@@ -25,6 +25,7 @@ from soc_env.errors import CheckpointError
 MAX_ROWS = 32_768  # of a segment: what is in memory twice while it is written
 MAX_SEGMENTS = 256  # of a store; beyond, all of its rows are written anew
 OBS, NEXT_OBS, SOURCE = "obs/", "next_obs/", "next_obs"
+BLOCK = 1024  # rows that are handled at once
 CODEC = pyarrow.Codec("zstd", 1)
 
 
@@ -96,6 +97,13 @@ class Segments:
             CheckpointError: damaged, or of a store with other columns.
         """
         listed = [Segment(file, first, end, **files[file]) for file, first, end in state["segments"]]
+        ends = [part.first for part in listed[1:]] + [state["num_added"]]
+        oldest = state["num_added"] - max(len(leaves) for leaves in state["leaves"].values())
+        are_whole = all(
+            part.end == end and 0 < end - part.first <= MAX_ROWS for part, end in zip(listed, ends, strict=False)
+        )
+        if not are_whole or (listed[0].first > oldest if listed else oldest != state["num_added"]):
+            raise CheckpointError(f"{str(folder)!r} does not have every row of replay {self.name!r}")
         self.replay.set_state(state, self._rows(folder, listed))
         self.known, self.place, self._history = listed, folder, self.replay.history
 
@@ -126,21 +134,51 @@ def _relinked(source: Path, folder: Path, part: Segment) -> bool:
 def packed(columns: Columns) -> dict[str, np.ndarray]:
     """The columns of n rows as compressed bytes, by name.
 
-    Observations stand beside each other, those of a row's agents and then those of the next row, which have much in
-    common. Next observations that are those of a later row are not stored twice: `SOURCE` says of which.
+    Observations of all agents stand beside each other, since they have much in common. Next observations that are those
+    of another row are not stored twice: `SOURCE` says of which.
     """
-    seen = {name: values for name, values in columns.items() if name.startswith(OBS)}
-    following = {name: columns[NEXT_OBS + name.removeprefix(OBS)] for name in seen}
-    rest = {name: values for name, values in columns.items() if not name.startswith((OBS, NEXT_OBS))}
+    seen = [name for name in columns if name.startswith(OBS)]
+    following = [NEXT_OBS + name.removeprefix(OBS) for name in seen]
+    parts = {name: [values] for name, values in columns.items() if name not in (*seen, *following)}
     if seen:
-        before, after = (np.concatenate(list(part.values()), 1) for part in (seen, following))
-        rows, wanted = (part.view(f"V{part.shape[1] * part.itemsize}").ravel().tolist() for part in (before, after))
-        place = {row: number for number, row in enumerate(rows)}
-        source = np.fromiter((place.get(row, -1) for row in wanted), np.int32, len(wanted))
-        rest |= {OBS: before, NEXT_OBS: after[source < 0], SOURCE: source}
-    return {
-        name: np.frombuffer(CODEC.compress(values.tobytes(), asbytes=True), np.uint8) for name, values in rest.items()
-    }
+        source = _sources([columns[name] for name in seen], [columns[name] for name in following])
+        parts[SOURCE] = [source]
+        parts[OBS] = [columns[name] for name in seen]
+        parts[NEXT_OBS] = [columns[name][source < 0] for name in following]
+    return {name: _deflated(values) for name, values in parts.items()}
+
+
+def _sources(seen: list[np.ndarray], following: list[np.ndarray]) -> np.ndarray:
+    """For every row the number of one whose observations are its next ones, bit for bit, or -1: (n,) int32.
+
+    Rows are found by their products with a random vector. Where two products of the same row differ in rounding, it is
+    not found, and stored twice.
+    """
+    rng = np.random.default_rng(0)
+    key, wanted = np.zeros((2, len(seen[0])), np.float32)
+    for before, after in zip(seen, following, strict=True):
+        weights = rng.random(before.shape[1], np.float32)
+        key += before @ weights
+        wanted += after @ weights
+    order = np.argsort(key, kind="stable")
+    source = order[np.minimum(np.searchsorted(key[order], wanted), len(order) - 1)] if len(order) else order
+    same = key[source] == wanted
+    for before, after in zip(seen, following, strict=True):
+        for k in range(0, len(source), BLOCK):
+            part = slice(k, k + BLOCK)
+            same[part] &= (before.view(np.uint32)[source[part]] == after.view(np.uint32)[part]).all(1)
+    return np.where(same, source, -1).astype(np.int32)
+
+
+def _deflated(parts: list[np.ndarray]) -> np.ndarray:
+    """Arrays of n rows, side by side, as compressed bytes; block by block, since fresh memory is dear."""
+    flat = [part.reshape(len(part), int(np.prod(part.shape[1:]))) for part in parts]
+    block = np.empty((BLOCK, sum(part.shape[1] for part in flat)), flat[0].dtype)
+    frames = []
+    for k in range(0, len(flat[0]), BLOCK):
+        rows = np.concatenate([part[k : k + BLOCK] for part in flat], 1, out=block[: len(flat[0]) - k])
+        frames.append(CODEC.compress(pyarrow.py_buffer(rows), asbytes=True))
+    return np.frombuffer(b"".join(frames), np.uint8)
 
 
 def unpacked(
@@ -161,7 +199,7 @@ def unpacked(
         if name not in parts:
             raise CheckpointError(f"column {name!r} is missing")
         size = rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
-        data = CODEC.decompress(parts[name].tobytes(), decompressed_size=size, asbytes=True)
+        data = CODEC.decompress(parts[name].tobytes(), decompressed_size=size, asbytes=True) if size else b""
         return np.frombuffer(data, dtype).reshape(rows, *shape)
 
     sizes = {name.removeprefix(OBS): shape[0] for name, (shape, _) in expected.items() if name.startswith(OBS)}

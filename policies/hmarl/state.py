@@ -7,6 +7,7 @@ order, the random generators last, since what comes before may draw from them.
 from __future__ import annotations
 
 import copy
+import operator
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils import metrics as keys
 
 from policies.checkpoint import STATE, read_manifest
@@ -26,6 +28,7 @@ from soc_env.errors import CheckpointError, shown, unknown_name
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
 HEADLINES = "headlines"  # of results
 NOT_LASTING = (keys.SAMPLE_TIMER, keys.WEIGHTS_SEQ_NO)  # metrics that no two runs share
+WEIGHTS = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 Tree = dict[str, Any]
 
 
@@ -36,6 +39,9 @@ def get_statistics(algo: Any) -> Tree:
 
 
 def set_statistics(algo: Any, state: Tree) -> None:
+    reason = misfit(algo.statistics.get_state()["moments"], state["moments"])
+    if reason is not None:
+        raise CheckpointError(f"the checkpoint's observation statistics do not fit ({reason})")
     algo.statistics.set_state(state)
     collected = copy.deepcopy(state["collected"])
     algo.collected = {tier: collected.get(tier, []) for tier in algo.on_policy}
@@ -93,10 +99,27 @@ def misfit(expected: Any, found: Any, path: str = "", may_lack: bool = False) ->
     return None
 
 
+def size_of(tree: Any) -> int:
+    """[bytes] of all arrays in a tree."""
+    if isinstance(tree, Mapping):
+        return sum(size_of(item) for item in tree.values())
+    if isinstance(tree, (list, tuple)):
+        return sum(size_of(item) for item in tree)
+    return int(getattr(tree, "nbytes", 0))
+
+
 # ---- runners and metrics
 def _groups(algo: Any) -> dict[str, Any]:
     groups = {"training": algo.env_runner_group, "evaluation": algo.eval_env_runner_group}
     return {name: group for name, group in groups.items() if group is not None}
+
+
+def hand_weights(algo: Any) -> None:
+    """Gives all runners the learners' weights, value heads too, and waits for it: RLlib's `sync_weights` skips a remote
+    runner that has not yet answered the last one."""
+    state = algo.learner_group.get_state(components=WEIGHTS, inference_only=not algo.on_policy)[COMPONENT_LEARNER]
+    for group in _groups(algo).values():
+        group.foreach_env_runner(operator.methodcaller("set_state", state))
 
 
 def _sampling_of(runner: Any) -> tuple[int, Any]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from soc_env.engine.tables import COORDINATOR
-from soc_env.errors import ConfigError, HMARLSOCError, unknown_name
+from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.soc.knowledge import POSTURES, read_cases, read_hosts, read_status
 from soc_env.soc.simulator import SOCSimulator
 from soc_env.soc.tables import EDR, SIEM, SOAR, TOOLS, Tool
@@ -360,30 +360,30 @@ class Console:
 
     def host_number(self, tool: Tool, host: Any) -> int:
         """The number of a host from itself or from a row of `hosts()`; ConfigError if there is none."""
-        given = host["host"] if isinstance(host, Mapping) else host
+        given = host.get("host") if isinstance(host, Mapping) else host
         return _number(f"{tool.name}: host", given, self._network.num_hosts)
 
     def case_id(self, case: Any) -> int:
         """The id of an open case from itself or from a row of `cases()`; ConfigError if it is not open."""
-        given = case["id"] if isinstance(case, Mapping) else case
+        given = case.get("id") if isinstance(case, Mapping) else case
         is_open = sorted(self._env["cases"]["id"][: self._env["num_cases"]].tolist())
         if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given not in is_open:
             known = ", ".join(map(str, is_open)) or "none"
-            raise ConfigError(f"case {given!r} is not open; open: {known}")
+            raise ConfigError(f"case {shown(given)} is not open; open: {known}")
         return int(given)
 
 
 def _number(label: str, value: Any, size: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < size:
-        raise ConfigError(f"{label} {value!r} does not exist; allowed: 0 to {size - 1}")
+        raise ConfigError(f"{label} {shown(value)} does not exist; allowed: 0 to {size - 1}")
     return int(value)
 
 
 def _checked(label: str, value: Any, low: float = 0.0) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not low <= number <= 1.0:
-        raise ConfigError(f"{label}={value!r}; allowed: {low:g} to 1")
+        raise ConfigError(f"{label}={shown(value)}; allowed: {low:g} to 1")
     return number

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from soc_env.engine.tables import AGENTS, TRIAGE
-from soc_env.errors import HMARLSOCError
+from soc_env.errors import HMARLSOCError, shown
 from soc_env.files import new_file
 from soc_env.soc.attack import GOALS, REACTIONS, TECHNIQUES
 from soc_env.soc.kernels.state import LOG_FIELDS, N_RAW_EVENTS
@@ -220,14 +220,20 @@ class Trace:
             TraceError: The scenario is not what it was (a network file has changed, another version of the software),
                 or a minute came out otherwise; the message says which and in what.
         """
-        header = self.header
         try:
-            fields: dict[str, Any] = header["scenario"]
-            scenario = SOCScenario(**fields)
-            script = [RecordedStep(m["actions"], m["calls"]) for m in self.minutes]
-            new = record(scenario, header["seed"], header["episode"], script, header["options"], num_envs, index)
-        except TypeError as error:
-            raise TraceError(f"the trace's scenario is not one of this version ({error})") from error
+            return self._replay(num_envs, index)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            if isinstance(error, HMARLSOCError):
+                raise
+            what = "the trace is damaged, or its scenario is not one of this version"
+            raise TraceError(f"{what} ({shown(error)})") from error
+
+    def _replay(self, num_envs: int, index: int) -> Trace:
+        header = self.header
+        fields: dict[str, Any] = header["scenario"]
+        scenario = SOCScenario(**fields)
+        script = [RecordedStep(m["actions"], m["calls"]) for m in self.minutes]
+        new = record(scenario, header["seed"], header["episode"], script, header["options"], num_envs, index)
         for name in ("scenario_hash", "network", "observations", "state"):
             if new.header[name] != header[name]:
                 raise TraceError(f"replay: {name} is {new.header[name]}, the trace has {header[name]}")
@@ -247,7 +253,7 @@ def _records(path: pathlib.Path, text: str) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             kind = row["record"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             if number == 1:
                 raise TraceError(f"{path}: not a trace: its first line has no header") from None
             if number == text.count("\n") + 1:

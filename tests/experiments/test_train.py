@@ -335,9 +335,9 @@ def test_nothing_to_resume(tmp_path):
 def test_a_run_without_its_last_checkpoint_is_not_resumed(finished, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
-    state = next((out / "checkpoints" / "last").rglob("module_state*"))
+    state = out / "checkpoints" / "last" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-10])
-    with pytest.raises(CheckpointError, match=r"damaged.*module_state"):
+    with pytest.raises(CheckpointError, match=r"damaged.*state.safetensors"):
         train(out=out, resume=True, steps=4000, evaluation=False)
     shutil.rmtree(out / "checkpoints" / "last")
     with pytest.raises(CheckpointError, match="does not exist"):

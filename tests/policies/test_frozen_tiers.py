@@ -144,7 +144,7 @@ def test_checkpoints_that_do_not_fit_are_named(build, trained):
     wrong = [
         ({"threat_hunter": {"algorithm": "SAC", "checkpoint": "nowhere"}}, "does not exist"),
         ({"threat_hunter": {"algorithm": "SAC", "checkpoint": str(folder), "hiddens": [8]}}, "do not fit"),
-        ({"threat_hunter": {"algorithm": "PPO", "checkpoint": str(folder)}}, "SAC in checkpoint"),
+        ({"threat_hunter": {"algorithm": "PPO", "checkpoint": str(folder)}}, "'SAC' in checkpoint"),
     ]
     for tiers, message in wrong:
         with pytest.raises(CheckpointError, match=message):

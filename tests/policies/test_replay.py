@@ -218,6 +218,17 @@ def test_a_checkpoint_writes_new_rows_and_links_the_others(tmp_path, monkeypatch
     assert_equal(restored(replay, tmp_path / "4", store.known).get_state(), replay.get_state())
 
 
+def test_a_checkpoint_in_which_rows_are_missing_is_refused(tmp_path):
+    replay, columns = recorded_replay(100, recorded()), recorded()
+    store = segments.Segments("joint", replay)
+    for number in range(3):
+        replay.add({name: values[40 * number : 40 * number + 40] for name, values in columns.items()})
+        written(store, tmp_path / str(number))
+    for listed in (store.known[1:], store.known[:-1], [store.known[0], store.known[2]], []):
+        with pytest.raises(CheckpointError, match="does not have every row of replay 'joint'"):
+            restored(replay, tmp_path / "2", listed)
+
+
 def no_links(source, target):
     raise OSError(errno.EPERM, "no links here")
 
