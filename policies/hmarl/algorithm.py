@@ -65,7 +65,8 @@ from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
-from policies.tiers import DEFAULT_TIERS, SCRIPTED
+from policies.team import SCRIPTED
+from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 

@@ -13,7 +13,8 @@ import torch
 from acting_networks import CASES, network_for, observations_of, spaces_of, write_policy
 
 import soc_env
-from policies.trained import TrainedPolicy, load_policy
+from policies.loading import load_policy
+from policies.trained import TrainedPolicy
 from soc_env.errors import CheckpointError, ConfigError
 
 STEPS = 7_000  # inside every schedule below
