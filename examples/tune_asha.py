@@ -1,8 +1,8 @@
-"""Ray Tune with ASHA over learning rates of two tiers: `python examples/tune_asha.py`, some two minutes on two cores.
+"""Ray Tune with ASHA over learning rates of two tiers: `python examples/tune_asha.py`, some two minutes.
 
-Trials that are behind are stopped at 1/9 and 1/3 of the iterations. A search that was killed goes on with
-`python examples/tune_asha.py --resume`: Tune unpickles what it wrote itself, so resume only a folder that is yours.
-`hmarl-soc tune` does the same from a file, and resumes from plain data.
+Trials that are behind are stopped at 1/9 and 1/3 of the iterations, not before the third. A search that was killed goes
+on with `python examples/tune_asha.py --resume`: Tune unpickles what it wrote itself, so resume only a folder that is
+yours. `hmarl-soc tune` does the same from a file, and resumes from plain data.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def main(iterations: int = 27, trials: int = 6, resume: bool = False, **changes:
     if resume:
         tuner = tune.Tuner.restore(str(FOLDER / "asha"), trainable=HMARL, resume_errored=True)
     else:
-        scheduler = ASHAScheduler(grace_period=max(1, iterations // 9), max_t=iterations, reduction_factor=3)
+        first = min(iterations, max(3, iterations // 9))  # the first episodes end in iteration 3
+        scheduler = ASHAScheduler(grace_period=first, max_t=iterations, reduction_factor=3)
         keep = tune.CheckpointConfig(
             checkpoint_frequency=3, num_to_keep=1, checkpoint_score_attribute=SCORE, checkpoint_at_end=True
         )
@@ -52,13 +53,16 @@ def main(iterations: int = 27, trials: int = 6, resume: bool = False, **changes:
         tiers, found = result.config["tiers"], result.metrics
         rates = (tiers["alert_triage"]["lr"], tiers["response_orchestrator"]["actor_lr"])
         rows.append((*rates, found[SCORE], found["training_iteration"], found["num_env_steps_sampled_lifetime"]))
+    rows.sort(key=lambda row: -row[2])
     print("alert_triage.lr  response_orchestrator.actor_lr  score  iterations   steps")
-    for triage, response, score, iteration, steps in sorted(rows, key=lambda row: -row[2]):
-        print(f"{triage:15.1e}  {response:30.1e}  {score:5.1f}  {iteration:10}  {steps:6,}")
+    for triage, response, score, iteration, steps in rows:
+        print(f"{triage:15.1e}  {response:30.1e}  {score:5.1f}  {iteration:10}  {steps:6,.0f}")
     return rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=27, help="of a trial that is not stopped")
+    parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--resume", action="store_true")
-    main(resume=parser.parse_args().resume)
+    main(**vars(parser.parse_args()))

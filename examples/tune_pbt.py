@@ -1,9 +1,10 @@
-"""Population-based training of a tier's learning rate with Ray Tune: `python examples/tune_pbt.py`, some two minutes.
+"""Population-based training of a tier's learning rate with Ray Tune: `python examples/tune_pbt.py`, some minutes.
 
 Every few iterations the worst of four trials copies the networks, optimisers and replay of the best, and goes on with
 its learning rate times 0.8 or 1.2, or a new one. What may be searched so are settings that leave networks as they are.
 """
 
+import argparse
 from pathlib import Path
 
 import ray
@@ -35,7 +36,7 @@ def main(iterations: int = 24, trials: int = 4, interval: int = 4, **changes: ob
     quiet()
     if not ray.is_initialized():
         ray.init(address="local", num_cpus=trials, log_to_driver=False)  # all at once; else PBT has them take turns
-    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 20_000}
+    settings = {**PRESETS["soc-v1"], "learning_starts": 4_096, "replay_capacity": 20_000, "seed": 0}
     tiers = {tier: dict(own) for tier, own in settings.pop("tiers").items()}
     tiers["response_orchestrator"] |= {"actor_lr": RATE}
     scheduler = PopulationBasedTraining(
@@ -46,21 +47,14 @@ def main(iterations: int = 24, trials: int = 4, interval: int = 4, **changes: ob
     rates = Rates()
     tuner = tune.Tuner(
         HMARL,
-        param_space={
-            "env": "soc-v1",
-            "env_config": {"max_steps": 96},
-            "seed": 0,
-            "tiers": tiers,
-            **settings,
-            **changes,
-        },
+        param_space={"env": "soc-v1", "env_config": {"max_steps": 96}, "tiers": tiers, **settings, **changes},
         tune_config=tune.TuneConfig(metric=SCORE, mode="max", num_samples=trials, scheduler=scheduler),
         run_config=tune.RunConfig(
             name="pbt",
             storage_path=str(Path("tune").absolute()),
             stop={"training_iteration": iterations},
             callbacks=[rates],
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
             verbose=0,
         ),
     )
@@ -72,4 +66,8 @@ def main(iterations: int = 24, trials: int = 4, interval: int = 4, **changes: ob
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=24, help="of every trial")
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--interval", type=int, default=4, help="iterations between copies")
+    main(**vars(parser.parse_args()))

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.output import output_errors
+from policies.exported import BATCH, INPUT, OUTPUT
 from soc_env.errors import ConfigError, HMARLSOCError
 from soc_env.files import sync_folder
 from soc_env.registry import SCENARIOS
 
 ONNX_PACKAGES = ("onnx", "onnxscript")
-INPUT, OUTPUT = "observation", "action"
 
 
 def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, onnx: bool = False) -> Path:
@@ -118,7 +118,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def save_networks(networks: Mapping[str, Any], file: Path) -> None:
-    """Tier -> network, as `policies.checkpoint.load_networks` reads them."""
+    """Tier -> network, as `policies.trained.load_networks` reads them."""
     from safetensors.torch import save_file
 
     states = {f"{tier}/{name}": value for tier, one in networks.items() for name, value in one.state_dict().items()}
@@ -144,12 +144,12 @@ def _interface(manifest: Mapping[str, Any], tier: str) -> dict[str, Any]:
         "agents": agents,
         "decides_every_step": not any(agent in manifest["slow_agents"] for agent in agents),
         INPUT: {
-            "shape": ["batch", size],
+            "shape": [BATCH, size],
             "type": "float32",
             "names": entry_names(agents[0], size) if is_ours else None,
         },
         OUTPUT: {
-            "shape": ["batch"] if is_choice else ["batch", *acted["shape"]],
+            "shape": [BATCH] if is_choice else [BATCH, *acted["shape"]],
             "type": "int64" if is_choice else "float32",
             "names": action_names(agents[0], size) if is_ours else None,
         },
@@ -180,7 +180,7 @@ def _save_onnx(network: Any, file: Path, interface: Mapping[str, Any], manifest:
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
+            dynamic_shapes={INPUT: {0: torch.export.Dim(BATCH)}},
             verbose=False,
         )
     assert program is not None

@@ -11,7 +11,7 @@ from typing import Any
 _WHERE = {
     "HMARL": "policies.hmarl.algorithm",
     "HMARLConfig": "policies.hmarl.algorithm",
-    "load_policy": "policies.trained",
+    "load_policy": "policies.loading",
     "policy_of": "policies.hmarl.saving",
     "save_checkpoint": "policies.hmarl.saving",
 }

@@ -18,12 +18,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load_file
+from typing import TYPE_CHECKING, Any
 
 from soc_env.errors import CheckpointError, shown
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 MANIFEST, NETWORKS, STATE = "hmarl.json", "policy.safetensors", "state"
 DIGEST = f"{MANIFEST}.sha256"
@@ -104,12 +104,13 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     for name, (is_right, allowed) in _FIELDS.items():
         if name not in manifest or not is_right(manifest[name]):
             found = f"is {shown(manifest[name])}" if name in manifest else "is missing"
-            raise _damage(folder, MANIFEST, f"field {name!r} {found}, allowed: {allowed}")
+            raise damage(folder, MANIFEST, f"field {name!r} {found}, allowed: {allowed}")
     _check_files(folder, manifest)
     return manifest
 
 
-def _damage(folder: Path, file: str, what: str) -> CheckpointError:
+def damage(folder: Path, file: str, what: str) -> CheckpointError:
+    """The error about a file of a checkpoint."""
     return CheckpointError(f"checkpoint {str(folder)!r} is damaged: {file}: {what}")
 
 
@@ -118,19 +119,19 @@ def _parsed(folder: Path) -> dict[str, Any]:
     content = _bounded(folder, MANIFEST, MAX_MANIFEST_BYTES)
     has_digest = (folder / DIGEST).is_file()
     if has_digest and _bounded(folder, DIGEST, 1024) != digest_line(content):
-        raise _damage(folder, MANIFEST, f"its SHA-256 is not the one in {DIGEST}")
+        raise damage(folder, MANIFEST, f"its SHA-256 is not the one in {DIGEST}")
     try:
         manifest = json.loads(content.decode("utf-8"))
         version = manifest["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise _damage(folder, MANIFEST, "cannot be read") from None
+        raise damage(folder, MANIFEST, "cannot be read") from None
     if type(version) is not int or version != FORMAT:
         raise CheckpointError(
             f"checkpoint {str(folder)!r} has format {shown(version)}, written by hmarl-soc {_writer(manifest)}; this "
             f"version reads format {FORMAT}"
         )
     if not has_digest:
-        raise _damage(folder, DIGEST, "is missing")
+        raise damage(folder, DIGEST, "is missing")
     return manifest
 
 
@@ -138,13 +139,13 @@ def _bounded(folder: Path, name: str, limit: int) -> bytes:
     """The file's content; refused without reading it if it is larger than `limit` [bytes]."""
     file = folder / name
     if file.is_symlink():
-        raise _damage(folder, name, "is a link")
+        raise damage(folder, name, "is a link")
     try:
         if file.stat().st_size > limit:
-            raise _damage(folder, name, f"has {file.stat().st_size} bytes, allowed: {limit}")
+            raise damage(folder, name, f"has {file.stat().st_size} bytes, allowed: {limit}")
         return file.read_bytes()
     except OSError as error:
-        raise _damage(folder, name, f"cannot be read ({error.strerror})") from None
+        raise damage(folder, name, f"cannot be read ({error.strerror})") from None
 
 
 def _writer(manifest: Mapping[str, Any]) -> str:
@@ -158,27 +159,27 @@ def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """That the files of the manifest are there, plain, whole, and as they were written."""
     files = manifest.get("files")
     if not isinstance(files, dict) or len(files) > MAX_FILES or not all(_is_file(entry) for entry in files.values()):
-        raise _damage(folder, MANIFEST, "field 'files' is no table of file names with bytes and sha256")
+        raise damage(folder, MANIFEST, "field 'files' is no table of file names with bytes and sha256")
     needed = [NETWORKS, *((f"{STATE}.json", f"{STATE}.safetensors") if manifest["kind"] == "full" else ())]
     for name in needed:
         if name not in files:
-            raise _damage(folder, MANIFEST, f"field 'files' lacks {name!r}")
+            raise damage(folder, MANIFEST, f"field 'files' lacks {name!r}")
     if files[NETWORKS]["bytes"] > MAX_NETWORKS_BYTES:
-        raise _damage(folder, NETWORKS, f"has {files[NETWORKS]['bytes']} bytes, allowed: {MAX_NETWORKS_BYTES}")
+        raise damage(folder, NETWORKS, f"has {files[NETWORKS]['bytes']} bytes, allowed: {MAX_NETWORKS_BYTES}")
     for name, entry in files.items():
         parts = name.split("/")
         if any(part in ("", ".", "..") or not re.fullmatch(r"[\w.\-]+", part) for part in parts):
-            raise _damage(folder, MANIFEST, f"field 'files' has {shown(name)}, allowed: plain files in the folder")
+            raise damage(folder, MANIFEST, f"field 'files' has {shown(name)}, allowed: plain files in the folder")
         places = [folder.joinpath(*parts[: k + 1]) for k in range(len(parts))]
         if any(place.is_symlink() for place in places):
-            raise _damage(folder, name, "is a link, or in one")
+            raise damage(folder, name, "is a link, or in one")
         found = places[-1].stat().st_size if places[-1].is_file() else None
         if found != entry["bytes"]:
             state = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
-            raise _damage(folder, name, state)
+            raise damage(folder, name, state)
     for name, entry in files.items():
         if sha256(folder / name) != entry["sha256"]:
-            raise _damage(folder, name, f"its SHA-256 is not the one in {MANIFEST}")
+            raise damage(folder, name, f"its SHA-256 is not the one in {MANIFEST}")
 
 
 # ---- writing
@@ -246,18 +247,27 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def load_networks(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Tier -> the state of its averaged networks, of a checkpoint whose manifest has been read.
+def tier_spaces(folder: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """Tier -> its observation and action space as the manifest has them.
 
     Raises:
-        CheckpointError: they cannot be read.
+        CheckpointError: a tier with agents has no settings or spaces.
     """
-    networks: dict[str, dict[str, torch.Tensor]] = {}
-    try:
-        found = load_file(folder / NETWORKS)
-    except Exception as error:  # safetensors raises its own error, which derives from Exception alone
-        raise _damage(folder, NETWORKS, f"cannot be read ({error})") from None
-    for name, value in found.items():
-        tier, _, entry = name.partition("/")
-        networks.setdefault(tier, {})[entry] = value
-    return networks
+    check_tiers(folder, manifest)
+    return {tier: _spaces(manifest["spaces"][tier]) for tier in manifest["members"]}
+
+
+def check_tiers(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless every tier with agents has settings and spaces."""
+    for tier in manifest["members"]:
+        if tier not in manifest["tiers"] or tier not in manifest["spaces"]:
+            raise CheckpointError(f"checkpoint {str(folder)!r} has no settings or spaces of its tier {tier!r}")
+
+
+def _spaces(plain: Mapping[str, Any]) -> tuple[gym.Space, gym.Space]:
+    import gymnasium as gym  # which takes time and memory that acting by ONNX Runtime can do without
+
+    acted, size = plain["action"], plain["observation"]["shape"]
+    is_discrete = acted["kind"] == "Discrete"
+    acts = gym.spaces.Discrete(acted["n"]) if is_discrete else gym.spaces.Box(-1.0, 1.0, tuple(acted["shape"]))
+    return gym.spaces.Box(-float("inf"), float("inf"), tuple(size)), acts

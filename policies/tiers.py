@@ -22,10 +22,10 @@ from typing import Any, ClassVar
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import explain
 from policies.algorithms.settings import TierSettings
+from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, shown, unknown_name
 from soc_env.settings import check_fields, field_names, from_plain, names, to_plain
 
-SCRIPTED = "scripted"  # the algorithm of a tier without networks
 MASKED = "alert_triage"  # the tier whose choices can be masked, in the soc-v1 family
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
     "alert_triage": {"algorithm": "DQN"},

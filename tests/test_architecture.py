@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 # package -> extras that it may need beside the base
 PACKAGES: dict[str, tuple[str, ...]] = {
     "soc_env": (),
-    "policies": ("eval", "policy", "train", "export"),
-    "experiments": ("eval", "policy", "train", "export"),
+    "policies": ("eval", "policy", "train", "onnx", "export"),
+    "experiments": ("eval", "policy", "train", "onnx", "export"),
     "cyborg_bridge": (),
 }
 LAZY = {"soc_env": {"matplotlib"}}  # extra [render]: only inside the function that draws

@@ -12,7 +12,7 @@ Parts, those of `OF_ONE_SCENARIO` of `TRAINING_SCENARIO`, the others of both sce
     runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
     learners    gradient steps of each tier's learner (needs the [train] extra)
     training    peak memory of a process that trains with the preset (needs the [train] extra)
-    loading     CPU time and peak memory until a loaded policy acts, without RLlib and with it (needs [train])
+    loading     CPU time and peak memory until a loaded policy acts, without RLlib, with it, and by ONNX Runtime
 
 A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
 other, so a batch is always measured over whole episodes' lengths.

@@ -1,8 +1,11 @@
 """The part of the benchmark that loads a policy in processes of its own: how long until it acts, and how much memory
-that takes, without RLlib and beside it (needs [train])."""
+that takes: without RLlib, beside it (needs [train]), and exported, by ONNX Runtime (needs [export], else left out)."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import json
 import statistics
 import subprocess
@@ -15,16 +18,23 @@ from typing import Any
 import soc_env
 from experiments.bench.measure import Effort, Measurement
 from experiments.bench.training import MIB
+from experiments.export import ONNX_PACKAGES, export, save_networks
 from experiments.progress import Progress
 
 REPEATS = 3
-# What `load_policy` needs, and the same after what every load needed while networks were RLlib's modules.
-BEFORE = {"load_policy": "", "RLlib, load_policy": "import policies.hmarl.algorithm"}
+EXPORTED = "exported policy, ONNX Runtime"
+# What is imported before, and the runtime: what `load_policy` needs, the same after what every load needed while
+# networks were RLlib's modules, and without PyTorch.
+WAYS = {
+    "load_policy": ("", "torch"),
+    "RLlib, load_policy": ("import policies.hmarl.algorithm", "torch"),
+    EXPORTED: ("", "onnx"),
+}
 PROGRAM = """
 import json, sys, time
 {before}
 from policies import load_policy
-policy = load_policy(sys.argv[1])
+policy = load_policy(sys.argv[1], runtime="{runtime}")
 policy({{agent: [0.0] * size for agent, size in json.loads(sys.argv[2]).items()}})
 seconds = time.process_time()
 from experiments.memory import peak_bytes
@@ -35,12 +45,16 @@ print(json.dumps([seconds, peak_bytes()]))
 def bench_loading(scenarios: Sequence[str], effort: Effort, progress: Progress) -> list[Measurement]:
     """From the start of Python to the first action of a policy with the preset's networks; the cases take turns."""
     repeats = 1 if effort.is_quick else REPEATS
-    found: dict[tuple[str, str], list[list[float]]] = {(s, name): [] for s in scenarios for name in BEFORE}
+    has_onnx = all(importlib.util.find_spec(name) for name in ("onnxruntime", *ONNX_PACKAGES))
+    ways = [name for name in WAYS if has_onnx or name != EXPORTED]
+    found: dict[tuple[str, str], list[list[float]]] = {(s, name): [] for s in scenarios for name in ways}
     with tempfile.TemporaryDirectory() as root:
         sizes = {scenario: write_untrained(Path(root) / scenario, scenario) for scenario in scenarios}
+        with contextlib.redirect_stdout(io.StringIO()):  # which says where it is
+            folders = {s: export(Path(root) / s, Path(root) / f"{s}-exported", onnx=has_onnx) for s in scenarios}
         for repeat in range(repeats):
             for index, (scenario, name) in enumerate(found):
-                found[scenario, name].append(_load(Path(root) / scenario, sizes[scenario], BEFORE[name]))
+                found[scenario, name].append(_load(folders[scenario], sizes[scenario], *WAYS[name]))
                 progress.update((repeat * len(found) + index + 1) / (repeats * len(found)))
     rows = []
     for (scenario, name), pairs in found.items():
@@ -54,9 +68,9 @@ def bench_loading(scenarios: Sequence[str], effort: Effort, progress: Progress) 
     return rows
 
 
-def _load(folder: Path, sizes: dict[str, int], before: str) -> list[float]:
+def _load(folder: Path, sizes: dict[str, int], before: str, runtime: str) -> list[float]:
     """CPU-seconds and peak memory [bytes] of a process that loads a policy and acts once."""
-    command = [sys.executable, "-c", PROGRAM.format(before=before), str(folder), json.dumps(sizes)]
+    command = [sys.executable, "-c", PROGRAM.format(before=before, runtime=runtime), str(folder), json.dumps(sizes)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -78,7 +92,6 @@ def write_untrained(folder: Path, scenario: str) -> dict[str, int]:
 
 
 def _write(folder: Path, scenario: str, networks: dict[str, Any], plain: dict[str, Any]) -> None:
-    from experiments.export import save_networks
     from policies.checkpoint import NETWORKS, write_manifest
     from soc_env.versions import versions
 

@@ -127,7 +127,7 @@ def _team(folder: str, num_zones: int) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _loaded(folder: str) -> Any:
-    from policies.trained import load_policy
+    from policies.loading import load_policy
 
     if multiprocessing.parent_process() is not None:
         import torch

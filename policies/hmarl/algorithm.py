@@ -65,7 +65,8 @@ from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
-from policies.tiers import DEFAULT_TIERS, SCRIPTED
+from policies.team import SCRIPTED
+from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.settings import field_names, merged
 
@@ -398,6 +399,12 @@ class HMARL(DurableAlgorithm):
         return super().evaluate(*args, **kwargs)
 
     # ---- one iteration
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As in RLlib; `result["config"]` has the key "tiers", as search spaces have."""
+        found = super().get_auto_filled_metrics(*args, **kwargs)
+        found["config"]["tiers"] = found["config"].pop("_tiers")
+        return found
+
     def step(self) -> dict[str, Any]:
         """RLlib's result of an iteration, and the headlines (`policies.hmarl.results`)."""
         return self.headlines.added(super().step())

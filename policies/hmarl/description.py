@@ -13,7 +13,7 @@ import gymnasium as gym
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, WORKS
 from policies.hmarl.settings import HMARLSettings
 from policies.runner.batched_env import import_path
-from policies.tiers import SCRIPTED
+from policies.team import SCRIPTED
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, shown
 from soc_env.settings import field_names

@@ -20,7 +20,7 @@ from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
 from policies.runner.plan import make_scripted
-from policies.tiers import SCRIPTED
+from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.memory import check_memory
 

@@ -25,7 +25,8 @@ from ray.rllib.utils import force_list
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.runner.env_runner import NUM_SEEDS, ColumnarEnvRunner
-from policies.tiers import SCRIPTED, tier_of
+from policies.team import SCRIPTED
+from policies.tiers import tier_of
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.settings import field_names
 

@@ -21,7 +21,6 @@ from policies.checkpoint import (
     MANIFEST,
     NETWORKS,
     STATE,
-    load_networks,
     read_manifest,
     sync,
     write_manifest,
@@ -29,7 +28,7 @@ from policies.checkpoint import (
 from policies.hmarl.description import describe
 from policies.hmarl.state import AVERAGED, REPLAY, size_of
 from policies.state_files import load_tree, save_tree, write_arrays
-from policies.trained import TrainedPolicy
+from policies.trained import TrainedPolicy, load_networks
 from soc_env.errors import CheckpointError, HMARLSOCError
 
 STEPS = (

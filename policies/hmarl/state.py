@@ -18,10 +18,11 @@ import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils import metrics as keys
 
-from policies.checkpoint import STATE, load_networks, read_manifest
+from policies.checkpoint import STATE, read_manifest
 from policies.runner.env_runner import SAMPLING
 from policies.runner.generators import get_generators, set_generators
 from policies.state_files import load_tree
+from policies.trained import load_networks
 from soc_env.errors import CheckpointError, shown, unknown_name
 
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"

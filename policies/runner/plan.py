@@ -8,7 +8,7 @@ from typing import Any
 
 from policies.runner.batched_env import imported
 from policies.scripted import Policy, find, playable
-from policies.tiers import SCRIPTED
+from policies.team import SCRIPTED
 
 
 @dataclass(frozen=True)

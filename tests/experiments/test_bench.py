@@ -14,7 +14,7 @@ import soc_env
 from experiments import bench as benchmark
 from experiments.bench import PARTS, bench, chosen_parts, chosen_scenarios
 from experiments.bench.goals import check_goals
-from experiments.bench.loading import BEFORE, bench_loading
+from experiments.bench.loading import EXPORTED, WAYS, bench_loading
 from experiments.bench.measure import Case, Effort, Measurement, measure
 from experiments.bench.plot import draw
 from experiments.bench.simulator import SCENARIOS, action_sets, pettingzoo_case, simulator_case
@@ -325,14 +325,24 @@ def test_memory_of_training_counts_the_empty_rows_of_the_replay() -> None:
     assert found.peak_with_full_replay == pytest.approx(found.peak + found.replay, rel=1e-4)
 
 
-def test_loading_is_measured_without_rllib_and_with_it() -> None:
+def test_loading_is_measured_without_rllib_with_it_and_by_onnx_runtime() -> None:
     pytest.importorskip("ray")
+    pytest.importorskip("onnxscript")
     with Progress(label="test") as progress:
         rows = {row.label: row for row in bench_loading(["paper-v0"], TINY, progress)}
-    assert len(rows) == 4
+    assert len(rows) == 2 * len(WAYS)
     for kind in ("time", "peak"):
-        alone, beside = (rows[f"paper-v0, {name}, {kind}"].value for name in BEFORE)
-        assert 0 < alone < 0.9 * beside
+        alone, beside, exported = (rows[f"paper-v0, {name}, {kind}"].value for name in WAYS)
+        assert 0 < exported < 0.6 * alone < alone < 0.9 * beside
+
+
+def test_without_onnx_loading_is_measured_by_pytorch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr("experiments.bench.loading.ONNX_PACKAGES", ("a_package_that_is_not_there",))
+    monkeypatch.setattr("experiments.bench.loading._load", lambda *_: [1.0, 2.0])
+    with Progress(label="test") as progress:
+        rows = bench_loading(["paper-v0"], TINY, progress)
+    assert {row.parameters["through"] for row in rows} == {*WAYS} - {EXPORTED}
 
 
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,12 @@ def test_other_environments_have_their_return_alone(env):
     assert list(Headlines(env).latest) == ["episode_return_mean"]
 
 
-def test_train_has_the_headlines(build):
-    result = build(toy_config()).train()
+def test_train_has_the_headlines_and_the_tiers_as_they_were_given(build):
+    config = toy_config()
+    result = build(config).train()
     assert result["episode_return_mean"] == result["env_runners"]["episode_return_mean"]
+    again = HMARLConfig().tiers(result["config"]["tiers"], replace=True)
+    assert again.tier_settings == config.tier_settings
     long = HMARLConfig().environment("soc-v1", env_config={"num_hosts": 60})
     long.env_runners(num_envs_per_env_runner=2).training(train_batch_size=2)
     first = build(long).train()

@@ -14,7 +14,8 @@ from acting_networks import CASES, network_for, observations_of, spaces_of, writ
 
 import soc_env
 from experiments.cli import main
-from policies.trained import TrainedPolicy, load_policy
+from policies.loading import load_policy
+from policies.trained import TrainedPolicy
 from soc_env.errors import CheckpointError, ConfigError
 from soc_env.soc.tables import layout
 
@@ -254,8 +255,6 @@ def test_a_team_with_scripted_tiers_is_measured_on_its_own_number_of_zones(tmp_p
     named = f"tier {next(iter(scripted))!r} is scripted, for its own scenario's zones only"
     with pytest.raises(ConfigError, match=named):
         policy.for_zones(3)
-    with pytest.raises(ConfigError, match=r"_0: the policy reads observations of size \d+, got 138"):
-        policy({agent: np.zeros(138, np.float32) for agent in policy.manifest["agents"]})
     short = ["--checkpoint", str(tmp_path), "--episodes", "1", "--override", "max_steps=2"]
     few = ["--policies", "random", "--network-seeds", "1", "--quick", "--no-ablations"]
     for command in (["evaluate", *short], ["compare", *short, *few]) if networks else (["evaluate", *short],):

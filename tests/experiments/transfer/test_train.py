@@ -24,7 +24,7 @@ from soc_env.soc.tables import actions
 
 
 def test_a_soc_of_one_zone_is_a_row_of_three_that_look_the_same(runs: dict[str, Path]) -> None:
-    from policies.trained import load_policy
+    from policies.loading import load_policy
 
     policy = load_policy(runs["zones"] / "checkpoints" / "start")
     env = Recorded("raw")
@@ -120,7 +120,7 @@ def test_fine_tuned_and_from_scratch_train_and_play(
     data = transfer(entries, episodes=1, out=tmp_path / "out")
     assert all(record["n"] == 1 for record in data["entries"].values())
 
-    from policies.trained import load_policy
+    from policies.loading import load_policy
 
     begun, learned = (load_policy(trained / "checkpoints" / name, scenario=SCENARIO.name) for name in ("start", "last"))
     before = load_policy(start / "checkpoints" / "last")

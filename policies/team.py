@@ -1,0 +1,168 @@
+"""A team's policy: observations of its agents in, their actions out, whatever computes them. NumPy alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from soc_env.errors import ConfigError, shown, unknown_name
+
+SCRIPTED = "scripted"  # the algorithm of a tier without networks
+Actions = dict[str, Any]
+
+
+class TeamPolicy(ABC):
+    """Tiers that act for their agents, nothing learned: checks of what comes in, held actions, scripted tiers beside.
+
+    A subclass says what a network is; `policies.scripted.Policy` is what a scripted tier is.
+
+    Args:
+        modules: tier -> its network.
+        slow_agents: agents that act on decision steps only and hold their action between them.
+        manifest: of the checkpoint that it is from.
+        members: tier -> its agents.
+        scripted: tier -> policy of the tiers without a network.
+    """
+
+    _advice = ""  # what to do about observations of another size
+
+    def __init__(
+        self,
+        modules: Mapping[str, Any],
+        slow_agents: tuple[str, ...] = (),
+        *,
+        seed: int = 0,
+        manifest: Mapping[str, Any] | None = None,
+        members: Mapping[str, Sequence[str]] | None = None,
+        scripted: Mapping[str, Any] | None = None,
+    ):
+        self._tier = {agent: tier for tier, agents in (members or {}).items() for agent in agents}
+        self._scripted = dict(scripted or {})
+        self.modules, self.slow_agents = dict(modules), slow_agents
+        self.manifest, self.seed = dict(manifest or {}), seed
+        self.reset(seed)
+
+    @abstractmethod
+    def _size(self, module: Any) -> int:
+        """The number of entries of the observations that a network reads."""
+
+    @abstractmethod
+    def _forward(self, module: Any, rows: np.ndarray) -> np.ndarray:
+        """A network's actions on observations (N, size), as the environment takes them: (N, dim), or (N,) choices."""
+
+    @abstractmethod
+    def _entry_names(self, agent: str, size: int) -> Sequence[str] | None:
+        """What the entries of an agent's observation are called, if that is known."""
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forgets held actions; a seed starts all draws anew."""
+        for policy in self._scripted.values() if seed is not None else ():
+            policy.reset(seed)
+        self._held: dict[str, np.ndarray] = {}
+
+    def tier_of(self, agent: str) -> str:
+        """The tier that acts for an agent; ConfigError if none does."""
+        tier = self._named(agent)
+        if tier not in self.modules and tier not in self._scripted:
+            known = self._tier or [f"{tier}_0" for tier in (*self.modules, *self._scripted)]
+            raise ConfigError(unknown_name("agent", agent, known))
+        return tier
+
+    def _named(self, agent: str) -> str:
+        """The tier that would act for an agent of that name; "" if there is none."""
+        return self._tier.get(agent, "")
+
+    def __call__(self, observations: Mapping[str, Any], decides: Any = None) -> Actions:
+        """The agents' actions.
+
+        Args:
+            observations: of one situation, {agent: (size,)}, or of N, {agent: (N, size)}; all finite. A scripted tier
+                wants those of all agents.
+            decides: whether agents that act on decision steps decide now, a bool or (N,) bool; None: all do. Where
+                they do not, they hold their action. A batch of another size than the last one starts anew.
+
+        Returns:
+            {agent: (dim,) float32, or int for a choice} of one situation, {agent: (N, dim) or (N,)} of N.
+
+        Raises:
+            ConfigError: an agent that no tier acts for; an observation of the wrong size, or with an entry that is not
+                finite; batches of unequal size.
+        """
+        batch, decided, is_single = self._batch(observations, decides)
+        played = {tier: policy(batch, decided) for tier, policy in self._scripted.items()}
+        acted: Actions = {}
+        for agent, seen in batch.items():
+            tier = self.tier_of(agent)
+            acted[agent] = played[tier][agent] if tier in played else self._act(agent, tier, seen, decided)
+        if not is_single:
+            return acted
+        return {agent: action[0] if action.ndim > 1 else int(action[0]) for agent, action in acted.items()}
+
+    def _batch(self, observations: Mapping[str, Any], decides: Any) -> tuple[dict[str, np.ndarray], np.ndarray, bool]:
+        """The observations as (N, size) float32, who decides as (N,) bool, and whether it is one situation."""
+        arrays = {agent: _as_array(agent, seen) for agent, seen in observations.items()}
+        for agent in self._tier if self._scripted else ():
+            if agent not in arrays:
+                raise ConfigError(f"the observation of {agent} is missing; scripted tiers read those of all agents")
+        sizes = {agent: array.shape[:-1] for agent, array in arrays.items()}
+        first = next(iter(sizes), "")
+        for agent, size in sizes.items():
+            if size != sizes[first]:
+                raise ConfigError(f"observations of {first} are a batch {sizes[first]}, those of {agent} {size}")
+        is_single = sizes.get(first) == ()
+        batch = {agent: array[None] if is_single else array for agent, array in arrays.items()}
+        num_rows = len(batch[first]) if batch else 0
+        for agent, array in batch.items():
+            self._check(agent, array)
+        decided = np.asarray(True if decides is None else decides, bool)
+        if decided.ndim == 0:
+            decided = np.full(num_rows, decided)
+        if decided.shape != (num_rows,):
+            raise ConfigError(f"decides has shape {decided.shape}, allowed: ({num_rows},)")
+        return batch, decided, is_single
+
+    def _check(self, agent: str, rows: np.ndarray) -> None:
+        """ConfigError unless a tier acts on observations like these."""
+        module = self.modules.get(self.tier_of(agent))
+        expected = rows.shape[1] if module is None else self._size(module)
+        if rows.shape[1] != expected:
+            raise ConfigError(
+                f"{agent}: the policy reads observations of size {expected}, got {rows.shape[1]}{self._advice}"
+            )
+        if not (is_finite := np.isfinite(rows)).all():
+            row, entry = np.argwhere(~is_finite)[0].tolist()
+            names = self._entry_names(agent, expected)
+            name = f"entry {entry}" if names is None else f"{names[entry]!r} (entry {entry})"
+            place = f" of row {row}" if len(rows) > 1 else ""
+            raise ConfigError(f"{agent}: observation {name}{place} is {rows[row, entry]}, allowed: finite numbers")
+
+    def _act(self, agent: str, tier: str, seen: np.ndarray, decides: np.ndarray) -> np.ndarray:
+        is_slow, held = agent in self.slow_agents, self._held.get(agent)
+        holds = is_slow and held is not None and len(held) == len(seen)
+        envs = np.nonzero(decides)[0] if holds else np.arange(len(seen))
+        if holds and len(envs) == 0:
+            assert held is not None
+            return held.copy()
+        rows = seen[envs] if holds else seen
+        acted = self._forward(self.modules[tier], rows)
+        if not is_slow:
+            return acted
+        if not holds:
+            held = self._held[agent] = np.zeros((len(seen), *acted.shape[1:]), acted.dtype)
+        assert held is not None
+        held[envs] = acted
+        return held.copy()
+
+
+def _as_array(agent: str, seen: Any) -> np.ndarray:
+    """One observation (size,) or a batch (N, size), float32."""
+    try:
+        array = np.asarray(seen, np.float32)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{agent}: observation is {shown(seen)}, allowed: numbers") from None
+    if array.ndim not in (1, 2):
+        raise ConfigError(f"{agent}: observation has shape {array.shape}, allowed: (size,), or (N, size) of a batch")
+    return array
