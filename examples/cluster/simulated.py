@@ -58,7 +58,9 @@ class Three:
         self.nodes: dict[str, object] = {}
 
     def add(self, name: str) -> None:
-        self.nodes[name] = self.cluster.add_node(num_cpus=1, resources={f"on_{name}": 1})
+        # a folder of its own: a node unpacks a job's working directory over what is there
+        place = str(SHOP / name)
+        self.nodes[name] = self.cluster.add_node(num_cpus=1, resources={f"on_{name}": 1}, temp_dir=place)
 
     def lose(self, name: str) -> None:
         self.cluster.remove_node(self.nodes.pop(name), allow_graceful=False)  # SIGKILL
