@@ -14,6 +14,7 @@ import typer.main
 
 from experiments import cli
 from experiments.cli.app import app, spread
+from policies.checkpoint import write_manifest
 from soc_env.errors import CheckpointError, RunError
 
 ROOT = Path(__file__).parents[2]
@@ -352,8 +353,12 @@ def test_scripted_policies_need_no_torch_and_no_ray() -> None:
     assert "rule-soar" in done.stdout
 
 
-def test_a_checkpoint_without_the_extra_says_what_to_install() -> None:
-    done = python(BLOCKED.format(arguments=["evaluate", "--checkpoint", "x"], blocked=TRAIN_ONLY))
+def test_a_checkpoint_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "policy.safetensors").write_bytes(b"")
+    empty: dict[str, Any] = dict.fromkeys(("overrides", "tiers", "spaces", "members", "config", "versions"), {})
+    names: dict[str, Any] = dict.fromkeys(("agents", "slow_agents"), [])
+    write_manifest(tmp_path, {**empty, **names, "kind": "policy", "scenario": "paper-v0", "num_env_steps": 0})
+    done = python(BLOCKED.format(arguments=["evaluate", "--checkpoint", str(tmp_path)], blocked=TRAIN_ONLY))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert 'pip install "hmarl-soc[train]"' in done.stderr

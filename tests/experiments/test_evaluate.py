@@ -22,6 +22,7 @@ from experiments.evaluate import (
     scripted_policy,
 )
 from experiments.intervals import mean_interval
+from policies.checkpoint import checkpoint_folder
 from policies.scripted import SCRIPTED
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
@@ -270,7 +271,7 @@ def test_evaluating_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     calls = []
 
     def load_policy(folder: Path, **options: Any) -> Hunting:
-        calls.append((Path(folder), options))
+        calls.append((checkpoint_folder(folder), options))
         return Hunting()
 
     monkeypatch.setitem(vars(policies), "load_policy", load_policy)  # setattr would import the real one first

@@ -290,7 +290,11 @@ def evaluates_by(algo, group):
 def own_evaluation(config):
     """Whether the function evaluates in place of RLlib."""
     CALLED.clear()
-    built(config, lambda algo: algo.evaluate())
+    if config.custom_evaluation_function is None:
+        with pytest.raises(ConfigError, match="there are no runners for it"):
+            built(config, lambda algo: algo.evaluate())
+    else:
+        built(config, lambda algo: algo.evaluate())
     return list(CALLED)
 
 

@@ -158,7 +158,8 @@ def candidates_of(path, spec):
     return [x for x in dict.fromkeys(tried) if x != default][:5]
 
 
-ALONE = {"agents", "checkpoint", "num_learners", "custom_resources_per_learner"}  # see their own tests below
+# see their own tests: below, and of GPUs in test_ray_start.py
+ALONE = {"agents", "checkpoint", "num_learners", "custom_resources_per_learner", "num_gpus_per_learner"}
 CASES = [
     pytest.param(
         *(algorithm, space, path, spec),

@@ -36,7 +36,7 @@ def small_network(path):
     return str(network.save(path / "small.graphml"))
 
 
-SMALL = {"num_zones": 2, "num_hosts": 20, "phase_zones": (-1, 0, 1), "phase_values": (1.0, 2.0, 3.0)}
+SMALL = {"num_zones": 2, "phase_zones": (-1, 0, 1), "phase_values": (1.0, 2.0, 3.0)}
 
 
 @pytest.mark.parametrize(
