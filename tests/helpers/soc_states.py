@@ -75,7 +75,8 @@ def build(
         cases: Fields of CASE of each, best rank first.
         step: The minute that has just ended.
     """
-    settings = QUIET | overrides
+    quiet = {name: value for name, value in QUIET.items() if name != "num_networks" or "network" not in overrides}
+    settings = quiet | overrides
     sim = Simulator(scenario, num_envs=num_envs, seed=seed, autoreset=False, log_capacity=256, **settings)
     sim.reset()
     idle(sim)

@@ -94,7 +94,11 @@ def test_the_cache_key_covers_data_and_no_pictures(kernels):
 
 
 def test_no_import_hides_from_the_cache_key():
-    files = list((ROOT / "soc_env").rglob("*.py"))
+    # The root's own file gives out names of modules on demand: nothing inside the package may import from it.
+    files = [file for file in (ROOT / "soc_env").rglob("*.py") if file.parent.name != "soc_env"]
+    files += [file for file in (ROOT / "soc_env").glob("*.py") if file.name != "__init__.py"]
+    from_root = re.compile(r"^\s*(from soc_env import|import soc_env$)", re.M)
+    assert not [file.name for file in files if from_root.search(file.read_text())]
     hidden = re.compile(r"^\s*from \.|import_module|__import__|^\s*from .*\\$", re.M)
     assert not [file.name for file in files if hidden.search(file.read_text())]
     assert len(files) > 40
