@@ -321,7 +321,7 @@ def test_memory_of_training_counts_the_empty_rows_of_the_replay() -> None:
     found = footprint("paper-v0", {"learning_starts": 64, "train_batch_size": 64, "replay_capacity": 5_000_000}, 8, 1)
     assert found.steps == 128
     assert found.replay_filled == pytest.approx(128 / 5_000_000)
-    assert found.imports < found.peak < found.replay
+    assert found.imports <= found.peak < found.replay  # equal where this process has been larger before
     assert found.peak_with_full_replay == pytest.approx(found.peak + found.replay, rel=1e-4)
 
 
