@@ -29,6 +29,9 @@ def quiet_ray(quiet):
     """A Ray of its own with four CPUs, for one module."""
     import ray
 
+    from policies.hmarl import ray_start
+
+    ray_start.forget_token()  # tests before may have changed its settings
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

@@ -32,6 +32,7 @@ from typing import Any
 
 import ray
 import torch
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from soc_env.errors import ConfigError, RunError
@@ -211,6 +212,14 @@ def _end() -> None:
         else:
             os.environ[name] = value
     _state.before = {}
+    forget_token()
+
+
+def forget_token() -> None:
+    """Makes Ray read its token settings anew: it keeps the first ones of a process, and a Ray that is started after
+    they have changed in the environment is then refused its own token."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _total(parts: list[Part]) -> Counter[str]:
@@ -238,6 +247,7 @@ def _start(parts: list[Part]) -> None:
     _state.before = {name: os.environ.get(name) for name in _TOKEN_SETTINGS}
     if not any(_state.before.values()):
         os.environ[TOKEN] = secrets.token_hex(32)  # else Ray keeps one in the home folder, which has to be writable
+    forget_token()
     try:
         ray.init(
             address="local",
@@ -267,6 +277,7 @@ def _join(address: str) -> None:
         if address != "auto":
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), ANSWER_SECONDS).close()  # Ray would try for minutes
+        forget_token()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
         _end()
