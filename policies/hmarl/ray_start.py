@@ -245,7 +245,8 @@ def _start(parts: list[Part]) -> None:
     # A node has whole numbers above 1 of what shares are taken of.
     own = {name: math.ceil(amount) for name, amount in needed.items() if name not in ("CPU", "GPU")}
     _state.before = {name: os.environ.get(name) for name in _TOKEN_SETTINGS}
-    if not any(_state.before.values()):
+    mode, *tokens = _state.before.values()
+    if mode != "disabled" and not any(tokens):
         os.environ[TOKEN] = secrets.token_hex(32)  # else Ray keeps one in the home folder, which has to be writable
     forget_token()
     try:
