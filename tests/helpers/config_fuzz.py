@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trees import Place, opened, places, put
+
 from policies.presets import CAGE4_RUN, PRESETS
 from soc_env.errors import HMARLSOCError
 
@@ -88,32 +90,14 @@ def sources() -> list[tuple[str, dict[str, Any]]]:
     return json.loads(json.dumps([list(pair) for pair in found]))
 
 
-def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value within."""
-    if at:
-        yield at
-    for name, inner in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        yield from places(inner, (*at, name))
-
-
-def put(settings: Any, at: tuple[Any, ...], value: Any) -> Any:
-    """A copy with another value at a place."""
-    changed = copy.deepcopy(settings)
-    inner = changed
-    for step in at[:-1]:
-        inner = inner[step]
-    inner[at[-1]] = value
-    return changed
+def _within(settings: Any) -> list[Place]:
+    """Every place but the whole."""
+    return [at for at, _ in places(settings) if at]
 
 
 def renamed(settings: Any, at: tuple[Any, ...], name: Any) -> Any:
     """A copy with another name at a place; as it is where the place is in a list."""
-    changed = copy.deepcopy(settings)
-    inner = changed
-    for step in at[:-1]:
-        inner = inner[step]
+    changed, inner = opened(settings, at)
     if isinstance(inner, dict):
         inner[name] = inner.pop(at[-1])
     return changed
@@ -184,17 +168,17 @@ TEXTS: dict[str, tuple[bytes, ...]] = {
 
 
 def _values(rng: random.Random, settings: Any) -> tuple[str, Any]:
-    at, value = rng.choice(list(places(settings))), rng.choice(VALUES)
+    at, value = rng.choice(_within(settings)), rng.choice(VALUES)
     return f"{'.'.join(map(str, at))}={str(value)[:30]!r}", put(settings, at, value)
 
 
 def _names(rng: random.Random, settings: Any) -> tuple[str, Any]:
-    at, name = rng.choice(list(places(settings))), rng.choice(NAMES)
+    at, name = rng.choice(_within(settings)), rng.choice(NAMES)
     return f"{'.'.join(map(str, at))} is called {name[:30]!r}", renamed(settings, at, name)
 
 
 def _added(rng: random.Random, settings: Any) -> tuple[str, Any]:
-    inside = [at for at in places(settings) if isinstance(_at(settings, at), dict)]
+    inside = [at for at, value in places(settings) if at and isinstance(value, dict)]
     at, name, value = rng.choice([(), *inside]), rng.choice(NAMES), rng.choice(VALUES)
     return f"{'.'.join(map(str, at))} has {name[:30]!r} too", put(settings, (*at, name), value)
 
@@ -225,12 +209,6 @@ def _tiers(rng: random.Random, settings: Any) -> tuple[str, Any]:
     else:
         own["action_masking"] = rng.choice([True, False, 1, "yes"])
     return f"tiers, {change} of {tier}", {**settings, "tiers": tiers}
-
-
-def _at(settings: Any, at: tuple[Any, ...]) -> Any:
-    for step in at:
-        settings = settings[step]
-    return settings
 
 
 CHANGES: tuple[Callable[[random.Random, Any], tuple[str, Any]], ...] = (

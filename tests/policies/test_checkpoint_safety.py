@@ -6,7 +6,6 @@ whose import would.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import pathlib
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trees import places, put
 
 pytest.importorskip("ray")
 
@@ -167,24 +167,6 @@ def sign_files(folder: Path) -> None:
     for name in (MANIFEST, DIGEST):
         (folder / name).unlink()
     write_manifest(folder, {name: value for name, value in manifest.items() if name not in ("format", "files")})
-
-
-def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """(the way to it, value) of everything within."""
-    yield at, value
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(inner, (*at, key))
-
-
-def put(value: Any, at: tuple[Any, ...], new: Any) -> Any:
-    if not at:
-        return new
-    value = copy.deepcopy(value)
-    inner = value
-    for step in at[:-1]:
-        inner = inner[step]
-    inner[at[-1]] = new
-    return value
 
 
 def files_of(folder: Path) -> list[str]:
