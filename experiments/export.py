@@ -18,7 +18,6 @@ import importlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ from typing import Any
 from experiments.output import output_errors
 from policies.exported import BATCH, INPUT, OUTPUT
 from soc_env.errors import ConfigError, HMARLSOCError
-from soc_env.files import sync_folder
+from soc_env.files import partial_folder, replace_folder, sync_tree
 from soc_env.registry import SCENARIOS
 
 ONNX_PACKAGES = ("onnx", "onnxscript")
@@ -50,7 +49,7 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = Non
         CheckpointError: the checkpoint is missing or damaged.
         ConfigError: `out` cannot be written or holds something else, or the extra [export] is not installed.
     """
-    from policies.checkpoint import NETWORKS, checkpoint_folder, read_manifest, sync, write_manifest
+    from policies.checkpoint import NETWORKS, checkpoint_folder, read_manifest, write_manifest
     from policies.trained import networks_of
 
     if onnx:
@@ -65,8 +64,6 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = Non
         for tier, network in networks.items() if onnx else ():
             _save_onnx(network, partial / f"{tier}.onnx", interfaces[tier], manifest)
         write_manifest(partial, {**_plain(manifest), "kind": "policy", "interfaces": interfaces})
-        for file in partial.iterdir():
-            sync(file)
         size = sum(file.stat().st_size for file in partial.iterdir())
     print(f"policy of {manifest['num_env_steps']:,} steps: {target} ({size / 1024:,.0f} KiB)")
     if scripted := [tier for tier in manifest["members"] if tier not in networks]:
@@ -104,17 +101,14 @@ def _check_packages() -> None:
 def _new_folder(target: Path) -> Iterator[Path]:
     """A folder that takes the name `target` once what is in it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial, retired = (target.with_name(f".{target.name}.{secrets.token_hex(8)}.{end}") for end in ("partial", "old"))
+    partial = partial_folder(target)
     try:
         partial.mkdir()
         yield partial
-        if target.exists():
-            target.rename(retired)
-        partial.rename(target)
-        sync_folder(target.parent)
+        sync_tree(partial)
+        replace_folder(partial, target)
     finally:
-        for rest in (partial, retired):
-            shutil.rmtree(rest, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_networks(networks: Mapping[str, Any], file: Path) -> None:
@@ -127,9 +121,10 @@ def save_networks(networks: Mapping[str, Any], file: Path) -> None:
 
 def _plain(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest's fields that an exported policy keeps; where a tier once started from is nobody's business."""
+    from policies.tiers import without_starts
+
     kept = {name: value for name, value in manifest.items() if name not in ("format", "files")}
-    tiers = {tier: {**own, "checkpoint": None} if "checkpoint" in own else own for tier, own in kept["tiers"].items()}
-    return {**kept, "tiers": tiers, "config": {}}
+    return {**kept, "tiers": without_starts(kept["tiers"]), "config": {}}
 
 
 def _interface(manifest: Mapping[str, Any], tier: str) -> dict[str, Any]:

@@ -187,12 +187,12 @@ def _leaves(given: Mapping[str, Any], found: Any, place: str) -> Iterator[tuple[
 def plain(value: Any) -> Any:
     """As config.json holds it: lists for tuples, and what can be imported by its path."""
 
-    def path(code: Any) -> str:
-        from policies.runner.batched_env import import_path
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError:  # there is code in it
+        from policies.runner.batched_env import with_paths
 
-        return import_path(code)
-
-    return json.loads(json.dumps(value, default=path))
+        return with_paths(value)
 
 
 def check_names(config: Mapping[str, Any], given: Mapping[str, Any], subject: str) -> None:

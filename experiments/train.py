@@ -72,27 +72,16 @@ def train(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
+    asked |= {"adverse_start": adverse_start}
+    budget = Budget.asked(minutes, steps)
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
         remove_rests(out)
-        _go(out, (_resumed if resume else _new)(out, *given), resume, evaluation, ray_address)
+        settings = _settings(out, resume, asked, overrides or {}, config or {}, budget)
+        _go(out, settings, resume, evaluation, ray_address)
     return out
-
-
-def _new(
-    out: Path,
-    asked: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    config: Mapping[str, Any],
-    budget: Budget | None,
-) -> dict[str, Any]:
-    """The settings of a run that begins."""
-    settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
-    _check(settings)
-    return settings
 
 
 def _check(settings: Mapping[str, Any]) -> None:
@@ -101,14 +90,19 @@ def _check(settings: Mapping[str, Any]) -> None:
     hmarl_config(settings).validate()
 
 
-def _resumed(
+def _settings(
     out: Path,
+    resume: bool,
     asked: Mapping[str, Any],
     overrides: Mapping[str, Any],
     config: Mapping[str, Any],
     budget: Budget | None,
 ) -> dict[str, Any]:
-    """The settings of the run in a folder, with the budget asked for, which is recorded."""
+    """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
+    if not resume:
+        settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
+        _check(settings)
+        return settings
     settings = read_settings(out)
     check_same(out, settings, asked, overrides, config)
     try:

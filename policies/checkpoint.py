@@ -214,15 +214,6 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any], known: Mapping[str
         (folder / name).write_bytes(data)
 
 
-def sync(path: Path) -> None:
-    """Makes sure that a file, or a folder's list of names, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 # ---- what manifests are read for
 def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
     """Raises CheckpointError if the checkpoint was trained on a scenario of another family than the one asked for. An
@@ -245,6 +236,21 @@ def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
         if (inside := Path(path) / "checkpoints" / name).is_dir():
             return inside
     return Path(path)
+
+
+def plain_spaces(size: int, acts: gym.Space) -> dict[str, Any]:
+    """What the field "spaces" of a manifest holds of a tier, for `tier_spaces`.
+
+    Args:
+        size: of its observations.
+        acts: its action space.
+    """
+    from gymnasium.spaces import Discrete
+
+    acted: dict[str, Any] = {"kind": "Box", "shape": list(acts.shape or ()), "low": -1.0, "high": 1.0}
+    if isinstance(acts, Discrete):
+        acted = {"kind": "Discrete", "n": int(acts.n)}
+    return {"observation": {"kind": "Box", "shape": [size]}, "action": acted}
 
 
 def tier_spaces(folder: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[gym.Space, gym.Space]]:

@@ -84,6 +84,11 @@ def well_formed(tiers: Any, where: str = "tiers") -> Mapping[str, Mapping[str, A
     return tiers
 
 
+def without_starts(tiers: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The tiers without the checkpoints that they once started from."""
+    return {tier: {**own, "checkpoint": None} if "checkpoint" in own else own for tier, own in tiers.items()}
+
+
 def parse(
     tier: str,
     plain: Mapping[str, Any],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,17 +32,13 @@ class _OneTorchThread:
 
 def bench_runners(_scenarios: Sequence[str], effort: Effort, progress: Progress) -> list[Measurement]:
     """The same networks acting in both runners; the coordinator acts on its decision steps only, in both."""
-    _quiet_loggers()
+    from policies.hmarl.ray_start import quiet
+
+    quiet()  # RLlib 2.60 warns about its own deprecated calls
     with _OneTorchThread():
         columnar = (64,) if effort.is_quick else COLUMNAR_ENVS
         cases = [_stock_case(STOCK_ENVS), *(_columnar_case(n) for n in columnar)]
         return measure("runners", cases, effort, progress)
-
-
-def _quiet_loggers() -> None:
-    """RLlib 2.60 warns about its own deprecated calls."""
-    for name in ("ray", "ray.rllib", "ray._common.deprecation"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _stock_case(num_envs: int) -> Case:

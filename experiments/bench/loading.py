@@ -92,7 +92,7 @@ def write_untrained(folder: Path, scenario: str) -> dict[str, int]:
 
 
 def _write(folder: Path, scenario: str, networks: dict[str, Any], plain: dict[str, Any]) -> None:
-    from policies.checkpoint import NETWORKS, write_manifest
+    from policies.checkpoint import NETWORKS, plain_spaces, write_manifest
     from soc_env.versions import versions
 
     folder.mkdir()
@@ -102,7 +102,10 @@ def _write(folder: Path, scenario: str, networks: dict[str, Any], plain: dict[st
         "scenario": scenario,
         "overrides": {},
         "tiers": plain,
-        "spaces": {tier: _plain_spaces(network) for tier, network in networks.items()},
+        "spaces": {
+            tier: plain_spaces(network.observation_space.shape[0], network.action_space)
+            for tier, network in networks.items()
+        },
         "agents": [f"{tier}_0" for tier in networks],
         "members": {tier: [f"{tier}_0"] for tier in networks},
         "slow_agents": [],
@@ -111,12 +114,3 @@ def _write(folder: Path, scenario: str, networks: dict[str, Any], plain: dict[st
         "versions": versions("hmarl-soc", "torch"),
     }
     write_manifest(folder, manifest)
-
-
-def _plain_spaces(network: Any) -> dict[str, Any]:
-    acts = network.action_space
-    acted = {"kind": "Box", "shape": list(acts.shape), "low": -1.0, "high": 1.0}
-    return {
-        "observation": {"kind": "Box", "shape": list(network.observation_space.shape)},
-        "action": {"kind": "Discrete", "n": int(acts.n)} if network.is_discrete else acted,
-    }

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -26,7 +24,7 @@ from experiments.run_settings import check_names, remove_rests, with_preset
 from experiments.tune.records import FOLDERS, STOP, VALUES
 from experiments.tune.space import Space
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, RunError
-from soc_env.files import sync_folder
+from soc_env.files import link_or_copy, partial_folder, replace_folder
 
 SLOT, NUMBER, SETTINGS = "slot", "number", "values"  # the names in a trial's configuration
 SCORE, SHARE, ERROR, COPIED = "validation", "share_done", "error", "copied"  # in its results
@@ -147,18 +145,13 @@ def copy_trial(donor: Path, folder: Path, values: Mapping[str, Any], settings: M
         CheckpointError: there is no whole checkpoint.
     """
     checkpoints = folder / "checkpoints"
-    partial = checkpoints / f".{LAST}.{secrets.token_hex(8)}.partial"
+    partial = partial_folder(checkpoints / LAST)
     manifest = _copied(donor / "checkpoints" / LAST, partial)
     before = read_json(folder / VALUES)["copies"] if (folder / VALUES).exists() else []
     copies = [*before, {"from": donor.name, "steps": manifest["num_env_steps"], "values": dict(values)}]
     write_json(folder / VALUES, {"values": dict(values), "copies": copies})
     write_json(folder / CONFIG, {**read_json(folder / CONFIG), **settings}, is_strict=False)
-    retired = checkpoints / f".{LAST}.old"  # where `recover_checkpoint` finds it
-    shutil.rmtree(retired, ignore_errors=True)
-    os.rename(checkpoints / LAST, retired)
-    os.rename(partial, checkpoints / LAST)
-    sync_folder(checkpoints)
-    shutil.rmtree(retired, ignore_errors=True)
+    replace_folder(partial, checkpoints / LAST)
 
 
 def _copied(source: Path, target: Path) -> dict[str, Any]:
@@ -167,23 +160,13 @@ def _copied(source: Path, target: Path) -> dict[str, Any]:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            shutil.copytree(source, target, copy_function=_link)
+            shutil.copytree(source, target, copy_function=link_or_copy)
             return read_manifest(target)
         except (OSError, shutil.Error, CheckpointError) as error:
             shutil.rmtree(target, ignore_errors=True)
             if time.monotonic() > end:
                 raise CheckpointError(f"{str(source)!r} cannot be copied ({error})") from error
             time.sleep(0.5)
-
-
-def _link(source: str, target: str) -> None:
-    """A second name for a file of a checkpoint, which is never written again; a copy where there are no links."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def checked_config(settings: Mapping[str, Any], where: str) -> Any:

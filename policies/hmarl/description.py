@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
+from policies.checkpoint import plain_spaces
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, WORKS
 from policies.hmarl.settings import HMARLSettings
-from policies.runner.batched_env import import_path
+from policies.runner.batched_env import import_path, with_paths
 from policies.team import SCRIPTED
+from policies.tiers import without_starts
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, shown
 from soc_env.settings import field_names
@@ -35,13 +34,12 @@ def describe(algo: Any) -> dict[str, Any]:
     """The manifest's fields that say what the algorithm is and how far it has got; code is named, not stored."""
     config = algo.config
     is_ours = isinstance(config.env, str) and config.env in SCENARIOS
-    tiers = json.loads(json.dumps(config.tier_settings, default=import_path))
     return {
         "scenario": config.env if is_ours else None,
         "environment": import_path(config.env),  # for the reader's eye
-        "overrides": json.loads(json.dumps(dict(config.env_config), default=import_path)),
-        "tiers": tiers,
-        "spaces": {tier: _tier_spaces(algo, members[0]) for tier, members in algo.plan.members.items()},
+        "overrides": with_paths(dict(config.env_config)),
+        "tiers": with_paths(config.tier_settings),
+        "spaces": {tier: _spaces_of(algo, members[0]) for tier, members in algo.plan.members.items()},
         "agents": list(algo.agents),
         "members": {tier: list(members) for tier, members in algo.plan.members.items()},
         "slow_agents": list(algo.slow_agents),
@@ -51,12 +49,9 @@ def describe(algo: Any) -> dict[str, Any]:
     }
 
 
-def _tier_spaces(algo: Any, agent: str) -> dict[str, Any]:
-    part, space = algo.team.slices[agent], algo.team.action_spaces[agent]
-    acted: dict[str, Any] = {"kind": "Box", "shape": list(space.shape or ()), "low": -1.0, "high": 1.0}
-    if isinstance(space, gym.spaces.Discrete):
-        acted = {"kind": "Discrete", "n": int(space.n)}
-    return {"observation": {"kind": "Box", "shape": [part.stop - part.start]}, "action": acted}
+def _spaces_of(algo: Any, agent: str) -> dict[str, Any]:
+    part = algo.team.slices[agent]
+    return plain_spaces(part.stop - part.start, algo.team.action_spaces[agent])
 
 
 def _plain(value: Any) -> Any:
@@ -117,9 +112,5 @@ def configure(config: Any, folder: Path, manifest: Mapping[str, Any]) -> Any:
         if name not in PLAIN:
             raise CheckpointError(f"checkpoint {str(folder)!r}: field 'config' has {shown(name)}, which is no setting")
         setattr(config, name, value)
-    # What a tier started from is in the state now.
-    tiers = {
-        tier: {**own, "checkpoint": None} if "checkpoint" in own else own for tier, own in manifest["tiers"].items()
-    }
     config.environment(manifest["scenario"], env_config=dict(manifest["overrides"]))
-    return config.tiers(tiers, replace=True)
+    return config.tiers(without_starts(manifest["tiers"]), replace=True)  # what they started from is in the state

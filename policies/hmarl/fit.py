@@ -19,7 +19,7 @@ from policies.hmarl.state import starting_manifest
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
-from policies.runner.plan import make_scripted
+from policies.runner.plan import make_scripted, spaces_of_tiers
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.memory import check_memory
@@ -56,9 +56,10 @@ def check_fit(config: Any) -> None:
         raise ConfigError("env_config: autoreset=False is not allowed: training goes on after an episode ends")
     simulator = soc_env.Simulator(config.env, num_envs=1, seed=0, **options)
     members = config.members(simulator.agents)
+    spaces = spaces_of_tiers(members, simulator)
     for tier in members:
-        _check_tier(config, tier, members[tier], simulator)
-    _check_networks(config, members, simulator)
+        _check_tier(config, tier, spaces[tier], simulator)
+    _check_networks(config, spaces, simulator)
     _check_memory(config, members, simulator)
 
 
@@ -72,38 +73,29 @@ def _check_sizes(config: Any) -> None:
         )
 
 
-def _check_tier(config: Any, tier: str, own: tuple[str, ...], simulator: Any) -> None:
+def _check_tier(config: Any, tier: str, spaces: tuple[gym.Space, gym.Space], simulator: Any) -> None:
     """That a tier's agents can play by its settings."""
     settings = config.tier(tier)
     if settings.algorithm == SCRIPTED:
         if isinstance(settings.policy, str) and ":" not in settings.policy:  # a user's own is made once, by the runner
             make_scripted(tier, settings.policy, config.env, simulator.action_spaces, 0)
         return
-    first, *others = own
-    for agent in others:
-        for spaces in (simulator.observation_spaces, simulator.action_spaces):
-            if spaces[agent] != spaces[first]:
-                raise ConfigError(
-                    f"tier {tier!r}: agents {first!r} and {agent!r} differ in their spaces; allowed: the same"
-                )
     metrics = [metric.name for metric in simulator.metric_table]
     for name in settings.reward_shaping.metrics:
         if name not in metrics:
             raise ConfigError(f"tier {tier!r}: reward_shaping.metrics: {unknown_name('metric', name, metrics)}")
     if getattr(settings, "action_masking", False):
         try:
-            choices = impossible_choices(torch.zeros(1, *simulator.observation_spaces[first].shape))
+            choices = impossible_choices(torch.zeros(1, *(spaces[0].shape or ())))
         except ConfigError as error:
             raise ConfigError(f"tier {tier!r}: {error}") from None
-        assert choices.shape[1] == flat_dim(simulator.action_spaces[first])
+        assert choices.shape[1] == flat_dim(spaces[1])
 
 
-def _check_networks(config: Any, members: Mapping[str, tuple[str, ...]], simulator: Any) -> None:
+def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Space]], simulator: Any) -> None:
     """That the tiers' networks can be made, and held in memory: they are made without their numbers."""
     joint = tuple(gym.spaces.Dict(dict(of)) for of in (simulator.observation_spaces, simulator.action_spaces))
-    spaces: dict[str, Any] = {INPUT_ENV_SINGLE_SPACES: joint}
-    spaces |= {tier: tuple(of[own[0]] for of in joint) for tier, own in members.items()}
-    specs = config.get_multi_rl_module_spec(spaces=spaces).rl_module_specs
+    specs = config.get_multi_rl_module_spec(spaces={INPUT_ENV_SINGLE_SPACES: joint, **of_tiers}).rl_module_specs
     for tier, spec in specs.items():
         try:
             with torch.device("meta"):

@@ -8,8 +8,6 @@ between which something happens to files; `at_step` is called at each of them, s
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +15,13 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from policies.checkpoint import (
-    MANIFEST,
-    NETWORKS,
-    STATE,
-    read_manifest,
-    sync,
-    write_manifest,
-)
+from policies.checkpoint import MANIFEST, NETWORKS, STATE, read_manifest, write_manifest
 from policies.hmarl.description import describe
 from policies.hmarl.state import AVERAGED, REPLAY, size_of
 from policies.state_files import load_tree, save_tree, write_arrays
 from policies.trained import TrainedPolicy, load_networks
 from soc_env.errors import CheckpointError, HMARLSOCError
+from soc_env.files import partial_folder, recover_folder, remove_leftovers, replace_folder, sync_tree
 
 STEPS = (
     "begun",  # an empty folder of a name of its own
@@ -67,18 +59,18 @@ def save_checkpoint(algo: Any, folder: str | Path, *, replay: bool = True, **inf
     if folder.exists() and not (folder / MANIFEST).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{str(folder)!r} exists and is no checkpoint of hmarl-soc; it is left as it is")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.partial")
+    remove_leftovers(folder)
+    partial = partial_folder(folder)
     try:
         partial.mkdir()
         at_step("begun")
         _write(algo, partial, folder, replay and algo.saves_replay, info)
-        _sync_all(partial)
+        sync_tree(partial)
         at_step("synced")
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _put_in_place(partial, folder)
+    replace_folder(partial, folder, at_step)
     return folder
 
 
@@ -95,53 +87,10 @@ def _write(algo: Any, folder: Path, place: Path, has_replay: bool, info: dict[st
     at_step("manifest")
 
 
-def _sync_all(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        sync(path)
-    sync(folder)
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    """Gives the new checkpoint its name. The old folder is put aside whole and deleted when the new one is in place:
-    deleting it under its name could be interrupted half way."""
-    retired = _retired(folder)
-    if folder.exists():
-        shutil.rmtree(retired, ignore_errors=True)
-        os.rename(folder, retired)
-    at_step("retired")
-    try:
-        os.rename(partial, folder)
-    except OSError:
-        if retired.exists():
-            os.rename(retired, folder)
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync(folder.parent)
-    at_step("placed")
-    shutil.rmtree(retired, ignore_errors=True)
-    at_step("cleaned")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed writers of this checkpoint have left."""
-    for partial in folder.parent.glob(f".{folder.name}.*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
-    if folder.exists():
-        shutil.rmtree(_retired(folder), ignore_errors=True)
-
-
 def recover_checkpoint(folder: str | Path) -> None:
     """Puts the previous checkpoint back if a run was killed in `save_checkpoint` between the two renamings, and removes
     what it left."""
-    folder = Path(folder).absolute()
-    if not folder.exists() and _retired(folder).exists():
-        os.rename(_retired(folder), folder)
-        sync(folder.parent)
-    _remove_leftovers(folder)
-
-
-def _retired(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
+    recover_folder(Path(folder).absolute())
 
 
 def is_ours(folder: str | Path, trust: bool) -> bool:

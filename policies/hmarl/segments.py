@@ -9,8 +9,6 @@ digest of its content, so one of another history, from before a run was set back
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from safetensors.numpy import load_file, save
 
 from policies.hmarl.replay import Columns, JointReplay
 from soc_env.errors import CheckpointError
+from soc_env.files import link_or_copy
 
 MAX_ROWS = 32_768  # of a segment: what is in memory twice while it is written
 MAX_SEGMENTS = 256  # of a store; beyond, all of its rows are written anew
@@ -121,10 +120,7 @@ def _relinked(source: Path, folder: Path, part: Segment) -> bool:
     try:
         if source.stat().st_size != part.bytes:
             return False
-        try:
-            os.link(source, folder / part.file)
-        except OSError:  # a file system without links
-            shutil.copyfile(source, folder / part.file)
+        link_or_copy(source, folder / part.file)
     except FileNotFoundError:
         return False
     return True

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,6 +54,11 @@ def import_path(value: Any) -> str:
         return path if not isinstance(value, str) and imported(path) is value else str(value)
     except ConfigError:
         return str(value)
+
+
+def with_paths(value: Any) -> Any:
+    """Plain data as JSON holds it: lists for tuples, and `import_path` of what is no plain data."""
+    return json.loads(json.dumps(value, default=import_path))
 
 
 def names_scenario(env: Any) -> bool:

@@ -35,10 +35,10 @@ from ray.rllib.utils.debug import update_global_seed_if_necessary
 from policies.runner.batched_env import import_path, make_batched_env
 from policies.runner.collector import Collector, Fragment
 from policies.runner.generators import get_generators, set_generators
-from policies.runner.plan import Plan, make_scripted
+from policies.runner.plan import Plan, make_scripted, spaces_of_tiers
 from policies.runner.rows import Rollout
 from soc_env.engine.state import check_names
-from soc_env.errors import CheckpointError, ConfigError, shown
+from soc_env.errors import CheckpointError, shown
 
 WORKER_SEED_STRIDE = 7919  # so that workers and neighbouring run seeds do not share environments
 NUM_SEEDS = 2**32  # that NumPy's global generator takes
@@ -92,18 +92,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         spec.inference_only = False
         self.module = spec.build()
 
-    def _tier_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
-        spaces = {}
-        for tier, members in self.config.members(self.env.agents).items():
-            of = {a: (self.env.observation_spaces[a], self.env.action_spaces[a]) for a in members}
-            spaces[tier] = of[members[0]]
-            for agent, own in of.items():
-                if own != spaces[tier]:
-                    raise ConfigError(
-                        f"tier {tier!r}: agents {members[0]!r} and {agent!r} differ in their spaces; allowed: the same"
-                    )
-        return spaces
-
     def get_spaces(self) -> dict[str, Any]:
         """Spaces of the environment and of every tier; also each agent's decision period, and whether agents have
         lives of their own."""
@@ -113,7 +101,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return {
             INPUT_ENV_SPACES: joint,
             INPUT_ENV_SINGLE_SPACES: joint,
-            **self._tier_spaces(),
+            **spaces_of_tiers(self.config.members(self.env.agents), self.env),
             "decision_periods": {a: self.env.decision_periods[a] for a in self.env.agents},
             "have_lives": hasattr(self.env, "alive"),
         }

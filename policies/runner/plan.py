@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import gymnasium as gym
 
 from policies.runner.batched_env import imported
 from policies.scripted import Policy, find, playable
 from policies.team import SCRIPTED
+from soc_env.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,28 @@ class Plan:
     def stored(self) -> list[str]:
         """Learning agents with one row a step."""
         return [a for a in self.learning if a not in self.on_policy and a not in self.slow]
+
+
+def spaces_of_tiers(members: Mapping[str, Sequence[str]], env: Any) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """Tier -> observation and action space, which all of its agents have.
+
+    Args:
+        members: tier -> its agents.
+        env: has `observation_spaces` and `action_spaces` by agent.
+
+    Raises:
+        ConfigError: agents of a tier differ.
+    """
+    spaces = {}
+    for tier, agents in members.items():
+        of = {agent: (env.observation_spaces[agent], env.action_spaces[agent]) for agent in agents}
+        spaces[tier] = of[agents[0]]
+        for agent, own in of.items():
+            if own != spaces[tier]:
+                raise ConfigError(
+                    f"tier {tier!r}: agents {agents[0]!r} and {agent!r} differ in their spaces; allowed: the same"
+                )
+    return spaces
 
 
 def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, Any], seed: int) -> Policy:

@@ -92,7 +92,7 @@ def test_the_next_writer_removes_what_a_killed_one_left_without_recovery(algo, f
     assert read_manifest(folder)["generation"] == 3
 
 
-@pytest.mark.parametrize("part", ["save_tree", "save_file", "write_manifest", "sync"])
+@pytest.mark.parametrize("part", ["save_tree", "save_file", "write_manifest", "sync_tree"])
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_beside_it(algo, folder, monkeypatch, part):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
