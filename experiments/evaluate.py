@@ -159,7 +159,7 @@ def run_episodes(
     Returns:
         ``(num_episodes,)`` structured array, the simulator's `episode_metrics` of each episode in order of its seed.
     """
-    check_memory(f"num_episodes={num_episodes}", EPISODE_BYTES * num_episodes)
+    check_memory(f"num_episodes={shown(num_episodes)}", EPISODE_BYTES * num_episodes)
     seeds = episode_seeds(seed, num_episodes)
     batches = []
     for start in range(0, num_episodes, num_envs):

@@ -72,15 +72,13 @@ def train(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    asked |= {"adverse_start": adverse_start}
-    budget = Budget.asked(minutes, steps)
+    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
         remove_rests(out)
-        settings = _settings(out, resume, asked, overrides or {}, config or {}, budget)
-        _go(out, settings, resume, evaluation, ray_address)
+        _go(out, _settings(out, resume, *given), resume, evaluation, ray_address)
     return out
 
 

@@ -41,7 +41,6 @@ def check_memory(what: str, num_bytes: float) -> None:
         ConfigError: says how much it would take, and how much there is.
     """
     if num_bytes > total_memory():
-        gib = 2.0**30
-        raise ConfigError(
-            f"{what} would take {num_bytes / gib:,.1f} GiB of memory; this machine has {total_memory() / gib:,.1f} GiB"
-        )
+        gib, most = 2.0**30, 2.0**80  # an integer may be too large for a number with a point
+        asked = f"{num_bytes / gib:,.1f}" if num_bytes < most else f"more than {most / gib:,.0f}"
+        raise ConfigError(f"{what} would take {asked} GiB of memory; this machine has {total_memory() / gib:,.1f} GiB")

@@ -130,10 +130,10 @@ class Simulator(abc.ABC):
         """
         raise NotImplementedError
 
-    def _check_memory(self, record_bytes: int) -> None:
-        """ConfigError if the batch does not fit into memory; `record_bytes`: of one env's records."""
+    def _check_memory(self, record_bytes: int, also: str = "") -> None:
+        """ConfigError if the batch does not fit into memory; `record_bytes`: of an env, `also`: their cause."""
         buffers = 8 * (sum(self._observation_sizes().values()) + sum(self._box_sizes().values()) + 100)
-        check_memory(f"num_envs={self.num_envs}", self.num_envs * (record_bytes + buffers))
+        check_memory(f"num_envs={shown(self.num_envs)}{also}", self.num_envs * (record_bytes + buffers))
 
     def _settle_network(self) -> None:  # noqa: B027 (nothing to do is a good answer)
         """Called once, after the first seed is known."""

@@ -12,7 +12,7 @@ import numpy as np
 from soc_env.engine.simulator import Simulator
 from soc_env.engine.state import Limits, Tree
 from soc_env.engine.tables import AGENTS, TRIAGE
-from soc_env.errors import ConfigError, ScenarioError
+from soc_env.errors import ConfigError, ScenarioError, shown
 from soc_env.memory import check_memory
 from soc_env.soc.attack import TECHNIQUES
 from soc_env.soc.intruders import INTRUDER_FAMILIES, families
@@ -93,7 +93,7 @@ class SOCSimulator(Simulator):
     def __init__(self, *args: Any, log_capacity: int = 0, **kwargs: Any) -> None:
         """As `Simulator`; log_capacity: entries of the event log kept of each env's episode, see `log`."""
         if isinstance(log_capacity, bool) or not isinstance(log_capacity, int) or log_capacity < 0:
-            raise ConfigError(f"log_capacity={log_capacity!r} must be an integer of at least 0")
+            raise ConfigError(f"log_capacity={shown(log_capacity)} must be an integer of at least 0")
         self._log_capacity = log_capacity
         super().__init__(*args, **kwargs)
 
@@ -114,7 +114,8 @@ class SOCSimulator(Simulator):
         networks, assets = make_networks(scenario, list(self.networks))
         num_hosts = assets.shape[1]
         of_hosts = min(num_hosts, MAX_TRACKED) * HOST.itemsize + 2 * num_hosts
-        self._check_memory(EPISODE.itemsize + of_hosts + self._log_capacity * LOG.itemsize)
+        kept = f", log_capacity={shown(self._log_capacity)}" if self._log_capacity else ""
+        self._check_memory(EPISODE.itemsize + of_hosts + self._log_capacity * LOG.itemsize, kept)
         return Records(
             make_world(scenario, self.families),
             networks,
