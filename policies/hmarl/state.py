@@ -7,6 +7,7 @@ order, the random generators last, since what comes before may draw from them.
 from __future__ import annotations
 
 import copy
+import functools
 import operator
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils import metrics as keys
 
 from policies.checkpoint import STATE, read_manifest
+from policies.hmarl.learner_group import load_networks as give_networks
+from policies.hmarl.moments import observation_statistics
 from policies.runner.env_runner import SAMPLING
 from policies.runner.generators import get_generators, set_generators
 from policies.state_files import load_tree
@@ -27,6 +30,7 @@ from soc_env.errors import CheckpointError, shown, unknown_name
 
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
 HEADLINES = "headlines"  # of results
+LESSONS = "lessons"  # of a teacher
 NOT_LASTING = (keys.SAMPLE_TIMER, keys.WEIGHTS_SEQ_NO)  # metrics that no two runs share
 WEIGHTS = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 Tree = dict[str, Any]
@@ -168,12 +172,30 @@ PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
     AVERAGED: (get_averaged, set_averaged),
     REPLAY: (get_replay, set_replay),
     HEADLINES: (lambda algo: algo.headlines.get_state(), lambda algo, state: algo.headlines.set_state(state)),
+    LESSONS: (lambda algo: algo.lessons.get_state(), lambda algo, state: algo.lessons.set_state(state)),
     RUNNERS: (get_runners, set_runners),
     GENERATORS: (lambda algo: get_generators(), lambda algo, state: set_generators(state)),
 }
 
 
 # ---- tiers that start from a checkpoint
+def load_tiers(algo: Any) -> None:
+    """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
+    for tier in algo.learner_group.groups:
+        folder, algorithm = algo.plan.settings[tier].checkpoint, algo.plan.settings[tier].algorithm
+        if folder is None:
+            continue
+        networks = starting_networks(folder, tier, algorithm)
+        for reason in algo.learner_group.edit(tier, functools.partial(give_networks, networks)):
+            if reason is not None:
+                raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
+        own, joint = algo.learner_group.edit(tier, observation_statistics)[0]
+        algo.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
+        algo.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
+    if algo.statistics.given:
+        hand_weights(algo)
+
+
 def starting_manifest(folder: str | Path, tier: str, algorithm: str) -> dict[str, Any]:
     """The manifest of a checkpoint that a tier starts from.
 
