@@ -30,6 +30,7 @@ from experiments.run_settings import (
     remove_rests,
     resume_hint,
     with_defaults,
+    with_playbooks,
 )
 from soc_env.errors import HMARLSOCError
 from soc_env.settings import merged
@@ -72,7 +73,8 @@ def train(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
+    config = with_playbooks(config or {})
+    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config, Budget.asked(minutes, steps))
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
