@@ -57,8 +57,7 @@ def compare_policies(
 
     Args:
         scenario: one with a mission score.
-        policies: names of scripted ones, "oracle-control", playbook files, or "package.module:name"; by default all
-            scripted ones.
+        policies: names, "oracle-control", playbook files, or "package.module:name"; all scripted ones by default.
         checkpoints: run folders or checkpoints, rows to add under the name of the folder.
         episodes: of a policy on a split, spread over the network seeds; 500 by default.
         json_path: JSON file to write, with all metrics.
@@ -281,9 +280,8 @@ def measure(
 
     Args:
         scenario: one with a mission score.
-        policies: name -> policy, or what `play` makes one of; by default all scripted ones and `oracle-control`.
-        num_seeds: network seeds, the clusters of the intervals.
-        episodes: on the networks of each network seed.
+        policies: name -> policy, or what `play` makes one of; all scripted ones and `oracle-control` by default.
+        num_seeds, episodes: network seeds, the clusters of the intervals; episodes on the networks of each.
         seed: of the evaluation.
         ablations, ablation_episodes: played on the test split; a quarter of `episodes` by default.
         allow_few_seeds: allow fewer than five network seeds.
@@ -309,8 +307,13 @@ def measure(
     splits = {split: rows(split, episodes, split=split) for split in SPLITS}
     ablated = {a.name: rows(a.name, fewer, split="test", **a.overrides) for a in ablations}
     about = _about(scenario, num_seeds, seed, (episodes, fewer), ablations, overrides)
-    playbooks = {name: playbook.to_plain() for name, policy in policies.items() if (playbook := playbook_of(policy))}
-    return Table(about | ({"playbooks": playbooks} if playbooks else {}), splits, ablated)
+    return Table(about | _playbooks(policies), splits, ablated)
+
+
+def _playbooks(policies: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of those that are files."""
+    found = {name: playbook.to_plain() for name, policy in policies.items() if (playbook := playbook_of(policy))}
+    return {"playbooks": found} if found else {}
 
 
 def _about(

@@ -73,8 +73,7 @@ def train(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    config = with_playbooks(config or {})
-    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config, Budget.asked(minutes, steps))
+    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
@@ -99,6 +98,7 @@ def _settings(
     budget: Budget | None,
 ) -> dict[str, Any]:
     """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
+    config = with_playbooks(config)
     if not resume:
         settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
         _check(settings)

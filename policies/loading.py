@@ -73,8 +73,7 @@ def load_policy(
         scenario: what it will be used on; None takes the checkpoint's word.
         env: the environment that it will act in, if that is none of our scenarios: its agents and spaces are compared
             with the checkpoint's. Anything with `observation_spaces` and `action_spaces` by agent.
-        scripted: tier -> policy of the scripted tiers whose policy is none of ours, as a builder `(action_spaces, seed)
-            -> policy` or in another form that `policies.scripted.builder_of` knows.
+        scripted: tier -> policy of the scripted tiers whose policy is none of ours, as `policies.scripted.builder_of`.
 
     Raises:
         CheckpointError: missing, damaged, of a scenario of another family, not for `env`, or without ONNX files.

@@ -65,7 +65,6 @@ from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
-from policies.scripted import kept
 from policies.team import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import CheckpointError, ConfigError
@@ -117,11 +116,7 @@ class HMARLConfig(AlgorithmConfig):
         if replace:
             self._tiers = {}
         for tier, settings in tier_data.well_formed(tiers).items():
-            before = self._tiers.get(tier, {})
-            keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
-            if changed.get("algorithm") == SCRIPTED and "policy" in changed:
-                changed["policy"] = kept(changed["policy"], f"tier {tier!r}: policy")
+            changed = tier_data.changed(tier, self._tiers.get(tier, {}), copy.deepcopy(dict(settings)))
             tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))

@@ -222,7 +222,7 @@ def _tree(text: str) -> ast.expr:
             return ast.parse(flat.lstrip(), mode="eval").body
     except SyntaxError as error:
         start = len(flat) - len(flat.lstrip())
-        at = min(start + max((error.offset or 1) - 1, 0), len(text))
+        at = min(start + error.offset - 1, len(text)) if error.offset else len(text)
         rest = " ".join(flat[at : at + 40].split())
         place = f"at {rest!r}" if rest else "at its end"
         raise ExpressionError(f"cannot be read {place} ({error.msg})", text.count("\n", 0, at)) from None
@@ -364,7 +364,7 @@ class _Translator:
     def _call(self, node: ast.Call, depth: int) -> Expression:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS:
-            raise self._error(node, unknown_name("function", name or _word(node.func), FUNCTIONS))
+            raise self._error(node, unknown_name("function", name or ast.unparse(node.func), FUNCTIONS))
         num, shapes = len(node.args), FUNCTIONS[name]
         fitting = [function for function in shapes if function.num[0] <= num <= function.num[1]]
         if not fitting or node.keywords or any(isinstance(part, ast.Starred) for part in node.args):

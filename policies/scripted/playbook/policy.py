@@ -12,6 +12,8 @@ from policies.scripted.base import Actions, Observations
 from policies.scripted.playbook.expressions import ZONE, Expression, constant
 from policies.scripted.playbook.terms import OUTPUTS, Frame, Output, Rule
 from soc_env.engine.tables import TRIAGE
+from soc_env.errors import ConfigError
+from soc_env.soc.tables import layout
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class PlaybookPolicy:
     """
 
     def __init__(self, rules: Mapping[str, Mapping[str, tuple[Rule, ...]]], num_zones: int):
-        self.num_zones = num_zones
+        self.num_zones, self._size = num_zones, layout(TRIAGE, num_zones).size
         self._slots: dict[str, list[_Slot]] = {}
         for table, keys in OUTPUTS.items():
             start, slots = 0, []
@@ -75,7 +77,10 @@ class PlaybookPolicy:
         """Nothing to forget."""
 
     def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        frame, found = Frame(observations[TRIAGE], self.num_zones), {}
+        found, size = {}, observations[TRIAGE].shape[1]
+        if size != self._size:
+            raise ConfigError(f"playbook: {TRIAGE} observes {size} numbers, allowed: {self._size}, as on soc-v1")
+        frame = Frame(observations[TRIAGE], self.num_zones)
         with np.errstate(all="ignore"):  # of what `quotient` divides and does not take
             for agent, slots in self._slots.items():
                 action = np.empty((len(decides), slots[-1].entries.stop), np.int32 if agent == TRIAGE else np.float32)

@@ -43,7 +43,7 @@ def content(path: Path) -> str:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"playbook {shown(str(path))} cannot be read ({reason})") from None
+        raise ConfigError(f"playbook {shown(str(path), 200)} cannot be read ({reason})") from None
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{subject}: is too large; allowed: {MAX_BYTES} bytes")
     try:
@@ -75,7 +75,7 @@ class Reader:
         tables = ("numbers", "values", *OUTPUTS)
         for key, value in data.items():
             if key not in ("about", *tables):
-                raise self.error((key,), unknown_name("", key, ("about", *tables)).strip())
+                raise self.error_at(line_of(self.lines, (key,)), unknown_name("table", key, ("about", *tables)))
             wanted = str if key == "about" else dict
             if not isinstance(value, wanted):
                 raise self.error((key,), f"is {_kind(value)}, allowed: {'text' if key == 'about' else 'a table'}")
@@ -174,7 +174,8 @@ class Reader:
         found = {}
         for key, value in given.items():
             if key not in OUTPUTS[table]:
-                raise self.error((table, key), unknown_name("", key, OUTPUTS[table]).strip())
+                text = unknown_name(f"action of {table}", key, OUTPUTS[table])
+                raise self.error_at(line_of(self.lines, (table, key)), text)
             found[key] = self._list((table, key), value, OUTPUTS[table][key])
         return found
 

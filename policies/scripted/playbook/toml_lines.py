@@ -50,21 +50,22 @@ class _Scan:
             if self.text.startswith("[", here):
                 is_array = self.text.startswith("[[", here)
                 self.at += 2 if is_array else 1
-                table = self._table(self._key(), is_array)
+                table = self._table(self._key(), is_array, here)
                 self.at = self.text.index("]", self.at) + (2 if is_array else 1)
-                self._note(table, here)
             else:
                 self._pair(table)
 
-    def _table(self, keys: list[str], is_array: bool) -> Path:
-        """The path of a table: parts that are arrays of tables stand for their last entry."""
+    def _table(self, keys: list[str], is_array: bool, here: int) -> Path:
+        """The path of a table that begins here: parts that are arrays of tables stand for their last entry."""
         path: Path = ()
         for depth, key in enumerate(keys):
             path = (*path, key)
             if is_array and depth == len(keys) - 1:
                 self._counts[path] = self._counts.get(path, 0) + 1
+            self._note(path, here)
             if path in self._counts:
                 path = (*path, self._counts[path] - 1)
+                self._note(path, here)
         return path
 
     def _pair(self, table: Path) -> None:
