@@ -372,7 +372,12 @@ class Simulator(abc.ABC):
         exactly as this one; `num_threads` may differ.
         """
         seed = [int(one) for one in self.seed] if isinstance(self.seed, Sequence | np.ndarray) else int(self.seed)
-        arrays = {name: packed(array) for name, array in self._saved(self._engine.env).items()}
+        saved = self._saved(self._engine.env)
+        for name, count in self.lists.items():  # what an earlier episode left behind a list's end is no state
+            is_unused = np.arange(saved[name].shape[1]) >= self._engine.env[count][:, None]
+            saved[name] = saved[name].copy()
+            saved[name][is_unused] = np.zeros((), saved[name].dtype)
+        arrays = {name: packed(array) for name, array in saved.items()}
         return {"made_for": self.made_for(), "seed": seed, "is_started": self.is_started, "arrays": arrays}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
