@@ -60,7 +60,7 @@ def export(
         ConfigError: `out` cannot be written or holds something else, or the extra [export] is not installed; a card of
             what is no finished run, or with runs of other settings.
     """
-    from policies.checkpoint import NETWORKS, checkpoint_folder, read_manifest, write_manifest
+    from policies.checkpoint import checkpoint_folder, read_manifest
     from policies.trained import networks_of
 
     if onnx:
@@ -71,18 +71,27 @@ def export(
     networks = networks_of(folder, manifest)
     about = None if card is None else _card(root, manifest, card)
     with output_errors(), _new_folder(target) as partial:
-        save_networks(networks, partial / NETWORKS)
-        interfaces = {tier: _interface(manifest, tier) for tier in networks}
-        for tier, network in networks.items() if onnx else ():
-            _save_onnx(network, partial / f"{tier}.onnx", interfaces[tier], manifest)
-        if about is not None:
-            (partial / CARD).write_text(about, encoding="utf-8", newline="\n")
-        write_manifest(partial, {**_plain(manifest), "kind": "policy", "interfaces": interfaces})
-        size = sum(file.stat().st_size for file in partial.iterdir())
+        size = _write(partial, networks, manifest, onnx, about)
     print(f"policy of {manifest['num_env_steps']:,} steps: {target} ({size / 1024:,.0f} KiB)")
     if scripted := [tier for tier in manifest["members"] if tier not in networks]:
         print(f"scripted, so without networks{' and ONNX files' if onnx else ''}: {', '.join(scripted)}")
     return target
+
+
+def _write(
+    folder: Path, networks: Mapping[str, Any], manifest: Mapping[str, Any], onnx: bool, about: str | None
+) -> int:
+    """Writes the files; their size [bytes]."""
+    from policies.checkpoint import NETWORKS, write_manifest
+
+    save_networks(networks, folder / NETWORKS)
+    interfaces = {tier: _interface(manifest, tier) for tier in networks}
+    for tier, network in networks.items() if onnx else ():
+        _save_onnx(network, folder / f"{tier}.onnx", interfaces[tier], manifest)
+    if about is not None:
+        (folder / CARD).write_text(about, encoding="utf-8", newline="\n")
+    write_manifest(folder, {**_plain(manifest), "kind": "policy", "interfaces": interfaces})
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _target(root: Path, folder: Path, out: str | os.PathLike[str] | None) -> Path:
