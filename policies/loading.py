@@ -66,8 +66,7 @@ def load_policy(
     Reads `hmarl.json` and the networks, imports nothing that a file names, and leaves every random state alone.
 
     Args:
-        checkpoint: the folder. A run folder stands for its best checkpoint, or its last while it has no best one. The
-            name of a scenario in `policies.checkpoint.shipped_teams` is its shipped team, unless it is a folder here.
+        checkpoint: the folder, or the name of a shipped team; see `policies.checkpoint.checkpoint_folder`.
         runtime: "torch" reads `policy.safetensors`; "onnx" the ONNX files of an exported policy, without PyTorch,
             in a tenth of the time and a quarter of the memory.
         deterministic: see `TrainedPolicy`; "onnx" is nothing else.
