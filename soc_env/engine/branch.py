@@ -102,7 +102,7 @@ class Branches:
             if theirs[name].shape[1] < own[name].shape[1]:  # a shorter log
                 other._env[count][target] = np.minimum(other._env[count][target], theirs[name].shape[1])
         if stream is not None:
-            other._env["seed_key"][target] = _fresh_keys(other._env[target], other._own_keys()[target], stream)
+            other._env["seed_key"][target] = _fresh_keys(other._env[target], other.own_keys()[target], stream)
 
     @property
     def _env(self) -> np.ndarray:
@@ -118,7 +118,7 @@ class Branches:
             self._rows = [_rows(array) for name, array in arrays.items() if name not in lists]
         return self._rows
 
-    def _own_keys(self) -> np.ndarray:
+    def own_keys(self) -> np.ndarray:
         """(num_envs,) uint64: what tells the draws of one target from those of another."""
         seed = self._batch.seed
         if self._keys is None or self._keys[0] is not seed:
