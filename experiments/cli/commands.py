@@ -447,12 +447,16 @@ OnlyScenarios = Annotated[
         show_default="paper-v0 and soc-v1",
     ),
 ]
+AGAINST = "Train with this build and with the one in a checkout, in turn; --only has names of rows."
+Against = Annotated[pathlib.Path | None, place(AGAINST, TASK)]
 
 
 def bench(
     quick: Annotated[bool, flag("--quick", "Fewer sizes and repeats: a minute or two.", BUDGET)] = False,
     only: Parts = None,
     scenario: OnlyScenarios = None,
+    against: Against = None,
+    pairs: Annotated[int | None, integer(1, "Runs of either build, with --against.", BUDGET, show_default="5")] = None,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
@@ -462,12 +466,17 @@ def bench(
 
     Examples:
         hmarl-soc bench --quick
+        hmarl-soc bench --against ../older-checkout --only soc-v1 memory
         hmarl-soc bench --only batched hosts --json bench.json --plot bench.png
         hmarl-soc bench --scenario soc-v1
     """
-    from experiments.bench import bench
+    from experiments import bench as measured
 
-    bench(only=only or None, scenarios=scenario or None, quick=quick, json_path=json, plot_path=plot)
+    common = {"only": only or None, "quick": quick, "json_path": json}
+    if measured.is_comparison(against, pairs=pairs, scenario=scenario, plot=plot):
+        measured.compare(against, pairs=pairs, **common)
+    else:
+        measured.bench(scenarios=scenario or None, plot_path=plot, **common)
 
 
 LEARNING, MEASURING = "Learning", "Measuring"
