@@ -35,6 +35,7 @@ from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
 from policies.learners.shared import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.terms import TermsMixin
 from policies.networks.blocks import value_at, value_layer
 from policies.networks.build import make_body
 
@@ -195,8 +196,11 @@ class MADDPGTorchLearner(ActionPenaltyMixin, DQNTorchLearner):
         return gradients
 
 
-class MADDPGLearner(FusedUpdateMixin, MADDPGTorchLearner):
+class MADDPGLearner(TermsMixin, FusedUpdateMixin, MADDPGTorchLearner):
     """The MADDPG learner with its whole state in checkpoints."""
+
+    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
+        self._losses[module_id, optimizer] = self._losses[module_id, optimizer] + loss
 
 
 class MADDPGConfig(AlgorithmConfig):
