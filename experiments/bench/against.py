@@ -152,11 +152,15 @@ def compare(
             "runs": {str(number): run for number, run in enumerate(runs)},
         }
         if rows:
-            print_rows(result, file)
-        if rows and json_path is not None:
-            with output_errors():
-                print(f"wrote {write_json(json_path, result)}", file=file)
+            _tell(result, json_path, file)
     return result
+
+
+def _tell(result: Mapping[str, Any], json_path: str | os.PathLike[str] | None, file: TextIO) -> None:
+    print_rows(result, file)
+    if json_path is not None:
+        with output_errors():
+            print(f"wrote {write_json(json_path, result)}", file=file)
 
 
 def checked(checkout: str | os.PathLike[str]) -> pathlib.Path:
