@@ -49,8 +49,9 @@ def bench(
     """
     from experiments import bench as measured
 
-    common = {"only": only or None, "quick": quick, "json_path": json}
+    chosen = only or None
     if measured.is_comparison(against, pairs=pairs, scenario=scenario, plot=plot):
-        measured.compare(against, pairs=pairs, **common)
+        assert against is not None
+        measured.compare(against, only=chosen, pairs=pairs, quick=quick, json_path=json)
     else:
-        measured.bench(scenarios=scenario or None, plot_path=plot, **common)
+        measured.bench(only=chosen, scenarios=scenario or None, quick=quick, json_path=json, plot_path=plot)
