@@ -385,9 +385,9 @@ def test_other_agents_are_refused():
 PIECES = [
     "[numbers]", "[values]", "[threat_hunter]", "[alert_triage]", "[[x]]", "hunt", "choice", "depth", "a", "b", " = ",
     "=", "\n", "\n", "\n", '"', "'", '"""', "'''", "[", "]", "{", "}", ",", ".", "->", "zone.value", "case.age",
-    "cases.age", "clock.queue", "a", "1", "0.5", "-1", "1e9", "nan", "inf", "true", "1979-05-27T07:32:00Z", "max(", "rank(", ")",
-    "(", " + ", " / ", " > ", " and ", " if ", " else ", "not ", "escalate", "isolate", "#", "\\", "\t", "é", "\x00",
-    "\r\n", "  ", "_", "0x", "lambda", "**", "__class__",
+    "cases.age", "clock.queue", "a", "1", "0.5", "-1", "1e9", "nan", "inf", "true", "1979-05-27T07:32:00Z", "max(",
+    "rank(", ")", "(", " + ", " / ", " > ", " and ", " if ", " else ", "not ", "escalate", "isolate", "#", "\\", "\t",
+    "é", "\x00", "\r\n", "  ", "_", "0x", "lambda", "**", "__class__",
 ]  # fmt: skip
 
 

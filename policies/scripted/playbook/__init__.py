@@ -65,8 +65,10 @@ class PlaybookFile:
     def of_plain(cls, plain: Any) -> PlaybookFile:
         """The playbook that `to_plain` made data of; ConfigError if it is none, or was changed since."""
         kinds = {"file": str, "sha256": str, "text": str, "numbers": Mapping}
-        if not isinstance(plain, Mapping) or set(plain) != set(kinds) or not all(
-            isinstance(plain[name], kind) for name, kind in kinds.items()
+        if (
+            not isinstance(plain, Mapping)
+            or set(plain) != set(kinds)
+            or not all(isinstance(plain[name], kind) for name, kind in kinds.items())
         ):
             raise ConfigError(f"playbook {shown(plain)} is none; allowed: {', '.join(kinds)}, as a run records them")
         name = shown(plain["file"])[1:-1]

@@ -245,9 +245,7 @@ def _word(node: ast.AST) -> str:
 class _Translator:
     """From a tree to an `Expression`."""
 
-    def __init__(
-        self, names: Mapping[str, Expression], groups: Mapping[str, Mapping[str, Expression]], used: set[str]
-    ):
+    def __init__(self, names: Mapping[str, Expression], groups: Mapping[str, Mapping[str, Expression]], used: set[str]):
         self.names, self.groups, self.used = names, groups, used
         self._handlers: dict[type, Callable[[Any, int], Expression]] = {
             ast.Constant: self._constant,
