@@ -30,6 +30,7 @@ from experiments.run_settings import (
     remove_rests,
     resume_hint,
     with_defaults,
+    with_playbooks,
 )
 from soc_env.errors import HMARLSOCError
 from soc_env.settings import merged
@@ -47,6 +48,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
     adverse_start: bool | None = None,
+    teacher: Any = None,
     config: Mapping[str, Any] | None = None,
     evaluation: bool = True,
     ray_address: str | None = None,
@@ -62,6 +64,8 @@ def train(
         resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
         adverse_start: start from actors that hunt, isolate and remediate fully.
+        teacher: who tiers learn from first (`policies.hmarl.teacher`): a scripted policy's name, a playbook file, a
+            run, a checkpoint, a builder or a policy; default none, tiers start from scratch.
         config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
         evaluation: end with the comparison and report.
 
@@ -72,7 +76,8 @@ def train(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
+    config = {**(config or {}), **({} if teacher is None else {"teacher": teacher})}
+    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config, Budget.asked(minutes, steps))
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
@@ -97,6 +102,7 @@ def _settings(
     budget: Budget | None,
 ) -> dict[str, Any]:
     """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
+    config = with_playbooks(config)
     if not resume:
         settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
         _check(settings)

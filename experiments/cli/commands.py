@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.cli.machine import bench
 from experiments.cli.options import (
     BARE,
     BUDGET,
@@ -67,6 +68,17 @@ Config = Annotated[
 ]
 ADVERSE_HELP = "Start from actors biased to full hunting, isolation and remediation."
 AdverseStart = Annotated[bool, flag("--adverse-start", ADVERSE_HELP, RUN)]
+TEACHER_HELP = "Learn first what this one does: a scripted policy, a playbook file, a run or a checkpoint."
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE|DIR",
+        help=TEACHER_HELP,
+        autocompletion=scripted_names,
+        rich_help_panel=RUN,
+        show_default="none: from scratch",
+    ),
+]
 NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and the report at the end.", OUTPUT)]
 
 
@@ -81,6 +93,7 @@ def train(
     out: RunFolder = None,
     resume: Resume = False,
     config: Config = None,
+    teacher: Teacher = None,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
     ray_address: RayAddress = None,
@@ -95,6 +108,7 @@ def train(
         hmarl-soc train --minutes 3 --out runs/first
         hmarl-soc train --resume --out runs/first
         hmarl-soc train --resume --out runs/first --minutes 10
+        hmarl-soc train --teacher expert --minutes 5 --out runs/taught
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
@@ -111,6 +125,7 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
+        teacher=teacher,
         config={} if config is None else _read_config(config),
         evaluation=not no_evaluation,
         ray_address=ray_address,
@@ -119,11 +134,11 @@ def train(
 
 def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:
     from experiments.cli.config_file import read_config
-    from experiments.run_settings import check_names
+    from experiments.run_settings import check_names, with_playbooks
 
     settings = read_config(path, option)
     check_names(settings, {}, f"{option}={path}")
-    return settings
+    return with_playbooks(settings)
 
 
 # --- tune
@@ -425,49 +440,24 @@ def export(
     run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help="Run folder or checkpoint.", show_default=False)],
     out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
     onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
+    card: Annotated[bool, flag("--card", "Also a model card, of a finished run.", OUTPUT)] = False,
+    seeds: Annotated[
+        list[str] | None, several("--seeds", "RUN...", "With --card: runs of the same setting, other seeds.", OUTPUT)
+    ] = None,
 ) -> None:
     """Write a trained policy as a small folder that acts without RLlib, and as ONNX for other runtimes.
 
     Examples:
         hmarl-soc export runs/first
         hmarl-soc export runs/first --onnx --out soc-policy
+        hmarl-soc export runs/seed0 --card --seeds runs/seed1 runs/seed2 --out soc-team
     """
     from experiments.export import export
+    from soc_env.errors import ConfigError
 
-    export(run, out, onnx=onnx)
-
-
-# --- bench
-
-Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
-OnlyScenarios = Annotated[
-    list[str] | None,
-    typer.Option(
-        **{**SCENARIO_OPTION, "help": "Only this scenario; can be given several times."},
-        show_default="paper-v0 and soc-v1",
-    ),
-]
-
-
-def bench(
-    quick: Annotated[bool, flag("--quick", "Fewer sizes and repeats: a minute or two.", BUDGET)] = False,
-    only: Parts = None,
-    scenario: OnlyScenarios = None,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Measure the speed of simulator, runners and learners on this machine.
-
-    Rates are per CPU-second, so a busy machine disturbs them less.
-
-    Examples:
-        hmarl-soc bench --quick
-        hmarl-soc bench --only batched hosts --json bench.json --plot bench.png
-        hmarl-soc bench --scenario soc-v1
-    """
-    from experiments.bench import bench
-
-    bench(only=only or None, scenarios=scenario or None, quick=quick, json_path=json, plot_path=plot)
+    if seeds and not card:
+        raise ConfigError("--seeds has no effect without --card")
+    export(run, out, onnx=onnx, card=(seeds or ()) if card else None)
 
 
 LEARNING, MEASURING = "Learning", "Measuring"

@@ -65,6 +65,7 @@ from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
+from policies.scripted import kept
 from policies.team import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import ConfigError
@@ -116,9 +117,7 @@ class HMARLConfig(AlgorithmConfig):
         if replace:
             self._tiers = {}
         for tier, settings in tier_data.well_formed(tiers).items():
-            before = self._tiers.get(tier, {})
-            keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
+            changed = tier_data.changed(tier, self._tiers.get(tier, {}), copy.deepcopy(dict(settings)))
             tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
@@ -188,6 +187,8 @@ class HMARLConfig(AlgorithmConfig):
             if name not in allowed:
                 raise ConfigError(unknown_setting(name))
         super().training(**settings)
+        if "teacher" in own:
+            own["teacher"] = kept(own["teacher"], "teacher")
         for name, value in own.items():
             setattr(self, name, value)
         return self if tiers is NotProvided else self.tiers(tiers)
@@ -395,25 +396,23 @@ class HMARL(DurableAlgorithm):
             self.batches.store(rollouts)
             self._take_in(rollouts)
         if self.lessons.go_on:
-            if self._teach(rollouts):
-                self._share_networks(1.0)
-            return
+            return self._teach()
         if self.lessons.rest(self.num_env_steps):
             timesteps[RESTS] = 1
         self.batches.imitation = self.lessons.imitation(self.num_env_steps)
         self._learn(timesteps)
         self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
 
-    def _teach(self, rollouts: list[Rollout]) -> bool:
-        """Takes in a part of a lesson; whether it is over, and networks have been fitted."""
+    def _teach(self) -> None:
+        """A part of a lesson; at the end of its round networks are fitted."""
         self.collected = {tier: [] for tier in self.on_policy}
-        if not self.lessons.take(rollouts):
-            return False
+        if not self.lessons.is_due:
+            return
         with self.metrics.log_time((keys.TIMERS, "lesson")):
             errors = self.lessons.teach(self.learner_group, self.statistics, self.num_env_steps)
         for tier, error in errors.items():
             self.metrics.log_value((keys.LEARNER_RESULTS, tier, "imitation_error"), error, window=1)
-        return True
+        self._share_networks(1.0)
 
     def _learn(self, timesteps: dict[str, int]) -> None:
         """An update of every tier that has what it learns from."""
@@ -458,6 +457,8 @@ class HMARL(DurableAlgorithm):
             for tier, rows in rollout.on_policy.items():
                 self.collected[tier].append(rows)
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
+        if self.lessons.go_on and not self.lessons.take(rollouts):
+            return  # networks read as they were fitted
         for tier, of_tier in newest.items():
             self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,9 @@ from soc_env.errors import ConfigError, shown
 from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, setting
 
 PER, OURS, DAGGER = "Schaul et al. 2016", "assumption", "Ross et al. 2011"
+
+
+OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "imitation")
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,14 @@ class HMARLSettings:
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)
         is_name = isinstance(self.teacher, str) and self.teacher and self.teacher.isprintable()
-        if not (self.teacher is None or is_name or callable(self.teacher)):
+        if not (self.teacher is None or is_name or callable(self.teacher) or isinstance(self.teacher, Mapping)):
             raise ConfigError(
-                f"teacher={shown(self.teacher)} must be a scripted policy's name, a checkpoint, a policy, or None"
+                f"teacher={shown(self.teacher)} must be a scripted policy's name, a playbook file, a checkpoint, a "
+                "policy, or None"
             )
+        for name in OF_TEACHER if self.teacher is None else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(f"{name}={shown(getattr(self, name))} has no effect: there is no teacher")
         if self.replay_batch_size > self.replay_capacity:
             raise ConfigError(
                 f"replay_batch_size={self.replay_batch_size} must be at most replay_capacity={self.replay_capacity}"

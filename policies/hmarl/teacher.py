@@ -25,13 +25,14 @@ import numpy as np
 import torch
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 
+from policies.checkpoint import checkpoint_folder
 from policies.hmarl.moments import Statistics, observation_statistics
 from policies.learners.terms import imitation_errors
 from policies.loading import load_policy
 from policies.networks.blocks import value_at
 from policies.runner.rows import Rollout
-from policies.scripted import Policy, find, playable
-from soc_env.errors import CheckpointError, ConfigError, shown
+from policies.scripted import Policy, is_file, is_policy, make_policy
+from soc_env.errors import CheckpointError, ConfigError
 
 SHARES = (1.0, 0.3, 0.3)  # of environments that the teacher acts in, by round; none in later ones
 EPOCHS, BATCH, LEARNING_RATE = 2, 1024, 1e-3  # of a round's fit: over all situations so far
@@ -92,6 +93,11 @@ class Lessons:
             for tier in self.tiers:
                 for agent in self.team.plan.members[tier]:
                     self._rows[tier].append(self._of_agent(rollout, agent))
+        return self.is_due
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the round has all of its situations."""
         return self.steps >= self.config.teacher_steps
 
     def _of_agent(self, rollout: Rollout, agent: str) -> tuple[np.ndarray, np.ndarray]:
@@ -163,8 +169,8 @@ def make_teacher(teacher: Any, env: Any, spaces: Any, seed: int) -> Policy:
     """The policy that a setting `teacher` stands for.
 
     Args:
-        teacher: the name of a scripted policy; a run folder, a checkpoint or an exported policy; a class, called with
-            `(action_spaces, seed)`; or a policy itself, any callable `(observations, decides) -> actions`.
+        teacher: what `policies.scripted.builder_of` takes, a policy itself, or the folder of a trained one: a run, a
+            checkpoint, an export, or the name of a team that ships with the package.
         env: what the configuration says.
         spaces: has `observation_spaces` and `action_spaces` by agent.
         seed: of its draws.
@@ -172,17 +178,12 @@ def make_teacher(teacher: Any, env: Any, spaces: Any, seed: int) -> Policy:
     Raises:
         ConfigError: there is no such policy, or it does not fit the environment.
     """
-    if isinstance(teacher, type):
-        return teacher(spaces.action_spaces, seed)
-    if not isinstance(teacher, str):
-        if hasattr(teacher, "reset"):
-            teacher.reset(seed)
+    if is_policy(teacher):
+        teacher.reset(seed)
         return teacher
-    if Path(teacher).is_dir():
+    if isinstance(teacher, (str, Path)) and not is_file(teacher) and checkpoint_folder(teacher).is_dir():
         try:
             return load_policy(teacher, env=spaces, seed=seed)
         except CheckpointError as error:
             raise ConfigError(f"teacher: {error}") from None
-    if ":" in teacher:
-        raise ConfigError(f"teacher={shown(teacher)}: code that a file names is not imported; allowed: the same object")
-    return find("teacher", teacher, playable(env))(spaces.action_spaces, seed)
+    return make_policy(teacher, env, spaces.action_spaces, seed, "teacher")

@@ -15,12 +15,11 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from policies.learners.terms import TEACHER_ACTIONS
 from policies.runner.acting import PolicyOutput, act
-from policies.runner.batched_env import import_path
 from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.guide import Guide
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows
-from policies.scripted import Policy
+from policies.scripted import Policy, identity
 from soc_env.engine.state import take
 from soc_env.errors import CheckpointError
 
@@ -93,7 +92,7 @@ class Collector:
             "returns": list(self.returns),
             "noise": list(self.noise),
             "n_step": self.n_step,
-            "scripted": {tier: import_path(self.plan.settings[tier].policy) for tier in self.scripted},
+            "scripted": {tier: identity(self.plan.settings[tier].policy) for tier in self.scripted},
             **({} if self.guide is None else {"teacher": self.guide.name}),
         }
 

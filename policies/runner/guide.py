@@ -31,7 +31,9 @@ class Guide:
 
     def __init__(self, policy: Any, env: Any, plan: Plan):
         self.policy, self.env, self.agents = policy, env, plan.learning
-        self.name = import_path(policy if hasattr(policy, "__qualname__") else type(policy))
+        self.name = import_path(type(policy))
+        if getattr(policy, "needs_state", False) and not hasattr(env, "state"):
+            raise ConfigError(f"teacher: {self.name} reads the true state, which the environment does not tell")
         self.leads = np.zeros(len(env.decides), bool)
         self._everyone = np.ones(len(env.decides), bool)
         self.taught: Columnar = self._nothing()
