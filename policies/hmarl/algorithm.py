@@ -117,9 +117,7 @@ class HMARLConfig(AlgorithmConfig):
         if replace:
             self._tiers = {}
         for tier, settings in tier_data.well_formed(tiers).items():
-            before = self._tiers.get(tier, {})
-            keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
+            changed = tier_data.changed(tier, self._tiers.get(tier, {}), copy.deepcopy(dict(settings)))
             tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
