@@ -58,6 +58,7 @@ from policies.hmarl.soundness import check_losses, check_networks, check_rollout
 from policies.hmarl.state import hand_weights, load_tiers
 from policies.hmarl.teacher import Lessons, make_teacher
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.hmarl.torch_start import lean_torch
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.learners.terms import RESTS
 from policies.networks.blocks import flat_dim, value_at
@@ -296,7 +297,7 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self), runner_groups():
+        with ray_start.building(self), runner_groups(), lean_torch():
             super().setup(config)
             self._set_up_tiers()
 
