@@ -16,6 +16,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 import soc_env
 from policies.hmarl.replay import DetectionPriority
 from policies.hmarl.state import starting_manifest
+from policies.hmarl.teacher import check_teacher
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
@@ -46,6 +47,7 @@ def check_fit(config: Any) -> None:
             builder_of(settings["policy"], config.env, f"tier {tier!r}: policy")
         elif settings.get("checkpoint") is not None:
             starting_manifest(settings["checkpoint"], tier, settings["algorithm"])
+    check_teacher(config.teacher, config.env)
     if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}

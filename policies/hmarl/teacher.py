@@ -31,7 +31,7 @@ from policies.learners.terms import imitation_errors
 from policies.loading import load_policy
 from policies.networks.blocks import value_at
 from policies.runner.rows import Rollout
-from policies.scripted import Policy, is_file, is_policy, make_policy
+from policies.scripted import Policy, builder_of, is_file, is_policy, make_policy
 from soc_env.errors import CheckpointError, ConfigError
 
 SHARES = (1.0, 0.3, 0.3)  # of environments that the teacher acts in, by round; none in later ones
@@ -165,6 +165,17 @@ def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], module: 
 
 
 # ---- who teaches
+def is_trained(teacher: Any) -> bool:
+    """Whether it names the folder of a trained policy."""
+    return isinstance(teacher, (str, Path)) and not is_file(teacher) and checkpoint_folder(teacher).is_dir()
+
+
+def check_teacher(teacher: Any, env: Any) -> None:
+    """ConfigError unless a setting `teacher` stands for a policy, or for none; what its agents are is not asked yet."""
+    if teacher is not None and not is_policy(teacher) and not is_trained(teacher):
+        builder_of(teacher, env, "teacher")
+
+
 def make_teacher(teacher: Any, env: Any, spaces: Any, seed: int) -> Policy:
     """The policy that a setting `teacher` stands for.
 
@@ -181,7 +192,7 @@ def make_teacher(teacher: Any, env: Any, spaces: Any, seed: int) -> Policy:
     if is_policy(teacher):
         teacher.reset(seed)
         return teacher
-    if isinstance(teacher, (str, Path)) and not is_file(teacher) and checkpoint_folder(teacher).is_dir():
+    if is_trained(teacher):
         try:
             return load_policy(teacher, env=spaces, seed=seed)
         except CheckpointError as error:
