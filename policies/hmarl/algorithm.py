@@ -46,6 +46,7 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.hmarl import ray_start, rllib_settings
+from policies.hmarl.counterfactual import CounterfactualCredit
 from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
@@ -278,6 +279,7 @@ class HMARL(DurableAlgorithm):
         plan: who acts when, and for which tier.
         on_policy, off_policy: tiers that learn, by how.
         batches: replay of the off-policy tiers.
+        credit: what tiers learn from alternatives to their choices.
         segments: name of a store -> the files that hold its rows.
         statistics: of observations and returns.
         averaged: tier -> state of its averaged networks.
@@ -329,6 +331,8 @@ class HMARL(DurableAlgorithm):
         )
         self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
+        self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
+        self.env_runner.watch = self.credit.watch
         self.saves_replay = True
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
@@ -419,6 +423,7 @@ class HMARL(DurableAlgorithm):
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.batches.store(rollouts)
             self._take_in(rollouts)
+        self.credit.compare(self)
         with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
             for tier in self.on_policy:
                 with learning(tier, self.num_env_steps):
@@ -446,6 +451,7 @@ class HMARL(DurableAlgorithm):
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
             steps, timeout_s = self.config.train_batch_size, self.config.sample_timeout_s
             is_random = self.num_env_steps < self.config.random_steps
+            self.credit.begin(self.num_env_steps)
             rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, random_actions=is_random)
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
         return rollouts
@@ -468,6 +474,7 @@ class HMARL(DurableAlgorithm):
         self.collected[tier] = []
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
+        columns |= self.credit.columns(self, tier, 1, len(advantage))
         results = self.learner_group.update_tier(
             tier,
             batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage)),
@@ -485,9 +492,11 @@ class HMARL(DurableAlgorithm):
         replay = self.batches.replay_of(tier)
         if len(replay) == 0:
             return False
-        index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
+        num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
+        index, batch = self.batches.draw(tier, num_updates)
+        batch[tier].update(self.credit.columns(self, tier, num_updates, size))
         results = self.learner_group.update_tier(
-            tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
+            tier, batch=batch, timesteps=timesteps, minibatch_size=size
         )
         check_losses(tier, results, self.num_env_steps)
         if self.config.replay_priority == "td_error":

@@ -19,6 +19,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils import metrics as keys
 
 from policies.checkpoint import STATE, read_manifest
+from policies.hmarl.counterfactual import CREDIT
 from policies.runner.env_runner import SAMPLING
 from policies.runner.generators import get_generators, set_generators
 from policies.state_files import load_tree
@@ -168,6 +169,7 @@ PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
     AVERAGED: (get_averaged, set_averaged),
     REPLAY: (get_replay, set_replay),
     HEADLINES: (lambda algo: algo.headlines.get_state(), lambda algo, state: algo.headlines.set_state(state)),
+    CREDIT: (lambda algo: algo.credit.get_state(), lambda algo, state: algo.credit.set_state(state)),
     RUNNERS: (get_runners, set_runners),
     GENERATORS: (lambda algo: get_generators(), lambda algo, state: set_generators(state)),
 }

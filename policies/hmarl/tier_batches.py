@@ -199,6 +199,20 @@ class TierBatches:
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
         }
 
+    def is_central(self, tier: str) -> bool:
+        """Whether the tier learns off-policy with a critic that reads every agent it knows."""
+        return tier in self._central
+
+    def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
+        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...)."""
+        order = self._order_of_critic(tier, agent)
+        others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
+        none = np.zeros((len(observed[agent]), 0), np.float32)
+        return {
+            JOINT_OBS: np.concatenate([observed[a] for a in order], 1),
+            OTHER_ACTIONS: np.concatenate([none, *others], 1),
+        }
+
     def _order_of_critic(self, tier: str, agent: str) -> list[str]:
         """The agents as the tier's central critic reads them: its own are turned so that `agent` takes the first of
         their places, since one critic rates them all and has to know whom."""

@@ -17,7 +17,7 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -93,6 +93,10 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         inputs = (batch[JOINT_NEXT_OBS], batch[OTHER_NEXT_ACTIONS], own)
         values = [getattr(self, f"target_{name}")(*inputs) for name in self.critics()]
         return torch.stack(values).amin(0)
+
+    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Critic -> its values (B,) of actions in the situations of `columns`."""
+        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]
