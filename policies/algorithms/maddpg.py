@@ -80,6 +80,9 @@ class MADDPGNetwork(TierNetwork):
     def build_actor(self) -> None:
         self.actor = Actor(self.settings, self.role, self.observation_space.shape[0], self.action_space.shape[0])
 
+    def outputs(self, observation: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.actor(observation))
+
     def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, noise: torch.Tensor | None = None) -> Draw:
         """See `TierNetwork.draw`; `noise` (B, dim), standard normal, takes the place of fresh draws."""
         action = torch.tanh(self.actor(observation))

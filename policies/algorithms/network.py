@@ -70,6 +70,11 @@ class TierNetwork:
         """
         raise NotImplementedError
 
+    def outputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """What greedy actions are read from, with gradients: the mean action (B, dim), squashed where draws are, or a
+        logit of each choice (B, choices)."""
+        raise NotImplementedError
+
     def action_heads(self) -> Iterable[tuple[Any, int]]:
         """(output layer of an actor, number of equal parts of its outputs, the first of which are actions); none for
         value-based algorithms.

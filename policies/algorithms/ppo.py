@@ -105,8 +105,15 @@ class PPONetwork(TierNetwork):
             num_actions, log_std = self.action_space.shape[0], self.settings.actor.initial_log_std
             self.pi = GaussianHead(self.encoder.actor_encoder.body, num_actions, log_std)
 
+    def outputs(self, observation: torch.Tensor) -> torch.Tensor:
+        inputs = self._inputs(observation)
+        return inputs if self.is_discrete else inputs.chunk(2, -1)[0]
+
+    def _inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.masked_inputs(self.pi(self.encoder.actor_encoder.body(observation)), observation)
+
     def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
-        inputs = self.masked_inputs(self.pi(self.encoder.actor_encoder.body(observation)), observation)
+        inputs = self._inputs(observation)
         return categorical(inputs, explore) if self.is_discrete else gaussian(inputs, explore)
 
     def masked_inputs(self, inputs: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:

@@ -96,6 +96,10 @@ class SACNetwork(TierNetwork):
         else:
             self.pi = BoundedMeanHead(body, num_actions, self.settings)
 
+    def outputs(self, observation: torch.Tensor) -> torch.Tensor:
+        inputs = self.pi(self.pi_encoder.body(observation))
+        return inputs if self.is_discrete else torch.tanh(inputs.chunk(2, -1)[0])
+
     def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, noise: torch.Tensor | None = None) -> Draw:
         """See `TierNetwork.draw`; `noise` (B, dim), standard normal, takes the place of fresh draws."""
         inputs = self.pi(self.pi_encoder.body(observation))

@@ -171,7 +171,7 @@ class Counterfactual(Part):
     """What a tier learns from alternatives to its choices that are rolled out in copies of the simulator.
 
     From the same state, with the same draws, the team plays on once with the tier's own choice and once for each
-    alternative; the difference of the tier's discounted rewards is what it learns from (`policies.hmarl.counterfactual`).
+    alternative; it learns from the difference of its discounted rewards (`policies.hmarl.counterfactual`).
     """
 
     weight: Schedule = schedule(0.0, 0.0, 1e6, "weight of the differences in the loss; 0 rolls nothing out", OURS)

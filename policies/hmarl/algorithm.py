@@ -495,9 +495,7 @@ class HMARL(DurableAlgorithm):
         num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
         index, batch = self.batches.draw(tier, num_updates)
         batch[tier].update(self.credit.columns(self, tier, num_updates, size))
-        results = self.learner_group.update_tier(
-            tier, batch=batch, timesteps=timesteps, minibatch_size=size
-        )
+        results = self.learner_group.update_tier(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
         check_losses(tier, results, self.num_env_steps)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]

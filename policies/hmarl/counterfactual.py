@@ -3,19 +3,19 @@
 From states that training comes through, copies of the simulator play on under the current team: once with the tier's
 own choice there, and once for each alternative to it. Everything else is the same: the state, the draws of the
 simulator, the noise of exploration. So the two sides share their luck, and the difference of their returns has a small
-part of the variance that two returns have (common random numbers: Glasserman & Yao 1992; Ng & Jordan 2000, PEGASUS). The
-idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual baselines (COMA, Foerster et al. 2018) and of
-vine rollouts (Schulman et al. 2015, TRPO). `policies.learners.counterfactual` says what each algorithm learns from it.
+part of the variance that returns have (common random numbers: Glasserman & Yao 1992; Ng & Jordan 2000, "PEGASUS").
 
-    difference = sum of gamma^k (reward of the alternative - reward of the choice) over `horizon` steps
-                 + gamma^horizon (value where the alternative ended - value where the choice ended)
+    difference = sum over `horizon` steps of gamma^k (reward of the alternative - reward of the choice)
+                 + gamma^horizon (value where the alternative came to - value where the choice came to)
 
 Rewards are those that the tier learns from. A tier that decides every K steps holds the alternative until its next
-decision; then, as everybody else, it goes on with its policy.
+decision; then it goes on with its policy, as everybody else. `policies.learners.counterfactual` says what each
+algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual
+baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
 
-The simulator is used as a generative model and the true state as the start. That is a signal for training: averaged over
-states that look the same to the tier, it estimates the value of an action given what the tier sees. Acting needs nothing
-of it. Scripted tiers play rollouts without what they remember of the time before.
+The simulator is used as a generative model, and the true state as the start. That is a signal for training: averaged
+over states that look the same to the tier, it estimates what an action is worth given what the tier sees. Acting needs
+nothing of it. Scripted tiers play rollouts without what they remember of the time before.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ray.rllib.utils.metrics import TIMERS
 from policies.hmarl.futures import Ends, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
-from policies.learners.maddpg import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.shared import JOINT_OBS, OTHER_ACTIONS
 from policies.networks.blocks import ACTIONS, OBS, value_at
 from policies.networks.tokens import impossible_choices
 from policies.runner.acting import PolicyOutput, act
@@ -241,7 +241,9 @@ class Credit:
                 self.futures.act(rows, functools.partial(self._explored, modules, now, noise))
 
     def _greedy(self, modules: Any, agent: str, rows: np.ndarray) -> np.ndarray:
-        return act(modules[self.plan.tier_of[agent]], self.futures.env.observations[agent][rows], explore=False).executed
+        return act(
+            modules[self.plan.tier_of[agent]], self.futures.env.observations[agent][rows], explore=False
+        ).executed
 
     def _explored(self, modules: Any, now: int, noise: Exploring, agent: str, rows: np.ndarray) -> np.ndarray:
         module, observation = modules[self.plan.tier_of[agent]], self.futures.env.observations[agent][rows]
@@ -293,12 +295,14 @@ class Credit:
 
     # ---- columns
     def _situations(self, modules: Any, ends: Ends) -> Columnar:
-        """What values of the ends are read from; everybody does there what their policy does, slow ones what they did."""
+        """What values of the ends are read from. Everybody acts there by their policy; slow ones hold on."""
         acted = {}
         for agent in self.plan.agents:
             tier = self.plan.tier_of[agent]
             is_held = agent in self.plan.slow and agent != self.agent or tier in self.plan.scripted
-            acted[agent] = ends.acted[agent] if is_held else act(modules[tier], ends.observed[agent], explore=False).executed
+            acted[agent] = (
+                ends.acted[agent] if is_held else act(modules[tier], ends.observed[agent], explore=False).executed
+            )
         columns = {OBS: ends.observed[self.agent], ACTIONS: acted[self.agent]}
         if self.batches.is_central(self.tier):
             columns |= self.batches.seen_by_critic(self.tier, self.agent, ends.observed, acted)
@@ -364,7 +368,10 @@ class Credit:
         """For results."""
         found = {"share": self.taken[0] / max(1, self.taken[1]), "comparisons": float(self.num_compared)}
         if len(self.newest):
-            found |= {"mean_abs_difference": float(np.abs(self.newest).mean()), "sd_difference": float(self.newest.std())}
+            found |= {
+                "mean_abs_difference": float(np.abs(self.newest).mean()),
+                "sd_difference": float(self.newest.std()),
+            }
         return {**found, "rows": float(len(self.differences))}
 
 
@@ -420,7 +427,9 @@ class CounterfactualCredit:
     def columns(self, algo: Any, tier: str, num_steps: int, size: int) -> Columnar:
         """As `Credit.columns`; none for tiers without."""
         credit = self.credits.get(tier)
-        return {} if credit is None else credit.columns(num_steps, size, algo.num_env_steps, algo.statistics.scale(tier))
+        return (
+            {} if credit is None else credit.columns(num_steps, size, algo.num_env_steps, algo.statistics.scale(tier))
+        )
 
     def get_state(self) -> dict[str, Any]:
         """Tier -> its state, plain data."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from policies.algorithms.dqn import DQNNetwork
 from policies.learners.shared import FusedUpdateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.terms import TermsMixin
 
 
 class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
@@ -36,7 +37,7 @@ class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
         return existing(self, "af", "vf", "_target_af", "_target_vf")
 
 
-class DQNLearner(FusedUpdateMixin, DQNTorchLearner):
+class DQNLearner(TermsMixin, FusedUpdateMixin, DQNTorchLearner):
     """RLlib's DQN learner with its whole state in checkpoints."""
 
 

@@ -34,14 +34,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
-from policies.learners.shared import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.shared import (
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
+    ActionPenaltyMixin,
+    FusedUpdateMixin,
+    StatisticsMixin,
+    existing,
+    take_settings,
+)
+from policies.learners.terms import TermsMixin
 from policies.networks.blocks import value_at, value_layer
 from policies.networks.build import make_body
-
-JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
-# (B, sum of the other agents' flat action sizes)
-OTHER_ACTIONS, OTHER_NEXT_ACTIONS = "other_actions", "other_next_actions"
-JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 
 
 class CentralCritic(nn.Module):
@@ -199,8 +205,11 @@ class MADDPGTorchLearner(ActionPenaltyMixin, DQNTorchLearner):
         return gradients
 
 
-class MADDPGLearner(FusedUpdateMixin, MADDPGTorchLearner):
+class MADDPGLearner(TermsMixin, FusedUpdateMixin, MADDPGTorchLearner):
     """The MADDPG learner with its whole state in checkpoints."""
+
+    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
+        self._losses[module_id, optimizer] = self._losses[module_id, optimizer] + loss
 
 
 class MADDPGConfig(AlgorithmConfig):

@@ -18,6 +18,7 @@ from torch import nn
 
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.terms import TermsMixin
 from policies.networks.blocks import BatchEncoder
 from policies.networks.build import make_body
 
@@ -62,7 +63,7 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
         return existing(self, "vf")
 
 
-class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
+class PPOLearner(TermsMixin, CheckpointStateMixin, PPOTorchLearner):
     """RLlib's PPO learner with its whole state in checkpoints."""
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from policies.algorithms.sac import BoundedMeanHead, SACNetwork
 from policies.learners.shared import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.terms import TermsMixin
 from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_layer
 from policies.networks.build import make_body
 
@@ -52,7 +53,7 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
 
 
-class SACLearner(ActionPenaltyMixin, FusedUpdateMixin, SACTorchLearner):
+class SACLearner(TermsMixin, ActionPenaltyMixin, FusedUpdateMixin, SACTorchLearner):
     """RLlib's SAC learner with its whole state in checkpoints, and a pull of the actor's mean."""
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
@@ -65,6 +66,10 @@ class SACLearner(ActionPenaltyMixin, FusedUpdateMixin, SACTorchLearner):
             self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
             total = total + pull
         return total
+
+    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
+        name = f"{optimizer}_loss"
+        self._temp_losses[module_id, name] = self._temp_losses[module_id, name] + loss
 
 
 RLLIB = (SACConfig, SACModule, SACLearner)
