@@ -49,8 +49,8 @@ from policies.hmarl import ray_start, rllib_settings
 from policies.hmarl.counterfactual import CounterfactualCredit
 from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
-from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
-from policies.hmarl.moments import Statistics, observation_statistics
+from policies.hmarl.learner_group import TieredLearnerGroup
+from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
@@ -58,7 +58,7 @@ from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
-from policies.hmarl.state import hand_weights, starting_networks
+from policies.hmarl.state import hand_weights, start_tiers
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
@@ -68,7 +68,7 @@ from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
 from policies.team import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import ConfigError
 from soc_env.settings import field_names, merged
 
 
@@ -336,7 +336,7 @@ class HMARL(DurableAlgorithm):
         self.saves_replay = True
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
-        self._load_tiers()
+        start_tiers(self)
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
 
     def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
@@ -346,22 +346,6 @@ class HMARL(DurableAlgorithm):
             tier: make_scripted(tier, settings[tier]["policy"], env, self.team.action_spaces, seed)
             for tier in self.plan.scripted
         }
-
-    def _load_tiers(self) -> None:
-        """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
-        for tier in self.learner_group.groups:
-            folder, algorithm = self.plan.settings[tier].checkpoint, self.plan.settings[tier].algorithm
-            if folder is None:
-                continue
-            networks = starting_networks(folder, tier, algorithm)
-            for reason in self.learner_group.edit(tier, functools.partial(load_networks, networks)):
-                if reason is not None:
-                    raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            own, joint = self.learner_group.edit(tier, observation_statistics)[0]
-            self.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
-            self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
-        if self.statistics.given:
-            hand_weights(self)
 
     @property
     def replay(self) -> JointReplay | None:

@@ -21,8 +21,7 @@ nothing of it. Scripted tiers play rollouts without what they remember of the ti
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -30,97 +29,22 @@ import numpy as np
 import torch
 from ray.rllib.utils.metrics import TIMERS
 
-from policies.hmarl.futures import Ends, Futures
+from policies.hmarl.differences import Differences
+from policies.hmarl.futures import SEEDS, Ends, Exploring, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
 from policies.learners.shared import JOINT_OBS, OTHER_ACTIONS
-from policies.networks.blocks import ACTIONS, OBS, value_at
+from policies.networks.blocks import ACTIONS, OBS, flat_dim, value_at
 from policies.networks.tokens import impossible_choices
 from policies.runner.acting import PolicyOutput, act
 from policies.runner.batched_env import import_path, make_batched_env
-from policies.runner.exploration import HeldNoise
 from policies.runner.rows import Columnar
 from policies.scripted import Policy
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import ConfigError, shown
+from soc_env.memory import check_memory
 
 CREDIT = "counterfactual"  # in results and checkpoints
-SEEDS = 2**62  # of torch's generator
-LARGEST = 5.0  # of a difference in units of their root mean square: PPO's advantages
-
-
-class Differences:
-    """The newest differences of a tier, oldest first.
-
-    Args:
-        capacity: rows kept.
-        max_age: environment steps after which a row is not drawn any more.
-    """
-
-    def __init__(self, capacity: int, max_age: int):
-        self.capacity, self.max_age = capacity, max_age
-        self.columns: Columnar = {}
-        self.born = np.zeros(0, np.int64)  # environment steps of training when they were measured
-
-    def __len__(self) -> int:
-        return len(self.born)
-
-    def add(self, rows: Columnar, now: int) -> None:
-        """Takes in rows measured at `now`, and drops those that are too many or too old."""
-        born = np.concatenate([self.born, np.full(len(next(iter(rows.values()))), now)])
-        first = max(len(born) - self.capacity, int(np.searchsorted(born, now - self.max_age)))
-        before = self.columns or {name: column[:0] for name, column in rows.items()}
-        self.columns = {name: np.concatenate([before[name], column])[first:] for name, column in rows.items()}
-        self.born = born[first:]
-
-    def draw(self, rng: np.random.Generator, num_steps: int, size: int, now: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows for `num_steps` gradient steps of `size` rows each, none twice in a step.
-
-        Returns:
-            Row numbers (num_steps * size,), and whether the row counts: there may be too few.
-        """
-        first = int(np.searchsorted(self.born, now - self.max_age))
-        number = len(self.born) - first
-        index, counts = np.zeros((num_steps, size), np.int64), np.zeros((num_steps, size), bool)
-        drawn = min(size, number)
-        for step in range(num_steps if number else 0):
-            index[step, :drawn] = first + rng.permutation(number)[:drawn]
-        counts[:, :drawn] = True
-        return index.ravel(), counts.ravel()
-
-    def get_state(self) -> dict[str, Any]:
-        """The rows. Copies."""
-        return {"born": self.born.copy(), "columns": {name: column.copy() for name, column in self.columns.items()}}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`; CheckpointError if rows are missing."""
-        born, columns = np.asarray(state["born"]), {n: np.asarray(c) for n, c in state["columns"].items()}
-        for name, column in columns.items():
-            if len(column) != len(born):
-                raise CheckpointError(f"state: differences/{name} has {len(column)} rows; allowed: {len(born)}")
-        self.born, self.columns = born.copy(), {name: column.copy() for name, column in columns.items()}
-
-
-class Exploring:
-    """The noise of one block of rollouts while the team explores: the same in blocks of the same seeds."""
-
-    def __init__(self, seed: int):
-        self.seeds = np.random.default_rng(seed)
-        self.held: dict[str, HeldNoise] = {}
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Within it torch draws from the next of the block's seeds; its own generator stays where it is."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.seeds.integers(SEEDS)))
-            yield
-
-    def noise(self, agent: str, settings: Any, shape: tuple[int, ...]) -> torch.Tensor:
-        """Noise of an agent whose network takes it, as long-lived as in training."""
-        if agent not in self.held:
-            self.held[agent] = HeldNoise(shape, settings.hold_steps, settings.scale_range)
-        else:
-            self.held[agent].renew()
-        return self.held[agent].scaled()
+SMALLEST = 1e-6  # unit of differences, in units of returns
 
 
 class Credit:
@@ -314,7 +238,7 @@ class Credit:
     ) -> Columnar:  # fmt: skip
         """The columns of one alternative, `kept` of the states."""
         columns = {learned.OBSERVED: observed[self.agent], learned.DIFFERENCE: difference.astype(np.float32)}
-        if self.adapter.draws_choice:
+        if choice.logp is not None and own.logp is not None:  # draws of a policy
             columns |= {learned.CHOICE: choice.raw, learned.ALTERNATIVE: own.raw}
             columns |= {learned.CHOICE_LOGP: choice.logp, learned.ALTERNATIVE_LOGP: own.logp}
         else:
@@ -337,12 +261,9 @@ class Credit:
             return {}
         index, counts = self.differences.draw(self.rng, num_steps, size, now)
         columns = {name: column[index] for name, column in self.differences.columns.items()}
-        difference = columns[learned.DIFFERENCE]
-        if self.adapter.is_advantage:
-            unit = float(np.sqrt(np.mean(np.square(self.differences.columns[learned.DIFFERENCE], dtype=np.float64))))
-            columns[learned.DIFFERENCE] = np.clip(difference / max(unit, 1e-8), -LARGEST, LARGEST)
-        else:
-            columns[learned.DIFFERENCE] = difference / np.float32(scale)
+        unit = max(self.differences.root_mean_square(), SMALLEST * scale)
+        columns[learned.DIFFERENCE] = columns[learned.DIFFERENCE] / np.float32(unit)
+        columns[learned.UNIT] = np.full(len(index), unit / scale, np.float32)
         return {**columns, learned.WEIGHT: (weight * counts).astype(np.float32)}
 
     # ---- state
@@ -381,7 +302,7 @@ class CounterfactualCredit:
     Args:
         config: an `HMARLConfig`.
         batches: of its tiers.
-        env: the batch that training samples from; None where remote runners have it.
+        env: the batch that training samples from; None where remote runners have it, which is allowed without any.
         scripted: makes tier -> policy of the tiers without networks.
 
     Raises:
@@ -395,10 +316,7 @@ class CounterfactualCredit:
             if not weighs(settings):
                 continue
             check_tier(tier, settings, batches, env, import_path(config.env))
-            size = settings.counterfactual.states * (1 + settings.counterfactual.num_alternatives)
-            options = {k: v for k, v in dict(config.env_config).items() if k not in ("worker_index", "num_envs")}
-            copies = make_batched_env(config.env, size, config.seed or 0, options)
-            futures = Futures(copies, batches.plan, scripted(), settings.counterfactual.states)
+            futures = Futures(_copies(config, tier), batches.plan, scripted(), settings.counterfactual.states)
             self.credits[tier] = Credit(tier, batches, futures, [config.seed or 0, number])
 
     def begin(self, now: int) -> None:
@@ -442,6 +360,17 @@ class CounterfactualCredit:
                 credit.set_state(state[tier])
 
 
+def _copies(config: Any, tier: str) -> Any:
+    """Environments for a tier's rollouts; ConfigError if there are too many of them."""
+    own = config.tier(tier).counterfactual
+    options = {k: v for k, v in dict(config.env_config).items() if k not in ("worker_index", "num_envs")}
+    try:
+        return make_batched_env(config.env, own.states * (1 + own.num_alternatives), config.seed or 0, options)
+    except ConfigError as error:
+        asked = f"counterfactual.states={own.states} with num_alternatives={own.num_alternatives}"
+        raise ConfigError(f"tier {tier!r}: {asked}: {error}") from None
+
+
 def _ask(group: Any, tier: str, columns: Columnar) -> np.ndarray:
     return group.edit(tier, functools.partial(learned.values, columns=columns), keep=False)[0]
 
@@ -456,17 +385,18 @@ def weighs(settings: Any) -> bool:
 
 def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: str) -> None:
     """ConfigError if the tier cannot compare alternatives in the environments of that name."""
-    plan, own = batches.plan, settings.counterfactual
-    members, given = plan.members[tier], f"tier {tier!r}: counterfactual.weight={own.weight!r}"
-    if env is None:
-        raise ConfigError(f"{given} needs environments of this process; allowed: num_env_runners=0")
+    plan, own, team = batches.plan, settings.counterfactual, batches.team
+    members, given = plan.members[tier], f"tier {tier!r}: counterfactual.weight={shown(own.weight)}"
     if not hasattr(env, "branch"):
         raise ConfigError(f"{given} needs environments that can be copied, with a method 'branch'; {name} has none")
     if len(members) > 1:
         raise ConfigError(f"{given} is of {len(members)} agents: {', '.join(members)}; allowed: tiers of one agent")
     if tier not in {plan.tier_of[agent] for agent in plan.learning}:
         raise ConfigError(f"{given} has no effect: the tier does not learn")
-    space = batches.team.action_spaces[members[0]]
+    space = team.action_spaces[members[0]]
     if isinstance(space, gym.spaces.Discrete) and own.num_alternatives >= space.n:
         found = f"tier {tier!r}: counterfactual.num_alternatives={own.num_alternatives}"
         raise ConfigError(f"{found}; allowed: at most {int(space.n) - 1}, there are {int(space.n)} choices")
+    known = team.known[tier] if batches.is_central(tier) else members
+    row = sum(team.slices[a].stop - team.slices[a].start + flat_dim(team.action_spaces[a]) for a in known)
+    check_memory(f"tier {tier!r}: counterfactual.capacity={own.capacity}", 8.0 * own.capacity * row)

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from policies.runner.exploration import HeldNoise
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, shaped_reward
 from policies.scripted import Policy
+
+SEEDS = 2**62  # of torch's generator
+
+
+class Exploring:
+    """The noise of one block of rollouts while the team explores: the same in blocks of the same seeds."""
+
+    def __init__(self, seed: int):
+        self.seeds = np.random.default_rng(seed)
+        self.held: dict[str, HeldNoise] = {}
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Within it torch draws from the next of the block's seeds; its own generator stays where it is."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.seeds.integers(SEEDS)))
+            yield
+
+    def noise(self, agent: str, settings: Any, shape: tuple[int, ...]) -> torch.Tensor:
+        """Noise of an agent whose network takes it, as long-lived as in training."""
+        if agent not in self.held:
+            self.held[agent] = HeldNoise(shape, settings.hold_steps, settings.scale_range)
+        else:
+            self.held[agent].renew()
+        return self.held[agent].scaled()
 
 
 @dataclass

@@ -8,6 +8,11 @@ A row says that in some situation an alternative was worth so much more, or less
 * SAC, MADDPG: Huber loss of Q(s, alternative) - Q(s, choice), in each of the twins; the actor climbs what they learn.
 * DQN: the same of its values of the two choices.
 
+Differences are small beside returns, so they are in units of their own root mean square, r. The loss of a critic is
+r times the Huber loss of its errors in that unit: its slope by what the critic puts out is 1 at an error of r, as that
+of a temporal difference is 1 at an error of a return. Beyond 10 r it grows no more: most alternatives change little and
+a few change much, and a loss that counts those less would learn the median.
+
 Rows have a weight each; those of weight 0 only fill the batch.
 """
 
@@ -27,9 +32,12 @@ OBSERVED = "cf_obs"  # (B, size) the tier's own
 JOINT, OTHERS = "cf_joint_obs", "cf_other_actions"  # as `JOINT_OBS` and `OTHER_ACTIONS`, for central critics
 CHOICE, ALTERNATIVE = "cf_base_actions", "cf_actions"  # (B, dim), or (B,) whole numbers
 CHOICE_LOGP, ALTERNATIVE_LOGP = "cf_base_logp", "cf_logp"  # (B,) when they were drawn; PPO alone
-DIFFERENCE = "cf_difference"  # (B,) alternative minus choice, in the unit of `Adapter.is_advantage`
+DIFFERENCE = "cf_difference"  # (B,) alternative minus choice, in units of their root mean square
+UNIT = "cf_unit"  # (B,) that unit, in units of the return scale
 WEIGHT = "cf_weight"  # (B,)
 READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS}  # what a critic reads -> where rows have it
+
+LARGEST = 10.0  # error of a critic, and advantage, that counts in full
 
 Batch = Mapping[str, torch.Tensor]
 Losses = dict[str, torch.Tensor]
@@ -44,23 +52,21 @@ class Adapter(NamedTuple):
         loss: (module, batch) -> loss by optimiser.
         value: (module, columns of B situations) -> (B,) their values, in units of the module's return scale. Columns
             are `OBS`, `ACTIONS` (what the policy does there) and, for central critics, `JOINT_OBS` and `OTHER_ACTIONS`.
-        is_advantage: whether differences are in units of their own root mean square, as advantages are; otherwise in
-            units of the return scale, as values are.
         draws_choice: whether the tier's own choice is a draw of its policy too; otherwise the best that it knows.
     """
 
     loss: Callable[[Any, Batch], Losses]
     value: Callable[[Any, Batch], torch.Tensor]
-    is_advantage: bool = False
     draws_choice: bool = False
 
 
 def _policy_loss(module: Any, batch: Batch) -> Losses:
     distribution = module.draw(batch[OBSERVED], explore=False).distribution
+    half = batch[DIFFERENCE].clamp(-LARGEST, LARGEST) / 2
     clip, gain = module.settings.rllib.clip_param, torch.zeros_like(batch[DIFFERENCE])
     for actions, logp, advantage in (
-        (batch[ALTERNATIVE], batch[ALTERNATIVE_LOGP], batch[DIFFERENCE] / 2),
-        (batch[CHOICE], batch[CHOICE_LOGP], -batch[DIFFERENCE] / 2),
+        (batch[ALTERNATIVE], batch[ALTERNATIVE_LOGP], half),
+        (batch[CHOICE], batch[CHOICE_LOGP], -half),
     ):
         now = distribution.log_prob(actions)
         ratio = torch.exp((now if now.dim() == 1 else now.sum(-1)) - logp)
@@ -69,8 +75,9 @@ def _policy_loss(module: Any, batch: Batch) -> Losses:
 
 
 def _difference_loss(batch: Batch, choice: torch.Tensor, alternative: torch.Tensor) -> torch.Tensor:
-    error = F.huber_loss(alternative - choice, batch[DIFFERENCE], reduction="none")
-    return (batch[WEIGHT] * error).mean()
+    found = (alternative - choice) / batch[UNIT]
+    error = F.huber_loss(found, batch[DIFFERENCE], reduction="none", delta=LARGEST)
+    return (batch[WEIGHT] * batch[UNIT] * error).mean()
 
 
 def _critics_loss(module: Any, batch: Batch) -> Losses:
@@ -92,7 +99,7 @@ def _lowest(module: Any, columns: Batch) -> torch.Tensor:
 
 
 ADAPTERS: dict[str, Adapter] = {
-    "PPO": Adapter(_policy_loss, lambda module, columns: module.compute_values(columns), True, True),
+    "PPO": Adapter(_policy_loss, lambda module, columns: module.compute_values(columns), draws_choice=True),
     "SAC": Adapter(_critics_loss, _lowest),
     # one optimiser has both critics
     "MADDPG": Adapter(lambda module, batch: {QF: sum(_critics_loss(module, batch).values(), ZERO)}, _lowest),
