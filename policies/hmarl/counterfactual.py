@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 import gymnasium as gym
@@ -79,6 +80,7 @@ class Credit:
 
     @property
     def num_blocks(self) -> int:
+        """Rollouts from a state."""
         return 1 + self.settings.num_alternatives
 
     # ---- states
@@ -87,9 +89,11 @@ class Credit:
         self.waiting, self.count = [], 0
         if value_at(self.settings.weight, now) <= 0:
             return
-        self.budget += self.settings.share * num_steps * num_envs
+        price = self.settings.states * self.num_blocks * self.settings.horizon
+        # Episodes that end early leave some of it; what is left of more than one round is forgone.
+        self.budget = min(self.budget + self.settings.share * num_steps * num_envs, 2.0 * price)
         self.taken[1] += num_steps * num_envs
-        if self.budget >= self.settings.states * self.num_blocks * self.settings.horizon:
+        if self.budget >= price:
             number = min(self.settings.states, num_steps * num_envs)
             cells = np.sort(self.rng.choice(num_steps * num_envs, number, replace=False))[::-1]
             self.waiting = [(int(cell) // num_envs, int(cell) % num_envs) for cell in cells]
@@ -120,7 +124,7 @@ class Credit:
         blocks = self.futures.fan_out(self.count, self.num_blocks, self.settings.draws == "same")
         exploring = self._exploring()
         observed = self.futures.observed(blocks[0])
-        self._act(modules, now, blocks[:1], exploring[:1])
+        self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
         choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now)
         env = self.futures.env
         for rows, own in zip(blocks, [choice, *alternatives], strict=True):
@@ -316,6 +320,7 @@ class CounterfactualCredit:
             if not weighs(settings):
                 continue
             check_tier(tier, settings, batches, env, import_path(config.env))
+            check_share(tier, settings.counterfactual, config.train_batch_size)
             futures = Futures(_copies(config, tier), batches.plan, scripted(), settings.counterfactual.states)
             self.credits[tier] = Credit(tier, batches, futures, [config.seed or 0, number])
 
@@ -400,3 +405,13 @@ def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: s
     known = team.known[tier] if batches.is_central(tier) else members
     row = sum(team.slices[a].stop - team.slices[a].start + flat_dim(team.action_spaces[a]) for a in known)
     check_memory(f"tier {tier!r}: counterfactual.capacity={own.capacity}", 8.0 * own.capacity * row)
+
+
+def check_share(tier: str, own: Any, train_batch_size: int) -> None:
+    """ConfigError if a tier's rollouts cannot take their share: there is one round of them an iteration."""
+    one, wanted = (1 + own.num_alternatives) * own.horizon, own.share * train_batch_size
+    if wanted > own.states * one:
+        raise ConfigError(
+            f"tier {tier!r}: counterfactual.states={own.states} are too few for share={own.share:g} of "
+            f"train_batch_size={train_batch_size}: one state takes {one} steps; allowed: at least {ceil(wanted / one)}"
+        )

@@ -19,8 +19,8 @@ class Lucky(Matching):
     """`Matching` whose reward is what actions earned one step before, and luck: normal, with standard deviation `luck`.
 
     What an action earns is a function of what its agent sees. So an alternative to one action is worth exactly
-    gamma times what it earns more, divided by the number of agents, whatever the luck is. All draws are functions of an
-    environment's key and clock.
+    gamma times what it earns more, divided by the number of agents, whatever the luck is; in an episode's last step
+    nothing. All draws are functions of an environment's key and clock.
     """
 
     def __init__(self, num_envs=16, seed=0, luck=1.0, **options):
@@ -32,13 +32,15 @@ class Lucky(Matching):
 
     def reset(self, seed=None):
         self.seed = self.seed if seed is None else seed
-        self.key[:] = mixed(np.arange(self.num_envs, dtype=np.uint64) + np.uint64(1000 * self.seed + 1) * GOLDEN)
+        self.key[:] = mixed((np.arange(self.num_envs) + 1000 * self.seed + 1).astype(np.uint64) * GOLDEN)
         self.clock[:], self.earned[:] = 0, 0
         return super().reset()
 
     def _unit(self, stream):
         """(num_envs,) uniform draws of this moment."""
-        return (mixed(self.key + self.clock * GOLDEN + np.uint64(stream) * FIRST) >> np.uint64(11)) * 2.0**-53
+        return (
+            mixed(self.key + self.clock * GOLDEN + np.full(1, stream, np.uint64) * FIRST) >> np.uint64(11)
+        ) * 2.0**-53
 
     def _draw(self, agent, where):
         first = 10 * self.agents.index(agent) + 10
