@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.cli.machine import bench
 from experiments.cli.options import (
     BARE,
     BUDGET,
@@ -425,49 +426,24 @@ def export(
     run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help="Run folder or checkpoint.", show_default=False)],
     out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
     onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
+    card: Annotated[bool, flag("--card", "Also a model card, of a finished run.", OUTPUT)] = False,
+    seeds: Annotated[
+        list[str] | None, several("--seeds", "RUN...", "With --card: runs of the same setting, other seeds.", OUTPUT)
+    ] = None,
 ) -> None:
     """Write a trained policy as a small folder that acts without RLlib, and as ONNX for other runtimes.
 
     Examples:
         hmarl-soc export runs/first
         hmarl-soc export runs/first --onnx --out soc-policy
+        hmarl-soc export runs/seed0 --card --seeds runs/seed1 runs/seed2 --out soc-team
     """
     from experiments.export import export
+    from soc_env.errors import ConfigError
 
-    export(run, out, onnx=onnx)
-
-
-# --- bench
-
-Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
-OnlyScenarios = Annotated[
-    list[str] | None,
-    typer.Option(
-        **{**SCENARIO_OPTION, "help": "Only this scenario; can be given several times."},
-        show_default="paper-v0 and soc-v1",
-    ),
-]
-
-
-def bench(
-    quick: Annotated[bool, flag("--quick", "Fewer sizes and repeats: a minute or two.", BUDGET)] = False,
-    only: Parts = None,
-    scenario: OnlyScenarios = None,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Measure the speed of simulator, runners and learners on this machine.
-
-    Rates are per CPU-second, so a busy machine disturbs them less.
-
-    Examples:
-        hmarl-soc bench --quick
-        hmarl-soc bench --only batched hosts --json bench.json --plot bench.png
-        hmarl-soc bench --scenario soc-v1
-    """
-    from experiments.bench import bench
-
-    bench(only=only or None, scenarios=scenario or None, quick=quick, json_path=json, plot_path=plot)
+    if seeds and not card:
+        raise ConfigError("--seeds has no effect without --card")
+    export(run, out, onnx=onnx, card=(seeds or ()) if card else None)
 
 
 LEARNING, MEASURING = "Learning", "Measuring"
