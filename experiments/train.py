@@ -30,6 +30,7 @@ from experiments.run_settings import (
     remove_rests,
     resume_hint,
     with_defaults,
+    with_playbooks,
 )
 from soc_env.errors import HMARLSOCError
 from soc_env.settings import merged
@@ -97,6 +98,7 @@ def _settings(
     budget: Budget | None,
 ) -> dict[str, Any]:
     """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
+    config = with_playbooks(config)
     if not resume:
         settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
         _check(settings)

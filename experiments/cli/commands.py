@@ -120,11 +120,11 @@ def train(
 
 def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:
     from experiments.cli.config_file import read_config
-    from experiments.run_settings import check_names
+    from experiments.run_settings import check_names, with_playbooks
 
     settings = read_config(path, option)
     check_names(settings, {}, f"{option}={path}")
-    return settings
+    return with_playbooks(settings)
 
 
 # --- tune

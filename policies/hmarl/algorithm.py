@@ -60,6 +60,7 @@ from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
 from policies.hmarl.state import hand_weights, start_tiers
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.hmarl.torch_start import lean_torch
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
@@ -117,9 +118,7 @@ class HMARLConfig(AlgorithmConfig):
         if replace:
             self._tiers = {}
         for tier, settings in tier_data.well_formed(tiers).items():
-            before = self._tiers.get(tier, {})
-            keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
+            changed = tier_data.changed(tier, self._tiers.get(tier, {}), copy.deepcopy(dict(settings)))
             tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
@@ -306,7 +305,7 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self), runner_groups():
+        with ray_start.building(self), runner_groups(), lean_torch():
             super().setup(config)
             self._set_up_tiers()
 

@@ -14,11 +14,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from policies.runner.acting import PolicyOutput, act
-from policies.runner.batched_env import import_path
 from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows, shaped_reward
-from policies.scripted import Policy
+from policies.scripted import Policy, identity
 from soc_env.engine.state import take
 from soc_env.errors import CheckpointError
 
@@ -88,7 +87,7 @@ class Collector:
             "returns": list(self.returns),
             "noise": list(self.noise),
             "n_step": self.n_step,
-            "scripted": {tier: import_path(self.plan.settings[tier].policy) for tier in self.scripted},
+            "scripted": {tier: identity(self.plan.settings[tier].policy) for tier in self.scripted},
         }
 
     def get_state(self) -> dict[str, Any]:
