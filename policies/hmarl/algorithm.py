@@ -44,6 +44,7 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.hmarl import ray_start, rllib_settings
+from policies.hmarl.counterfactual import CounterfactualCredit
 from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
 from policies.hmarl.learner_group import TieredLearnerGroup
@@ -55,7 +56,7 @@ from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
-from policies.hmarl.state import hand_weights, load_tiers
+from policies.hmarl.state import hand_weights, start_tiers
 from policies.hmarl.teacher import Lessons, make_teacher
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.hmarl.torch_start import lean_torch
@@ -271,6 +272,7 @@ class HMARL(DurableAlgorithm):
         plan: who acts when, and for which tier.
         on_policy, off_policy: tiers that learn, by how.
         batches: replay of the off-policy tiers.
+        credit: what tiers learn from alternatives to their choices.
         segments: name of a store -> the files that hold its rows.
         statistics: of observations and returns.
         averaged: tier -> state of its averaged networks.
@@ -322,11 +324,13 @@ class HMARL(DurableAlgorithm):
         )
         self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
+        self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
+        self.env_runner.watch = self.credit.watch
         self.saves_replay = True
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self.lessons = Lessons(self.config, self.team, [*self.on_policy, *self.off_policy])
-        load_tiers(self)
+        start_tiers(self)
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
 
     def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
@@ -397,23 +401,13 @@ class HMARL(DurableAlgorithm):
             self.batches.store(rollouts)
             self._take_in(rollouts)
         if self.lessons.go_on:
-            return self._teach()
+            return self._share_networks(1.0) if self.lessons.hold(self) else None
+        self.credit.compare(self)
         if self.lessons.rest(self.num_env_steps):
             timesteps[RESTS] = 1
         self.batches.imitation = self.lessons.imitation(self.num_env_steps)
         self._learn(timesteps)
         self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
-
-    def _teach(self) -> None:
-        """A part of a lesson; at the end of its round networks are fitted."""
-        self.collected = {tier: [] for tier in self.on_policy}
-        if not self.lessons.is_due:
-            return
-        with self.metrics.log_time((keys.TIMERS, "lesson")):
-            errors = self.lessons.teach(self.learner_group, self.statistics, self.num_env_steps)
-        for tier, error in errors.items():
-            self.metrics.log_value((keys.LEARNER_RESULTS, tier, "imitation_error"), error, window=1)
-        self._share_networks(1.0)
 
     def _learn(self, timesteps: dict[str, int]) -> None:
         """An update of every tier that has what it learns from."""
@@ -446,6 +440,8 @@ class HMARL(DurableAlgorithm):
     def _sample(self) -> list[Rollout]:
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
             steps, timeout_s = self.config.train_batch_size, self.config.sample_timeout_s
+            if not self.lessons.rest(self.num_env_steps):
+                self.credit.begin(self.num_env_steps)
             how = {"random_actions": self.num_env_steps < self.config.random_steps}
             how |= self.lessons.sampling(self.num_env_steps)
             rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, **how)
@@ -469,7 +465,8 @@ class HMARL(DurableAlgorithm):
         if sum(len(part[Columns.OBS]) for part in parts) < settings.train_batch_size:
             return False
         self.collected[tier] = []
-        batch = self.batches.of_decisions(tier, parts, rests=RESTS in timesteps)
+        more = self.credit.columns(self, tier, 1, sum(len(part[Columns.OBS]) for part in parts))
+        batch = self.batches.of_decisions(tier, parts, more, rests=RESTS in timesteps)
         results = self.learner_group.update_tier(
             tier,
             batch=batch,
@@ -487,10 +484,10 @@ class HMARL(DurableAlgorithm):
         replay = self.batches.replay_of(tier)
         if len(replay) == 0:
             return False
-        index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
-        results = self.learner_group.update_tier(
-            tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
-        )
+        num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
+        index, batch = self.batches.draw(tier, num_updates)
+        batch[tier].update(self.credit.columns(self, tier, num_updates, size))
+        results = self.learner_group.update_tier(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
         check_losses(tier, results, self.num_env_steps)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]

@@ -82,8 +82,12 @@ class Lessons:
         return value_at(self.config.imitation, self.since(num_env_steps))
 
     def rest(self, num_env_steps: int) -> bool:
-        """Whether policies rest while critics learn."""
-        return self.config.teacher is not None and self.since(num_env_steps) <= self.config.teacher_rest_steps
+        """Whether policies do not learn by rewards: in lessons, and while critics learn."""
+        return (
+            self.go_on
+            or self.config.teacher is not None
+            and self.since(num_env_steps) <= self.config.teacher_rest_steps
+        )
 
     # ---- a round
     def take(self, rollouts: Iterable[Rollout]) -> bool:

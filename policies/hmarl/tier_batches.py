@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
-from policies.learners.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.shared import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
@@ -154,10 +154,9 @@ class TierBatches:
         index, weights = index[order], weights[order]
         return index, self.batch(tier, index, weights)
 
-    def of_decisions(self, tier: str, parts: Iterable[Columnar], *, rests: bool) -> MultiAgentBatch:
-        """The decisions that an on-policy tier has collected, advantages standardised; where its policy `rests` they
-        are 0: its value function learns alone."""
-        parts = list(parts)
+    def of_decisions(self, tier: str, parts: list[Columnar], more: Columnar, *, rests: bool) -> MultiAgentBatch:
+        """The decisions that an on-policy tier has collected, with `more` columns, advantages standardised; where its
+        policy `rests` they are 0: its value function learns alone."""
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         advantage = columns[Postprocessing.ADVANTAGES]
         advantage = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
@@ -166,7 +165,7 @@ class TierBatches:
             columns[TEACHER_WEIGHT] = np.full(len(advantage), self.imitation, np.float32)
         else:
             columns.pop(TEACHER_ACTIONS, None)
-        return MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage))
+        return MultiAgentBatch({tier: SampleBatch({**columns, **more})}, env_steps=len(advantage))
 
     def batch(self, tier: str, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
         """The tier's columns of the rows `index` of its store, rewards in units of its return scale.
@@ -219,6 +218,20 @@ class TierBatches:
             JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
             OTHER_ACTIONS: np.concatenate([none, *now], 1),
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
+        }
+
+    def is_central(self, tier: str) -> bool:
+        """Whether the tier learns off-policy with a critic that reads every agent it knows."""
+        return tier in self._central
+
+    def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
+        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...)."""
+        order = self._order_of_critic(tier, agent)
+        others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
+        none = np.zeros((len(observed[agent]), 0), np.float32)
+        return {
+            JOINT_OBS: np.concatenate([observed[a] for a in order], 1),
+            OTHER_ACTIONS: np.concatenate([none, *others], 1),
         }
 
     def _order_of_critic(self, tier: str, agent: str) -> list[str]:
