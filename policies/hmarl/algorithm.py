@@ -59,6 +59,7 @@ from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
 from policies.hmarl.state import hand_weights, starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.hmarl.torch_start import lean_torch
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
@@ -302,7 +303,7 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self), runner_groups():
+        with ray_start.building(self), runner_groups(), lean_torch():
             super().setup(config)
             self._set_up_tiers()
 
