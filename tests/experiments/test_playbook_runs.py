@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments import cli
 from experiments.compare import compare_policies
 from experiments.evaluate import compare, evaluate
 from experiments.run import Run
+from experiments.run_settings import check_same, with_given, with_playbooks, with_preset
 from experiments.train import train
 from policies import HMARLConfig, load_policy
 from policies.checkpoint import read_manifest
@@ -36,7 +38,7 @@ contain = "zone.top_risk > 0.6 -> isolate"
 """
 SHORT = {"max_steps": 10, "num_networks": 1, "num_hosts": 40}
 LEARNS = "alert_triage"
-TINY = {"train_batch_size": 80, "random_steps": 80, "learning_starts": 80, "updates_per_iteration": 1, "replay_capacity": 500}
+TINY = {"train_batch_size": 80, "random_steps": 80, "learning_starts": 80, "updates_per_iteration": 1}
 
 
 class Mine(Playbook):
@@ -55,7 +57,8 @@ def mine(tmp_path: Path) -> Path:
 
 def settings_with(path: Path) -> dict[str, Any]:
     played = {"algorithm": "scripted", "policy": str(path)}
-    return {**TINY, "tiers": {tier: {"hiddens": [8]} if tier == LEARNS else played for tier in DEFAULT_TIERS}}
+    tiers = {tier: {"hiddens": [8]} if tier == LEARNS else played for tier in DEFAULT_TIERS}
+    return {**TINY, "replay_capacity": 500, "tiers": tiers}
 
 
 def test_a_run_goes_on_and_its_checkpoints_load_when_the_file_has_gone(
@@ -67,19 +70,29 @@ def test_a_run_goes_on_and_its_checkpoints_load_when_the_file_has_gone(
     out = train("soc-v1", steps=160, num_envs=8, overrides=SHORT, config=config, **options)
     assert json.loads((out / "config.json").read_text())["config"]["tiers"]["threat_hunter"]["policy"] == plain
     assert read_manifest(out / "checkpoints" / "last")["tiers"]["threat_hunter"]["policy"] == plain
-    train(resume=True, steps=240, config=config, **options)  # the same file again is the same run
     mine.write_text(TEXT.replace("0.7", "0.8"))
-    with pytest.raises(ConfigError, match=r"policy\.sha256=.*: the run in .* has '\w+'; a resumed run keeps its settings"):
-        train(resume=True, steps=320, config=config, **options)
+    with pytest.raises(ConfigError, match=r"policy\.sha256=.*: the run in .* has '\w+\.\.\.; a resumed run keeps"):
+        train(resume=True, steps=240, config=config, **options)
     mine.unlink()
-    train(resume=True, steps=320, **options)
-    assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 320
+    train(resume=True, steps=240, **options)
+    assert read_manifest(out / "checkpoints" / "last")["num_env_steps"] == 240
     sim = Simulator("soc-v1", num_envs=3, seed=0, **SHORT)
     sim.reset()
     acted = load_policy(out)(sim.observations, sim.decides)
     expected = PlaybookFile(TEXT, "mine.toml")(sim.action_spaces)(sim.observations, sim.decides)
     for tier in set(DEFAULT_TIERS) - {LEARNS}:
         np.testing.assert_array_equal(acted[f"{tier}_0"], expected[f"{tier}_0"])
+
+
+def test_the_same_file_given_again_is_the_same_run(mine: Path) -> None:
+    """A tier that is given in part keeps what else was recorded of it."""
+    recorded = with_preset("soc-v1", with_playbooks(settings_with(mine)))
+    given = with_playbooks(settings_with(mine))
+    settings = {"scenario": "soc-v1", "overrides": {}, "config": recorded}
+    check_same(mine.parent, settings, {}, {}, given)
+    assert with_given(recorded, given) == recorded
+    assert set(recorded["tiers"][LEARNS]) > {"hiddens"}
+    assert with_given({"gamma": 1}, {"lr": 2}) == {"gamma": 1, "lr": 2}
 
 
 def test_a_configuration_reads_the_file_once(mine: Path) -> None:
@@ -95,7 +108,7 @@ def test_a_configuration_reads_the_file_once(mine: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[threat_hunter]\nhuntt = 1\n", r"^tier 'threat_hunter': policy: mine\.toml:2: action of threat_hunter 'huntt' does"),
+        ("[threat_hunter]\nhuntt = 1\n", r"^tier 'threat_hunter': policy: mine\.toml:2: action of threat_hunter"),
         (None, "^tier 'threat_hunter': policy: playbook '.*mine.toml' cannot be read"),
     ],
 )
@@ -114,12 +127,14 @@ def test_a_file_that_is_wrong_is_refused_before_anything_starts(mine: Path, text
 def test_another_familys_run_is_told(mine: Path) -> None:
     config = HMARLConfig().environment("paper-v0")
     config.tiers({"threat_hunter": {"algorithm": "scripted", "policy": str(mine)}})
-    with pytest.raises(ConfigError, match=r"tier 'threat_hunter': policy 'mine\.toml' is a playbook file, which paper-v0"):
+    with pytest.raises(ConfigError, match=r"tier 'threat_hunter': policy 'mine\.toml' is a playbook file, which"):
         config.validate()
 
 
 @pytest.mark.parametrize("changed", [{"text": "x"}, {"sha256": ""}, {"more": ""}])
-def test_a_playbook_that_was_changed_in_a_checkpoint_is_refused(mine: Path, changed: dict[str, str], tmp_path: Path) -> None:
+def test_a_playbook_that_was_changed_in_a_checkpoint_is_refused(
+    mine: Path, changed: dict[str, str], tmp_path: Path
+) -> None:
     modules = {"alert_triage": network_for("soc-v1", "alert_triage", "DQN")}
     write_policy(tmp_path, "soc-v1", modules, scripted={"threat_hunter": {**kept(mine), **changed}})
     with pytest.raises(CheckpointError, match="scripted tier 'threat_hunter' cannot be made: "):
@@ -129,8 +144,9 @@ def test_a_playbook_that_was_changed_in_a_checkpoint_is_refused(mine: Path, chan
 def test_a_checkpoint_names_no_file(mine: Path, tmp_path: Path) -> None:
     """It could be any file of the one who loads it."""
     modules = {"alert_triage": network_for("soc-v1", "alert_triage", "DQN")}
-    write_policy(tmp_path, "soc-v1", modules, scripted={"threat_hunter": str(mine)})
-    with pytest.raises(CheckpointError, match=r"tier 'threat_hunter' is scripted by '.*', which is none of ours"):
+    others = dict.fromkeys(set(DEFAULT_TIERS) - {LEARNS, "threat_hunter"}, "expert")
+    write_policy(tmp_path, "soc-v1", modules, scripted={"threat_hunter": str(mine), **others})
+    with pytest.raises(CheckpointError, match=r"tier 'threat_hunter' is scripted by '.*, which is none of ours"):
         load_policy(tmp_path)
     with pytest.raises(CheckpointError, match="needs code that a file cannot hold: the policy of tier 'threat_hunter'"):
         configure(HMARLConfig(), tmp_path, read_manifest(tmp_path))
@@ -183,7 +199,7 @@ def test_the_command_line_names_code_in_the_current_folder(
     name = "a_playbook_of_this_test"
     (tmp_path / f"{name}.py").write_text(Path(__file__).read_text().partition("@pytest.fixture")[0])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr(sys, "path", [*sys.path])
     short = [word for key, value in SHORT.items() for word in ("--override", f"{key}={value}")]
     assert command("evaluate", "--policy", f"{name}:Mine", "--episodes", "2", *short) == 0
     assert f"{name}:Mine" in capsys.readouterr().out
