@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
+from ray.rllib.utils.metrics import LEARNER_RESULTS, TIMERS
 
 from policies.checkpoint import checkpoint_folder
 from policies.hmarl.moments import Statistics, observation_statistics
@@ -83,11 +84,8 @@ class Lessons:
 
     def rest(self, num_env_steps: int) -> bool:
         """Whether policies do not learn by rewards: in lessons, and while critics learn."""
-        return (
-            self.go_on
-            or self.config.teacher is not None
-            and self.since(num_env_steps) <= self.config.teacher_rest_steps
-        )
+        rest_steps = -1 if self.config.teacher is None else self.config.teacher_rest_steps
+        return self.go_on or self.since(num_env_steps) <= rest_steps
 
     # ---- a round
     def take(self, rollouts: Iterable[Rollout]) -> bool:
@@ -109,6 +107,17 @@ class Lessons:
         alive = rollout.taught.get(f"alive/{agent}")
         rows = rows if alive is None else rows[alive[rows]]
         return rollout.seen[rows, self.team.slices[agent]], rollout.taught[agent][rows]
+
+    def hold(self, algo: Any) -> bool:
+        """A part of a lesson of an `HMARL`, after it has sampled; whether networks have been fitted."""
+        algo.collected = {tier: [] for tier in algo.on_policy}
+        if not self.is_due:
+            return False
+        with algo.metrics.log_time((TIMERS, "lesson")):
+            errors = self.teach(algo.learner_group, algo.statistics, algo.num_env_steps)
+        for tier, error in errors.items():
+            algo.metrics.log_value((LEARNER_RESULTS, tier, "imitation_error"), error, window=1)
+        return True
 
     def teach(self, learner_group: Any, statistics: Statistics, num_env_steps: int) -> dict[str, float]:
         """Ends the round: every tier's network is fitted. Tier -> mean imitation error of the last epoch.
