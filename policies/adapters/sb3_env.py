@@ -56,7 +56,7 @@ class SOCVecEnv(VecEnv):
             (num_envs, size) float32 observations.
         """
         observations, _ = self.env.reset(seed=self._seeds[0])
-        self.reset_infos = [{} for _ in range(self.num_envs)]
+        self.reset_infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
         return observations
 
