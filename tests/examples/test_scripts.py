@@ -49,6 +49,12 @@ def test_own_network(capsys):
     assert "60 hosts in dmz" in capsys.readouterr().out
 
 
+def test_own_playbook(capsys):
+    main_of("own_playbook")(num_episodes=2)
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("own_playbook.toml", "in Python", "rule-soar", "expert"))
+
+
 def test_picture(capsys):
     pytest.importorskip("matplotlib")
     main_of("picture")()
