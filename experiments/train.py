@@ -48,7 +48,6 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
     adverse_start: bool | None = None,
-    teacher: Any = None,
     config: Mapping[str, Any] | None = None,
     evaluation: bool = True,
     ray_address: str | None = None,
@@ -64,8 +63,6 @@ def train(
         resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
         adverse_start: start from actors that hunt, isolate and remediate fully.
-        teacher: who tiers learn from first (`policies.hmarl.teacher`): a scripted policy's name, a playbook file, a
-            run, a checkpoint, a builder or a policy; default none, tiers start from scratch.
         config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
         evaluation: end with the comparison and report.
 
@@ -76,8 +73,7 @@ def train(
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
     asked = {"scenario": scenario, "seed": seed, "workers": workers, "num_envs": num_envs}
-    config = {**(config or {}), **({} if teacher is None else {"teacher": teacher})}
-    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config, Budget.asked(minutes, steps))
+    given = ({**asked, "adverse_start": adverse_start}, overrides or {}, config or {}, Budget.asked(minutes, steps))
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
