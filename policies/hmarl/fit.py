@@ -14,6 +14,7 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
+from policies.hmarl.counterfactual import weighs
 from policies.hmarl.replay import DetectionPriority
 from policies.hmarl.state import starting_manifest
 from policies.networks.blocks import flat_dim
@@ -46,6 +47,11 @@ def check_fit(config: Any) -> None:
             builder_of(settings["policy"], config.env, f"tier {tier!r}: policy")
         elif settings.get("checkpoint") is not None:
             starting_manifest(settings["checkpoint"], tier, settings["algorithm"])
+        if weighs(config.tier(tier)) and config.num_env_runners:
+            raise ConfigError(
+                f"tier {tier!r}: counterfactual copies environments of this process, but "
+                f"num_env_runners={config.num_env_runners}; allowed: 0, or counterfactual.weight=0"
+            )
     if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}
