@@ -17,7 +17,7 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,15 +34,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
-from policies.learners.shared import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.shared import (
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
+    ActionPenaltyMixin,
+    FusedUpdateMixin,
+    StatisticsMixin,
+    existing,
+    take_settings,
+)
 from policies.learners.terms import TermsMixin
 from policies.networks.blocks import value_at, value_layer
 from policies.networks.build import make_body
-
-JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
-# (B, sum of the other agents' flat action sizes)
-OTHER_ACTIONS, OTHER_NEXT_ACTIONS = "other_actions", "other_next_actions"
-JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 
 
 class CentralCritic(nn.Module):
@@ -94,6 +99,10 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         inputs = (batch[JOINT_NEXT_OBS], batch[OTHER_NEXT_ACTIONS], own)
         values = [getattr(self, f"target_{name}")(*inputs) for name in self.critics()]
         return torch.stack(values).amin(0)
+
+    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Critic -> its values (B,) of actions in the situations of `columns`."""
+        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]

@@ -7,7 +7,7 @@ and a pull of the actor's mean to a resting action.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch import nn
 from policies.algorithms.sac import BoundedMeanHead, SACNetwork
 from policies.learners.shared import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing, take_settings
 from policies.learners.terms import TermsMixin
-from policies.networks.blocks import BatchEncoder, flat_dim, value_layer
+from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_layer
 from policies.networks.build import make_body
 
 
@@ -40,6 +40,14 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
                 setattr(self, f"{critic}_encoder", BatchEncoder(body))
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
+
+    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Critic -> its values (B,) of actions in the situations of `columns`."""
+        batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
+        for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
+            values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
+            found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
+        return found
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
