@@ -28,7 +28,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from policies.networks.blocks import OBSERVATION_CLIP, HatBasis, RunningNorm, small_linear
+from policies.networks.blocks import (
+    OBSERVATION_CLIP,
+    HatBasis,
+    RunningNorm,
+    activated,
+    affine,
+    is_stacked,
+    small_linear,
+)
 from policies.networks.tokens import Tokens
 
 ENCODERS = ("zones", "attention")  # the settings `encoder` for which networks read by tokens
@@ -111,8 +119,8 @@ class Attention(nn.Module):
         self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
     ) -> torch.Tensor:
         """What the tokens at `queries` read from all tokens; `relations` as in `weights`."""
-        attended = self.weights(tokens, relations, queries).flatten(1, 2) @ tokens
-        return self.write(attended.unflatten(1, (-1, self.heads)).flatten(2))
+        attended = self.weights(tokens, relations, queries).flatten(-3, -2) @ tokens
+        return affine(self.write, attended.unflatten(-2, (-1, self.heads)).flatten(-2))
 
     def weights(
         self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
@@ -125,13 +133,14 @@ class Attention(nn.Module):
                 (B, T), whether a token is left out.
             queries: which tokens attend.
         """
-        query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
-        score = (tokens @ query.transpose(1, 2)).unflatten(2, (-1, self.heads))  # torch's softmax is slow on short rows
+        query = affine(self.query, tokens[..., queries, :]).unflatten(-1, (self.heads, -1)).flatten(-3, -2) * self.scale
+        score = (tokens @ query.transpose(-2, -1)).unflatten(-1, (-1, self.heads))  # torch is slow on short rows
         if self.belongs is not None:
             links, absent = relations
-            score = score + self.belongs * links[:, :, queries].unsqueeze(-1)
+            bias = self.belongs if self.belongs.dim() == 1 else self.belongs[:, None, None, None]
+            score = score + bias * links[:, :, queries].unsqueeze(-1)
             score = score.masked_fill(absent[:, :, None, None], -torch.inf)
-        return torch.softmax(score, 1).movedim(1, -1)
+        return torch.softmax(score, -3).movedim(-3, -1)
 
 
 class TokenEmbedding(nn.Module):
@@ -173,6 +182,7 @@ class TokenEmbedding(nn.Module):
         """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
         x = self.norm(observation)
         zone = self.zone_windows(x)
+        seen = zone[0][..., : self.tokens.num_seen] if zone else x[:, None, :0]
         context = [part.squeeze(1) for part in self.context_windows(x)]
         self.add_actions(torch.cat(actions, -1) if actions else None, zone, context)
         case = None
@@ -180,17 +190,27 @@ class TokenEmbedding(nn.Module):
             (cases,) = self.case_windows(x)
             if self.read_of_cases is not None:
                 cases = cases * self.read_of_cases
-            case = self.case(cases)
-            context += [cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
-        network = self.context(torch.cat(context, -1)).unsqueeze(1)
+            context.append(cases[:, 0])
+            case = affine(self.case, self.lifted(cases))
+        network = self.read_context(self.lifted(torch.cat(context, -1)), case)
         tokens = [network] if self.attends or self.zone is None else []
-        seen = zone[0] if zone else network[:, :0]
         if self.zone is not None:
-            zones = self.zone(torch.cat(zone, -1)) + network  # (B, Z, h)
-            tokens.insert(0, zones if self.numbers is None else zones + self.numbers)
+            zones = affine(self.zone, self.lifted(torch.cat(zone, -1))) + network  # (B, Z, h)
+            tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
         if self.attends and case is not None:
             tokens.append(case)
-        return torch.cat(tokens, 1), seen[..., : self.tokens.num_seen]
+        return torch.cat(tokens, -2) if len(tokens) > 1 else tokens[0], seen
+
+    def lifted(self, x: torch.Tensor) -> torch.Tensor:
+        """What stacked networks all read, with their axis in front."""
+        return x.unsqueeze(0) if is_stacked(self) else x
+
+    def read_context(self, context: torch.Tensor, case: torch.Tensor | None) -> torch.Tensor:
+        """The context's token, (B, 1, dim): it reads the mean of embedded cases where those are no tokens."""
+        if case is None or self.attends:
+            return affine(self.context, context).unsqueeze(-2)
+        mean = torch.relu(case).mean(-2)
+        return affine(self.context, torch.cat([context.expand(*mean.shape[:-1], -1), mean], -1)).unsqueeze(-2)
 
     def add_actions(self, acted: torch.Tensor | None, zone: list[torch.Tensor], context: list[torch.Tensor]) -> None:
         """Appends the actions that are read, coded: those in a zone to `zone`, the others to `context`."""
@@ -251,7 +271,7 @@ class ZoneMLP(nn.Module):
 
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
         tokens, seen = self.embedding(observation, *actions)
-        tokens = torch.relu(self.norms[0](tokens))
+        tokens = activated(self.norms[0], tokens)
         relations = self.relations(observation) if self.attends else ()
         zones, every = self.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
@@ -259,17 +279,18 @@ class ZoneMLP(nn.Module):
                 which = every if k < len(self.deeper) else slice(0 if self.keeps_zones else zones, zones + 1)
                 attended = mix(tokens, relations, which)
             else:
-                which, attended = every, mix(tokens.mean(1, keepdim=True))
-            tokens = torch.relu(norm(layer(tokens[:, which]) + attended))
-        network = tokens[:, -1:] if self.attends else tokens.mean(1, keepdim=True)
+                which, attended = every, affine(mix, tokens.mean(-2, keepdim=True))
+            tokens = activated(norm, affine(layer, tokens[..., which, :]) + attended)
+        network = tokens[..., -1:, :] if self.attends else tokens.mean(-2, keepdim=True)
         if not self.keeps_zones:
-            return network.squeeze(1)
-        network = torch.cat([network, seen.mean(1, keepdim=True)], -1)
-        return torch.cat([torch.cat([tokens[:, :zones], seen], -1), network], 1).flatten(1)
+            return network.squeeze(-2)
+        tokens = torch.cat([tokens[..., :zones, :], network], -2)
+        seen = torch.cat([seen, seen.mean(1, keepdim=True)], 1).expand(*tokens.shape[:-1], -1)
+        return torch.cat([tokens, seen], -1).flatten(-2)
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
-        tokens = torch.relu(self.norms[0](self.embedding(observation)[0]))
+        tokens = activated(self.norms[0], self.embedding(observation)[0])
         return cast(Attention, self.mixing[0]).weights(tokens, self.relations(observation)).transpose(1, 2)
 
     def relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -325,12 +346,12 @@ class ZoneLinear(nn.Module):
         self.register_buffer("bias", torch.zeros(num_parts * (per_zone + whole)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        tokens = features.unflatten(1, (-1, self.width))
+        tokens = features.unflatten(-1, (-1, self.width))
         bias = self.bias.unflatten(0, (self.num_parts, -1))
-        zone = self.zone(tokens[:, :-1])
+        zone = affine(self.zone, tokens[..., :-1, :])
         if self.deviation != 1.0:
-            zone = torch.lerp(zone.mean(1, keepdim=True), zone, self.deviation)
+            zone = torch.lerp(zone.mean(-2, keepdim=True), zone, self.deviation)
         zone = zone.unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
-        zone = zone.permute(0, 2, 3, 1).flatten(2)  # (B, parts, per zone * Z)
-        whole = self.whole(tokens[:, -1]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
-        return torch.cat([zone, whole], -1).flatten(1)
+        zone = zone.movedim(-3, -1).flatten(-2)  # (B, parts, per zone * Z)
+        whole = affine(self.whole, tokens[..., -1, :]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
+        return torch.cat([zone, whole], -1).flatten(-2)
