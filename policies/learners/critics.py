@@ -56,7 +56,7 @@ def linked(module: Any, name: str, critics: Sequence[tuple[Any, nn.Linear]]) -> 
 
     They are no part of the module's state, which has the networks themselves.
     """
-    kept: dict[str, Critics] = module.__dict__.setdefault("side_by_side", {})
+    kept: dict[str, Critics] = module.__dict__.setdefault("linked_critics", {})
     if name not in kept:
         kept[name] = Critics(critics)
     return kept[name]

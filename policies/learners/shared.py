@@ -7,11 +7,13 @@ value heads so that the values they stand for stay the same (Pop-Art without the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 from ray.rllib.utils.numpy import convert_to_numpy
@@ -20,6 +22,7 @@ from torch import nn
 
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.network import TierNetwork
+from policies.learners.update import Batch, UpdateMixin
 from policies.networks.blocks import value_at
 from soc_env.errors import ConfigError
 from soc_env.settings import from_plain
@@ -67,16 +70,23 @@ def existing(module: Any, *names: str) -> list[Any]:
 
 
 # ---- learners
-class CheckpointStateMixin:
+class CheckpointStateMixin(UpdateMixin):
     """A learner's whole state, so that a restored run goes on as if it had never stopped.
 
     It holds what RLlib 2.60 leaves out: SAC's temperature, PPO's KL coefficient, the clock of the target updates and
-    that of schedules. It lacks what belongs to the configuration: which tiers are trained, and learning rates, which
+    that of schedules, and where the generator of the draws of its gradient steps stands. It lacks what belongs to the configuration: which tiers are trained, and learning rates, which
     are those of this learner's own settings at the time of the state.
     """
 
     EXTRA = "algorithm_state"
     clock: int | None = None  # [environment steps] at the last update
+
+    def build(self) -> None:
+        super().build()  # type: ignore[misc]
+        self.generator = torch.Generator(self._device)  # type: ignore[attr-defined]
+        (tier,) = self.module.keys()  # type: ignore[attr-defined]
+        digest = hashlib.sha256(f"{self.config.seed or 0} {tier}".encode()).digest()  # type: ignore[attr-defined]
+        self.generator.manual_seed(int.from_bytes(digest[:7]))
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
@@ -88,6 +98,7 @@ class CheckpointStateMixin:
         if self._check_component(self.EXTRA, components, not_components):  # type: ignore[attr-defined]
             state[self.EXTRA] = {
                 "clock": self.clock,
+                "generator": self.generator.get_state(),
                 "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
                 **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
             }
@@ -107,6 +118,8 @@ class CheckpointStateMixin:
             for module_id, value in extra[name].items():
                 tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
         self.clock = extra["clock"]
+        if "generator" in extra:  # a checkpoint of before has none
+            self.generator.set_state(torch.as_tensor(extra["generator"], dtype=torch.uint8, device="cpu"))
         self._set_schedules()
 
     def _tensors(self) -> dict[str, Any]:
@@ -135,44 +148,24 @@ class CheckpointStateMixin:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
-class FusedUpdateMixin(CheckpointStateMixin):
-    """Makes many small gradient steps in one call cheap, and follows each of them with the target networks.
-
-    RLlib updates targets once a call, checks every gradient for NaN one tensor at a time, and steps Adam tensor by
-    tensor; with networks of this size that costs more than the gradients.
-    """
-
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        super().configure_optimizers_for_module(module_id=module_id, config=config)  # type: ignore[misc]
-        for _, optimizer in self.get_optimizers_for_module(module_id):  # type: ignore[attr-defined]
-            for group in optimizer.param_groups:
-                group["fused"], group["foreach"] = True, False
-
-    def apply_gradients(self, gradients_dict: Any) -> None:
-        for reference, gradient in gradients_dict.items():
-            self._params[reference].grad = gradient  # type: ignore[attr-defined]  # clipped by value: another tensor
-        for optimizer in self._optimizer_parameters:  # type: ignore[attr-defined]
-            optimizer.step()
-        for module_id, module in self.module.items():  # type: ignore[attr-defined]
-            config = self.config.get_config_for_module(module_id)  # type: ignore[attr-defined]
-            if config.target_network_update_freq == 0:
-                follow(module.unwrapped().get_target_network_pairs(), config.tau)
+class OffPolicyLearnerMixin(CheckpointStateMixin):
+    """A learner whose target networks follow after every gradient step, or every so many environment steps."""
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         if self.config.target_network_update_freq == 0:  # type: ignore[attr-defined]
             Learner.after_gradient_based_update(self, timesteps=timesteps)  # type: ignore[arg-type]
         else:
-            super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
+            super().after_gradient_based_update(timesteps=timesteps)
 
 
-@torch.no_grad()
-def follow(pairs: Iterable[tuple[Any, Any]], tau: float) -> None:
-    """Moves target networks by the share `tau` towards their main networks."""
-    main, target = [], []
-    for network, follower in pairs:
-        main += list(network.parameters())
-        target += list(follower.parameters())
-    torch._foreach_lerp_(target, main, tau)
+def discount(config: Any, batch: Batch) -> torch.Tensor:
+    """What the value of the next state counts in a row's target: (B,)."""
+    return config.gamma ** batch["n_step"] * (1.0 - batch[Columns.TERMINATEDS].float())
+
+
+def spread_of(values: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Mean, highest and lowest value, under RLlib's names."""
+    return {"qf_mean": values.mean(), "qf_max": values.max(), "qf_min": values.min()}
 
 
 class ActionPenaltyMixin:

@@ -59,23 +59,3 @@ TERMS: dict[str, Callable[[Any, Batch], Losses]] = {TEACHER_ACTIONS: imitation}
 def terms_of(module: Any, batch: Batch) -> dict[str, Losses]:
     """Name of a term -> its losses by optimiser, of the terms that the batch has columns for."""
     return {term.__name__: term(module, batch) for marker, term in TERMS.items() if marker in batch}
-
-
-class TermsMixin:
-    """A learner that adds the terms of `TERMS` to its losses."""
-
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
-        total = super().compute_loss_for_module(  # type: ignore[misc]
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
-        module = self.module[module_id].unwrapped()  # type: ignore[attr-defined]
-        for name, losses in terms_of(module, batch).items():
-            for optimizer, loss in losses.items():
-                self.add_loss(module_id, optimizer, loss)
-                total = total + loss
-            logged = sum(loss.detach() for loss in losses.values())
-            self.metrics.log_value((module_id, f"{name}_loss"), logged, window=1)  # type: ignore[attr-defined]
-        return total
-
-    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
-        """Adds a loss to what one of several optimisers goes by; with one optimiser it goes by their sum."""

@@ -140,11 +140,10 @@ class UpdateMixin:
         """The `policies.networks.stacked.Stacked` whose networks some optimisers hold, and the names of those."""
         return None
 
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        super().configure_optimizers_for_module(module_id=module_id, config=config)  # type: ignore[misc]
-        for _, optimizer in self.get_optimizers_for_module(module_id):  # type: ignore[attr-defined]
-            for group in optimizer.param_groups:
-                group["fused"], group["foreach"] = True, False
+    def register_optimizer(self, *, optimizer: torch.optim.Optimizer, **kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            group["fused"], group["foreach"] = True, False  # all weights in one call
+        super().register_optimizer(optimizer=optimizer, **kwargs)  # type: ignore[misc]
 
     def update(  # noqa: PLR0913 (RLlib's)
         self,
@@ -179,15 +178,16 @@ class UpdateMixin:
         if num_epochs == 1 and size % part == 0:
             yield from (slice(start, start + part) for start in range(0, size, part))
             return
-        order, ends = [torch.arange(size)], size * num_epochs
-        for _ in range(-(-ends // part) * part // size - (ends % part == 0) + 1):
-            order.append(
-                torch.randperm(size, generator=self.generator, device=self.generator.device).cpu()  # type: ignore[attr-defined]
-                if is_shuffled
-                else order[0]
-            )
+        steps = -(-size * num_epochs // part)
+        order = [torch.arange(size)]
+        while len(order) * size < steps * part:
+            order.append(self._shuffled(size) if is_shuffled else order[0])
         rows = torch.cat(order)
-        yield from (rows[start : start + part] for start in range(0, ends, part))
+        yield from (rows[start : start + part] for start in range(0, steps * part, part))
+
+    def _shuffled(self, size: int) -> torch.Tensor:
+        generator = self.generator  # type: ignore[attr-defined]
+        return torch.randperm(size, generator=generator, device=generator.device)
 
     def _descend(self, tier: str, batches: Iterable[Batch]) -> None:
         """The gradient steps, and what is measured of them."""
