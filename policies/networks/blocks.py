@@ -42,11 +42,12 @@ def encode_actions(space: gym.Space, actions: np.ndarray) -> np.ndarray:
 
 
 class Body(Protocol):
-    """The hidden part of a network: (B, size) observation and actions -> (B, out_dim) features.
+    """The hidden part of a network: (B, size) observation and actions -> (B, out_dim) features, or such as its own
+    output layer for actions reads.
 
     Attributes:
         out_dim: number of features.
-        width: number of those, the last ones, that stand for all that is observed; the others are of single zones.
+        width: number of those that stand for all that is observed; the others are of single zones.
         reads_actions: whether actions are read beside the observation.
         has_action_value: whether the last feature is the value of the action itself.
     """
@@ -76,11 +77,20 @@ def affine(layer: Any, x: torch.Tensor) -> torch.Tensor:
     if layer.weight.dim() == 2:
         return nn.functional.linear(x, layer.weight, layer.bias)
     rows, weight = x.flatten(1, -2).expand(len(layer.weight), -1, -1), layer.weight.transpose(1, 2)
-    if layer.bias is None:
-        out = torch.bmm(rows, weight)
-    else:
-        out = torch.baddbmm(layer.bias.unsqueeze(1), rows, weight)
+    out = torch.bmm(rows, weight) if layer.bias is None else torch.baddbmm(layer.bias.unsqueeze(1), rows, weight)
     return out.unflatten(1, x.shape[1:-1])
+
+
+def affine_of_two(layer: nn.Linear, x: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+    """A linear layer on [x, more] without joining them: (..., a) and (..., b) to (..., out). Stacked weights (N, out,
+    a + b) read (N, ..., a) and (..., b)."""
+    first, second = layer.weight.split([x.shape[-1], more.shape[-1]], -1)
+    if layer.weight.dim() == 2:
+        out = torch.addmm(layer.bias, x.flatten(0, -2), first.t())
+        return torch.addmm(out, more.flatten(0, -2), second.t()).unflatten(0, x.shape[:-1])
+    out = torch.baddbmm(layer.bias.unsqueeze(1), x.flatten(1, -2), first.transpose(1, 2))
+    more = more.flatten(0, -2).expand(len(out), -1, -1)
+    return torch.baddbmm(out, more, second.transpose(1, 2)).unflatten(1, x.shape[1:-1])
 
 
 def activated(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -211,8 +221,9 @@ class ActionValues(nn.Module):
     def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What no action of its own changes: features (B, width), and values at the points (B, points * entries)."""
         features = self.body(observation, *others)
-        values = affine(self.values, features) if isinstance(self.values, nn.Linear) else self.values(features)
-        return features[..., -self.width :], values
+        if isinstance(features, torch.Tensor):
+            return features, affine(self.values, features)
+        return features.of_network(), self.values(features)
 
     def at(self, features: torch.Tensor, values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """As `forward`, from what `read` returned: (B, width + 1)."""

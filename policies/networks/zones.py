@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from policies.networks.blocks import (
     RunningNorm,
     activated,
     affine,
+    affine_of_two,
     is_stacked,
     small_linear,
 )
@@ -224,6 +225,29 @@ class TokenEmbedding(nn.Module):
             first = last + whole
 
 
+class ZoneFeatures(NamedTuple):
+    """Features of every zone and of the network, of those that act on zones.
+
+    What the layers make of them stands beside what is observed of the zones themselves, (the risk score of a zone says
+    most about what to do there), unjoined: an output layer reads both as they are.
+
+    Attributes:
+        zones: (B, Z, h).
+        network: (B, h).
+        seen: of the zones, (B, Z, features).
+        seen_mean: over zones, (B, features).
+    """
+
+    zones: torch.Tensor
+    network: torch.Tensor
+    seen: torch.Tensor
+    seen_mean: torch.Tensor
+
+    def of_network(self) -> torch.Tensor:
+        """What stands for all that is observed, joined: (B, width)."""
+        return torch.cat([self.network, self.seen_mean.expand(*self.network.shape[:-1], -1)], -1)
+
+
 class ZoneMLP(nn.Module):
     """(B, size) observation and actions -> features; a `blocks.Body`.
 
@@ -235,9 +259,8 @@ class ZoneMLP(nn.Module):
         heads: of attention between tokens; 0 for the mean, see the module's text.
         layer_norm: whether layers are normalised.
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
-        keeps_zones: if the agent acts on zones, features of every zone, with what is observed of it itself beside what
-            the layers make of it (the risk score of a zone says most about what to do there), and those of the network,
-            (B, (zones + 1) * width); else those of the network alone, (B, hiddens[-1]).
+        keeps_zones: if the agent acts on zones, `ZoneFeatures`, `zones + 1` times `width` of them; else the features of
+            the network alone, (B, hiddens[-1]).
     """
 
     has_action_value = False
@@ -269,7 +292,7 @@ class ZoneMLP(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
+    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
         tokens, seen = self.embedding(observation, *actions)
         tokens = activated(self.norms[0], tokens)
         relations = self.relations(observation) if self.attends else ()
@@ -281,12 +304,14 @@ class ZoneMLP(nn.Module):
             else:
                 which, attended = every, affine(mix, tokens.mean(-2, keepdim=True))
             tokens = activated(norm, affine(layer, tokens[..., which, :]) + attended)
-        network = tokens[..., -1:, :] if self.attends else tokens.mean(-2, keepdim=True)
-        if not self.keeps_zones:
-            return network.squeeze(-2)
-        tokens = torch.cat([tokens[..., :zones, :], network], -2)
-        seen = torch.cat([seen, seen.mean(1, keepdim=True)], 1).expand(*tokens.shape[:-1], -1)
-        return torch.cat([tokens, seen], -1).flatten(-2)
+        if not self.attends:
+            network = tokens.mean(-2)
+        elif self.keeps_zones:
+            tokens, network = tokens.split([zones, 1], -2)
+            network = network.squeeze(-2)
+        else:
+            network = tokens.squeeze(-2)
+        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
@@ -331,7 +356,7 @@ class ZoneMLP(nn.Module):
 class ZoneLinear(nn.Module):
     """Outputs for every zone from that zone's features with shared weights, and for the network from its own.
 
-    (B, (zones + 1) * width) -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
+    `ZoneFeatures` -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
     (parts * (per_zone + whole),), is not trained. Zones differ from their mean by `deviation` of what their features
     say, see `blocks.GroupedLinear`.
     """
@@ -340,18 +365,18 @@ class ZoneLinear(nn.Module):
 
     def __init__(self, width: int, num_parts: int, per_zone: int, whole: int, deviation: float = 1.0):
         super().__init__()
-        self.width, self.num_parts, self.per_zone, self.deviation = width, num_parts, per_zone, deviation
+        self.num_parts, self.per_zone, self.deviation = num_parts, per_zone, deviation
         self.zone = small_linear(width, num_parts * per_zone)
         self.whole = small_linear(width, num_parts * whole)
         self.register_buffer("bias", torch.zeros(num_parts * (per_zone + whole)))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        tokens = features.unflatten(-1, (-1, self.width))
+    def forward(self, features: ZoneFeatures) -> torch.Tensor:
         bias = self.bias.unflatten(0, (self.num_parts, -1))
-        zone = affine(self.zone, tokens[..., :-1, :])
+        zone = affine_of_two(self.zone, features.zones, features.seen)
         if self.deviation != 1.0:
             zone = torch.lerp(zone.mean(-2, keepdim=True), zone, self.deviation)
         zone = zone.unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
         zone = zone.movedim(-3, -1).flatten(-2)  # (B, parts, per zone * Z)
-        whole = affine(self.whole, tokens[..., -1, :]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
+        whole = affine_of_two(self.whole, features.network, features.seen_mean)
+        whole = whole.unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
         return torch.cat([zone, whole], -1).flatten(-2)
