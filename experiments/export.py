@@ -3,6 +3,7 @@
 What is written:
     hmarl.json, hmarl.json.sha256   the manifest of kind "policy", under a digest as a checkpoint's is
     policy.safetensors              what acting needs, and nothing else: no critics, no target networks
+    README.md                       with `card`: the model card
     TIER.onnx                       with `onnx`: of each tier with networks, "observation" (batch, size) float32 ->
                                     "action", its greedy action as the environment takes it: (batch, dim) float32
                                     within -1 and 1, or (batch,) int64 of a choice
@@ -20,7 +21,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,16 @@ from soc_env.files import partial_folder, replace_folder, sync_tree
 from soc_env.registry import SCENARIOS
 
 ONNX_PACKAGES = ("onnx", "onnxscript")
+CARD = "README.md"
 
 
-def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, onnx: bool = False) -> Path:
+def export(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    onnx: bool = False,
+    card: Sequence[str | os.PathLike[str]] | None = None,
+) -> Path:
     """Writes the policy of a run or of a checkpoint as a folder of its own, whole or not at all.
 
     Args:
@@ -41,15 +49,18 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = Non
         out: the new folder; an exported policy that is there is replaced. None: `policy` in a run folder, beside a
             checkpoint its name with `-policy`.
         onnx: whether to write an ONNX file of each tier with networks.
+        card: a model card, `README.md`, is written of the run; of runs of the same setting with other seeds, named
+            here, it says what they came to. None for no card.
 
     Returns:
         The folder. Prints where it is, and the scripted tiers, which have no networks.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
-        ConfigError: `out` cannot be written or holds something else, or the extra [export] is not installed.
+        ConfigError: `out` cannot be written or holds something else, or the extra [export] is not installed; a card of
+            what is no finished run, or with runs of other settings.
     """
-    from policies.checkpoint import NETWORKS, checkpoint_folder, read_manifest, write_manifest
+    from policies.checkpoint import checkpoint_folder, read_manifest
     from policies.trained import networks_of
 
     if onnx:
@@ -58,17 +69,29 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = Non
     target = _target(root, folder, out)
     manifest = read_manifest(folder)
     networks = networks_of(folder, manifest)
+    about = None if card is None else _card(root, manifest, card)
     with output_errors(), _new_folder(target) as partial:
-        save_networks(networks, partial / NETWORKS)
-        interfaces = {tier: _interface(manifest, tier) for tier in networks}
-        for tier, network in networks.items() if onnx else ():
-            _save_onnx(network, partial / f"{tier}.onnx", interfaces[tier], manifest)
-        write_manifest(partial, {**_plain(manifest), "kind": "policy", "interfaces": interfaces})
-        size = sum(file.stat().st_size for file in partial.iterdir())
+        size = _write(partial, networks, manifest, onnx, about)
     print(f"policy of {manifest['num_env_steps']:,} steps: {target} ({size / 1024:,.0f} KiB)")
     if scripted := [tier for tier in manifest["members"] if tier not in networks]:
         print(f"scripted, so without networks{' and ONNX files' if onnx else ''}: {', '.join(scripted)}")
     return target
+
+
+def _write(
+    folder: Path, networks: Mapping[str, Any], manifest: Mapping[str, Any], onnx: bool, about: str | None
+) -> int:
+    """Writes the files; their size [bytes]."""
+    from policies.checkpoint import NETWORKS, write_manifest
+
+    save_networks(networks, folder / NETWORKS)
+    interfaces = {tier: _interface(manifest, tier) for tier in networks}
+    for tier, network in networks.items() if onnx else ():
+        _save_onnx(network, folder / f"{tier}.onnx", interfaces[tier], manifest)
+    if about is not None:
+        (folder / CARD).write_text(about, encoding="utf-8", newline="\n")
+    write_manifest(folder, {**_plain(manifest), "kind": "policy", "interfaces": interfaces})
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _target(root: Path, folder: Path, out: str | os.PathLike[str] | None) -> Path:
@@ -87,6 +110,12 @@ def _target(root: Path, folder: Path, out: str | os.PathLike[str] | None) -> Pat
                 if read_manifest(target)["kind"] == "policy":
                     return target
     raise ConfigError(f"out: {str(target)!r} is no exported policy; allowed: a new folder, or one of an export before")
+
+
+def _card(run: Path, manifest: Mapping[str, Any], others: Sequence[str | os.PathLike[str]]) -> str:
+    from experiments.model_card import model_card  # with what measures and draws
+
+    return model_card(run, manifest, others)
 
 
 def _check_packages() -> None:

@@ -102,9 +102,9 @@ def page(
     settings = next(iter(results.values())).settings
     shares = ", ".join(columns[key].label for key in protocol.shown if columns[key].is_proportion)
     split = settings["overrides"].get("split", "train") if protocol.held_out else None
-    return _template().render(
+    return template(TEMPLATE).render(
         title=f"HMARL-SOC on {scenario}" + (f", seed {config['seed']}" if config else ""),
-        lead=_lead(results),
+        lead=lead(results),
         comparison=_table(*table_rows(results)),
         num_episodes=f"{settings['num_episodes']:,}",
         interval_kinds="Student's t" + (f"; Wilson for {shares}" if shares else ""),
@@ -121,21 +121,23 @@ def page(
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """The template of a page for people, of a file in this folder; what goes into HTML is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,  # by a file's name jinja2 would not: it ends in .j2
+        autoescape=".html" in name,  # by a file's name jinja2 would not: it ends in .j2
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.get_template(TEMPLATE)
+    return environment.get_template(name)
 
 
 # --- what the template shows
 
 
-def _lead(results: Mapping[str, EvaluationResult]) -> dict[str, Any] | None:
+def lead(results: Mapping[str, EvaluationResult]) -> dict[str, Any] | None:
     """The finding in a sentence: the level reached, what training added, and where scripted policies stand."""
     if TRAINED not in results:
         return None

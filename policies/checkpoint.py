@@ -35,6 +35,7 @@ MAX_FILE_BYTES = 64 * 2**30
 MAX_NETWORKS_BYTES = 4 * 2**30
 MAX_OBSERVATION = 10**7  # [numbers] of one agent
 BLOCK = 2**20  # [bytes] read at once for a digest
+TEAMS = Path(__file__).parent / "teams"  # exported policies, package data
 
 
 # ---- the manifest: what its fields may be
@@ -97,7 +98,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"checkpoint {str(folder)!r} does not exist")
+        found, teams = f"checkpoint {str(folder)!r} does not exist", ", ".join(shipped_teams())
+        raise CheckpointError(f"{found}; shipped teams: {teams}" if teams else found)
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(f"{str(folder)!r} is not a checkpoint of hmarl-soc: it has no {MANIFEST}")
     manifest = _parsed(folder)
@@ -231,11 +233,17 @@ def check_scenario(manifest: Mapping[str, Any], scenario: str | None) -> None:
 
 
 def checkpoint_folder(path: str | os.PathLike[str]) -> Path:
-    """A run folder stands for its best checkpoint, or its last one while none has been validated."""
+    """A run folder stands for its best checkpoint, or its last one while none has been validated; the name of a team
+    that ships with the package for that team, where there is no file or folder of that name."""
     for name in ("best", "last"):
         if (inside := Path(path) / "checkpoints" / name).is_dir():
             return inside
-    return Path(path)
+    return Path(path) if Path(path).exists() else shipped_teams().get(str(path), Path(path))
+
+
+def shipped_teams() -> dict[str, Path]:
+    """Scenario -> folder of the exported team for it that ships with the package; `README.md` there is its card."""
+    return {manifest.parent.name: manifest.parent for manifest in sorted(TEAMS.glob(f"*/{MANIFEST}"))}
 
 
 def plain_spaces(size: int, acts: gym.Space) -> dict[str, Any]:

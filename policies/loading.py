@@ -3,6 +3,7 @@
 from policies import load_policy
 
 policy = load_policy("runs/soc")  # a run, a checkpoint or an exported policy
+policy = load_policy("soc-v1")  # or the team for a scenario that ships with the package
 actions = policy(observations)  # one situation, {agent: (size,)}, or a batch, {agent: (N, size)}
 """
 
@@ -65,7 +66,7 @@ def load_policy(
     Reads `hmarl.json` and the networks, imports nothing that a file names, and leaves every random state alone.
 
     Args:
-        checkpoint: the folder. A run folder stands for its best checkpoint, or its last while it has no best one.
+        checkpoint: the folder, or the name of a shipped team; see `policies.checkpoint.checkpoint_folder`.
         runtime: "torch" reads `policy.safetensors`; "onnx" the ONNX files of an exported policy, without PyTorch,
             in a tenth of the time and a quarter of the memory.
         deterministic: see `TrainedPolicy`; "onnx" is nothing else.

@@ -425,16 +425,24 @@ def export(
     run: Annotated[pathlib.Path, typer.Argument(metavar="RUN", help="Run folder or checkpoint.", show_default=False)],
     out: Annotated[pathlib.Path | None, place("The new folder.", OUTPUT, show_default="RUN/policy")] = None,
     onnx: Annotated[bool, flag("--onnx", "Also an ONNX file of each tier; needs hmarl-soc[export].", OUTPUT)] = False,
+    card: Annotated[bool, flag("--card", "Also a model card, of a finished run.", OUTPUT)] = False,
+    seeds: Annotated[
+        list[str] | None, several("--seeds", "RUN...", "With --card: runs of the same setting, other seeds.", OUTPUT)
+    ] = None,
 ) -> None:
     """Write a trained policy as a small folder that acts without RLlib, and as ONNX for other runtimes.
 
     Examples:
         hmarl-soc export runs/first
         hmarl-soc export runs/first --onnx --out soc-policy
+        hmarl-soc export runs/seed0 --card --seeds runs/seed1 runs/seed2 --out soc-team
     """
     from experiments.export import export
+    from soc_env.errors import ConfigError
 
-    export(run, out, onnx=onnx)
+    if seeds and not card:
+        raise ConfigError("--seeds has no effect without --card")
+    export(run, out, onnx=onnx, card=(seeds or ()) if card else None)
 
 
 # --- bench

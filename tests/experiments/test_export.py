@@ -15,6 +15,7 @@ from acting_networks import CASES, network_for, observations_of, write_policy
 
 from experiments import export as exporting
 from experiments.cli import main
+from experiments.evaluate import TRAINED
 from experiments.export import export
 from policies import load_policy
 from policies.checkpoint import MANIFEST, NETWORKS, read_manifest
@@ -199,3 +200,47 @@ def test_a_tier_starts_from_an_export_with_its_actor_and_new_critics(tmp_path):
         assert is_joint or torch.equal(mean, actor)
     assert {is_joint for _, is_joint in norms} == {True, False}
     twin.stop()
+
+
+def finished_run(folder: Path, number: int) -> Path:
+    """One of the run folders of conftest with a checkpoint of `paper-v0`."""
+    modules = {"threat_hunter": network_for("paper-v0", "threat_hunter", "SAC")}
+    run_folder(folder, "paper-v0", modules, scripted={"alert_triage": "zeros"}, num_env_steps=1_000 + number)
+    return folder
+
+
+def test_a_card_says_what_the_runs_say(tmp_path, run_folders, capsys):
+    pytest.importorskip("matplotlib")
+    runs = [finished_run(folder, number) for number, folder in enumerate(run_folders)]
+    out = tmp_path / "team"
+    assert main(["export", str(runs[0]), "--out", str(out), "--card", "--seeds", str(runs[1]), str(runs[2])]) == 0
+    card = (out / exporting.CARD).read_text()
+    assert read_manifest(out)["files"][exporting.CARD]["bytes"] == len(card.encode())
+    results = json.loads((runs[0] / "evaluation.json").read_text())
+    mean = results[TRAINED]["summary"]["reward"]["mean"]
+    for part in ("1,000 environment steps, seed 0", "`threat_hunter`: SAC", "`alert_triage`: scripted, `zeros`",
+                 f"{mean:.2f} (seed 0), {mean + 1:.2f} (seed 1)", "over 60 episodes, seed 4",
+                 results[TRAINED]["scenario_hash"]):  # fmt: skip
+        assert part in card
+    assert "test split" not in card
+    assert "\n\n\n" not in card
+    alone = export(runs[1], tmp_path / "alone", card=())
+    assert "One seed." in (alone / exporting.CARD).read_text()
+    assert load_policy(alone).manifest["num_env_steps"] == 1_001
+
+
+def test_a_card_needs_a_finished_run(tmp_path, run_folders, capsys):
+    pytest.importorskip("matplotlib")
+    run = finished_run(run_folders[0], 0)
+    assert main(["export", str(run), "--seeds", str(run)]) == 2
+    assert "--seeds has no effect without --card" in capsys.readouterr().err
+    assert main(["export", str(run), "--card", "--seeds", str(run)]) == 2
+    assert "seeds are [0, 0]" in capsys.readouterr().err
+    results = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps({"null": results["null"]}))
+    with pytest.raises(ConfigError, match="no result of HMARL; allowed: a finished run"):
+        export(run, card=())
+    (run / "evaluation.json").unlink()
+    with pytest.raises(CheckpointError, match=r"evaluation\.json"):
+        export(run, card=())
+    assert not (run / "policy").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from acting_networks import CASES, network_for, observations_of, spaces_of, writ
 
 import soc_env
 from experiments.cli import main
+from policies import checkpoint
 from policies.loading import load_policy
 from policies.trained import TrainedPolicy
 from soc_env.errors import CheckpointError, ConfigError
@@ -201,6 +203,20 @@ def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path):
         assert load_policy(tmp_path / "run").num_env_steps == steps
     with pytest.raises(CheckpointError, match="does not exist"):
         load_policy(tmp_path / "walk")
+
+
+def test_a_shipped_team_is_found_by_its_name_unless_a_folder_has_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "TEAMS", tmp_path / "teams")
+    monkeypatch.chdir(tmp_path)
+    for name, steps in (("teams/paper-v0", 1), ("teams/soc-v1", 2), ("soc-v1", 3)):
+        (tmp_path / name).mkdir(parents=True)
+        scenario = Path(name).name
+        write_policy(tmp_path / name, scenario, teams(scenario), num_env_steps=steps)
+    (tmp_path / "teams" / "notes").mkdir()
+    assert list(checkpoint.shipped_teams()) == ["paper-v0", "soc-v1"]
+    assert [load_policy(name).num_env_steps for name in ("paper-v0", "soc-v1")] == [1, 3]
+    with pytest.raises(CheckpointError, match=r"soc-v2' does not exist; shipped teams: paper-v0, soc-v1$"):
+        load_policy("soc-v2")
 
 
 @pytest.mark.parametrize(
