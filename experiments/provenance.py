@@ -11,6 +11,7 @@ from typing import Any
 
 from soc_env.versions import versions
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("hmarl-soc", "numpy", "numba", "torch", "ray")  # that numbers depend on
 
 
@@ -28,9 +29,9 @@ def command() -> list[str]:
 
 
 @functools.cache
-def git_hash() -> str | None:
+def git_hash(root: pathlib.Path = ROOT) -> str | None:
     """The checkout's commit, with "-dirty" when tracked files were changed; None when installed as a package."""
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = root.resolve()
 
     def git(*arguments: str) -> str:
         call = ["git", "-C", str(root), *arguments]

@@ -14,6 +14,8 @@ Parts, those of `OF_ONE_SCENARIO` of `TRAINING_SCENARIO`, the others of both sce
     training    peak memory of a process that trains with the preset (needs the [train] extra)
     loading     CPU time and peak memory until a loaded policy acts, without RLlib, with it, and by ONNX Runtime
 
+`hmarl-soc bench --against CHECKOUT` is another command: see `experiments.bench.against`.
+
 A minute of `soc-v1` costs twice as much late in an episode as early, and its episodes never get out of step with each
 other, so a batch is always measured over whole episodes' lengths.
 
@@ -29,6 +31,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
+from experiments.bench.against import compare as compare  # the other half of the command
 from experiments.bench.goals import check_goals
 from experiments.bench.learners import TRAINING_SCENARIO, bench_learners, bench_runners
 from experiments.bench.loading import bench_loading
@@ -41,7 +44,7 @@ from experiments.output import output_errors, write_json
 from experiments.plots import write_picture
 from experiments.progress import Progress
 from experiments.provenance import provenance
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError, shown, unknown_name
 
 PARTS: dict[str, Callable[[Sequence[str], Effort, Progress], list[Measurement]]] = {
     "pettingzoo": bench_pettingzoo,
@@ -102,6 +105,16 @@ def bench(
         if plot_path is not None:
             print(f"wrote {write_picture(plot_path, draw(measurements, _about(result)))}", file=file)
     return result
+
+
+def is_comparison(against: object, *, pairs: object, **others: object) -> bool:
+    """Whether the command compares two builds; ConfigError for an option of the other half of the command."""
+    if against is None and pairs is not None:
+        raise ConfigError(f"--pairs={shown(pairs)} is not allowed without --against CHECKOUT")
+    for name, value in others.items():
+        if against is not None and value:
+            raise ConfigError(f"--{name} is not allowed with --against={shown(str(against))}")
+    return against is not None
 
 
 def _about(result: Mapping[str, Any]) -> str:

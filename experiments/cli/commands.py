@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.cli.machine import bench
 from experiments.cli.options import (
     BARE,
     BUDGET,
@@ -443,39 +444,6 @@ def export(
     if seeds and not card:
         raise ConfigError("--seeds has no effect without --card")
     export(run, out, onnx=onnx, card=(seeds or ()) if card else None)
-
-
-# --- bench
-
-Parts = Annotated[list[str] | None, several("--only", "PART...", "Only these parts; an unknown one lists them.", TASK)]
-OnlyScenarios = Annotated[
-    list[str] | None,
-    typer.Option(
-        **{**SCENARIO_OPTION, "help": "Only this scenario; can be given several times."},
-        show_default="paper-v0 and soc-v1",
-    ),
-]
-
-
-def bench(
-    quick: Annotated[bool, flag("--quick", "Fewer sizes and repeats: a minute or two.", BUDGET)] = False,
-    only: Parts = None,
-    scenario: OnlyScenarios = None,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Measure the speed of simulator, runners and learners on this machine.
-
-    Rates are per CPU-second, so a busy machine disturbs them less.
-
-    Examples:
-        hmarl-soc bench --quick
-        hmarl-soc bench --only batched hosts --json bench.json --plot bench.png
-        hmarl-soc bench --scenario soc-v1
-    """
-    from experiments.bench import bench
-
-    bench(only=only or None, scenarios=scenario or None, quick=quick, json_path=json, plot_path=plot)
 
 
 LEARNING, MEASURING = "Learning", "Measuring"

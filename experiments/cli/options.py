@@ -124,6 +124,9 @@ Overrides = Annotated[
 EvaluationSeed = Annotated[int, integer(0, "Seed of the evaluation.", TASK, MOST_SEED)]
 JsonFile = Annotated[pathlib.Path | None, file("--json", "Write everything to FILE.")]
 PlotFile = Annotated[pathlib.Path | None, file("--plot", "Draw it into FILE (PNG, SVG, PDF).")]
+AGAINST = "Train with this build and with the one in a checkout, in turn; --only has names of rows."
+Against = Annotated[pathlib.Path | None, place(AGAINST, TASK)]
+Pairs = Annotated[int | None, integer(1, "Runs of either build, with --against.", BUDGET, 100, show_default="5")]
 
 
 def exclusive(**options: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import abc
-import hashlib
+import copy
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
 from typing import Any
@@ -16,16 +16,17 @@ import networkx as nx
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
+from soc_env.engine.actions import ActionBuffers
+from soc_env.engine.branch import Branches, Envs
 from soc_env.engine.outputs import NUM_TERMS
 from soc_env.engine.scenario import Scenario
+from soc_env.engine.seeds import Seed, episode_keys
 from soc_env.engine.state import Limits, Tree, check_fit, check_limits, check_names, check_same, packed, unpack
 from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE, ActionEntry, Feature, Metric, RewardTerm
-from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError, shown, unknown_name
+from soc_env.errors import ActionError, CheckpointError, ConfigError, HMARLSOCError, ScenarioError, shown
 from soc_env.memory import check_memory
 
-Seed = int | Sequence[int] | np.ndarray | None
 MAX_THREADS = 1024
-SEEDS = 2**10_000  # a seed's digits are hashed, and Python refuses to write down more than 4,300
 
 
 class Simulator(abc.ABC):
@@ -71,6 +72,7 @@ class Simulator(abc.ABC):
     agents = AGENTS
     kernels: Any  # module of the family's compiled step: run, STEP, STEP_AND_RESET, RESET, METRICS_ONLY, STATE_ONLY
     num_shared: int  # arrays at the head of the engine's that all envs share
+    constants: tuple[str, ...] = ("scenario", "feature_tables", "action_tables", "state_table")
     lists: dict[str, str]  # records of which an env uses only the first ones -> field of `env` that says how many
     metric_table: tuple[Metric, ...]
     reward_table: tuple[RewardTerm, ...]
@@ -138,7 +140,7 @@ class Simulator(abc.ABC):
     def _settle_network(self) -> None:  # noqa: B027 (nothing to do is a good answer)
         """Called once, after the first seed is known."""
 
-    def _made_for(self) -> dict[str, Any]:
+    def made_for(self) -> dict[str, Any]:
         """What a state has to be of to be taken back here, in plain values."""
         return {**self.scenario.to_dict(), "num_envs": self.num_envs, "autoreset": bool(self.autoreset)}
 
@@ -246,6 +248,7 @@ class Simulator(abc.ABC):
         self._slices = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = -1
+        self._branches = Branches(self)
 
     # ------------------------------------------------------------------ stepping
     def reset(self, seed: Seed = None) -> dict[str, np.ndarray]:
@@ -369,8 +372,13 @@ class Simulator(abc.ABC):
         exactly as this one; `num_threads` may differ.
         """
         seed = [int(one) for one in self.seed] if isinstance(self.seed, Sequence | np.ndarray) else int(self.seed)
-        arrays = {name: packed(array) for name, array in self._saved(self._engine.env).items()}
-        return {"made_for": self._made_for(), "seed": seed, "is_started": self.is_started, "arrays": arrays}
+        saved = self._saved(self._engine.env)
+        for name, count in self.lists.items():  # what an earlier episode left behind a list's end is no state
+            is_unused = np.arange(saved[name].shape[1]) >= self._engine.env[count][:, None]
+            saved[name] = saved[name].copy()
+            saved[name][is_unused] = np.zeros((), saved[name].dtype)
+        arrays = {name: packed(array) for name, array in saved.items()}
+        return {"made_for": self.made_for(), "seed": seed, "is_started": self.is_started, "arrays": arrays}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on where `get_state` was called, whatever was played here before.
@@ -383,7 +391,7 @@ class Simulator(abc.ABC):
                 Nothing has changed then.
         """
         check_names(state, ("made_for", "seed", "is_started", "arrays"), "simulator")
-        check_same(state["made_for"], self._made_for())
+        check_same(state["made_for"], self.made_for())
         arrays = state["arrays"]
         check_names(arrays, self.per_env(), "arrays")
         check_fit(arrays["env"], self._engine.env, "env")
@@ -402,6 +410,46 @@ class Simulator(abc.ABC):
             unpack(arrays[name], array)
         self.seed, self.is_started = state["seed"], state["is_started"]
 
+    def branch(
+        self,
+        source: Envs,
+        target: Envs,
+        into: Simulator | None = None,
+        keep_draws: bool = True,
+        stream: int = 0,
+    ) -> None:
+        """Copies whole envs to other places: env `target[k]` goes on from where env `source[k]` is.
+
+        All of an env is copied: its truth, clock and draws, observations, actions, rewards, flags and the metrics of
+        its last episode. Under the same actions the copy then shows the same bytes as the original, also after the end
+        of the episode and after `reset()`. The source is not touched; every env is read before any is written, so envs
+        may be swapped.
+
+        Args:
+            source: An env, for all targets, or as many envs as targets; the same one may come several times.
+            target: An env or several, each once.
+            into: The simulator of the targets, this one by default; same scenario and networks, while num_envs,
+                num_threads and `log_capacity` may differ (a shorter log keeps the entries that fit). One that was never
+                reset is reset first.
+            keep_draws: If False the targets go on from the same state with draws of their own: a function of `into`'s
+                seed, the target, the source's draws and moment, and `stream`. The same call gives the same draws.
+            stream: Number of the targets' own draws, for several independent ones of one state.
+
+        Raises:
+            ConfigError: No such env, a target named twice, an `into` of something else (says what differs), or one with
+                `autoreset` for an episode that has ended and waits for `reset`. Nothing has changed then.
+            HMARLSOCError: `reset` was never called.
+        """
+        if not self.is_started:
+            raise HMARLSOCError("branch() before reset(): call reset() first")
+        other = self if into is None else into
+        if not isinstance(other, Simulator):
+            raise ConfigError(f"into={shown(other)} must be a simulator of the same scenario")
+        copies = self._branches.plan(other._branches, source, target, keep_draws, stream)
+        if not other.is_started:
+            other.reset()
+        self._branches.copy(other._branches, *copies)
+
     # ------------------------------------------------------------------ seeds, copies
     def _seed(self, seed: int | Sequence[int] | np.ndarray) -> None:
         self._engine.env["seed_key"] = episode_keys("episodes", seed, self.num_envs)
@@ -411,41 +459,19 @@ class Simulator(abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Buffers without their views and threads; the copy goes on exactly where this one stands."""
         derived = {"actions", "observations", "final_observations", "rewards", "reward_terms", "terminated",
-                   "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices"}  # fmt: skip
+                   "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices", "_branches"}  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._bind()
 
-
-class ActionBuffers(Mapping[str, np.ndarray]):
-    """The simulator's action arrays by agent. Assigning copies into them: they are never replaced."""
-
-    def __init__(self, arrays: dict[str, np.ndarray], num_choices: int) -> None:
-        self._arrays, self._num_choices = arrays, num_choices
-
-    def __getitem__(self, agent: str) -> np.ndarray:
-        return self._arrays[agent]
-
-    def __setitem__(self, agent: str, value: Any) -> None:
-        if agent not in self._arrays:
-            raise ActionError(unknown_name("agent", agent, self._arrays))
-        buffer, given = self._arrays[agent], np.asarray(value)
-        if given.shape != buffer.shape:
-            raise ActionError(f"actions of {agent} have shape {given.shape}; allowed: {buffer.shape}")
-        kinds = "iu" if buffer.dtype.kind == "i" else "iuf"
-        if given.dtype.kind not in kinds:
-            raise ActionError(f"actions of {agent} have type {given.dtype}; allowed: {buffer.dtype}")
-        if kinds == "iu" and ((given < 0) | (given >= self._num_choices)).any():  # a cast could hide it
-            raise ActionError(f"actions of {agent} are {given.tolist()}; allowed: 0 to {self._num_choices - 1}")
-        buffer[...] = given
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Simulator:
+        """Only what never changes is shared with the copy; that is most of the work of copying."""
+        memo |= {id(constant): constant for constant in map(self.__dict__.get, self.constants)}
+        twin = memo[id(self)] = object.__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return twin
 
 
 def _blocks(flat: np.ndarray, sizes: dict[str, int], num_envs: int) -> dict[str, np.ndarray]:
@@ -467,21 +493,3 @@ def _positive(name: str, value: Any, most: float = math.inf) -> int:
         at_most = "" if most == math.inf else f" and at most {most}"
         raise ConfigError(f"{name}={shown(value)} must be an integer of at least 1{at_most}")
     return int(value)
-
-
-def episode_keys(purpose: str, seed: int | Sequence[int] | np.ndarray, num_envs: int) -> np.ndarray:
-    """(num_envs,) uint64: the key of each env's draws."""
-    if isinstance(seed, (list, tuple, np.ndarray)) and np.ndim(seed) == 1:
-        if len(seed) != num_envs:
-            raise ConfigError(f"seed has {len(seed)} entries; allowed: one integer, or one per env ({num_envs})")
-        pairs = [(_checked_seed(one), 0) for one in seed]
-    else:
-        pairs = [(_checked_seed(seed), i) for i in range(num_envs)]
-    digests = [hashlib.blake2b(f"{purpose}:{s}:{i}".encode(), digest_size=8).digest() for s, i in pairs]
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
-
-
-def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < SEEDS:
-        raise ConfigError(f"seed={shown(seed)} must be an integer of at least 0, or one per env")
-    return int(seed)

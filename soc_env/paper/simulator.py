@@ -8,7 +8,8 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from soc_env.engine.simulator import Simulator, episode_keys
+from soc_env.engine.seeds import episode_keys
+from soc_env.engine.simulator import Simulator
 from soc_env.engine.state import Limits, Tree
 from soc_env.engine.tables import TRIAGE, index_of
 from soc_env.paper.kernels import step as kernels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -255,6 +256,24 @@ class SOCEnv(ParallelEnv[str, Any, Any]):
         self._called = called
         if self._console is not None:
             self._console.forget()
+
+    def clone(self) -> SOCEnv:
+        """Another environment at this moment of this episode, which goes on exactly as this one would.
+
+        Under the same actions the two return the same, bit for bit, also in later episodes. Neither knows of the other:
+        spaces, with their random states, are copies, and what is queued at the console is queued there too. Only the
+        scenario's tables and networks, which never change, are shared. `copy.deepcopy` does the same, and it copies
+        wrappers around the environment too.
+        """
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SOCEnv:
+        twin = memo[id(self)] = object.__new__(type(self))
+        twin.simulator = copy.deepcopy(self.simulator, memo)  # first: it says what need not be copied
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        if self._console is not None:
+            twin.console.take_over(self._console)
+        return twin
 
     # ------------------------------------------------------------------ by hand, and afterwards
     @property

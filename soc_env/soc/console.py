@@ -20,6 +20,7 @@ comes from the coordinator. All that can be read here is what the SOC knows, nev
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -246,6 +247,12 @@ class Console:
     def forget(self) -> None:
         """Drops what is queued, and the directive: another episode begins."""
         self.queued, self._sent, self._directive, self._moment = [], None, None, ()
+
+    def take_over(self, other: Console) -> None:
+        """Queues, as calls of its own, what is queued at the console of an env that this one's is a copy of."""
+        self.queued = [copy.copy(call) for call in other.queued]
+        self._sent = None if other._sent is None else [copy.copy(call) for call in other._sent]
+        self._directive, self._moment = copy.copy(other._directive), other._moment
 
     def before_step(self) -> None:
         """Called by an environment before every step: hands over what is queued, also where `advance` is not used."""

@@ -85,6 +85,7 @@ class SOCSimulator(Simulator):
 
     kernels = kernels
     num_shared = 3
+    constants = (*Simulator.constants, "networks", "families")
     lists = {"hosts": "num_tracked", "log": "num_log"}
     metric_table, reward_table, tool_table = METRICS, REWARD_TERMS, TOOLS
     scenario: SOCScenario
@@ -133,9 +134,9 @@ class SOCSimulator(Simulator):
     def _metric_rows(self, metrics: np.ndarray) -> np.ndarray:
         return metrics.view(np.float64).reshape(self.num_envs, len(METRICS))
 
-    def _made_for(self) -> dict[str, Any]:
+    def made_for(self) -> dict[str, Any]:
         """The networks themselves in place of the name of their file."""
-        return {**super()._made_for(), "network": network_digest(self._engine)}
+        return {**super().made_for(), "network": network_digest(self._engine)}
 
     def _state_limits(self) -> Limits:
         return state_limits(self.scenario, self._engine, len(self.families))

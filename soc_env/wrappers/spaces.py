@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,6 +110,10 @@ class Homogenize(BaseParallelWrapper):
         observations, infos = self._padded(observations, infos)
         return observations, rewards, terminations, truncations, infos
 
+    def clone(self) -> Homogenize:
+        """The same around a clone of the environment."""
+        return copy.deepcopy(self)
+
     def _own(self, agent: str, action: Any) -> Any:
         if action is None:
             return None
@@ -186,3 +191,7 @@ class Discretize(BaseParallelWrapper):
             if own.get(agent) is not None:
                 own[agent] = table[discrete_action(agent, own[agent], len(table))].copy()
         return super().step(own)
+
+    def clone(self) -> Discretize:
+        """The same around a clone of the environment."""
+        return copy.deepcopy(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,8 @@ from gymnasium.spaces import MultiDiscrete, Space
 from gymnasium.vector.utils import batch_space
 
 from soc_env.engine.scenario import Scenario
-from soc_env.engine.simulator import Seed, unit_box
+from soc_env.engine.seeds import Seed
+from soc_env.engine.simulator import unit_box
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.registry import Simulator, preset_tables
@@ -89,6 +91,10 @@ class SOCVectorEnv(gym.vector.VectorEnv):
         is_over = sim.terminated | sim.truncated
         infos = self._final_infos(is_over) if is_over.any() else {}
         return self._observations(), sim.rewards.copy(), sim.terminated.copy(), sim.truncated.copy(), infos
+
+    def clone(self) -> SOCVectorEnv:
+        """Another one that goes on exactly as this one would; `simulator.branch` copies single environments."""
+        return copy.deepcopy(self)
 
     def _act(self, batch: np.ndarray) -> None:
         shape = (self.num_envs, int(self._sizes.sum()))

@@ -80,6 +80,9 @@ MISTAKES = {
     "runs with and without names": (["aggregate", "a=runs/a", "runs/b"], "NAME=RUN"),
     "runs that are not there": (["aggregate", "runs/not-there-0", "runs/not-there-1"], "not-there-0"),
     "unknown part": (["bench", "--only", "batched", "hostss"], "did you mean 'hosts'"),
+    "no checkout": (["bench", "--against", "nowhere"], "--against='nowhere' has no package 'soc_env'"),
+    "pairs alone": (["bench", "--pairs", "2"], "--pairs=2 is not allowed without --against"),
+    "plot of ratios": (["bench", "--against", ".", "--plot", "b.png"], "--plot is not allowed with --against='.'"),
     "unknown control": (["transfer", "--controls", "slep"], "did you mean 'sleep'"),
     "unknown level": (["transfer", "--playbooks", "expert", "--level", "row"], "did you mean 'raw'"),
 }
@@ -222,10 +225,15 @@ def test_evaluate_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_bench_hands_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.bench import is_comparison
+
     calls = []
     module = types.ModuleType("experiments.bench")
     module.bench = lambda **arguments: calls.append(arguments)  # type: ignore[attr-defined]
+    module.compare = lambda folder, **arguments: calls.append({"folder": folder, **arguments})  # type: ignore[attr-defined]
+    module.is_comparison = is_comparison  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "experiments.bench", module)
+    monkeypatch.setattr("experiments.bench", module)
     assert run("bench", "--quick", "--only", "batched", "hosts", "--json", "b.json", "--plot", "b.png") == 0
     assert run("bench", "--scenario", "soc-v1", "--scenario", "paper-v0") == 0
     nothing = {"only": None, "scenarios": None, "quick": False, "json_path": None, "plot_path": None}
@@ -234,6 +242,9 @@ def test_bench_hands_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
         nothing | {"only": ["batched", "hosts"], "quick": True} | files,
         nothing | {"scenarios": ["soc-v1", "paper-v0"]},
     ]
+    assert run("bench", "--against", "old", "--only", "memory", "--pairs", "3", "--json", "b.json") == 0
+    common = {"only": ["memory"], "quick": False, "json_path": Path("b.json")}
+    assert calls[2:] == [{"folder": Path("old"), "pairs": 3, **common}]
 
 
 def test_bench_of_an_unknown_scenario_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
