@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import inspect
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -56,6 +56,7 @@ from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknow
 from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
+from policies.hmarl.side_by_side import Job, SideBySide, Update
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
 from policies.hmarl.state import hand_weights, starting_networks
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
@@ -310,6 +311,7 @@ class HMARL(DurableAlgorithm):
 
     def cleanup(self) -> None:
         super().cleanup()
+        self.side_by_side.close()
         ray_start.release(self)
 
     def _set_up_tiers(self) -> None:
@@ -329,7 +331,7 @@ class HMARL(DurableAlgorithm):
         )
         self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
-        self.saves_replay = True
+        self.saves_replay, self.side_by_side = True, SideBySide(self.config.learner_threads)
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self._load_tiers()
@@ -419,15 +421,11 @@ class HMARL(DurableAlgorithm):
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.batches.store(rollouts)
             self._take_in(rollouts)
-        with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
-            for tier in self.on_policy:
-                with learning(tier, self.num_env_steps):
-                    self._update_on_policy(tier, timesteps)
-        if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
-            with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
-                for tier in self.off_policy:
-                    with learning(tier, self.num_env_steps):
-                        self._update_off_policy(tier, timesteps)
+        with self.metrics.log_time((keys.TIMERS, keys.LEARNER_UPDATE_TIMER)):
+            updates = [self._update_on_policy(tier, timesteps) for tier in self.on_policy]
+            if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
+                updates += [self._update_off_policy(tier, timesteps) for tier in self.off_policy]
+            self.side_by_side(updates)
         for name, replay in self.batches.replays.items():
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
@@ -459,16 +457,23 @@ class HMARL(DurableAlgorithm):
         for tier, of_tier in newest.items():
             self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
 
-    def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
-        """All epochs over the tier's decisions, if it has collected enough; whether it has."""
+    def _learned(self, tier: str, **kwargs: Any) -> Generator[Job, Any, Any]:
+        """What the tier's learner says of its update, which runs beside those of others."""
+        with learning(tier, self.num_env_steps):
+            results = yield functools.partial(self.learner_group.update_tier, tier, **kwargs)
+            check_losses(tier, results, self.num_env_steps)
+        return results
+
+    def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> Update:
+        """All epochs over the tier's decisions, if it has collected enough."""
         parts, settings = self.collected[tier], self.plan.settings[tier]
         if sum(len(part[Columns.OBS]) for part in parts) < settings.train_batch_size:
-            return False
+            return
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.collected[tier] = []
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
-        results = self.learner_group.update_tier(
+        results = yield from self._learned(
             tier,
             batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage)),
             timesteps=timesteps,
@@ -476,23 +481,19 @@ class HMARL(DurableAlgorithm):
             minibatch_size=min(settings.minibatch_size, len(advantage)),
             shuffle_batch_per_epoch=True,
         )
-        check_losses(tier, results, self.num_env_steps)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
-        return True
 
-    def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
+    def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> Update:
         """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
         replay = self.batches.replay_of(tier)
         if len(replay) == 0:
-            return False
+            return
         index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
-        results = self.learner_group.update_tier(
+        results = yield from self._learned(
             tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
         )
-        check_losses(tier, results, self.num_env_steps)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
             td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])
             replay.update_priorities(tier, index, td_error)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
-        return True

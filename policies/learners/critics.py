@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from policies.networks.blocks import Body, affine
+from policies.networks.blocks import affine
 from policies.networks.stacked import Stacked
 
 
@@ -23,10 +23,11 @@ class Critics:
         critics: (body, output layer) of each.
     """
 
-    def __init__(self, critics: Sequence[tuple[Body, nn.Linear]]):
+    def __init__(self, critics: Sequence[tuple[Any, nn.Linear]]):
         self.critics = list(critics)
-        self.stacked = Stacked([nn.ModuleList(critic) for critic in critics])  # type: ignore[arg-type]
-        self.body, self.head = self.stacked.network  # type: ignore[misc]
+        self.stacked = Stacked([nn.ModuleList(critic) for critic in critics])
+        network: Any = self.stacked.network
+        self.body, self.head = network
         self.is_additive = self.body.has_action_value
 
     def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -39,10 +40,16 @@ class Critics:
         return affine(self.head, features).squeeze(-1)
 
     def first_at(self, read: tuple[torch.Tensor, ...], action: torch.Tensor) -> torch.Tensor:
-        """Values by the first critic alone, whose weights get no gradient where critics are additive: (B,)."""
+        """Values by the first critic alone, whose weights get no gradient: (B,)."""
         body, head = self.critics[0]
         if not self.is_additive:
-            return head(body(*read, action)).squeeze(-1)
+            weights = [*body.parameters(), *head.parameters()]
+            for weight in weights:
+                weight.requires_grad_(False)
+            value = head(body(*read, action)).squeeze(-1)
+            for weight in weights:
+                weight.requires_grad_(True)
+            return value
         features = self.body.at(*(part[0].detach() for part in read), action)
         return nn.functional.linear(features, head.weight.detach(), head.bias.detach()).squeeze(-1)
 

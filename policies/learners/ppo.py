@@ -59,7 +59,8 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
 
     def state_values(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B,)."""
-        return self.vf(self.encoder.critic_encoder.body(observation)).squeeze(-1)
+        encoder: Any = self.encoder
+        return self.vf(encoder.critic_encoder.body(observation)).squeeze(-1)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._masked(batch, super()._forward(batch, **kwargs))

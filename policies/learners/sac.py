@@ -20,7 +20,7 @@ from ray.rllib.core.columns import Columns
 from torch import nn
 from torch.nn import functional as F
 
-from policies.algorithms.sac import LOG_STD_DRAWN, BoundedMeanHead, SACNetwork
+from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -65,7 +65,8 @@ def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[t
     """Actions drawn by means and log standard deviations before the tanh, (B, 2 dim): (B, dim), with gradients, and
     the logarithms of their densities, (B,).
 
-    log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)): Haarnoja et al. 2018, equation 21, in OpenAI Spinning Up's form.
+    log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)): Haarnoja et al. 2018, equation 21, stable as in
+    OpenAI's Spinning Up.
     """
     mean, log_std = inputs.chunk(2, -1)
     log_std = log_std.clamp(*LOG_STD_DRAWN)
@@ -86,7 +87,8 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         (tier,) = self.module.keys()
         log_alpha = self.curr_log_alpha[tier]
         found = self._of_choices if module.is_discrete else self._of_gaussian
-        q, logp, next_value, policy_loss, logs = found(module, batch, log_alpha.detach().exp())
+        log_alpha_now = log_alpha.detach().clone()  # which the step changes
+        q, logp, next_value, policy_loss, logs = found(module, batch, log_alpha_now.exp())
         target = batch[Columns.REWARDS] + discount(self.config, batch) * next_value
         errors = F.huber_loss(q, target.expand_as(q), reduction="none")
         critic_losses = (batch["weights"] * errors).mean(-1)
@@ -98,8 +100,8 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
 
         def all_logs() -> dict[str, torch.Tensor]:
             measured = {f"{name}_loss": loss for name, loss in losses.items()}
-            alphas = {"alpha_value": log_alpha.exp()[0], "log_alpha_value": log_alpha[0]}
-            entropies = {"target_entropy": self.target_entropy[tier], LOGPS_KEY: logp.mean()}
+            alphas = {"alpha_value": log_alpha_now.exp()[0], "log_alpha_value": log_alpha_now[0]}
+            entropies = {"target_entropy": self.target_entropy[tier]}
             return {**measured, **alphas, **entropies, **logs(), TD_ERROR_MEAN_KEY: td_error.mean()}
 
         return Losses(losses, all_logs, td_error)
@@ -121,10 +123,10 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         if module.settings.rest.weight:
             mean = inputs.chunk(2, -1)[0]
             policy_loss = policy_loss + self.pull(module.settings.rest.weight, mean, module.pi.initial)
-        return q, logp, next_value, policy_loss, lambda: spread_of(q_current.detach())
+        return q, logp, next_value, policy_loss, lambda: {LOGPS_KEY: logp.mean(), **spread_of(q_current.detach())}
 
     def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
-        """As `_of_gaussian`; log densities are means over the choices (minus the entropy)."""
+        """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
         values = module.side_by_side().values(batch[Columns.OBS])
         chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
         q = values.gather(-1, chosen).squeeze(-1)
@@ -136,7 +138,8 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
             next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
         lowest = values.detach().amin(0)
         policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()
-        return q, (logp.exp() * logp).sum(-1), next_value, policy_loss, lambda: spread_of(values[0].detach())
+        mean = (logp.exp() * logp).sum(-1)
+        return q, mean, next_value, policy_loss, lambda: {LOGPS_KEY: logp.mean(), **spread_of(values[0].detach())}
 
 
 RLLIB = (SACConfig, SACModule, SACLearner)

@@ -74,11 +74,12 @@ class CheckpointStateMixin(UpdateMixin):
     """A learner's whole state, so that a restored run goes on as if it had never stopped.
 
     It holds what RLlib 2.60 leaves out: SAC's temperature, PPO's KL coefficient, the clock of the target updates and
-    that of schedules, and where the generator of the draws of its gradient steps stands. It lacks what belongs to the configuration: which tiers are trained, and learning rates, which
-    are those of this learner's own settings at the time of the state.
+    that of schedules, and where the generator stands that gradient steps draw from. It lacks what belongs to the
+    configuration: which tiers are trained, and learning rates, which are those of this learner's own settings at the
+    time of the state.
     """
 
-    EXTRA = "algorithm_state"
+    EXTRA, GENERATOR = "algorithm_state", "generator"
     clock: int | None = None  # [environment steps] at the last update
 
     def build(self) -> None:
@@ -98,10 +99,11 @@ class CheckpointStateMixin(UpdateMixin):
         if self._check_component(self.EXTRA, components, not_components):  # type: ignore[attr-defined]
             state[self.EXTRA] = {
                 "clock": self.clock,
-                "generator": self.generator.get_state(),
                 "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
                 **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
             }
+        if self._check_component(self.GENERATOR, components, not_components):  # type: ignore[attr-defined]
+            state[self.GENERATOR] = self.generator.get_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -109,6 +111,8 @@ class CheckpointStateMixin(UpdateMixin):
         left_out = ("should_module_be_updated", WEIGHTS_SEQ_NO)
         super().set_state({name: part for name, part in state.items() if name not in left_out})  # type: ignore[misc]
         self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+        if self.GENERATOR in state:  # a checkpoint of before has none
+            self.generator.set_state(torch.as_tensor(state[self.GENERATOR], dtype=torch.uint8, device="cpu"))
         extra = state.get(self.EXTRA)
         if extra is None:
             return
@@ -118,8 +122,6 @@ class CheckpointStateMixin(UpdateMixin):
             for module_id, value in extra[name].items():
                 tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
         self.clock = extra["clock"]
-        if "generator" in extra:  # a checkpoint of before has none
-            self.generator.set_state(torch.as_tensor(extra["generator"], dtype=torch.uint8, device="cpu"))
         self._set_schedules()
 
     def _tensors(self) -> dict[str, Any]:
@@ -155,7 +157,7 @@ class OffPolicyLearnerMixin(CheckpointStateMixin):
         if self.config.target_network_update_freq == 0:  # type: ignore[attr-defined]
             Learner.after_gradient_based_update(self, timesteps=timesteps)  # type: ignore[arg-type]
         else:
-            super().after_gradient_based_update(timesteps=timesteps)
+            super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
 
 
 def discount(config: Any, batch: Batch) -> torch.Tensor:

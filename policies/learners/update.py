@@ -58,17 +58,13 @@ class Descent:
 
     def clip(self, limit: float, measure: str) -> torch.Tensor | None:
         """RLlib's three measures; the norm before, where it is that of all gradients."""
-        found = [p.grad for p in self.parameters if p.grad is not None]
         if measure == "value":
-            for gradient in found:
-                gradient.clamp_(-limit, limit)
-        elif measure == "norm":
-            for gradient in found:
-                torch.nn.utils.clip_grads_with_norm_([gradient], limit, gradient.norm())
-        else:
-            total = torch.nn.utils.get_total_norm(found, foreach=True)
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, total, foreach=True)
-            return total
+            torch.nn.utils.clip_grad_value_(self.parameters, limit, foreach=True)
+            return None
+        if measure == "global_norm":
+            return torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        for parameter in self.parameters:
+            torch.nn.utils.clip_grad_norm_(parameter, limit)
         return None
 
     def step(self) -> None:
@@ -117,16 +113,19 @@ class Differentiated:
 
     def backward(self, loss: torch.Tensor, extra: torch.Tensor | None) -> None:
         """Sets the parameters' gradients; `extra` is a loss of the parameters themselves."""
-        found = torch.autograd.grad(loss, self.weights, allow_unused=True)
+        found = [  # the fused Adam takes gradients to lie as weights do
+            None if gradient is None else gradient.contiguous()
+            for gradient in torch.autograd.grad(loss, self.weights, allow_unused=True)
+        ]
         for k, owned in enumerate(self.owners):
             for own, gradient in zip(owned, found, strict=True):
                 own.grad = gradient[k] if self.is_stacked and gradient is not None else gradient
         if extra is None or not extra.requires_grad:
             return
-        own = [p for owned in self.owners for p in owned]
-        for parameter, more in zip(own, torch.autograd.grad(extra, own, allow_unused=True), strict=True):
+        parameters = [p for owned in self.owners for p in owned]
+        for parameter, more in zip(parameters, torch.autograd.grad(extra, parameters, allow_unused=True), strict=True):
             if more is not None:
-                parameter.grad = more if parameter.grad is None else parameter.grad + more
+                parameter.grad = more.contiguous() if parameter.grad is None else parameter.grad + more
 
 
 class UpdateMixin:
@@ -145,7 +144,7 @@ class UpdateMixin:
             group["fused"], group["foreach"] = True, False  # all weights in one call
         super().register_optimizer(optimizer=optimizer, **kwargs)  # type: ignore[misc]
 
-    def update(  # noqa: PLR0913 (RLlib's)
+    def update(
         self,
         batch: Any = None,
         training_data: Any = None,

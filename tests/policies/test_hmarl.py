@@ -17,7 +17,7 @@ from toy_team import FAST, SMALL, assert_same, greedy_scores, toy_config, weight
 
 from policies import load_policy, save_checkpoint
 from policies.hmarl.algorithm import HMARLConfig
-from policies.learners.maddpg import MADDPGTorchLearner
+from policies.learners.maddpg import MADDPGLearner
 from policies.tiers import tier_of
 from soc_env.errors import ConfigError
 
@@ -32,7 +32,7 @@ def test_every_tier_learns_with_its_own_algorithm(build):
     expected = {
         "alert_triage": DQNTorchLearner,
         "threat_hunter": SACTorchLearner,
-        "response_orchestrator": MADDPGTorchLearner,
+        "response_orchestrator": MADDPGLearner,
         "strategic_coordinator": PPOTorchLearner,
     }
     for tier, learner_class in expected.items():
