@@ -24,6 +24,7 @@ from policies.algorithms import ALGORITHMS
 from policies.algorithms.network import TierNetwork
 from policies.learners.update import Batch, UpdateMixin
 from policies.networks.blocks import value_at
+from policies.networks.zones import ZoneMLP
 from soc_env.errors import ConfigError
 from soc_env.settings import from_plain
 
@@ -86,6 +87,9 @@ class CheckpointStateMixin(UpdateMixin):
         super().build()  # type: ignore[misc]
         self.generator = torch.Generator(self._device)  # type: ignore[attr-defined]
         (tier,) = self.module.keys()  # type: ignore[attr-defined]
+        for part in self.module[tier].unwrapped().modules():  # type: ignore[attr-defined]
+            if isinstance(part, ZoneMLP):
+                part.uses_kernels = part.fits_kernels
         digest = hashlib.sha256(f"{self.config.seed or 0} {tier}".encode()).digest()  # type: ignore[attr-defined]
         self.generator.manual_seed(int.from_bytes(digest[:7]))
 

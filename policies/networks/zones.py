@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ from policies.networks.blocks import (
     small_linear,
 )
 from policies.networks.tokens import Tokens
+from policies.networks.trunk import Trunk
+from soc_env.engine.jit import IS_COMPILED
 
 ENCODERS = ("zones", "attention")  # the settings `encoder` for which networks read by tokens
 
@@ -181,26 +183,32 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
+        zone, context, cases, seen = self.inputs(observation, *actions)
+        case = None if self.case is None else affine(self.case, self.lifted(cases))
+        network = self.read_context(self.lifted(context), case)
+        tokens = [network] if self.attends or self.zone is None else []
+        if self.zone is not None:
+            zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
+        if self.attends and case is not None:
+            tokens.append(case)
+        return torch.cat(tokens, -2) if len(tokens) > 1 else tokens[0], seen
+
+    def inputs(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[Any, torch.Tensor, Any, torch.Tensor]:
+        """What the first layer reads, normalised and with actions: of zones (B, Z, F), of the context (B, F), of cases
+        (B, C, F), each of the two None where there are none; and what is seen of zones."""
         x = self.norm(observation)
         zone = self.zone_windows(x)
         seen = zone[0][..., : self.tokens.num_seen] if zone else x[:, None, :0]
         context = [part.squeeze(1) for part in self.context_windows(x)]
         self.add_actions(torch.cat(actions, -1) if actions else None, zone, context)
-        case = None
+        cases = None
         if self.case is not None:
             (cases,) = self.case_windows(x)
             if self.read_of_cases is not None:
                 cases = cases * self.read_of_cases
             context.append(cases[:, 0])
-            case = affine(self.case, self.lifted(cases))
-        network = self.read_context(self.lifted(torch.cat(context, -1)), case)
-        tokens = [network] if self.attends or self.zone is None else []
-        if self.zone is not None:
-            zones = affine(self.zone, self.lifted(torch.cat(zone, -1))) + network  # (B, Z, h)
-            tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
-        if self.attends and case is not None:
-            tokens.append(case)
-        return torch.cat(tokens, -2) if len(tokens) > 1 else tokens[0], seen
+        return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases, seen
 
     def lifted(self, x: torch.Tensor) -> torch.Tensor:
         """What stacked networks all read, with their axis in front."""
@@ -264,6 +272,7 @@ class ZoneMLP(nn.Module):
     """
 
     has_action_value = False
+    uses_kernels = False  # set by learners; others trace and export networks
 
     def __init__(
         self,
@@ -293,6 +302,8 @@ class ZoneMLP(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+        if self.uses_kernels and not any(action.requires_grad for action in actions):
+            return self.by_kernels(observation, *actions)
         tokens, seen = self.embedding(observation, *actions)
         tokens = activated(self.norms[0], tokens)
         relations = self.relations(observation) if self.attends else ()
@@ -312,6 +323,34 @@ class ZoneMLP(nn.Module):
         else:
             network = tokens.squeeze(-2)
         return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+
+    def by_kernels(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+        """As `forward`, up to rounding, of a network that `fits_kernels`."""
+        zone, context, cases, seen = self.embedding.inputs(observation, *actions)
+        tokens, network = Trunk.apply(zone, context, cases, self.eps, *self.in_order())
+        if not is_stacked(self):
+            tokens, network = tokens.squeeze(0), network.squeeze(0)
+        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+
+    @property
+    def fits_kernels(self) -> bool:
+        """Whether `trunk.Trunk` computes what it computes, where its weights are."""
+        is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
+        return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
+
+    @property
+    def eps(self) -> float | None:
+        """Of its layer normalisations, if it has any."""
+        return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
+
+    def in_order(self) -> list[torch.Tensor]:
+        """Its weights as `trunk.Trunk` takes them."""
+        first = [self.embedding.case, self.embedding.context, self.embedding.zone]
+        layers = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
+        for layer, mix in zip(self.deeper, self.mixing, strict=True):
+            layers += [layer.weight, layer.bias, mix.weight]
+        norms = [weight for norm in self.norms for weight in norm.parameters()]
+        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in (*layers, *norms)]
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
