@@ -89,23 +89,25 @@ class Trunk(torch.autograd.Function):
                 *(part.numpy() for part in layer[2:]),
             )
             layers.append(layer)
-        ctx.inputs, ctx.of_cases = (zones, context, cases), (case_x, case)
-        ctx.first, ctx.deeper, ctx.norms = wx, deeper, norms
-        ctx.layers, ctx.eps = layers, eps
+        # What is put out must not hang on to what holds it: PyTorch keeps such tensors apart.
+        kept = [zones, context, cases, case_x, case, wx, *norms, *(w for layer in deeper for w in layer)]
+        ctx.save_for_backward(*kept, *(part for layer in layers for part in layer))
+        ctx.sizes, ctx.eps = (len(norms), num_deeper), eps
         ctx.set_materialize_grads(False)
         return layers[-1].tokens, layers[-1].mean
 
     @staticmethod
     def backward(ctx: Any, g_tokens: torch.Tensor | None, g_mean: torch.Tensor | None) -> tuple[Any, ...]:
-        zones, context, cases = ctx.inputs
+        saved = _Saved(ctx)
+        zones, context, cases = saved.inputs
         of_deeper: list[torch.Tensor] = []
         of_norms: list[torch.Tensor] = []
-        for k in range(len(ctx.layers) - 1, -1, -1):
-            g_x, g_more, of_norm = _back(ctx, k, g_tokens, g_mean)
+        for k in range(len(saved.layers) - 1, -1, -1):
+            g_x, g_more, of_norm = _back(saved, k, g_tokens, g_mean)
             of_norms = [*of_norm, *of_norms]
             g_bias = g_more.sum(1)
             if k:
-                (wd, _, wm), before = ctx.deeper[k - 1], ctx.layers[k - 1]
+                (wd, _, wm), before = saved.deeper[k - 1], saved.layers[k - 1]
                 own = [of_weight(g_x, before.tokens.flatten(1, 2)), g_bias, of_weight(g_more, before.mean)]
                 of_deeper = [*own, *of_deeper]
                 g_tokens = torch.bmm(g_x, wd).view(before.tokens.shape)
@@ -113,8 +115,8 @@ class Trunk(torch.autograd.Function):
         of_context = of_weight(g_more, context.unsqueeze(0))
         found: list[torch.Tensor] = []
         if cases is not None:
-            case_x, case = ctx.of_cases
-            g_case = torch.bmm(g_more, ctx.first[..., context.shape[1] :])
+            case_x, case = saved.of_cases
+            g_case = torch.bmm(g_more, saved.first[..., context.shape[1] :])
             g_case_x = torch.empty_like(case_x)
             kernels.mean_of_relu_back(case_x.numpy(), g_case.numpy(), g_case_x.numpy())
             g_case_x = g_case_x.flatten(1, 2)
@@ -124,14 +126,27 @@ class Trunk(torch.autograd.Function):
         return (None, None, None, None, *found, *of_deeper, *of_norms)
 
 
-def _back(ctx: Any, k: int, g_tokens: torch.Tensor | None, g_mean: torch.Tensor | None) -> tuple[Any, ...]:
+class _Saved:
+    """What `Trunk.forward` kept, by its parts."""
+
+    def __init__(self, ctx: Any):
+        (num_norms, num_deeper), self.eps = ctx.sizes, ctx.eps
+        left = list(ctx.saved_tensors)
+        self.inputs, self.of_cases, self.first, left = left[:3], left[3:5], left[5], left[6:]
+        self.norms, left = left[:num_norms], left[num_norms:]
+        self.deeper = [left[3 * k : 3 * k + 3] for k in range(num_deeper)]
+        left = left[3 * num_deeper :]
+        self.layers = [Layer(*left[5 * k : 5 * k + 5]) for k in range(num_deeper + 1)]
+
+
+def _back(saved: _Saved, k: int, g_tokens: torch.Tensor | None, g_mean: torch.Tensor | None) -> tuple[Any, ...]:
     """Gradients of layer k: of x (N, B * Z, H), of what is added to all tokens (N, B, H), and of its norm."""
-    layer, eps = ctx.layers[k], ctx.eps
+    layer, eps = saved.layers[k], saved.eps
     g_x = torch.empty_like(layer.x) if g_tokens is None else g_tokens.contiguous()
-    if g_tokens is not None and g_x.data_ptr() == g_tokens.data_ptr() and k == len(ctx.layers) - 1:
+    if g_tokens is not None and g_x.data_ptr() == g_tokens.data_ptr() and k == len(saved.layers) - 1:
         g_x = g_x.clone()  # what came in belongs to whoever gave it
     g_mean = torch.zeros_like(layer.mean) if g_mean is None else g_mean.contiguous()
-    weight = ctx.norms[2 * k] if eps is not None else layer.more[:, 0]
+    weight = saved.norms[2 * k] if eps is not None else layer.more[:, 0]
     of_norm = [torch.zeros_like(weight), torch.zeros_like(weight)] if eps is not None else []
     g_more = torch.empty_like(layer.more)
     unused = weight.new_zeros(1, 1)
