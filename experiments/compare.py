@@ -22,12 +22,12 @@ from typing import Any, TextIO
 import numpy as np
 
 import soc_env
-from experiments.evaluate import DEFAULT_SCENARIO, fitted, run_episodes, scripted_policy
+from experiments.evaluate import DEFAULT_SCENARIO, acting, run_episodes
 from experiments.intervals import Estimate
 from experiments.output import output_errors, write_json, write_text
 from experiments.progress import Progress
 from experiments.provenance import provenance
-from policies.scripted import ORACLE_CONTROL, ControlOracle, Policy, scripted
+from policies.scripted import ORACLE_CONTROL, ControlOracle, builder_of, is_code, label, playbook_of, scripted
 from soc_env.engine.tables import Column
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.registry import FAMILIES, family_of
@@ -57,7 +57,7 @@ def compare_policies(
 
     Args:
         scenario: one with a mission score.
-        policies: names of scripted ones or "oracle-control"; all by default.
+        policies: names, "oracle-control", playbook files, or "package.module:name"; all scripted ones by default.
         checkpoints: run folders or checkpoints, rows to add under the name of the folder.
         episodes: of a policy on a split, spread over the network seeds; 500 by default.
         json_path: JSON file to write, with all metrics.
@@ -100,16 +100,17 @@ def _counter(progress: Progress) -> Callable[[str], None]:
     return show
 
 
-def _named(
-    scenario: str, policies: Sequence[str] | None, checkpoints: Sequence[str | PathLike[str]]
-) -> dict[str, str | Policy]:
+def _named(scenario: str, policies: Sequence[Any] | None, checkpoints: Sequence[str | PathLike[str]]) -> dict[str, Any]:
     """Rows of the table by name: scripted policies, then checkpoints by the name of their run."""
     known = default_policies(scenario)
-    rows: dict[str, str | Policy] = {}
-    for name in known if policies is None else policies:
-        if name not in known:
-            raise ConfigError(unknown_name(f"policy of {scenario}", name, known))
-        rows[name] = name
+    rows: dict[str, Any] = {}
+    for policy in known if policies is None else policies:
+        found = playbook_of(policy) or policy
+        if isinstance(found, str) and not is_code(found) and found not in known:
+            raise ConfigError(unknown_name(f"policy of {scenario}", found, known))
+        if found != ORACLE_CONTROL:
+            builder_of(found, scenario, f"policy of {scenario}")  # raises before anything is played
+        rows[label(found)] = found
     if checkpoints:
         import policies as learned
 
@@ -154,7 +155,7 @@ def network_seeds(scenario: str, num_seeds: int, **overrides: Any) -> list[int]:
 
 
 def play(
-    policy: str | Policy,
+    policy: Any,
     scenario: str,
     num_seeds: int,
     episodes: int,
@@ -164,18 +165,15 @@ def play(
     """The episodes of one policy: `episodes` on the networks of each of `num_seeds` network seeds.
 
     Args:
-        policy: a callable policy, the name of a scripted one, or "oracle-control".
+        policy: a policy, what one is made of (`policies.scripted.builder_of`), or "oracle-control".
         seed: of the evaluation; each network seed has episodes of its own.
         **overrides: fields of the scenario.
     """
     rows = []
     for k, network_seed in enumerate(network_seeds(scenario, num_seeds, **overrides)):
         configured = soc_env.make_scenario(scenario, **{**overrides, "network_seed": network_seed})
-        player: Any = fitted(policy, configured)
-        if policy == ORACLE_CONTROL:
-            player = ControlOracle()
-        elif isinstance(policy, str):
-            player = scripted_policy(policy, soc_env.Simulator(configured, seed=0).action_spaces, seed, scenario)
+        is_control = isinstance(policy, str) and policy == ORACLE_CONTROL
+        player: Any = ControlOracle() if is_control else acting(policy, configured, scenario, seed)
 
         def make_simulator(size: int, seeds: list[int], configured: Any = configured, player: Any = player) -> Any:
             simulator = soc_env.Simulator(configured, num_envs=size, seed=seeds)
@@ -266,7 +264,7 @@ class Table:
 def measure(
     scenario: str = DEFAULT_SCENARIO,
     *,
-    policies: Mapping[str, str | Policy] | None = None,
+    policies: Mapping[str, Any] | None = None,
     num_seeds: int = NUM_SEEDS,
     episodes: int = EPISODES,
     seed: int = 0,
@@ -280,9 +278,8 @@ def measure(
 
     Args:
         scenario: one with a mission score.
-        policies: name -> policy or name of a scripted one; by default all and `oracle-control`.
-        num_seeds: network seeds, the clusters of the intervals.
-        episodes: on the networks of each network seed.
+        policies: name -> policy, or what `play` makes one of; all scripted ones and `oracle-control` by default.
+        num_seeds, episodes: network seeds, the clusters of the intervals; episodes on the networks of each.
         seed: of the evaluation.
         ablations, ablation_episodes: played on the test split; a quarter of `episodes` by default.
         allow_few_seeds: allow fewer than five network seeds.
@@ -307,7 +304,14 @@ def measure(
     fewer = ablation_episodes or max(2, episodes // 4)
     splits = {split: rows(split, episodes, split=split) for split in SPLITS}
     ablated = {a.name: rows(a.name, fewer, split="test", **a.overrides) for a in ablations}
-    return Table(_about(scenario, num_seeds, seed, (episodes, fewer), ablations, overrides), splits, ablated)
+    about = _about(scenario, num_seeds, seed, (episodes, fewer), ablations, overrides)
+    return Table(about | _playbooks(policies), splits, ablated)
+
+
+def _playbooks(policies: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of those that are files."""
+    found = {name: playbook.to_plain() for name, policy in policies.items() if (playbook := playbook_of(policy))}
+    return {"playbooks": found} if found else {}
 
 
 def _about(

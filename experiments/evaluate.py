@@ -188,14 +188,28 @@ def _first_episodes(policy: Policy, simulator: Any) -> np.ndarray:
     return metrics
 
 
-def fitted(policy: Any, configured: Any) -> Any:
-    """A trained policy for the scenario's number of zones, any other as it is; ConfigError if it cannot be had."""
+def acting(policy: Any, configured: Any, scenario: str, seed: int = 0) -> Policy:
+    """A policy that plays a configured scenario: made of a name, a file or a builder, or fitted to its zones.
+
+    Args:
+        policy: a policy, or what `policies.scripted.builder_of` takes.
+        configured: the scenario; `scenario` is its name.
+        seed: of the draws of a policy that is made.
+
+    Raises:
+        ConfigError: there is no such policy, or it cannot act on that many zones.
+    """
+    from policies.scripted import is_policy, make_policy
+
+    if not is_policy(policy):
+        spaces = soc_env.Simulator(configured, seed=0).action_spaces
+        return make_policy(policy, scenario, spaces, seed, f"policy of {scenario}")
     num_zones = getattr(configured, "num_zones", None)
     return policy.for_zones(num_zones) if num_zones is not None and hasattr(policy, "for_zones") else policy
 
 
 def evaluate(
-    policy: Policy | str,
+    policy: Any,
     scenario: str = DEFAULT_SCENARIO,
     num_episodes: int = DEFAULT_NUM_EPISODES,
     seed: int = 0,
@@ -208,17 +222,17 @@ def evaluate(
     """Evaluate a policy on a scenario.
 
     Args:
-        policy: a callable policy, or the name of a scripted one.
+        policy: a policy, or what one is made of: a name, a playbook file, ... (`policies.scripted.builder_of`).
         scenario: name of the scenario.
         num_episodes: episodes, at least 1.
         seed: of the evaluation, at least 0.
         num_envs: environments stepped at once; the default is part of what makes result files repeatable.
-        name: how the result is called; a scripted policy's own name by default.
+        name: how the result is called; by default as `policies.scripted.label` calls the policy.
         progress: called with the number of episodes finished so far.
         **overrides: fields of the scenario to change.
 
     Raises:
-        ConfigError: a number out of range or an unknown scripted policy.
+        ConfigError: a number out of range, an unknown policy, or a playbook file that is none.
         ScenarioError: an unknown scenario or a bad override.
     """
     _check(num_episodes=(num_episodes, 1), seed=(seed, 0), num_envs=(num_envs, 1))
@@ -227,15 +241,17 @@ def evaluate(
     def make_simulator(size: int, seeds: list[int]) -> soc_env.Simulator:
         return soc_env.Simulator(configured, num_envs=size, seed=seeds)
 
-    policy = fitted(policy, configured)
-    if isinstance(policy, str):
-        name = name or policy
-        policy = scripted_policy(policy, make_simulator(1, [0]).action_spaces, seed, scenario)
+    from policies.scripted import label, playbook_of
+
+    playbook = playbook_of(policy)
+    name = name or label(policy)
+    policy = acting(playbook or policy, configured, scenario, seed)
     rows = run_episodes(policy, make_simulator, num_episodes, seed, num_envs, progress)
     changed = {key: configured.to_dict()[key] for key in overrides}
     settings: dict[str, Any] = {"scenario": scenario, "scenario_hash": configured.hash(), "overrides": changed}
     settings |= {"seed": seed, "num_episodes": num_episodes, "num_envs": num_envs, **provenance()}
-    return EvaluationResult.of_episodes(name or type(policy).__name__, settings, rows)
+    settings |= {"playbook": playbook.to_plain()} if playbook else {}
+    return EvaluationResult.of_episodes(name, settings, rows)
 
 
 def _check(**numbers: tuple[int, int]) -> None:
@@ -276,20 +292,11 @@ def evaluate_checkpoint(
     return evaluate(policy, scenario or own, seed=seed, name=name, **arguments)
 
 
-def scripted_policy(
-    name: str, action_spaces: Mapping[str, Any], seed: int = 0, scenario: str = DEFAULT_SCENARIO
-) -> Policy:
-    """Build a scripted policy of a scenario's family by name; ConfigError with a hint when it has none of that name."""
-    from policies.scripted import find, scripted
-
-    return find(f"policy of {scenario}", name, scripted(scenario))(action_spaces, seed)
-
-
 # --- comparison
 
 
 def compare(
-    policies: Mapping[str, Policy | str],
+    policies: Mapping[str, Any],
     scenario: str = DEFAULT_SCENARIO,
     num_episodes: int = DEFAULT_NUM_EPISODES,
     seed: int = 0,
@@ -301,7 +308,7 @@ def compare(
     """Evaluate several policies on the very same episodes.
 
     Args:
-        policies: name -> callable policy or name of a scripted one, in the order of the table.
+        policies: name -> policy, or what one is made of, as for `evaluate`; in the order of the table.
         progress: called with a policy's name and the number of its episodes finished so far.
 
     Returns:

@@ -88,13 +88,13 @@ def _finish(out: Path, settings: Mapping[str, Any], stopped: list[bool]) -> None
 def _policies(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> policy, those that the run is compared with, then its own."""
     from policies import load_policy
-    from policies.runner.batched_env import imported
+    from policies.scripted import is_code
 
     code: dict[str, Any] = {}  # of the caller, since no file may name any
     for tier, own in settings["config"].get("tiers", {}).items():
         policy = own.get("policy")
-        if policy is not None and (callable(policy) or ":" in policy):
-            code[tier] = policy if callable(policy) else imported(policy)
+        if policy is not None and is_code(policy):
+            code[tier] = policy
     named: dict[str, Any] = {name: name for name in protocol_of(settings["scenario"]).compared}
     named[UNTRAINED] = load_policy(out / "checkpoints" / "start", scripted=code)
     named[TRAINED] = load_policy(out, scripted=code)

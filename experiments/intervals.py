@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 if TYPE_CHECKING:
     from soc_env.engine.tables import Column
@@ -37,6 +36,8 @@ RANDOM_CHANGES = 9_999
 @functools.cache
 def t_quantile(degrees: int) -> float:
     """The t with P(|T| < t) = `CONFIDENCE`, for a number of degrees of freedom of at least 1."""
+    from scipy import stats  # slow to import, and training needs it late
+
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
 
 
@@ -51,6 +52,8 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 def proportion_interval(num_successes: int, num_trials: int) -> tuple[float, float]:
     """95 % Wilson score interval of a proportion; unlike the normal one it stays in [0, 1] and is never empty."""
+    from scipy import stats
+
     interval = stats.binomtest(num_successes, num_trials).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -133,6 +136,8 @@ class PairedTest:
 
 def paired_test(differences: np.ndarray) -> PairedTest:
     """Whether differences, ``(number of pairs,)`` and at least one, have a mean other than 0; the same each time."""
+    from scipy import stats
+
     differences = np.asarray(differences, np.float64)
     num_pairs = len(differences)
     is_exact = num_pairs <= EXACT_PAIRS

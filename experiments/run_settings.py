@@ -83,6 +83,31 @@ def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}
 
 
+def with_given(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's recorded settings with those that are given again, which may be code, in their places."""
+    tiers = {tier: merged(found.get("tiers", {}).get(tier, {}), own) for tier, own in config.get("tiers", {}).items()}
+    return merged(found, {**config, **({"tiers": tiers} if tiers else {})})
+
+
+def with_playbooks(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the text of each playbook file that a scripted tier names: a run needs the file no more.
+
+    Raises:
+        ConfigError: a file that cannot be read or is no playbook; one line with file and line.
+    """
+    from policies.scripted import is_file, kept
+
+    found, tiers = dict(config), config.get("tiers")
+    if isinstance(tiers, Mapping):
+        found["tiers"] = {
+            tier: {**own, "policy": kept(own["policy"], f"tier {shown(tier)}: policy")}
+            if isinstance(own, Mapping) and is_file(own.get("policy"))
+            else own
+            for tier, own in tiers.items()
+        }
+    return found
+
+
 # --- config.json, read back
 
 
@@ -206,13 +231,16 @@ def check_names(config: Mapping[str, Any], given: Mapping[str, Any], subject: st
     Raises:
         ConfigError: a scripted tier's policy "package.module:name".
     """
+    from policies.scripted import is_code
+
     tiers, own = config.get("tiers"), given.get("tiers", {})
     for tier, settings in tiers.items() if isinstance(tiers, Mapping) else ():
         policy = settings.get("policy") if isinstance(settings, Mapping) else None
-        if isinstance(policy, str) and ":" in policy and "policy" not in own.get(tier, {}):
+        if policy is not None and is_code(policy) and "policy" not in own.get(tier, {}):
             raise ConfigError(
                 f"{subject}: tier {tier!r} has policy {shown(policy)}; code that a file names is not imported, "
-                "allowed: the name of a scripted policy of ours, or the same setting given to `train` in Python"
+                "allowed: the name of a scripted policy of ours, a playbook file, or the same setting given to `train` "
+                "in Python"
             )
 
 

@@ -30,9 +30,10 @@ from experiments.run_settings import (
     remove_rests,
     resume_hint,
     with_defaults,
+    with_given,
+    with_playbooks,
 )
 from soc_env.errors import HMARLSOCError
-from soc_env.settings import merged
 
 
 def train(
@@ -97,6 +98,7 @@ def _settings(
     budget: Budget | None,
 ) -> dict[str, Any]:
     """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
+    config = with_playbooks(config)
     if not resume:
         settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
         _check(settings)
@@ -105,7 +107,7 @@ def _settings(
     check_same(out, settings, asked, overrides, config)
     try:
         check_names(settings["config"], config, "config")
-        settings["config"] = merged(settings["config"], dict(config))
+        settings["config"] = with_given(settings["config"], config)
         _check(settings)
     except HMARLSOCError as error:
         raise of_file(out, error) from None

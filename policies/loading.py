@@ -9,7 +9,7 @@ actions = policy(observations)  # one situation, {agent: (size,)}, or a batch, {
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -34,7 +34,7 @@ def load_policy(
     seed: int = 0,
     scenario: str | None = None,
     env: Any = None,
-    scripted: Mapping[str, Callable[..., Policy]] | None = None,
+    scripted: Mapping[str, Any] | None = None,
 ) -> TrainedPolicy: ...
 
 
@@ -47,7 +47,7 @@ def load_policy(
     seed: int = 0,
     scenario: str | None = None,
     env: Any = None,
-    scripted: Mapping[str, Callable[..., Policy]] | None = None,
+    scripted: Mapping[str, Any] | None = None,
 ) -> ExportedPolicy: ...
 
 
@@ -59,7 +59,7 @@ def load_policy(
     seed: int = 0,
     scenario: str | None = None,
     env: Any = None,
-    scripted: Mapping[str, Callable[..., Policy]] | None = None,
+    scripted: Mapping[str, Any] | None = None,
 ) -> TrainedPolicy | ExportedPolicy:
     """The trained policy of a run, of a checkpoint or of an exported policy.
 
@@ -74,7 +74,7 @@ def load_policy(
         scenario: what it will be used on; None takes the checkpoint's word.
         env: the environment that it will act in, if that is none of our scenarios: its agents and spaces are compared
             with the checkpoint's. Anything with `observation_spaces` and `action_spaces` by agent.
-        scripted: tier -> builder `(action_spaces, seed) -> policy` of the scripted tiers whose policy is none of ours.
+        scripted: tier -> policy of the scripted tiers whose policy is none of ours, as `policies.scripted.builder_of`.
 
     Raises:
         CheckpointError: missing, damaged, of a scenario of another family, not for `env`, or without ONNX files.
@@ -125,23 +125,10 @@ def _check_env(folder: Path, manifest: Mapping[str, Any], env: Any) -> None:
                 )
 
 
-def _ours(tier: str, name: str, known: Mapping[str, Any], acts: Mapping[str, Any], seed: int) -> Policy:
-    """A scripted policy of ours for the spaces that a manifest says; ConfigError if it is not made for such."""
-    from policies.scripted import find  # with the simulators
-
-    builder = find(f"tier {tier!r}: policy", name, known)
-    try:
-        return builder(acts, seed)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, HMARLSOCError):
-            raise
-        raise ConfigError(f"policy {name!r} does not fit the agents and their spaces ({shown(error)})") from None
-
-
 def _scripted_tiers(
-    folder: Path, manifest: Mapping[str, Any], seed: int, given: Mapping[str, Callable[..., Policy]]
+    folder: Path, manifest: Mapping[str, Any], seed: int, given: Mapping[str, Any]
 ) -> dict[str, Policy]:
-    """The scripted policies of a checkpoint: `given`, or those of our tables that it names."""
+    """The scripted policies of a checkpoint: `given`, or those of our tables that it names, or the playbooks in it."""
     plain = manifest["tiers"]
     tiers = [tier for tier in manifest["members"] if plain[tier]["algorithm"] == SCRIPTED]
     for tier in given:
@@ -149,19 +136,21 @@ def _scripted_tiers(
             raise ConfigError(f"scripted: tier {tier!r} is not scripted in the checkpoint; allowed: {shown(tiers)}")
     if not tiers:
         return {}
-    from policies.scripted import playable  # with the simulators
+    from policies.scripted import is_code, is_file, make_policy  # with the simulators
 
     spaces, made = tier_spaces(folder, manifest), {}
     acts = {agent: spaces[tier][1] for tier, members in manifest["members"].items() for agent in members}
     for tier in tiers:
-        name, known = plain[tier].get("policy"), playable(manifest["scenario"])
-        if tier not in given and (not isinstance(name, str) or ":" in name):
+        policy = plain[tier].get("policy")
+        if tier not in given and (is_code(policy) or is_file(policy)):
             raise CheckpointError(
-                f"tier {tier!r} is scripted by {shown(name)}, which is none of ours; pass load_policy(..., "
+                f"tier {tier!r} is scripted by {shown(policy)}, which is none of ours; pass load_policy(..., "
                 f"scripted={{{tier!r}: builder}})"
             )
         try:
-            made[tier] = given[tier](acts, seed) if tier in given else _ours(tier, name, known, acts, seed)
+            made[tier] = make_policy(
+                given.get(tier, policy), manifest["scenario"], acts, seed, f"tier {tier!r}: policy"
+            )
         except HMARLSOCError as error:
             raise CheckpointError(f"the checkpoint's scripted tier {tier!r} cannot be made: {error}") from None
     return made

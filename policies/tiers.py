@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.names import explain
 from policies.algorithms.settings import TierSettings
+from policies.scripted import kept
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, shown, unknown_name
-from soc_env.settings import check_fields, field_names, from_plain, names, to_plain
+from soc_env.settings import check_fields, field_names, from_plain, merged, names, to_plain
 
 MASKED = "alert_triage"  # the tier whose choices can be masked, in the soc-v1 family
 DEFAULT_TIERS: dict[str, dict[str, Any]] = {
@@ -82,6 +83,21 @@ def well_formed(tiers: Any, where: str = "tiers") -> Mapping[str, Mapping[str, A
         if not isinstance(settings, Mapping):
             raise ConfigError(f"tier {tier!r}={shown(settings)} must be settings by name")
     return tiers
+
+
+def changed(tier: str, before: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A tier's settings with some changed, or new ones where the algorithm changes.
+
+    A scripted tier's playbook file is read here and never again: from now on its text is the setting.
+
+    Raises:
+        ConfigError: that file cannot be read or is no playbook.
+    """
+    keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
+    found = merged(before if keeps else {}, settings)
+    if found.get("algorithm") == SCRIPTED and "policy" in found:
+        found["policy"] = kept(found["policy"], f"tier {tier!r}: policy")
+    return found
 
 
 def without_starts(tiers: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

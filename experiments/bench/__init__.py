@@ -8,6 +8,7 @@ Parts, those of `OF_ONE_SCENARIO` of `TRAINING_SCENARIO`, the others of both sce
     pettingzoo  one environment through PettingZoo's dicts
     batched     the array API at 200 hosts, 1 to 4,096 environments, random and zero actions
     hosts       64 environments, 50 to 100,000 hosts
+    branch      environments copied into another simulator, 200 and 100,000 hosts
     memory      bytes an environment takes
     runners     RLlib's stock MultiAgentEnvRunner and our columnar one, same networks (needs the [train] extra)
     learners    gradient steps of each tier's learner (needs the [train] extra)
@@ -37,7 +38,14 @@ from experiments.bench.learners import TRAINING_SCENARIO, bench_learners, bench_
 from experiments.bench.loading import bench_loading
 from experiments.bench.measure import QUICK, Effort, Measurement, machine
 from experiments.bench.plot import draw
-from experiments.bench.simulator import SCENARIOS, bench_batched, bench_hosts, bench_memory, bench_pettingzoo
+from experiments.bench.simulator import (
+    SCENARIOS,
+    bench_batched,
+    bench_branch,
+    bench_hosts,
+    bench_memory,
+    bench_pettingzoo,
+)
 from experiments.bench.text import machine_line, print_measurements
 from experiments.bench.training import bench_training
 from experiments.output import output_errors, write_json
@@ -50,6 +58,7 @@ PARTS: dict[str, Callable[[Sequence[str], Effort, Progress], list[Measurement]]]
     "pettingzoo": bench_pettingzoo,
     "batched": bench_batched,
     "hosts": bench_hosts,
+    "branch": bench_branch,
     "memory": bench_memory,
     "runners": bench_runners,
     "learners": bench_learners,

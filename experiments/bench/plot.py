@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.bench.learners import LEARNER_ROWS, TRAINING_SCENARIO
 from experiments.bench.measure import Measurement
-from experiments.bench.simulator import HOST_ENVS, NUM_HOSTS, SCENARIOS
+from experiments.bench.simulator import HOST_ENVS, MANY_AT_ONCE, NUM_HOSTS, ONE_AT_ONCE, SCENARIOS
 from experiments.bench.text import shown
 from experiments.plots import ORANGE, RED, STRONG, panels
 
@@ -33,7 +33,9 @@ def draw(measurements: Sequence[Measurement], about: str = "") -> Figure:
 LEGEND = {"fontsize": 8, "handlelength": 3.5, "framealpha": 0.85, "edgecolor": "none"}  # long enough to show dashes
 GREY = "#8a9099"
 COLORS = dict(zip(SCENARIOS, (STRONG, ORANGE), strict=True))
-STYLES = {"zeros": "-", "random": "--", "state and buffers": "-", "resident": "--"}
+STYLES = {
+    "zeros": "-", "random": "--", "state and buffers": "-", "resident": "--", MANY_AT_ONCE: "-", ONE_AT_ONCE: "--",
+}  # fmt: skip
 
 
 def _draw_lines(
@@ -78,6 +80,11 @@ def _draw_batched(panel: Any, measurements: Sequence[Measurement]) -> None:
 def _draw_hosts(panel: Any, measurements: Sequence[Measurement]) -> None:
     _draw_lines(panel, measurements, "num_hosts", "actions", lambda m: 1e6 / m.value)
     _title(panel, f"Growth with hosts, {HOST_ENVS} envs", "hosts", "CPU time of an env-step [µs]")
+
+
+def _draw_branch(panel: Any, measurements: Sequence[Measurement]) -> None:
+    _draw_lines(panel, measurements, "num_hosts", "kind", lambda m: 1e6 / m.value)
+    _title(panel, "Copies of environments, by branch()", "hosts", "CPU time of a copied env [µs]")
 
 
 def _draw_memory(panel: Any, measurements: Sequence[Measurement]) -> None:
@@ -154,6 +161,7 @@ DRAWERS: dict[str, Callable[[Any, Sequence[Measurement]], None]] = {
     "pettingzoo": _draw_pettingzoo,
     "batched": _draw_batched,
     "hosts": _draw_hosts,
+    "branch": _draw_branch,
     "memory": _draw_memory,
     "runners": _draw_runners,
     "learners": _draw_learners,

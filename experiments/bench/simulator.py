@@ -1,4 +1,4 @@
-"""The parts of the benchmark that play the simulator alone: PettingZoo, batches, growth with hosts, memory."""
+"""The parts of the benchmark that play the simulator alone: PettingZoo, batches, sizes, branches, memory."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ NUM_HOSTS = 200
 BATCHES = (1, 16, 64, 256, 1024, 4096)  # both kinds of actions of soc-v1 together: 0.5 GB
 HOSTS = (50, 200, 500, 2_000, 10_000, 100_000)
 HOST_ENVS = 64  # environments of the hosts part
+ONE_AT_ONCE, MANY_AT_ONCE = "1 at once", f"{HOST_ENVS} at once"  # environments that a call of `branch` copies
 KINDS = ("zeros", "random")  # of actions
 CALL_STEPS = 4096  # environment steps, at least, between two looks at the clock
 ACTION_SETS = 8  # random actions drawn beforehand and used in turn
@@ -129,6 +130,41 @@ def bench_hosts(scenarios: Sequence[str], effort: Effort, progress: Progress) ->
         for kind in KINDS
     ]
     return measure("hosts", cases, effort, progress)
+
+
+def branch_case(scenario: str, num_envs: int, num_hosts: int, **overrides: Any) -> Case:
+    """Environments in the middle of an episode copied into another simulator, see `Simulator.branch`."""
+    settings = {"num_envs": num_envs, "num_hosts": num_hosts, **overrides}
+    simulator, into = (soc_env.Simulator(scenario, seed=seed, **settings) for seed in (0, 1))
+    sets = action_sets(simulator, "random")
+    for one in (simulator, into):
+        one.reset()
+        for clock in range(one.scenario.max_steps // 2):
+            for agent, action in sets[clock % len(sets)].items():
+                one.actions[agent] = action
+            one.step()
+    envs = np.arange(num_envs)
+    num_calls = -(-CALL_STEPS // (8 * num_envs))
+
+    def work() -> int:
+        for _ in range(num_calls):
+            simulator.branch(envs, envs, into)
+        return num_calls * num_envs
+
+    kind = ONE_AT_ONCE if num_envs == 1 else MANY_AT_ONCE
+    parameters = {"scenario": scenario, "kind": kind, "actions": "random", **settings}
+    return Case(f"{scenario}, {kind}, {num_hosts:,} hosts", "envs/CPU-s", work, parameters)
+
+
+def bench_branch(scenarios: Sequence[str], effort: Effort, progress: Progress) -> list[Measurement]:
+    """Environments copied per CPU-second: one, and many at once, by the number of hosts."""
+    cases = [
+        branch_case(s, num_envs, num_hosts, **SCENARIOS[s].size_overrides)
+        for s in scenarios
+        for num_envs in (1, HOST_ENVS)
+        for num_hosts in (NUM_HOSTS, HOSTS[-1])
+    ]
+    return measure("branch", cases, effort, progress)
 
 
 def bench_memory(scenarios: Sequence[str], effort: Effort, progress: Progress) -> list[Measurement]:

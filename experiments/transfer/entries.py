@@ -13,7 +13,7 @@ import hashlib
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cyborg_bridge import soc_siem
@@ -88,23 +88,25 @@ def checkpoint_entries(
 
 
 def playbook_entries(names: Sequence[str], levels: Sequence[str] = LEVELS) -> dict[str, Entry]:
-    """Entries of scripted teams of the `soc-v1` family, see `policies.scripted`.
+    """Entries of scripted teams of the `soc-v1` family: names, playbook files or `"package.module:name"`.
 
     Raises:
-        ConfigError: no such playbook or level.
+        ConfigError: no such playbook or level, or a file that is none.
     """
-    from policies.scripted import SCRIPTED
+    from policies.scripted import SCRIPTED, builder_of, is_code, kept, label
 
     unfit = ("oracle-observation", "best-constant")  # plays on the truth; is made for 5 zones
     allowed = [name for name in SCRIPTED["soc"] if name not in unfit]
-    for name in names:
-        if name not in allowed:
-            raise ConfigError(unknown_name("playbook", name, allowed))
-    return {
-        f"{name} playbook, {_level(level)}": Entry(functools.partial(_playbook_policy, name, level), level)
-        for name in names
-        for level in levels
-    }
+    entries = {}
+    for policy in map(kept, names):
+        if isinstance(policy, str) and not is_code(policy) and policy not in allowed:
+            raise ConfigError(unknown_name("playbook", policy, allowed))
+        builder_of(policy, soc_siem.SCENARIO.name, "playbook")  # raises before anything is played
+        identity = policy["sha256"][:16] if isinstance(policy, Mapping) else ""
+        for level in levels:
+            make = functools.partial(_playbook_policy, policy, _level(level))
+            entries[f"{label(policy)} playbook, {level}"] = Entry(make, level, identity)
+    return entries
 
 
 def _digest(checkpoint: pathlib.Path) -> str:
@@ -151,7 +153,8 @@ def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Polic
     return SOCPolicy(make, level)
 
 
-def _playbook_policy(name: str, level: str, seed: int) -> Policy:
-    from policies.scripted import SCRIPTED
+def _playbook_policy(policy: Any, level: str, seed: int) -> Policy:
+    from policies.scripted import builder_of
 
-    return SOCPolicy(lambda siem: SCRIPTED["soc"][name](siem.action_spaces, seed), level)
+    builder = builder_of(policy, soc_siem.SCENARIO.name, "playbook")
+    return SOCPolicy(lambda siem: builder(siem.action_spaces, seed), level)

@@ -167,6 +167,44 @@ class Rest(Part):
 
 
 @dataclass(frozen=True)
+class Counterfactual(Part):
+    """What a tier learns from alternatives to its choices that are rolled out in copies of the simulator.
+
+    From the same state, with the same draws, the team plays on once with the tier's own choice and once for each
+    alternative; it learns from the difference of its discounted rewards (`policies.hmarl.counterfactual`).
+    """
+
+    weight: Schedule = schedule(0.0, 0.0, 1e6, "weight of the differences in the loss; 0 rolls nothing out", OURS)
+    share: float = setting(0.2, 1e-6, 1e3, "environment steps of rollouts for each one of training", OURS)
+    horizon: int = setting(50, 1, 100_000, "environment steps of a rollout", "Schulman et al. 2015, vine")
+    states: int = setting(64, 1, 1_000_000, "states from which the team is rolled out at once", OURS)
+    num_alternatives: int = setting(1, 1, 1_000, "alternatives at a state", "Schulman et al. 2015, vine")
+    draws: str = choice(
+        "same",
+        ("same", "fresh"),
+        "random draws of an alternative's rollout: those of the tier's own choice, or others",
+        "Glasserman & Yao 1992, common random numbers",
+    )
+    explore: bool = flag(False, "the team explores in rollouts, with the same noise where draws are the same", OURS)
+    bootstrap: bool = flag(True, "what follows a rollout counts by the tier's own values", "Sutton 1988")
+    capacity: int = setting(8_192, 1, STEPS, "newest differences kept", OURS)
+    max_age: int = setting(200_000, 1, STEPS, "environment steps after which a difference is no longer used", OURS)
+
+
+@dataclass(frozen=True)
+class ActionCounterfactual(Counterfactual):
+    """As `Counterfactual`, for critics that read the action."""
+
+    alternatives: tuple[str, ...] = choice(
+        ("other",),
+        ("other", "draw"),
+        "in turn. other: another choice, or one entry of the action at another level; draw: what the tier does when it "
+        "explores",
+        OURS,
+    )
+
+
+@dataclass(frozen=True)
 class TierSettings(Part):
     """Settings of every tier that learns."""
 
@@ -199,6 +237,7 @@ class TierSettings(Part):
         4, 1, 64, "heads; d_k is the size of a layer", "paper", only=("encoder", "attention")
     )
     reward_shaping: RewardShaping = part(RewardShaping)
+    counterfactual: Counterfactual = part(Counterfactual)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -236,6 +275,7 @@ class ActorCriticSettings(TierSettings):
     tau: float = setting(0.01, 1e-9, 1.0, "share by which target networks follow at an update", OURS)
     critic: Critic = part(Critic)
     rest: Rest = part(Rest, space="Box")
+    counterfactual: ActionCounterfactual = part(ActionCounterfactual)
     exploration: Exploration = part(Exploration, space="Box")
     segment_sharing: float | None = setting(
         None,

@@ -46,10 +46,11 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
 from policies.hmarl import ray_start, rllib_settings
+from policies.hmarl.counterfactual import CounterfactualCredit
 from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
-from policies.hmarl.learner_group import TieredLearnerGroup, load_networks
-from policies.hmarl.moments import Statistics, observation_statistics
+from policies.hmarl.learner_group import TieredLearnerGroup
+from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknown_setting
@@ -58,8 +59,9 @@ from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.side_by_side import Job, SideBySide, Update
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
-from policies.hmarl.state import hand_weights, starting_networks
+from policies.hmarl.state import hand_weights, start_tiers
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
+from policies.hmarl.torch_start import lean_torch
 from policies.learners import LEARNERS, build_config, names_in_rllib
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
@@ -68,7 +70,7 @@ from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
 from policies.team import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
-from soc_env.errors import CheckpointError, ConfigError
+from soc_env.errors import ConfigError
 from soc_env.settings import field_names, merged
 
 
@@ -117,9 +119,7 @@ class HMARLConfig(AlgorithmConfig):
         if replace:
             self._tiers = {}
         for tier, settings in tier_data.well_formed(tiers).items():
-            before = self._tiers.get(tier, {})
-            keeps = settings.get("algorithm", before.get("algorithm")) == before.get("algorithm")
-            changed = merged(before if keeps else {}, copy.deepcopy(dict(settings)))
+            changed = tier_data.changed(tier, self._tiers.get(tier, {}), copy.deepcopy(dict(settings)))
             tier_data.parse(tier, changed, of_all=field_names(HMARLSettings), of_rllib=names_in_rllib)  # raises
             self._tiers[tier] = changed
         self.multi_agent(policies=self.tier_networks(), policy_mapping_fn=tier_data.mapping(self.tier_settings))
@@ -279,6 +279,7 @@ class HMARL(DurableAlgorithm):
         plan: who acts when, and for which tier.
         on_policy, off_policy: tiers that learn, by how.
         batches: replay of the off-policy tiers.
+        credit: what tiers learn from alternatives to their choices.
         segments: name of a store -> the files that hold its rows.
         statistics: of observations and returns.
         averaged: tier -> state of its averaged networks.
@@ -305,7 +306,7 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        with ray_start.building(self), runner_groups():
+        with ray_start.building(self), runner_groups(), lean_torch():
             super().setup(config)
             self._set_up_tiers()
 
@@ -331,10 +332,12 @@ class HMARL(DurableAlgorithm):
         )
         self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
+        self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
+        self.env_runner.watch = self.credit.watch
         self.saves_replay, self.side_by_side = True, SideBySide(self.config.learner_threads)
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
-        self._load_tiers()
+        start_tiers(self)
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
 
     def scripted_policies(self, seed: int = 0) -> dict[str, Any]:
@@ -344,22 +347,6 @@ class HMARL(DurableAlgorithm):
             tier: make_scripted(tier, settings[tier]["policy"], env, self.team.action_spaces, seed)
             for tier in self.plan.scripted
         }
-
-    def _load_tiers(self) -> None:
-        """Starts tiers from the checkpoints that they name; those keep the observation statistics they come with."""
-        for tier in self.learner_group.groups:
-            folder, algorithm = self.plan.settings[tier].checkpoint, self.plan.settings[tier].algorithm
-            if folder is None:
-                continue
-            networks = starting_networks(folder, tier, algorithm)
-            for reason in self.learner_group.edit(tier, functools.partial(load_networks, networks)):
-                if reason is not None:
-                    raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
-            own, joint = self.learner_group.edit(tier, observation_statistics)[0]
-            self.statistics.given[tier] = own, joint if any("critic" in name for name in networks) else None
-            self.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
-        if self.statistics.given:
-            hand_weights(self)
 
     @property
     def replay(self) -> JointReplay | None:
@@ -421,6 +408,7 @@ class HMARL(DurableAlgorithm):
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.batches.store(rollouts)
             self._take_in(rollouts)
+        self.credit.compare(self)
         with self.metrics.log_time((keys.TIMERS, keys.LEARNER_UPDATE_TIMER)):
             updates = [self._update_on_policy(tier, timesteps) for tier in self.on_policy]
             if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
@@ -444,6 +432,7 @@ class HMARL(DurableAlgorithm):
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
             steps, timeout_s = self.config.train_batch_size, self.config.sample_timeout_s
             is_random = self.num_env_steps < self.config.random_steps
+            self.credit.begin(self.num_env_steps)
             rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, random_actions=is_random)
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
         return rollouts
@@ -473,6 +462,7 @@ class HMARL(DurableAlgorithm):
         self.collected[tier] = []
         advantage = columns[Postprocessing.ADVANTAGES]
         columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
+        columns |= self.credit.columns(self, tier, 1, len(advantage))
         results = yield from self._learned(
             tier,
             batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage)),
@@ -488,10 +478,10 @@ class HMARL(DurableAlgorithm):
         replay = self.batches.replay_of(tier)
         if len(replay) == 0:
             return
-        index, batch = self.batches.draw(tier, self.config.updates_per_iteration)
-        results = yield from self._learned(
-            tier, batch=batch, timesteps=timesteps, minibatch_size=self.config.replay_batch_size
-        )
+        num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
+        index, batch = self.batches.draw(tier, num_updates)
+        batch[tier].update(self.credit.columns(self, tier, num_updates, size))
+        results = yield from self._learned(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
             td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])

@@ -11,6 +11,7 @@ from policies.checkpoint import plain_spaces
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, WORKS
 from policies.hmarl.settings import HMARLSettings
 from policies.runner.batched_env import import_path, with_paths
+from policies.scripted import is_code, is_file
 from policies.team import SCRIPTED
 from policies.tiers import without_starts
 from soc_env import SCENARIOS
@@ -101,7 +102,8 @@ def configure(config: Any, folder: Path, manifest: Mapping[str, Any]) -> Any:
         if not isinstance(env, str) or env not in SCENARIOS:
             code.append("the environment")
     for tier, settings in manifest["tiers"].items():
-        if settings["algorithm"] == SCRIPTED and ":" in str(settings.get("policy")):
+        policy = settings.get("policy")
+        if settings["algorithm"] == SCRIPTED and (is_code(policy) or is_file(policy)):
             code.append(f"the policy of tier {tier!r}")
     if code:
         raise CheckpointError(

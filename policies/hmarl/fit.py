@@ -14,12 +14,14 @@ import torch
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
+from policies.hmarl.counterfactual import weighs
 from policies.hmarl.replay import DetectionPriority
 from policies.hmarl.state import starting_manifest
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
 from policies.runner.plan import make_scripted, spaces_of_tiers
+from policies.scripted import builder_of, is_code
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.memory import check_memory
@@ -41,14 +43,15 @@ def check_fit(config: Any) -> None:
     if config.replay_priority == "paper":
         DetectionPriority(config.env, config.env_config)  # raises where there is no such thing
     for tier, settings in config.tier_settings.items():  # raises if a default of tiers does not fit
-        if settings["algorithm"] == SCRIPTED and not (
-            isinstance(settings["policy"], str) or callable(settings["policy"])
-        ):
-            raise ConfigError(
-                f"tier {tier!r}: policy={shown(settings['policy'])} must be the name of one, or a builder"
-            )
+        if settings["algorithm"] == SCRIPTED and is_code(settings["policy"]):
+            builder_of(settings["policy"], config.env, f"tier {tier!r}: policy")
         elif settings.get("checkpoint") is not None:
             starting_manifest(settings["checkpoint"], tier, settings["algorithm"])
+        if weighs(config.tier(tier)) and config.num_env_runners:
+            raise ConfigError(
+                f"tier {tier!r}: counterfactual copies environments of this process, but "
+                f"num_env_runners={config.num_env_runners}; allowed: 0, or counterfactual.weight=0"
+            )
     if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}
@@ -77,7 +80,7 @@ def _check_tier(config: Any, tier: str, spaces: tuple[gym.Space, gym.Space], sim
     """That a tier's agents can play by its settings."""
     settings = config.tier(tier)
     if settings.algorithm == SCRIPTED:
-        if isinstance(settings.policy, str) and ":" not in settings.policy:  # a user's own is made once, by the runner
+        if not is_code(settings.policy):  # a user's own is made once, by the runner
             make_scripted(tier, settings.policy, config.env, simulator.action_spaces, 0)
         return
     metrics = [metric.name for metric in simulator.metric_table]

@@ -7,6 +7,7 @@ order, the random generators last, since what comes before may draw from them.
 from __future__ import annotations
 
 import copy
+import functools
 import operator
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.utils import metrics as keys
 
 from policies.checkpoint import STATE, read_manifest
+from policies.hmarl.counterfactual import CREDIT
+from policies.hmarl.learner_group import load_networks as give_networks
+from policies.hmarl.moments import observation_statistics
 from policies.runner.env_runner import SAMPLING
 from policies.runner.generators import get_generators, set_generators
 from policies.state_files import load_tree
@@ -168,6 +172,7 @@ PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
     AVERAGED: (get_averaged, set_averaged),
     REPLAY: (get_replay, set_replay),
     HEADLINES: (lambda algo: algo.headlines.get_state(), lambda algo, state: algo.headlines.set_state(state)),
+    CREDIT: (lambda algo: algo.credit.get_state(), lambda algo, state: algo.credit.set_state(state)),
     RUNNERS: (get_runners, set_runners),
     GENERATORS: (lambda algo: get_generators(), lambda algo, state: set_generators(state)),
 }
@@ -208,3 +213,26 @@ def starting_networks(folder: str | Path, tier: str, algorithm: str) -> dict[str
         except (KeyError, TypeError):
             raise CheckpointError(f"checkpoint {str(folder)!r}: {STATE}.json has no networks of {tier!r}") from None
     return {name: torch.as_tensor(value) for name, value in newest.items()} | networks[tier]
+
+
+def start_tiers(algo: Any) -> None:
+    """Starts the tiers of an `HMARL` from the checkpoints that they name; those keep the observation statistics they
+    come with.
+
+    Raises:
+        CheckpointError: as `starting_networks`, or the networks do not fit.
+    """
+    given = algo.statistics.given
+    for tier in algo.learner_group.groups:
+        folder, algorithm = algo.plan.settings[tier].checkpoint, algo.plan.settings[tier].algorithm
+        if folder is None:
+            continue
+        networks = starting_networks(folder, tier, algorithm)
+        for reason in algo.learner_group.edit(tier, functools.partial(give_networks, networks)):
+            if reason is not None:
+                raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
+        own, joint = algo.learner_group.edit(tier, observation_statistics)[0]
+        given[tier] = own, joint if any("critic" in name for name in networks) else None
+        algo.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
+    if given:
+        hand_weights(algo)

@@ -16,7 +16,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
-from policies.learners.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.shared import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
 from policies.runner.plan import Plan
@@ -197,6 +197,20 @@ class TierBatches:
             JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
             OTHER_ACTIONS: np.concatenate([none, *now], 1),
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
+        }
+
+    def is_central(self, tier: str) -> bool:
+        """Whether the tier learns off-policy with a critic that reads every agent it knows."""
+        return tier in self._central
+
+    def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
+        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...)."""
+        order = self._order_of_critic(tier, agent)
+        others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
+        none = np.zeros((len(observed[agent]), 0), np.float32)
+        return {
+            JOINT_OBS: np.concatenate([observed[a] for a in order], 1),
+            OTHER_ACTIONS: np.concatenate([none, *others], 1),
         }
 
     def _order_of_critic(self, tier: str, agent: str) -> list[str]:

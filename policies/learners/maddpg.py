@@ -17,7 +17,7 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,10 @@ from torch.nn import functional as F
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
     ActionPenaltyMixin,
     OffPolicyLearnerMixin,
     StatisticsMixin,
@@ -45,11 +49,6 @@ from policies.learners.shared import (
 from policies.learners.update import Batch, Losses
 from policies.networks.blocks import value_at, value_layer
 from policies.networks.build import make_body
-
-JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
-# (B, sum of the other agents' flat action sizes)
-OTHER_ACTIONS, OTHER_NEXT_ACTIONS = "other_actions", "other_next_actions"
-JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 
 
 class CentralCritic(nn.Module):
@@ -105,6 +104,10 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         """The lowest target Q of the next joint state, with the target actor's own action: (B,)."""
         own, critics = torch.tanh(self.target_actor(batch[Columns.NEXT_OBS])), self.side_by_side("target_")
         return critics.at(critics.read(*given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)), own).amin(0)
+
+    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Critic -> its values (B,) of actions in the situations of `columns`."""
+        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]

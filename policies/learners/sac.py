@@ -8,7 +8,7 @@ and a pull of the actor's mean to a resting action.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from policies.learners.shared import (
     take_settings,
 )
 from policies.learners.update import Batch, Losses
-from policies.networks.blocks import BatchEncoder, flat_dim, value_layer
+from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_layer
 from policies.networks.build import make_body
 
 
@@ -56,6 +56,14 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         """The critics, or with the prefix "target_" their target networks."""
         names = [f"{prefix}qf", f"{prefix}qf_twin"] if self.twin_q else [f"{prefix}qf"]
         return linked(self, prefix, [(getattr(self, f"{n}_encoder").body, getattr(self, n)) for n in names])
+
+    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Critic -> its values (B,) of actions in the situations of `columns`."""
+        batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
+        for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
+            values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
+            found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
+        return found
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")

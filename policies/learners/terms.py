@@ -17,6 +17,8 @@ import torch
 from ray.rllib.core.columns import Columns
 from torch.nn import functional as F
 
+from policies.learners.counterfactual import DIFFERENCE, counterfactual
+
 TEACHER_ACTIONS = "teacher_actions"  # (B, flat size), or (B,) whole numbers of a choice: what a teacher did there
 TEACHER_WEIGHT = "teacher_weight"  # (B,) of the row in the imitation term; 0 leaves it out
 MOST = 0.995  # of an action that is imitated: a squashed mean never gets to the end, and would grow without end
@@ -52,7 +54,7 @@ def imitation(module: Any, batch: Batch) -> Losses:
     return {POLICY: (batch[TEACHER_WEIGHT] * errors).mean()}
 
 
-TERMS: dict[str, Callable[[Any, Batch], Losses]] = {TEACHER_ACTIONS: imitation}
+TERMS: dict[str, Callable[[Any, Batch], Losses]] = {TEACHER_ACTIONS: imitation, DIFFERENCE: counterfactual}
 """Marker column -> function (module, batch) -> {optimiser: loss}."""
 
 

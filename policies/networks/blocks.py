@@ -18,6 +18,7 @@ from soc_env.errors import ConfigError
 
 OBSERVATION_CLIP = 10.0  # [standard deviations]
 OBS, ACTIONS, FEATURES = "obs", "actions", "encoder_out"  # columns as RLlib calls them
+CONSTANTS = "cpu"  # made here whatever the default device is: on "meta" some operations import all of torch's compiler
 VARIANCE_FLOOR = 1e-6  # features that hardly move are not blown up to noise of unit size
 
 
@@ -136,7 +137,7 @@ class HatBasis(nn.Module):
 
     def __init__(self, bins: int):
         super().__init__()
-        self.register_buffer("centres", torch.linspace(-1.0, 1.0, bins))
+        self.register_buffer("centres", torch.linspace(-1.0, 1.0, bins, device=CONSTANTS))
         self.per_width = (bins - 1) / 2.0
 
     def forward(self, actions: torch.Tensor) -> torch.Tensor:
@@ -320,9 +321,9 @@ def resting_action(body: Body, action_dim: int, values: Sequence[float]) -> torc
         ConfigError: not one value for each group and each entry beside.
     """
     if not values:
-        return torch.zeros(action_dim)
+        return torch.zeros(action_dim, device=CONSTANTS)
     places = shared_entries(body, action_dim)
     number = places[-1] + 1
     if len(values) != number:
         raise ConfigError(f"rest.action={list(values)!r} must be {number} numbers, or [] for the middle of the range")
-    return torch.atanh(torch.tensor(list(values)))[places]
+    return torch.atanh(torch.tensor(list(values), device=CONSTANTS))[places]

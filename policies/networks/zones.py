@@ -346,7 +346,7 @@ class ZoneMLP(nn.Module):
     def in_order(self) -> list[torch.Tensor]:
         """Its weights as `trunk.Trunk` takes them."""
         first = [self.embedding.case, self.embedding.context, self.embedding.zone]
-        layers = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
+        layers: list[Any] = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
         for layer, mix in zip(self.deeper, self.mixing, strict=True):
             layers += [layer.weight, layer.bias, mix.weight]
         norms = [weight for norm in self.norms for weight in norm.parameters()]

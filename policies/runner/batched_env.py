@@ -15,7 +15,6 @@ environments have rewards and lives of their own, `agent_rewards`, `alive`, `end
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -31,29 +30,9 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 import soc_env
+from policies.scripted.base import import_path, imported
 from soc_env.engine.state import check_names, packed, take
 from soc_env.errors import CheckpointError, ConfigError, unknown_name
-
-
-def imported(path: str) -> Any:
-    """The object that "package.module:name" names; ConfigError if there is none."""
-    module, _, name = path.partition(":")
-    try:
-        found = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path!r} cannot be imported ({error}); allowed: package.module:name") from None
-    return found
-
-
-def import_path(value: Any) -> str:
-    """ "package.module:name" of something that can be imported by it, else its `str`; strings stay as they are."""
-    path = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
-    try:
-        return path if not isinstance(value, str) and imported(path) is value else str(value)
-    except ConfigError:
-        return str(value)
 
 
 def with_paths(value: Any) -> Any:

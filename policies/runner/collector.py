@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from policies.runner.acting import PolicyOutput, act
-from policies.runner.batched_env import import_path
 from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.plan import Plan
-from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows
-from policies.scripted import Policy
+from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows, shaped_reward
+from policies.scripted import Policy, identity
 from soc_env.engine.state import take
 from soc_env.errors import CheckpointError
 
@@ -33,6 +32,7 @@ class Fragment:
         random_actions: whether off-policy tiers act uniformly.
         first_step: environment steps of all runners before it, for schedules.
         steps_at_once: environment steps of all runners a step of it.
+        watch: called with the environments before each step of them.
     """
 
     module: Any
@@ -40,6 +40,7 @@ class Fragment:
     random_actions: bool
     first_step: int
     steps_at_once: int
+    watch: Callable[[Any], None] | None = None
     columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     absolute: dict[str, list[float]] = field(default_factory=dict)  # tier -> [sum of absolute returns, number]
     episodes: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (environment, metrics), as they end
@@ -86,7 +87,7 @@ class Collector:
             "returns": list(self.returns),
             "noise": list(self.noise),
             "n_step": self.n_step,
-            "scripted": {tier: import_path(self.plan.settings[tier].policy) for tier in self.scripted},
+            "scripted": {tier: identity(self.plan.settings[tier].policy) for tier in self.scripted},
         }
 
     def get_state(self) -> dict[str, Any]:
@@ -147,6 +148,8 @@ class Collector:
         """Fills the fragment until it has `num_steps` steps of every environment, or `num_episodes` have ended."""
         fragment.absolute = {self.plan.tier_of[a]: [0.0, 0] for a in self.plan.learning}
         while fragment.num_steps < num_steps and len(fragment.episodes) < num_episodes:
+            if fragment.watch is not None:
+                fragment.watch(self.env)
             self._step(fragment)
         return self._finish(fragment)
 
@@ -255,12 +258,10 @@ class Collector:
         rewards = {}
         for agent in self.plan.learning:
             settings, absolute = self.plan.of_agent(agent), fragment.absolute[self.plan.tier_of[agent]]
-            shaping = settings.reward_shaping
             reward = env.agent_rewards[agent] if team is None else team
-            reward = np.where(reward < 0, shaping.penalty_scale * reward, reward)
-            for name, weight in shaping.metrics.items():
-                now = np.where(done, env.episode_metrics[name], self.metrics_before[name])
-                reward = reward + weight * (now - (0 if before is None else before[name]))
+            reward = shaped_reward(
+                settings.reward_shaping, reward, done, env.episode_metrics, before, self.metrics_before
+            )
             rewards[agent] = reward
             discounted = self.returns[agent]
             discounted *= settings.gamma

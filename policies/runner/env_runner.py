@@ -15,7 +15,7 @@ episodes, at a fresh seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -53,6 +53,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         env: the batch; None in a driver whose remote runners step the environments.
         module: tier -> RLModule.
         num_envs: environments of the batch.
+        watch: called with `env` before each step of training's sampling, or None.
     """
 
     def __init__(self, config: Any, **kwargs: Any):
@@ -63,6 +64,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._callbacks: list[RLlibCallback] = [make() for make in force_list(config.callbacks_class)]
         self.env: Any = None
         self.module: Any = None
+        self.watch: Callable[[Any], None] | None = None
         self._collector: Collector | None = None
         worker = self.worker_index or 0
         offset = worker + EVALUATION_SEEDS * config.in_evaluation
@@ -165,6 +167,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 random_actions=random_actions,
                 first_step=self.num_env_steps_sampled_lifetime,
                 steps_at_once=self.num_envs * self._num_runners,
+                watch=self.watch,
             )
             rollout = collector.collect(
                 fragment,

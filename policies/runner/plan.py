@@ -8,8 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from policies.runner.batched_env import imported
-from policies.scripted import Policy, find, playable
+from policies.scripted import Policy, make_policy
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError
 
@@ -110,8 +109,7 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
 
     Args:
         tier: for messages.
-        policy: the name of a scripted policy of the environment's family ("random" everywhere), or a builder
-            `(action_spaces, seed) -> policy`, as it is or as "package.module:name".
+        policy: in any form that `policies.scripted.builder_of` knows.
         env: what the configuration says.
         action_spaces: agent -> space as tiers see it, of all agents.
         seed: of its draws.
@@ -119,7 +117,4 @@ def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, 
     Raises:
         ConfigError: there is no such policy.
     """
-    builder = policy
-    if isinstance(policy, str):
-        builder = imported(policy) if ":" in policy else find(f"tier {tier!r}: policy", policy, playable(env))
-    return builder(action_spaces, seed)
+    return make_policy(policy, env, action_spaces, seed, f"tier {tier!r}: policy")

@@ -116,6 +116,25 @@ class OpenDecisions:
         return rows
 
 
+def shaped_reward(
+    shaping: Any, reward: np.ndarray, done: np.ndarray, ended: Any, before: Any, after: Any
+) -> np.ndarray:
+    """The reward (N,) of a step as a tier learns from it: penalties scaled, its own additions added.
+
+    Args:
+        shaping: the tier's setting `reward_shaping`.
+        reward: (N,) of the environment.
+        done: (N,) whether an episode ended in the step.
+        ended: (N,) metrics of the episodes that ended.
+        before, after: (N,) metrics of the episodes under way, before and after the step; None before the first.
+    """
+    reward = np.where(reward < 0, shaping.penalty_scale * reward, reward)
+    for name, weight in shaping.metrics.items():
+        now = np.where(done, ended[name], after[name])
+        reward = reward + weight * (now - (0 if before is None else before[name]))
+    return reward
+
+
 def advantages(rows: list[Columnar], num_envs: int, gamma: float, lambda_: float) -> tuple[np.ndarray, np.ndarray]:
     """Generalised advantage estimation over decisions of varying length: (advantages, value targets), in row order.
 

@@ -36,13 +36,26 @@ Of `soc-v1` and its kin:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from policies.scripted import paper, soc
-from policies.scripted.base import Actions, Builder, ConstantPolicy, Observations, Policy, RandomPolicy, Spaces
+from policies.scripted.base import (
+    Actions,
+    Builder,
+    ConstantPolicy,
+    Observations,
+    Policy,
+    RandomPolicy,
+    Spaces,
+    import_path,
+    imported,
+)
 from policies.scripted.oracle import ControlOracle, ObservationOracle
-from soc_env.errors import ConfigError, unknown_name
+from policies.scripted.playbook import SHIPPED, SUFFIX, PlaybookFile, shipped
+from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.registry import SCENARIOS, family_of
 
 __all__ = [
@@ -53,11 +66,19 @@ __all__ = [
     "ConstantPolicy",
     "ControlOracle",
     "Observations",
+    "PlaybookFile",
     "Policy",
     "RandomPolicy",
     "Spaces",
-    "find",
-    "playable",
+    "builder_of",
+    "identity",
+    "is_code",
+    "is_file",
+    "is_policy",
+    "kept",
+    "label",
+    "make_policy",
+    "playbook_of",
     "scripted",
 ]
 
@@ -76,8 +97,7 @@ SCRIPTED: dict[str, dict[str, Builder]] = {
         "escalate-all": soc.escalate_all,
         "suppress-all": soc.suppress_all,
         "best-constant": soc.best_constant,
-        "rule-soar": soc.RuleSoarPlaybook,
-        "expert": soc.ExpertPlaybook,
+        **{name: functools.partial(shipped, name) for name in SHIPPED},
         "oracle-observation": ObservationOracle,
     },
 }
@@ -99,25 +119,136 @@ def scripted(scenario: Any) -> dict[str, Builder]:
     return SCRIPTED[family_of(scenario).name]
 
 
-def playable(env: Any) -> dict[str, Builder]:
-    """The scripted policies that can play `env`: those of its family where it is the name of a scenario of ours, else
-    "random" alone."""
-    return scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
+# ---- how a policy can be given, wherever one is asked for
+def is_file(policy: Any) -> bool:
+    """Whether it is the path of a playbook file."""
+    return isinstance(policy, (str, Path)) and str(policy).lower().endswith(SUFFIX)
 
 
-def find(kind: str, name: str, known: Mapping[str, Builder]) -> Builder:
-    """The builder of that name.
+def is_code(policy: Any) -> bool:
+    """Whether only code has it: a builder, or the "package.module:name" of one. Files may name none."""
+    if isinstance(policy, str):
+        return ":" in policy and not is_file(policy)
+    return not isinstance(policy, (Mapping, Path, PlaybookFile))
 
-    Args:
-        kind: What to call it in a message, such as "policy of soc-v1".
-        name: What was asked for.
-        known: The names that there are, such as those of `scripted`.
+
+def is_policy(policy: Any) -> bool:
+    """Whether it acts already, and nothing has to be built."""
+    return callable(policy) and hasattr(policy, "reset") and not isinstance(policy, type)
+
+
+def playbook_of(policy: Any) -> PlaybookFile | None:
+    """The playbook of a path, or of what `kept` made data of; None for every other policy.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The file cannot be read, or is no playbook; one line with file and line.
     """
-    if name in RENAMED:
-        raise ConfigError(f"{kind} {name!r} does not exist any more; it is called {RENAMED[name]!r}")
-    if name not in known:
-        raise ConfigError(unknown_name(kind, name, known))
-    return known[name]
+    if isinstance(policy, PlaybookFile):
+        return policy
+    if isinstance(policy, Mapping):
+        return PlaybookFile.of_plain(policy)
+    return PlaybookFile.of_path(policy) if is_file(policy) else None
+
+
+def kept(policy: Any, kind: str = "policy") -> Any:
+    """The policy as settings, run folders and checkpoints keep it: a playbook file as data with its text, so that the
+    file may change or go; all else as it is.
+
+    Raises:
+        ConfigError: As `playbook_of`, after `kind`.
+    """
+    try:
+        playbook = playbook_of(policy)
+    except ConfigError as error:
+        raise ConfigError(f"{kind}: {error}") from None
+    return policy if playbook is None else playbook.to_plain()
+
+
+def label(policy: Any) -> str:
+    """What a policy is called in tables."""
+    if isinstance(policy, PlaybookFile) or is_file(policy):
+        return policy.name if isinstance(policy, PlaybookFile) else Path(policy).name
+    if isinstance(policy, Mapping):
+        return shown(policy.get("file"))[1:-1]
+    return shown(import_path(policy)) if callable(policy) and not is_policy(policy) else _name_of(policy)
+
+
+def identity(policy: Any) -> str:
+    """What tells it from others: a name, or a playbook's with its digest."""
+    return f"{label(policy)} {policy['sha256']}" if isinstance(policy, Mapping) else import_path(policy)
+
+
+def _name_of(policy: Any) -> str:
+    return policy if isinstance(policy, str) else type(policy).__name__
+
+
+def builder_of(policy: Any, env: Any, kind: str = "policy") -> Builder:
+    """The builder of a policy, in whatever form it is given; every command and setting that takes one asks here.
+
+    | given | what it stands for |
+    |---|---|
+    | `"expert"` | the scripted policy of that name of the environment's family |
+    | `"rules/mine.toml"` | the playbook in that file |
+    | `{"file": ..., "text": ..., ...}` | the playbook that `kept` made data of |
+    | `"package.module:name"` | what can be imported by that name |
+    | a function or class | itself: `(action_spaces, seed) -> policy` |
+
+    Args:
+        policy: One of these.
+        env: What the configuration says: for a scenario's name its family's names count, else "random" alone.
+        kind: What to call it in a message, such as "policy of soc-v1".
+
+    Raises:
+        ConfigError: There is no such policy, file or name; one line that says what is allowed.
+    """
+    if isinstance(policy, str) and is_code(policy):
+        policy = imported(policy)
+    if playbook := playbook_of(policy):
+        _check_family(playbook, env, kind)
+        return playbook
+    if not isinstance(policy, str):
+        if not callable(policy):
+            raise ConfigError(f"{kind}={shown(policy)} must be the name of one, a playbook file, or a builder")
+        return policy
+    known = scripted(env) if isinstance(env, str) and env in SCENARIOS else {"random": RandomPolicy}
+    if policy in RENAMED:
+        raise ConfigError(f"{kind} {policy!r} does not exist any more; it is called {RENAMED[policy]!r}")
+    if policy not in known:
+        raise ConfigError(unknown_name(kind, policy, known))
+    return known[policy]
+
+
+def _check_family(policy: Any, env: Any, kind: str) -> None:
+    """ConfigError if the environment is a scenario of a family that playbook files do not play."""
+    if isinstance(env, str) and env in SCENARIOS and family_of(env).name != "soc":
+        allowed = ", ".join(name for name in SCENARIOS if family_of(name).name == "soc")
+        raise ConfigError(
+            f"{kind} {label(policy)!r} is a playbook file, which {env} has no agents for; allowed: {allowed}"
+        )
+
+
+def make_policy(policy: Any, env: Any, action_spaces: Spaces, seed: int = 0, kind: str = "policy") -> Policy:
+    """The policy for these spaces.
+
+    Args:
+        policy, env, kind: As `builder_of` takes them.
+        action_spaces: Agent -> space, of all agents.
+        seed: Of its draws.
+
+    Raises:
+        ConfigError: As `builder_of`; a policy of ours that does not fit the spaces; a builder that returns no policy.
+    """
+    builder = builder_of(policy, env, kind)
+    try:
+        made = builder(action_spaces, seed)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, HMARLSOCError) or is_code(policy):
+            raise
+        name = label(policy)
+        raise ConfigError(f"policy {name!r} does not fit the agents and their spaces ({shown(error)})") from None
+    if not is_policy(made):
+        raise ConfigError(
+            f"{kind} {label(policy)!r} returns {shown(made)} for (action_spaces, seed), which is no policy; allowed: "
+            "something with reset(seed) that is called with (observations, decides)"
+        )
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -93,3 +94,25 @@ class ConstantPolicy:
 
 Builder = Callable[..., Policy]
 """``(action_spaces, seed) -> policy``."""
+
+
+# ---- code by its name
+def imported(path: str) -> Any:
+    """The object that "package.module:name" names; ConfigError if there is none."""
+    module, _, name = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path!r} cannot be imported ({error}); allowed: package.module:name") from None
+    return found
+
+
+def import_path(value: Any) -> str:
+    """ "package.module:name" of something that can be imported by it, else its `str`; strings stay as they are."""
+    path = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
+    try:
+        return path if not isinstance(value, str) and imported(path) is value else str(value)
+    except ConfigError:
+        return str(value)

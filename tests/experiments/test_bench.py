@@ -17,7 +17,7 @@ from experiments.bench.goals import check_goals
 from experiments.bench.loading import EXPORTED, WAYS, bench_loading
 from experiments.bench.measure import Case, Effort, Measurement, measure
 from experiments.bench.plot import draw
-from experiments.bench.simulator import SCENARIOS, action_sets, pettingzoo_case, simulator_case
+from experiments.bench.simulator import SCENARIOS, action_sets, branch_case, pettingzoo_case, simulator_case
 from experiments.bench.text import shown
 from experiments.bench.training import footprint
 from experiments.progress import Progress
@@ -114,12 +114,15 @@ ROWS = [
     row("hosts", 50_000, actions="zeros", num_hosts=100_000),
     row("hosts", 800_000, actions="random", num_hosts=200),
     row("hosts", 20_000, actions="random", num_hosts=100_000),
+    row("branch", 1_000_000, num_hosts=200, kind="64 at once"),
+    row("branch", 30_000, num_hosts=200, kind="1 at once"),
     row("memory", 8_000, num_hosts=200, kind="resident"),
     row("pettingzoo", 60_000, "soc-v1", actions="zeros"),
     row("batched", 240_000, "soc-v1", actions="zeros", num_envs=64),
     row("batched", 260_000, "soc-v1", actions="random", num_envs=64),
     row("hosts", 200_000, "soc-v1", actions="random", num_hosts=200),
     row("hosts", 6_250, "soc-v1", actions="random", num_hosts=100_000),
+    row("branch", 300_000, "soc-v1", num_hosts=200, kind="64 at once"),
     row("memory", 46_000, "soc-v1", num_hosts=200, kind="resident"),
     row("runners", 2_000, runner="stock", num_envs=16),
     row("runners", 30_000, runner="columnar", num_envs=256),
@@ -262,6 +265,15 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert text in file.getvalue()
 
 
+def test_branch_measures_whole_environments() -> None:
+    for num_envs in (1, 8):
+        case = branch_case("paper-v0", num_envs, 30)
+        assert case.work() % num_envs == 0
+        assert case.parameters["num_envs"] == num_envs
+    labels = [branch_case("soc-v1", num_envs, 30, num_networks=1).label for num_envs in (1, 64)]
+    assert labels == ["soc-v1, 1 at once, 30 hosts", "soc-v1, 64 at once, 30 hosts"]
+
+
 def test_the_plot_has_a_panel_for_each_part_measured() -> None:
     pytest.importorskip("matplotlib")
     panels = [panel for panel in draw(ROWS, "about").axes if panel.get_visible()]
@@ -271,7 +283,7 @@ def test_the_plot_has_a_panel_for_each_part_measured() -> None:
     assert len(draw([m for m in ROWS if m.part == "hosts"]).axes) == 1
 
 
-@pytest.mark.parametrize("part", ["pettingzoo", "batched", "hosts", "memory"])
+@pytest.mark.parametrize("part", ["pettingzoo", "batched", "hosts", "branch", "memory"])
 def test_the_plot_shows_both_scenarios_in_two_colours(part: str) -> None:
     pytest.importorskip("matplotlib")
     (panel,) = draw([m for m in ROWS if m.part == part]).axes
@@ -301,7 +313,8 @@ def test_scenarios_can_be_restricted() -> None:
 
 def test_runners_and_learners_are_of_paper_v0() -> None:
     file = io.StringIO()
-    assert chosen_parts(None, ["soc-v1"], file) == ["pettingzoo", "batched", "hosts", "memory", "training", "loading"]
+    parts = ["pettingzoo", "batched", "hosts", "branch", "memory", "training", "loading"]
+    assert chosen_parts(None, ["soc-v1"], file) == parts
     assert "without runners and learners: they measure paper-v0 only" in file.getvalue()
     with pytest.raises(ConfigError, match="'runners' measures paper-v0 only.* given: soc-v1"):
         bench(only=["batched", "runners"], scenarios=["soc-v1"])
@@ -348,7 +361,7 @@ def test_without_onnx_loading_is_measured_by_pytorch_alone(monkeypatch: pytest.M
 def test_without_the_extra_its_parts_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     file = io.StringIO()
-    assert chosen_parts(None, list(SCENARIOS), file) == ["pettingzoo", "batched", "hosts", "memory"]
+    assert chosen_parts(None, list(SCENARIOS), file) == ["pettingzoo", "batched", "hosts", "branch", "memory"]
     assert 'pip install "hmarl-soc[train]"' in file.getvalue()
 
 

@@ -19,11 +19,10 @@ from experiments.evaluate import (
     evaluate_checkpoint,
     paired_gain,
     run_episodes,
-    scripted_policy,
 )
 from experiments.intervals import mean_interval
 from policies.checkpoint import checkpoint_folder
-from policies.scripted import SCRIPTED
+from policies.scripted import SCRIPTED, make_policy
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError, ScenarioError
 from soc_env.registry import FAMILIES
@@ -289,7 +288,7 @@ def test_a_trained_policy_sees_no_state() -> None:
     """Only policies that ask for the truth get it."""
     simulator = soc_env.Simulator("soc-v1")
     for name in SCRIPTED["soc"]:
-        policy = scripted_policy(name, simulator.action_spaces, 0, "soc-v1")
+        policy = make_policy(name, "soc-v1", simulator.action_spaces)
         assert getattr(policy, "needs_state", False) == (name == "oracle-observation")
     assert TRIAGE in simulator.action_spaces
 

@@ -38,9 +38,11 @@ CONTEXT = {  # what a changed value needs beside it
     "critic.kind": {"critic": {"bins": 3}},
     "double_q": {"lr": 0.1},  # the newest network and its target soon differ
 }
+CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 2, "states": 6}  # one round an iteration
 VALUES = {  # where a value cannot be made from the declaration
     "rest.action": [[0.3] * 16],
     "reward_shaping.metrics": [{"length": 1.0}],
+    "counterfactual.alternatives": [["draw"]],
 }
 
 
@@ -129,7 +131,7 @@ def needed_space(spec, part):
 
 def context_of(settings, path, spec):
     """Settings with which the one at `path` has an effect, by its declaration."""
-    context = dict(CONTEXT.get(path, {}))
+    context = dict(CONTEXT.get(path, {"counterfactual": CREDIT} if path.startswith("counterfactual.") else {}))
     other, wanted = spec.metadata.get("only", (None, None))
     if other is None:
         return context

@@ -25,7 +25,7 @@ from soc_states import (
 )
 
 from policies.scripted import SCRIPTED
-from policies.scripted import soc as playbooks
+from policies.scripted.playbook import shipped_file
 from policies.scripted.soc import ObservationView
 from soc_env import Simulator
 from soc_env.engine.tables import AGENTS
@@ -236,12 +236,12 @@ def test_expert_triage_weighs_the_evidence():
 
 
 def test_expert_response_goes_by_risk():
-    x = playbooks.ExpertPlaybook.NUMBERS
+    x = shipped_file("expert").numbers
     zones = (
         {"top_risk": 0.99, "top_value": 0.5},
         {"top_risk": 0.3, "top_value": 0.5},
-        {"isolated_least": x["release"] - 0.01},
-        {"isolated_risk": x["reimage"] + 0.01, "isolated_least": x["reimage"] + 0.01},
+        {"isolated_least": x["release_risk"] - 0.01},
+        {"isolated_risk": x["reimage_risk"] + 0.01, "isolated_least": x["reimage_risk"] + 0.01},
         {},
     )
     action = levels(answer("expert", zones=zones)[ORCHESTRATOR][0])

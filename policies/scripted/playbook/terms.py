@@ -1,0 +1,138 @@
+"""What the rules of a playbook file can name: features by group, and the entries of actions with their levels.
+
+All of it is made of the tables of `soc_env.soc.tables`; here are only the words for levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from policies.scripted.playbook.expressions import CASES, ENVIRONMENT, FUNCTIONS, ZONE, Expression
+from policies.scripted.soc import ISOLATE, KILL, NEUTRAL, OFF, REIMAGE, RELEASE, ObservationView
+from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ENRICH_CHOICE, ZONE_FEATURES, actions
+
+ARROW = "->"
+SWITCH = {"off": OFF, "on": 1.0}
+WORDS: dict[str, dict[str, float]] = {  # levels that have names, by entry of an action
+    "contain": {"release": RELEASE, "nothing": NEUTRAL, "isolate": ISOLATE},
+    "remediate": {"nothing": OFF, "kill_process": KILL, "reimage": REIMAGE},
+    **dict.fromkeys(("decoy", "intel_sweep", "block_perimeter", "reset_credentials"), SWITCH),
+}
+RESTS = {"contain": NEUTRAL}  # levels that ask for nothing, where that is not 0
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a rule can set: an entry of an agent's action, in every zone or once.
+
+    Attributes:
+        agent, key: Where it stands in a file.
+        scope: ZONE or ENVIRONMENT.
+        low, high: Range of its level.
+        words: Names of levels; of a choice the choices, by their index.
+        rest: Where no rule says anything.
+        effect: What it does.
+    """
+
+    agent: str
+    key: str
+    scope: str
+    low: float
+    high: float
+    words: Mapping[str, float]
+    rest: float
+    effect: str
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is one of some choices, and no level."""
+        return self.agent == TRIAGE
+
+    def encode(self, level: Any) -> Any:
+        """The numbers of the action that set levels, cut off at their range; 64-bit."""
+        if self.is_choice:
+            return level
+        level = np.minimum(np.maximum(level, self.low), self.high)
+        return level if self.low < 0 else 2.0 * level - 1.0
+
+
+def section(agent: str) -> str:
+    """An agent's table in a file: `threat_hunter` of `threat_hunter_0`."""
+    return agent.rpartition("_")[0]
+
+
+def _outputs() -> dict[str, dict[str, Output]]:
+    """Table of a file -> its keys, in the order of the action's entries, from the tables of the family."""
+    choices = {entry.name: float(k) for k, entry in enumerate(actions(TRIAGE, 1))}
+    effect = "what is done with the first case"
+    found = {section(TRIAGE): {"choice": Output(TRIAGE, "choice", ENVIRONMENT, 0, 3, choices, ENRICH_CHOICE, effect)}}
+    for agent in (HUNTER, ORCHESTRATOR, COORDINATOR):
+        rows = found[section(agent)] = {}
+        for entry in actions(agent, 1):
+            key = entry.name.removesuffix("_0")
+            scope = ZONE if key != entry.name else ENVIRONMENT
+            low = -1.0 if agent == COORDINATOR else 0.0
+            effect = entry.effect.replace(" in zone 0", "").replace(" of zone 0", " of the zone")
+            rows[key] = Output(agent, key, scope, low, 1.0, WORDS.get(key, {}), RESTS.get(key, 0.0), effect)
+    return found
+
+
+OUTPUTS = _outputs()
+POSTURES = tuple(key for key, output in OUTPUTS[section(COORDINATOR)].items() if output.scope == ENVIRONMENT)
+
+
+class Frame(ObservationView):
+    """What the expressions of one call are calculated on: an observation, and the named values found so far."""
+
+    def __init__(self, observation: np.ndarray, num_zones: int):
+        super().__init__(TRIAGE, observation, num_zones)
+        self.found: dict[str, Any] = {}
+
+
+def _groups() -> dict[str, dict[str, Expression]]:
+    """Group -> feature -> its column: `zone.top_risk`, `case.severity` of the first case, `cases.severity` of all."""
+
+    def of(rows: Any, scope: str, read: Callable[[Frame, str], Any]) -> dict[str, Expression]:
+        def column(name: str) -> Callable[[Frame], Any]:
+            return lambda frame: read(frame, name)
+
+        return {row.name: Expression(column(row.name), scope, size=max(abs(row.low), abs(row.high))) for row in rows}
+
+    def posture(k: int) -> Callable[[Frame], Any]:
+        return lambda frame: frame.posture(k)[:, None]
+
+    directive = {"priority": Expression(lambda frame: frame.priorities(), ZONE)}
+    directive |= {name: Expression(posture(k), ENVIRONMENT) for k, name in enumerate(POSTURES)}
+    return {
+        "zone": of(ZONE_FEATURES, ZONE, lambda frame, name: frame.zone(name)),
+        "case": of(CASE_FEATURES, ENVIRONMENT, lambda frame, name: frame.case(name)[:, :1]),
+        "cases": of(CASE_FEATURES, CASES, lambda frame, name: frame.case(name)),
+        "clock": of(CLOCK_FEATURES, ENVIRONMENT, lambda frame, name: frame.clock(name)[:, None]),
+        "directive": directive,
+    }
+
+
+GROUPS = _groups()
+_ALL = [output for keys in OUTPUTS.values() for output in keys.values()]
+RESERVED = {*GROUPS, *FUNCTIONS, *(word for output in _ALL for word in output.words)}
+"""Names that no number and no value of a file may have."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`condition -> level`; without a condition it always holds.
+
+    Attributes:
+        text: As the file has it.
+        condition: None: always.
+        level: A number; of a choice, its index.
+    """
+
+    text: str
+    condition: Expression | None
+    level: Expression
