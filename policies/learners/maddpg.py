@@ -33,12 +33,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
+from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
-    JOINT_NEXT_OBS,
-    JOINT_OBS,
-    OTHER_ACTIONS,
-    OTHER_NEXT_ACTIONS,
     ActionPenaltyMixin,
     OffPolicyLearnerMixin,
     StatisticsMixin,

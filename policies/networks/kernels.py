@@ -13,18 +13,12 @@ import numpy as np
 
 from soc_env.engine.jit import fast_entry_point
 
+Array = np.ndarray
+
 
 @fast_entry_point
 def activate(
-    x: np.ndarray,
-    more: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    eps: float,
-    has_norm: bool,
-    out: np.ndarray,
-    mean: np.ndarray,
-    stats: np.ndarray,
+    x: Array, more: Array, weight: Array, bias: Array, eps: float, has_norm: bool, out: Array, mean: Array, stats: Array
 ) -> None:
     """out = relu(norm(x + more)), and its mean over tokens.
 
@@ -71,28 +65,21 @@ def activate(
 
 @fast_entry_point
 def activate_back(
-    x: np.ndarray,
-    more: np.ndarray,
-    weight: np.ndarray,
+    x: Array,
+    more: Array,
+    weight: Array,
     has_norm: bool,
-    out: np.ndarray,
-    stats: np.ndarray,
-    has_own: bool,
-    g_mean: np.ndarray,
-    g_x: np.ndarray,
-    g_more: np.ndarray,
-    g_weight: np.ndarray,
-    g_bias: np.ndarray,
+    out: Array,
+    stats: Array,
+    g_mean: Array,
+    g_x: Array,
+    g_more: Array,
+    g_weight: Array,
+    g_bias: Array,
 ) -> None:
-    """Gradients of `activate`.
+    """Gradients of `activate`, by that of the mean and by `g_x`, that of `out`, which is replaced by that of `x`.
 
-    Args:
-        x, more, weight, has_norm, out, stats: as there.
-        has_own: whether `g_x` holds the gradient of `out`; otherwise only its mean has one.
-        g_mean: (N, R, H), the gradient of the mean.
-        g_x: (N, R, Z, H), is replaced by the gradient of `x`.
-        g_more: (N, R, H), is filled.
-        g_weight, g_bias: (N, H), zeros, are added to.
+    `g_more` (N, R, H) is filled; `g_weight` and `g_bias` (N, H) are added to. The others are as there.
     """
     num, rows, tokens, size = x.shape
     share = np.float32(1.0) / np.float32(tokens)
@@ -102,9 +89,7 @@ def activate_back(
                 g_more[n, r, j] = 0.0
             for z in range(tokens):
                 for j in range(size):
-                    gradient = g_mean[n, r, j] * share
-                    if has_own:
-                        gradient += g_x[n, r, z, j]
+                    gradient = g_x[n, r, z, j] + g_mean[n, r, j] * share
                     g_x[n, r, z, j] = gradient if out[n, r, z, j] > 0.0 else np.float32(0.0)
                 if has_norm:
                     middle, scale = stats[n, r, z, 0], stats[n, r, z, 1]
@@ -118,17 +103,15 @@ def activate_back(
                         g_x[n, r, z, j] = gradient
                         level += gradient
                         slope += gradient * normal
-                    level /= np.float32(size)
-                    slope /= np.float32(size)
                     for j in range(size):
                         normal = (x[n, r, z, j] + more[n, r, j] - middle) * scale
-                        g_x[n, r, z, j] = scale * (g_x[n, r, z, j] - level - normal * slope)
+                        g_x[n, r, z, j] = scale * (g_x[n, r, z, j] - (level + normal * slope) / np.float32(size))
                 for j in range(size):
                     g_more[n, r, j] += g_x[n, r, z, j]
 
 
 @fast_entry_point
-def mean_of_relu(x: np.ndarray, mean: np.ndarray) -> None:
+def mean_of_relu(x: Array, mean: Array) -> None:
     """Fills mean, (N, R, H), with that of relu(x) over the tokens of x, (N, R, Z, H)."""
     num, rows, tokens, size = x.shape
     for n in range(num):
@@ -143,7 +126,7 @@ def mean_of_relu(x: np.ndarray, mean: np.ndarray) -> None:
 
 
 @fast_entry_point
-def mean_of_relu_back(x: np.ndarray, g_mean: np.ndarray, g_x: np.ndarray) -> None:
+def mean_of_relu_back(x: Array, g_mean: Array, g_x: Array) -> None:
     """Fills g_x, (N, R, Z, H), with the gradient of x in `mean_of_relu` by that of the mean, (N, R, H)."""
     num, rows, tokens, size = x.shape
     share = np.float32(1.0) / np.float32(tokens)

@@ -11,6 +11,7 @@ between them. Learners use it on CPUs; whoever acts, traces or exports a network
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -56,12 +57,7 @@ class Trunk(torch.autograd.Function):
         eps: float | None,
         *weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        left = [weight.detach() for weight in weights]
-        of_cases = [left.pop(0), left.pop(0)] if cases is not None else []
-        (wx, bx, wz, bz), left = left[:4], left[4:]
-        num_deeper = len(left) // 3 if eps is None else (len(left) - 2) // 5
-        deeper = [left[3 * k : 3 * k + 3] for k in range(num_deeper)]
-        norms = left[3 * num_deeper :]
+        of_cases, (wx, bx, wz, bz), deeper, norms = _apart(weights, cases is not None, eps is not None)
         rows, num_zones, num = len(zones), zones.shape[1], len(wz)
         case_x = case = None
         more = product(context.unsqueeze(0), wx[..., : context.shape[1]], bx)
@@ -72,27 +68,15 @@ class Trunk(torch.autograd.Function):
             more = torch.baddbmm(more, case, wx[..., context.shape[1] :].transpose(1, 2))
         x = product(zones.flatten(0, 1).unsqueeze(0), wz, bz)
         layers: list[Layer] = []
-        for k in range(num_deeper + 1):
+        for k in range(len(deeper) + 1):
             if k:
                 wd, bd, wm = deeper[k - 1]
                 x, more = product(layers[-1].tokens.flatten(1, 2), wd, bd), product(layers[-1].mean, wm)
-            x = x.view(num, rows, num_zones, -1)
-            layer = Layer(x, more, torch.empty_like(x), torch.empty_like(more), x.new_empty(num, rows, num_zones, 2))
-            norm = norms[2 * k : 2 * k + 2] if eps is not None else [bx, bx]
-            kernels.activate(
-                x.numpy(),
-                more.numpy(),
-                norm[0].numpy(),
-                norm[1].numpy(),
-                eps or 0.0,
-                eps is not None,
-                *(part.numpy() for part in layer[2:]),
-            )
-            layers.append(layer)
+            layers.append(_activated(x.view(num, rows, num_zones, -1), more, norms[2 * k : 2 * k + 2], eps))
         # What is put out must not hang on to what holds it: PyTorch keeps such tensors apart.
         kept = [zones, context, cases, case_x, case, wx, *norms, *(w for layer in deeper for w in layer)]
         ctx.save_for_backward(*kept, *(part for layer in layers for part in layer))
-        ctx.sizes, ctx.eps = (len(norms), num_deeper), eps
+        ctx.sizes, ctx.eps = (len(norms), len(deeper)), eps
         ctx.set_materialize_grads(False)
         return layers[-1].tokens, layers[-1].mean
 
@@ -126,6 +110,24 @@ class Trunk(torch.autograd.Function):
         return (None, None, None, None, *found, *of_deeper, *of_norms)
 
 
+def _apart(weights: Sequence[torch.Tensor], has_cases: bool, has_norm: bool) -> tuple[Any, ...]:
+    """Weights of cases, of the first layer, of each further one, and of norms."""
+    left = [weight.detach() for weight in weights]
+    of_cases, left = (left[:2], left[2:]) if has_cases else ([], left)
+    first, left = left[:4], left[4:]
+    num_deeper = (len(left) - 2) // 5 if has_norm else len(left) // 3
+    return of_cases, first, [left[3 * k : 3 * k + 3] for k in range(num_deeper)], left[3 * num_deeper :]
+
+
+def _activated(x: torch.Tensor, more: torch.Tensor, norm: Sequence[torch.Tensor], eps: float | None) -> Layer:
+    """The layer of x (N, B, Z, H), and what is added to all tokens (N, B, H); `norm` [] and `eps` None without one."""
+    layer = Layer(x, more, torch.empty_like(x), torch.empty_like(more), x.new_empty(*x.shape[:3], 2))
+    weight, bias = (part.numpy() for part in norm or (more[:, 0].contiguous(),) * 2)
+    filled = (part.numpy() for part in layer[2:])
+    kernels.activate(x.numpy(), more.numpy(), weight, bias, eps or 0.0, eps is not None, *filled)
+    return layer
+
+
 class _Saved:
     """What `Trunk.forward` kept, by its parts."""
 
@@ -142,7 +144,7 @@ class _Saved:
 def _back(saved: _Saved, k: int, g_tokens: torch.Tensor | None, g_mean: torch.Tensor | None) -> tuple[Any, ...]:
     """Gradients of layer k: of x (N, B * Z, H), of what is added to all tokens (N, B, H), and of its norm."""
     layer, eps = saved.layers[k], saved.eps
-    g_x = torch.empty_like(layer.x) if g_tokens is None else g_tokens.contiguous()
+    g_x = torch.zeros_like(layer.x) if g_tokens is None else g_tokens.contiguous()
     if g_tokens is not None and g_x.data_ptr() == g_tokens.data_ptr() and k == len(saved.layers) - 1:
         g_x = g_x.clone()  # what came in belongs to whoever gave it
     g_mean = torch.zeros_like(layer.mean) if g_mean is None else g_mean.contiguous()
@@ -157,7 +159,6 @@ def _back(saved: _Saved, k: int, g_tokens: torch.Tensor | None, g_mean: torch.Te
         eps is not None,
         layer.tokens.numpy(),
         layer.stats.numpy(),
-        g_tokens is not None,
         g_mean.numpy(),
         g_x.numpy(),
         g_more.numpy(),

@@ -16,7 +16,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch.nn import functional as F
 
 from policies.learners import build_config
-from policies.learners.maddpg import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.tiers import parse
 from soc_env.engine.tables import AGENTS
 from soc_env.soc.tables import actions, layout
