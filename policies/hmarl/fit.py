@@ -17,6 +17,7 @@ import soc_env
 from policies.hmarl.counterfactual import weighs
 from policies.hmarl.replay import DetectionPriority
 from policies.hmarl.state import starting_manifest
+from policies.hmarl.teacher import check_teacher
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
@@ -52,6 +53,7 @@ def check_fit(config: Any) -> None:
                 f"tier {tier!r}: counterfactual copies environments of this process, but "
                 f"num_env_runners={config.num_env_runners}; allowed: 0, or counterfactual.weight=0"
             )
+    check_teacher(config.teacher, config.env)
     if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}
@@ -62,6 +64,7 @@ def check_fit(config: Any) -> None:
     spaces = spaces_of_tiers(members, simulator)
     for tier in members:
         _check_tier(config, tier, spaces[tier], simulator)
+    config.make_teacher(simulator, 0)  # raises where there is no such teacher
     _check_networks(config, spaces, simulator)
     _check_memory(config, members, simulator)
 

@@ -11,12 +11,14 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
 from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
 from policies.runner.plan import Plan
@@ -84,6 +86,7 @@ class TierBatches:
             own = [tier for tier, store in self.store_of.items() if store == name]
             seed = [config.seed or 0, *([] if name == JOINT else [list(self.plan.members).index(name)])]
             self.replays[name] = self._build(own, seed)
+        self.imitation = 0.0  # weight of the term, of all rows
         self._paper_priority = None
         if config.replay_priority == "paper":
             self._paper_priority = DetectionPriority(config.env, config.env_config)
@@ -105,6 +108,8 @@ class TierBatches:
         columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
         for agent in (a for tier in tiers for a in self.plan.members[tier]):
             columns[f"reward/{agent}"] = ((), np.float32)
+            if self.config.teacher is not None:
+                columns[f"teacher/{agent}"] = columns[f"action/{agent}"]
             if self._is_masked(tiers):
                 columns[f"alive/{agent}"] = ((), np.bool_)
         alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
@@ -149,6 +154,19 @@ class TierBatches:
         index, weights = index[order], weights[order]
         return index, self.batch(tier, index, weights)
 
+    def of_decisions(self, tier: str, parts: list[Columnar], more: Columnar, *, rests: bool) -> MultiAgentBatch:
+        """The decisions that an on-policy tier has collected, with `more` columns, advantages standardised; where its
+        policy `rests` they are 0: its value function learns alone."""
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        advantage = columns[Postprocessing.ADVANTAGES]
+        advantage = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
+        columns[Postprocessing.ADVANTAGES] = np.zeros_like(advantage) if rests else advantage
+        if self.imitation:
+            columns[TEACHER_WEIGHT] = np.full(len(advantage), self.imitation, np.float32)
+        else:
+            columns.pop(TEACHER_ACTIONS, None)
+        return MultiAgentBatch({tier: SampleBatch({**columns, **more})}, env_steps=len(advantage))
+
     def batch(self, tier: str, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
         """The tier's columns of the rows `index` of its store, rewards in units of its return scale.
 
@@ -178,6 +196,9 @@ class TierBatches:
             Columns.TERMINATEDS: stored[f"terminated/{agent}" if self.team.have_lives else "terminated"][index],
             "n_step": stored["n_step"][index],
         }
+        if self.imitation:
+            columns[TEACHER_ACTIONS] = stored[f"teacher/{agent}"][index]
+            columns[TEACHER_WEIGHT] = np.full(len(index), self.imitation, np.float32)
         if tier in self._central:
             columns |= self._joint_columns(tier, agent, {name: column[index] for name, column in stored.items()})
         return columns

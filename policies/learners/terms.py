@@ -23,6 +23,7 @@ TEACHER_ACTIONS = "teacher_actions"  # (B, flat size), or (B,) whole numbers of 
 TEACHER_WEIGHT = "teacher_weight"  # (B,) of the row in the imitation term; 0 leaves it out
 MOST = 0.995  # of an action that is imitated: a squashed mean never gets to the end, and would grow without end
 POLICY, QF = "policy", "qf"  # optimisers
+RESTS = "policy_rests"  # among the timesteps of an update: the optimiser of the policy makes no step
 
 Batch = Mapping[str, torch.Tensor]
 Losses = dict[str, torch.Tensor]

@@ -21,7 +21,7 @@ from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils import metrics as keys
 from torch.optim.adam import adam
 
-from policies.learners.terms import terms_of
+from policies.learners.terms import POLICY, RESTS, terms_of
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -158,6 +158,10 @@ class UpdateMixin:
         """RLlib's `Learner.update`, of a batch of this learner's one module."""
         timesteps = dict(timesteps or {})
         self.before_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
+        if timesteps.get(RESTS):  # until the update's end, which sets the rates of schedules
+            for name, optimizer in self._named_optimizers.items():  # type: ignore[attr-defined]
+                if name.endswith(f"_{POLICY}"):
+                    self._set_optimizer_lr(optimizer, lr=0.0)  # type: ignore[attr-defined]
         self._weights_seq_no += 1  # type: ignore[attr-defined]
         if batch is None:
             training_data.solve_refs()
