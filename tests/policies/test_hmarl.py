@@ -164,7 +164,7 @@ def test_several_agents_share_a_tier(build, algorithm):
     agents = ("threat_hunter_0", "threat_hunter_1", "response_orchestrator_0")
     tiers = {"threat_hunter": algorithm, "response_orchestrator": "MADDPG"}
     algo = build(toy_config(tiers, agents=agents, spaces=dict.fromkeys(agents, BOX2)).training(updates_per_iteration=8))
-    for _ in range(50):
+    for _ in range(60):
         algo.train()
     scores = greedy_scores(algo, agents, spaces=dict.fromkeys(agents, BOX2))
     assert min(scores.values()) > 0.75, scores
