@@ -100,9 +100,7 @@ def _counter(progress: Progress) -> Callable[[str], None]:
     return show
 
 
-def _named(
-    scenario: str, policies: Sequence[Any] | None, checkpoints: Sequence[str | PathLike[str]]
-) -> dict[str, Any]:
+def _named(scenario: str, policies: Sequence[Any] | None, checkpoints: Sequence[str | PathLike[str]]) -> dict[str, Any]:
     """Rows of the table by name: scripted policies, then checkpoints by the name of their run."""
     known = default_policies(scenario)
     rows: dict[str, Any] = {}

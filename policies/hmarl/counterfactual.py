@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import gymnasium as gym
@@ -45,6 +45,7 @@ from soc_env.errors import ConfigError, shown
 from soc_env.memory import check_memory
 
 CREDIT = "counterfactual"  # in results and checkpoints
+PURPOSE = 12  # in seeds: no other generator of a tier has it
 SMALLEST = 1e-6  # unit of differences, in units of returns
 
 
@@ -271,6 +272,20 @@ class Credit:
         return {**columns, learned.WEIGHT: (weight * counts).astype(np.float32)}
 
     # ---- state
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Column -> shape of a row of it."""
+        team, action = self.batches.team, self.batches.team.action_spaces[self.agent].shape or ()
+        observed = {a: (part.stop - part.start,) for a, part in team.slices.items()}
+        found = {learned.OBSERVED: observed[self.agent], learned.DIFFERENCE: ()}
+        found |= {learned.CHOICE: action, learned.ALTERNATIVE: action}
+        if self.adapter.draws_choice:
+            found |= {learned.CHOICE_LOGP: (), learned.ALTERNATIVE_LOGP: ()}
+        if self.batches.is_central(self.tier):
+            known = team.known[self.tier]
+            others = sum(flat_dim(team.action_spaces[a]) for a in known if a != self.agent)
+            found |= {learned.JOINT: (sum(observed[a][0] for a in known),), learned.OTHERS: (others,)}
+        return found
+
     def get_state(self) -> dict[str, Any]:
         """All that a resumed run goes on from, as plain data."""
         return {
@@ -283,7 +298,8 @@ class Credit:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Goes on from `get_state`; CheckpointError if differences are of another tier or of other networks."""
+        self.differences.check(state["differences"], self.sizes())
         self.rng.bit_generator.state = state["generator"]
         self.budget, self.taken = float(state["budget"]), [int(steps) for steps in state["taken"]]
         self.num_compared, self.newest = int(state["num_compared"]), np.array(state["newest"])
@@ -322,7 +338,12 @@ class CounterfactualCredit:
             check_tier(tier, settings, batches, env, import_path(config.env))
             check_share(tier, settings.counterfactual, config.train_batch_size)
             futures = Futures(_copies(config, tier), batches.plan, scripted(), settings.counterfactual.states)
-            self.credits[tier] = Credit(tier, batches, futures, [config.seed or 0, number])
+            credit = Credit(tier, batches, futures, [config.seed or 0, number, PURPOSE])
+            row = sum(prod(shape) for shape in credit.sizes().values())
+            given = f"tier {tier!r}: counterfactual.capacity={settings.counterfactual.capacity}"
+            check_memory(given, 8.0 * settings.counterfactual.capacity * row)  # [bytes] with the copy in a checkpoint
+            self.credits[tier] = credit
+        self._first = self.get_state()
 
     def begin(self, now: int) -> None:
         """Called before training samples, at `now` environment steps."""
@@ -361,8 +382,7 @@ class CounterfactualCredit:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from `get_state`; a tier that compared nothing then begins anew."""
         for tier, credit in self.credits.items():
-            if tier in state:
-                credit.set_state(state[tier])
+            credit.set_state(state.get(tier, self._first[tier]))
 
 
 def _copies(config: Any, tier: str) -> Any:
@@ -390,7 +410,7 @@ def weighs(settings: Any) -> bool:
 
 def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: str) -> None:
     """ConfigError if the tier cannot compare alternatives in the environments of that name."""
-    plan, own, team = batches.plan, settings.counterfactual, batches.team
+    plan, own = batches.plan, settings.counterfactual
     members, given = plan.members[tier], f"tier {tier!r}: counterfactual.weight={shown(own.weight)}"
     if not hasattr(env, "branch"):
         raise ConfigError(f"{given} needs environments that can be copied, with a method 'branch'; {name} has none")
@@ -398,13 +418,10 @@ def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: s
         raise ConfigError(f"{given} is of {len(members)} agents: {', '.join(members)}; allowed: tiers of one agent")
     if tier not in {plan.tier_of[agent] for agent in plan.learning}:
         raise ConfigError(f"{given} has no effect: the tier does not learn")
-    space = team.action_spaces[members[0]]
+    space = batches.team.action_spaces[members[0]]
     if isinstance(space, gym.spaces.Discrete) and own.num_alternatives >= space.n:
         found = f"tier {tier!r}: counterfactual.num_alternatives={own.num_alternatives}"
         raise ConfigError(f"{found}; allowed: at most {int(space.n) - 1}, there are {int(space.n)} choices")
-    known = team.known[tier] if batches.is_central(tier) else members
-    row = sum(team.slices[a].stop - team.slices[a].start + flat_dim(team.action_spaces[a]) for a in known)
-    check_memory(f"tier {tier!r}: counterfactual.capacity={own.capacity}", 8.0 * own.capacity * row)
 
 
 def check_share(tier: str, own: Any, train_batch_size: int) -> None:

@@ -11,11 +11,12 @@ import torch
 pytest.importorskip("ray")
 
 from toy_hmarl import built
-from toy_team import small_paper
+from toy_team import assert_same, small_paper
 
 from policies import HMARL, HMARLConfig, save_checkpoint
 from policies.learners import counterfactual as learned
 from policies.networks.tokens import impossible_choices
+from soc_env.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("quiet")
 CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 6, "states": 24, "capacity": 100}
@@ -67,6 +68,28 @@ def test_what_a_central_critic_reads_is_the_joint_observation_and_what_others_di
     assert sizes[0] > sizes[1]
     assert any((joint[:, k : k + sizes[1]] == own).all() for k in range(sizes[0] - sizes[1] + 1))
     assert columns[learned.OTHERS].shape[1] == 4 + 16 + 8
+
+
+def test_a_state_of_other_rows_is_refused(tmp_path):
+    algo = paper_config().build_algo()
+    for _ in range(4):
+        algo.train()
+    tier = "threat_hunter"
+    state = algo.credit.get_state()
+    assert len(state[tier]["differences"]["born"]) > 0
+    for change, message in (
+        (lambda columns: columns.pop(learned.CHOICE), "differences/cf_base_actions is missing"),
+        (lambda columns: columns.update({learned.OBSERVED: np.zeros((3, 5))}), r"cf_obs has shape \(3, 5\); allowed: "),
+    ):
+        damaged = algo.credit.get_state()
+        change(damaged[tier]["differences"]["columns"])
+        with pytest.raises(CheckpointError, match=message):
+            algo.credit.set_state(damaged)
+    algo.credit.set_state({})
+    assert algo.credit.get_state()[tier]["num_compared"] == 0
+    algo.credit.set_state(state)
+    assert_same(algo.credit.get_state(), state)
+    algo.stop()
 
 
 def paper_config():

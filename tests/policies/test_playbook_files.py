@@ -210,7 +210,7 @@ def test_every_name_of_the_tables_can_be_used():
 
 
 # ---------------------------------------------------------------------- mistakes
-RULES = '[threat_hunter]\nhunt = 0.5\n'
+RULES = "[threat_hunter]\nhunt = 0.5\n"
 MISTAKES = {
     "no TOML": ("hunt = \n", 1, "is not TOML (Invalid value)"),
     "no end": ('about = "x"\n[numbers]\na = "', 3, "is not TOML"),
