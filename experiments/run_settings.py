@@ -83,6 +83,12 @@ def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}
 
 
+def with_given(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's recorded settings with those that are given again, which may be code, in their places."""
+    tiers = {tier: merged(found.get("tiers", {}).get(tier, {}), own) for tier, own in config.get("tiers", {}).items()}
+    return merged(found, {**config, **({"tiers": tiers} if tiers else {})})
+
+
 def with_playbooks(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the text of each playbook file that a scripted tier names: a run needs the file no more.
 

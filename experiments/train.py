@@ -30,10 +30,10 @@ from experiments.run_settings import (
     remove_rests,
     resume_hint,
     with_defaults,
+    with_given,
     with_playbooks,
 )
 from soc_env.errors import HMARLSOCError
-from soc_env.settings import merged
 
 
 def train(
@@ -107,7 +107,7 @@ def _settings(
     check_same(out, settings, asked, overrides, config)
     try:
         check_names(settings["config"], config, "config")
-        settings["config"] = merged(settings["config"], dict(config))
+        settings["config"] = with_given(settings["config"], config)
         _check(settings)
     except HMARLSOCError as error:
         raise of_file(out, error) from None

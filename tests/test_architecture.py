@@ -26,7 +26,11 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 LAZY = {"soc_env": {"matplotlib"}}  # extra [render]: only inside the function that draws
 # Adapters to what their users bring along, imported on demand: libraries, and a checkout of CybORG.
-ADAPTED = {"benchmarl_task.py": {"benchmarl", "tensordict", "torchrl"}, "cage4.py": {"CybORG"}}
+ADAPTED = {
+    "benchmarl_task.py": {"benchmarl", "tensordict", "torchrl"},
+    "cage4.py": {"CybORG"},
+    "sb3_env.py": {"stable_baselines3"},
+}
 IMPORT_NAMES = {"PyYAML": "yaml"}  # where a package is imported by another name than it is installed by
 IMPORTING_CALLS = ("importlib.import_module", "import_module", "__import__")
 

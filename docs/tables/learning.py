@@ -11,6 +11,7 @@ from policies.algorithms.names import RENAMED
 from policies.algorithms.settings import TierSettings
 from policies.hmarl.rllib_settings import TIER_DEFAULTS, WORKS
 from policies.hmarl.settings import HMARLSettings
+from policies.scripted.playbook import reference, shipped_file
 from policies.tiers import DEFAULT_TIERS, ScriptedSettings
 from tables.environment import code_of
 from tables.markdown import allowed, code, table
@@ -69,7 +70,8 @@ def algorithm_settings(name: str) -> str:
 
 def scripted_settings() -> str:
     """What a scripted tier has."""
-    policy = (code_of("policy"), "", "a name, a function, or `package.module:name`", "who plays it", "", "")
+    forms = "a name, a [playbook file](playbooks.md), a builder, or `package.module:name`"
+    policy = (code_of("policy"), "", forms, "who plays it", "", "")
     return table(COLUMNS, [policy, *_rows(ScriptedSettings)])
 
 
@@ -90,7 +92,33 @@ def renamed_settings() -> str:
     return table(("name of before", "now"), [(code_of(old), new) for old, new in RENAMED.items()])
 
 
+def playbook_actions() -> str:
+    """What rules set."""
+    rows = [(*map(code_of, row[:2]), *row[2:]) for row in reference.action_rows()]
+    return table(reference.ACTION_COLUMNS, rows)
+
+
+def playbook_features() -> str:
+    """What conditions read."""
+    rows = [(", ".join(code_of(name) for name in row[0].split(", ")), *row[1:]) for row in reference.feature_rows()]
+    return table(reference.FEATURE_COLUMNS, rows)
+
+
+def playbook_functions() -> str:
+    """What expressions call."""
+    return table(reference.FUNCTION_COLUMNS, [(code_of(shape), gives) for shape, gives in reference.function_rows()])
+
+
+def playbook_file(name: str) -> str:
+    """A playbook that ships, as it is."""
+    return f"```toml\n{shipped_file(name).text.strip()}\n```"
+
+
 TABLES = {
+    "playbook-actions": playbook_actions,
+    "playbook-features": playbook_features,
+    "playbook-functions": playbook_functions,
+    "playbook-file": playbook_file,
     "hmarl-settings": hmarl_settings,
     "rllib-settings": rllib_settings,
     "tier-defaults": tier_defaults,

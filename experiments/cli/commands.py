@@ -34,6 +34,7 @@ from experiments.cli.options import (
     file,
     flag,
     integer,
+    named_policy,
     names_in,
     parse_overrides,
     place,
@@ -41,6 +42,7 @@ from experiments.cli.options import (
     scripted_names,
     several,
 )
+from experiments.cli.playbook import playbook
 
 # --- train
 
@@ -193,11 +195,15 @@ def tune(
 # --- evaluate
 
 Checkpoint = Annotated[pathlib.Path | None, place("A checkpoint, or a run folder for its best one.", POLICIES)]
+POLICY_HELP = (
+    "A scripted policy, for example rule-soar or expert (a wrong name lists them), a playbook file (.toml), or "
+    "package.module:name of your own."
+)
 PolicyName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A scripted policy, for example rule-soar or expert; a wrong name lists them.",
+        help=POLICY_HELP,
         autocompletion=scripted_names,
         rich_help_panel=POLICIES,
     ),
@@ -236,6 +242,7 @@ def evaluate(
 
     Examples:
         hmarl-soc evaluate --policy rule-soar --episodes 2000
+        hmarl-soc evaluate --policy mine.toml --override split=test
         hmarl-soc evaluate --policy expert --override split=test --override families=espionage,web_shell
         hmarl-soc evaluate --checkpoint runs/first --sampled
         hmarl-soc evaluate --scenario paper-v0 --policy zeros --override num_hosts=1000 --json zeros.json
@@ -251,7 +258,7 @@ def evaluate(
     with Progress(episodes, "episodes") as progress:
         settings["progress"] = progress.update
         if checkpoint is None:
-            result = evaluate(str(policy), scenario or DEFAULT_SCENARIO, **settings)
+            result = evaluate(named_policy(policy), scenario or DEFAULT_SCENARIO, **settings)
         else:
             result = evaluate_checkpoint(checkpoint, scenario, deterministic=not sampled, **settings)
     if json == BARE:
@@ -276,9 +283,10 @@ def _check_subject(policy: str | None, checkpoint: pathlib.Path | None, sampled:
 
 # --- compare
 
+NAMED_HELP = "As --policy of evaluate."
 PolicyNames = Annotated[
     list[str] | None,
-    several("--policies", "NAME...", "Scripted ones.", POLICIES, show_default="all", autocompletion=scripted_names),
+    several("--policies", "NAME...", NAMED_HELP, POLICIES, show_default="all", autocompletion=scripted_names),
 ]
 Checkpoints = Annotated[
     list[pathlib.Path] | None,
@@ -333,7 +341,8 @@ def compare(
 
         sample: dict[str, Any] = {"num_seeds": network_seeds, "seed": seed, "allow_few_seeds": quick}
         sample |= {"ablations": () if no_ablations else ABLATIONS, "episodes": episodes, "overrides": overrides}
-        rows: dict[str, Any] = {"policies": policies or None, "checkpoints": checkpoint or ()}
+        named = [named_policy(policy) for policy in policies or ()]
+        rows: dict[str, Any] = {"policies": named or None, "checkpoints": checkpoint or ()}
         compare_policies(scenario, json_path=json, markdown_path=markdown, **rows, **sample)
 
 
@@ -368,7 +377,7 @@ Controls = Annotated[
 ]
 Playbooks = Annotated[
     list[str] | None,
-    several("--playbooks", "NAME...", "Scripted teams of soc-v1; a wrong name lists them.", POLICIES),
+    several("--playbooks", "NAME...", "Teams as --policy of evaluate; a wrong name lists them.", POLICIES),
 ]
 TEAMS_HELP = "Run folders of soc-cage4-v0 or soc-v1: the trained team, and the run's untrained networks, zero-shot."
 Teams = Annotated[list[pathlib.Path] | None, several("--checkpoint", "RUN...", TEAMS_HELP, POLICIES)]
@@ -409,7 +418,7 @@ def transfer(
 
     command.run(
         controls=None if not controls else [name for name in controls if name != BARE],
-        playbooks=playbooks or (),
+        playbooks=[named_policy(playbook) for playbook in playbooks or ()],
         checkpoints=checkpoint or (),
         levels=level or LEVELS,
         train_steps=train_steps,
@@ -455,6 +464,7 @@ PANELS = {
     "aggregate": MEASURING,
     "transfer": MEASURING,
     "export": LEARNING,
+    "playbook": MEASURING,
     "bench": "This machine",
 }
-COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, export, bench)
+COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, playbook, export, bench)

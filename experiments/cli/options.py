@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -100,6 +102,15 @@ def scripted_names(incomplete: str) -> list[str]:
     from soc_env import SCENARIOS
 
     return names_in(dict.fromkeys(name for scenario in SCENARIOS for name in scripted(scenario)))(incomplete)
+
+
+def named_policy(word: Any) -> str:
+    """A policy as a command line names it; one of the user's own may lie in the current folder."""
+    from policies.scripted import is_code
+
+    if is_code(str(word)) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return str(word)
 
 
 # --- options of several commands

@@ -4,11 +4,13 @@
 |---|---|---|
 | `SOCMultiAgentEnv` | RLlib | a MultiAgentEnv in which the coordinator is omitted between its decisions |
 | `SOCTask` | BenchMARL | a TaskClass with a seed of its own for every sampling environment |
+| `SOCVecEnv` | Stable-Baselines3 | a VecEnv straight over the batched simulator, one policy for the whole team |
 
     from policies.adapters import SOCMultiAgentEnv      # needs ray[rllib]
     from policies.adapters import SOCTask               # needs benchmarl
+    from policies.adapters import SOCVecEnv             # needs stable_baselines3
 
-Stable-Baselines3, PyMARL, gymnasium's vector API and the like need no more than `soc_env.wrappers`; TorchRL, skrl,
+PyMARL, gymnasium's vector API and the like need no more than `soc_env.wrappers`; TorchRL, skrl,
 AgileRL, Tianshou and xuance take `soc_env.parallel_env` or `soc_env.env` as they are.
 """
 
@@ -25,6 +27,7 @@ ADAPTERS = {
         "benchmarl",
         'pip install benchmarl "torchrl>=0.10,<0.12", best into an environment of its own',
     ),
+    "SOCVecEnv": (".sb3_env", "stable_baselines3", 'pip install "hmarl-soc[sb3]"'),
 }
 
 

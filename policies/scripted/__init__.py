@@ -54,7 +54,7 @@ from policies.scripted.base import (
     imported,
 )
 from policies.scripted.oracle import ControlOracle, ObservationOracle
-from policies.scripted.playbook import SUFFIX, PlaybookFile, shipped
+from policies.scripted.playbook import SHIPPED, SUFFIX, PlaybookFile, shipped
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
 from soc_env.registry import SCENARIOS, family_of
 
@@ -97,7 +97,7 @@ SCRIPTED: dict[str, dict[str, Builder]] = {
         "escalate-all": soc.escalate_all,
         "suppress-all": soc.suppress_all,
         "best-constant": soc.best_constant,
-        **{name: functools.partial(shipped, name) for name in ("rule-soar", "expert")},
+        **{name: functools.partial(shipped, name) for name in SHIPPED},
         "oracle-observation": ObservationOracle,
     },
 }

@@ -104,7 +104,7 @@ def imported(path: str) -> Any:
         found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{path!r} cannot be imported ({error}); allowed: package.module:name") from None
     return found
 

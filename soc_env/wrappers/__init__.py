@@ -5,7 +5,7 @@
 | `Homogenize` | the same spaces for all agents: padding, agent id, mask | shared parameters, QMIX |
 | `Discretize` | Discrete actions from tables of presets | value-based learners |
 | `CentralGym` | one gymnasium.Env over all agents, with `action_masks()` | Stable-Baselines3, sb3-contrib |
-| `SOCVectorEnv` | a gymnasium VectorEnv straight over the batched simulator | CleanRL-style scripts, PufferLib |
+| `SOCVectorEnv` | a gymnasium VectorEnv over the batched simulator, with `action_masks()` | CleanRL, PufferLib |
 | `PyMARLEnv` | PyMARL's MultiAgentEnv | PyMARL, EPyMARL, pymarlzooplus |
 
 `Homogenize`, `Discretize` and `CentralGym` take any PettingZoo ParallelEnv; for `SOCEnv` itself its constructor options

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from soc_env.engine.scenario import Scenario
 from soc_env.engine.seeds import Seed
 from soc_env.engine.simulator import unit_box
-from soc_env.engine.tables import AGENTS, TRIAGE
+from soc_env.engine.tables import AGENTS, COORDINATOR, TRIAGE
 from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.registry import Simulator, preset_tables
 
@@ -91,6 +91,27 @@ class SOCVectorEnv(gym.vector.VectorEnv):
         is_over = sim.terminated | sim.truncated
         infos = self._final_infos(is_over) if is_over.any() else {}
         return self._observations(), sim.rewards.copy(), sim.terminated.copy(), sim.truncated.copy(), infos
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether actions are choices among presets."""
+        return bool(self._tables)
+
+    def action_masks(self) -> np.ndarray:
+        """(num_envs, sum of choices) bool, the agents' masks in a row: True where a choice does something.
+
+        Triage's are those of `Simulator.action_masks`; between its decisions the coordinator may only choose 0.
+
+        Raises:
+            ConfigError: Actions are no choices.
+        """
+        if not self.is_discrete:
+            raise ConfigError("action_masks() needs choices; allowed: actions='discrete'")
+        masks = np.ones((self.num_envs, int(self._sizes.sum())), bool)
+        first = dict(zip(AGENTS, np.cumsum([0, *self._sizes[:-1]]).tolist(), strict=True))
+        masks[:, first[TRIAGE] : first[TRIAGE] + self._sizes[0]] = self.simulator.action_masks()[TRIAGE]
+        masks[~self.simulator.decides, first[COORDINATOR] + 1 :] = False
+        return masks
 
     def clone(self) -> SOCVectorEnv:
         """Another one that goes on exactly as this one would; `simulator.branch` copies single environments."""

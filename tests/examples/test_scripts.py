@@ -37,10 +37,22 @@ def test_console(capsys):
     assert "calls, the last: {" in capsys.readouterr().out
 
 
+def test_sb3_ppo(capsys):
+    pytest.importorskip("stable_baselines3", reason="stable_baselines3 is not installed: its example is NOT tested")
+    main_of("sb3_ppo")(steps=4096, episodes=3, max_steps=20)
+    assert capsys.readouterr().out.count("mission score") == 2
+
+
 def test_own_network(capsys):
     main_of("own_network")(max_steps=10)
     assert Path("office.graphml").exists()
     assert "60 hosts in dmz" in capsys.readouterr().out
+
+
+def test_own_playbook(capsys):
+    main_of("own_playbook")(num_episodes=2)
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("own_playbook.toml", "in Python", "rule-soar", "expert"))
 
 
 def test_picture(capsys):

@@ -323,9 +323,9 @@ def test_pymarl_says_when_the_limit_cut_an_episode_off(scenario):
 def test_missing_libraries_are_named():
     code = """
 import sys
-sys.modules["ray"] = sys.modules["benchmarl"] = None
+sys.modules["ray"] = sys.modules["benchmarl"] = sys.modules["stable_baselines3"] = None
 import policies.adapters as adapters
-for name in ("SOCMultiAgentEnv", "SOCTask"):
+for name in ("SOCMultiAgentEnv", "SOCTask", "SOCVecEnv"):
     try:
         getattr(adapters, name)
     except ImportError as error:
@@ -340,11 +340,13 @@ except AttributeError as error:
     lines = run.stdout.splitlines()
     assert lines[0] == 'SOCMultiAgentEnv needs ray: pip install "hmarl-soc[train]"'
     assert lines[1].startswith("SOCTask needs benchmarl: pip install benchmarl")
-    assert lines[2].endswith("adapters: SOCMultiAgentEnv, SOCTask")
+    assert lines[2] == 'SOCVecEnv needs stable_baselines3: pip install "hmarl-soc[sb3]"'
+    assert lines[3].endswith("adapters: SOCMultiAgentEnv, SOCTask, SOCVecEnv")
 
 
 def test_importing_the_adapters_imports_no_library():
-    code = "import sys, policies.adapters; print(any(name in sys.modules for name in ('ray', 'torch', 'benchmarl')))"
+    names = "('ray', 'torch', 'benchmarl', 'stable_baselines3')"
+    code = f"import sys, policies.adapters; print(any(name in sys.modules for name in {names}))"
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.strip() == "False"

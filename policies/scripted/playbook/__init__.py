@@ -30,6 +30,7 @@ from soc_env.errors import ConfigError, shown
 from soc_env.soc.tables import actions
 
 SUFFIX = ".toml"
+SHIPPED = ("rule-soar", "expert")
 
 
 class PlaybookFile:
@@ -118,7 +119,7 @@ class PlaybookFile:
 
 @functools.cache
 def shipped_file(name: str) -> PlaybookFile:
-    """A playbook that ships: "rule-soar" or "expert"."""
+    """A playbook that ships, one of `SHIPPED`."""
     return PlaybookFile.of_path(Path(__file__).with_name(f"{name}{SUFFIX}"))
 
 
