@@ -75,7 +75,7 @@ def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
     """The scenario's preset with the user's settings on top: what the folder records and a resumption uses."""
     from policies.tiers import DEFAULT_TIERS, well_formed
 
-    preset = preset_of(scenario)
+    preset = preset_of(scenario, is_taught=config.get("teacher") is not None)
     tiers = preset.get("tiers", {})
     for tier, own in well_formed(config.get("tiers", {}), "config: tiers").items():
         keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_TIERS.get(tier, {}).get("algorithm")
@@ -90,7 +90,8 @@ def with_given(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
 
 
 def with_playbooks(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the text of each playbook file that a scripted tier names: a run needs the file no more.
+    """Settings with the text of each playbook file that a scripted tier or the teacher names: a run needs the file no
+    more. A teacher's folder is named in full.
 
     Raises:
         ConfigError: a file that cannot be read or is no playbook; one line with file and line.
@@ -105,6 +106,11 @@ def with_playbooks(config: Mapping[str, Any]) -> dict[str, Any]:
             else own
             for tier, own in tiers.items()
         }
+    teacher = found.get("teacher")
+    if is_file(teacher):
+        found["teacher"] = kept(teacher, "teacher")
+    elif isinstance(teacher, (str, Path)) and os.path.isdir(teacher):
+        found["teacher"] = os.path.abspath(teacher)  # a resumption may be started elsewhere
     return found
 
 
@@ -229,10 +235,16 @@ def check_names(config: Mapping[str, Any], given: Mapping[str, Any], subject: st
         subject: where `config` is from, for the message.
 
     Raises:
-        ConfigError: a scripted tier's policy "package.module:name".
+        ConfigError: a scripted tier's policy, or a teacher, "package.module:name".
     """
     from policies.scripted import is_code
 
+    teacher = config.get("teacher")
+    if teacher is not None and is_code(teacher) and "teacher" not in given:
+        raise ConfigError(
+            f"{subject}: teacher is {shown(teacher)}; code that a file names is not imported, allowed: the name of a "
+            "scripted policy of ours, a playbook file, a checkpoint, or the same setting given to `train`"
+        )
     tiers, own = config.get("tiers"), given.get("tiers", {})
     for tier, settings in tiers.items() if isinstance(tiers, Mapping) else ():
         policy = settings.get("policy") if isinstance(settings, Mapping) else None

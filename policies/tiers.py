@@ -85,6 +85,27 @@ def well_formed(tiers: Any, where: str = "tiers") -> Mapping[str, Mapping[str, A
     return tiers
 
 
+def members(tier_of_agent: Mapping[str, str], tiers: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Tier -> its agents; of the tiers of `DEFAULT_TIERS` those that have any.
+
+    Raises:
+        ConfigError: an agent without a tier, or a tier or a named agent that the environment does not have.
+    """
+    for agent, tier in tier_of_agent.items():
+        if tier not in tiers:
+            raise ConfigError(
+                f"agent {agent!r} belongs to tier {tier!r}, which does not exist; name the agent in the setting "
+                f"'agents' of one of the tiers: {', '.join(tiers)}"
+            )
+    found = {tier: tuple(a for a, own in tier_of_agent.items() if own == tier) for tier in tiers}
+    for tier, own in found.items():
+        absent = set(tiers[tier]["agents"]) - set(tier_of_agent)
+        if absent or not own and tier not in DEFAULT_TIERS:
+            missing = f"no agent {min(absent)!r}" if absent else "no agents of it"
+            raise ConfigError(f"tier {tier!r}: the environment has {missing}; agents: {', '.join(tier_of_agent)}")
+    return {tier: own for tier, own in found.items() if own}
+
+
 def changed(tier: str, before: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A tier's settings with some changed, or new ones where the algorithm changes.
 

@@ -70,6 +70,17 @@ Config = Annotated[
 ]
 ADVERSE_HELP = "Start from actors biased to full hunting, isolation and remediation."
 AdverseStart = Annotated[bool, flag("--adverse-start", ADVERSE_HELP, RUN)]
+TEACHER_HELP = "Learn first what this one does: a scripted policy, a playbook file, a run or a checkpoint."
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE|DIR",
+        help=TEACHER_HELP,
+        autocompletion=scripted_names,
+        rich_help_panel=RUN,
+        show_default="none: from scratch",
+    ),
+]
 NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and the report at the end.", OUTPUT)]
 
 
@@ -84,6 +95,7 @@ def train(
     out: RunFolder = None,
     resume: Resume = False,
     config: Config = None,
+    teacher: Teacher = None,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
     ray_address: RayAddress = None,
@@ -95,9 +107,8 @@ def train(
     resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
 
     Examples:
-        hmarl-soc train --minutes 3 --out runs/first
+        hmarl-soc train --teacher expert --minutes 5 --out runs/first
         hmarl-soc train --resume --out runs/first
-        hmarl-soc train --resume --out runs/first --minutes 10
         hmarl-soc train --steps 2000000 --workers 2 --override num_hosts=500 --seed 1 --config settings.toml
     """
     exclusive(minutes=minutes, steps=steps)
@@ -114,10 +125,16 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
-        config={} if config is None else _read_config(config),
+        config=_config(config, teacher),
         evaluation=not no_evaluation,
         ray_address=ray_address,
     )
+
+
+def _config(path: pathlib.Path | None, teacher: str | None) -> dict[str, Any]:
+    """Settings from a file, and a teacher that goes before the file's."""
+    settings = {} if path is None else _read_config(path)
+    return settings if teacher is None else {**settings, "teacher": teacher}
 
 
 def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:

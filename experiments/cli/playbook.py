@@ -22,13 +22,12 @@ def playbook(
     """Check a playbook file, and show its rules as they are understood.
 
     A mistake is one line with the file's name, the line, and what is allowed; the exit status is then 2.
-    A checked file is a policy: wherever a command takes the name of one, it takes the file.
+    A checked file is a policy: wherever a command takes the name of one, it takes the file, as in evaluate --policy.
 
     Examples:
         hmarl-soc playbook mine.toml
         hmarl-soc playbook expert --source
         hmarl-soc playbook --names
-        hmarl-soc evaluate --policy mine.toml
     """
     exclusive(playbook=playbook, names=names)
     from experiments import playbooks

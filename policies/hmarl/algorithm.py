@@ -38,8 +38,6 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
-from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils import metrics as keys
 from ray.rllib.utils.numpy import convert_to_numpy
 
@@ -59,14 +57,17 @@ from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
 from policies.hmarl.state import hand_weights, start_tiers
+from policies.hmarl.teacher import Lessons, make_teacher
 from policies.hmarl.tier_batches import JOINT, Team, TierBatches
 from policies.hmarl.torch_start import lean_torch
 from policies.learners import LEARNERS, build_config, names_in_rllib
+from policies.learners.terms import RESTS
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
 from policies.runner.plan import Plan, make_scripted
 from policies.runner.rows import Rollout
+from policies.scripted import kept
 from policies.team import SCRIPTED
 from policies.tiers import DEFAULT_TIERS
 from soc_env.errors import ConfigError
@@ -152,22 +153,9 @@ class HMARLConfig(AlgorithmConfig):
         Raises:
             ConfigError: an agent without a tier, or a tier or a named agent that `agents` do not have.
         """
-        agents, settings = tuple(agents), self.tier_settings
+        agents = tuple(agents)
         assert self.policy_mapping_fn is not None
-        of = {agent: self.policy_mapping_fn(agent, None) for agent in agents}
-        for agent, tier in of.items():
-            if tier not in settings:
-                raise ConfigError(
-                    f"agent {agent!r} belongs to tier {tier!r}, which does not exist; name the agent in the setting "
-                    f"'agents' of one of the tiers: {', '.join(settings)}"
-                )
-        members = {tier: tuple(a for a in agents if of[a] == tier) for tier in settings}
-        for tier, own in members.items():
-            absent = set(settings[tier]["agents"]) - set(agents)
-            if absent or not own and tier not in DEFAULT_TIERS:
-                missing = f"no agent {min(absent)!r}" if absent else "no agents of it"
-                raise ConfigError(f"tier {tier!r}: the environment has {missing}; agents: {', '.join(agents)}")
-        return {tier: own for tier, own in members.items() if own}
+        return tier_data.members({a: self.policy_mapping_fn(a, None) for a in agents}, self.tier_settings)
 
     def trains(self, tier: str) -> bool:
         """Whether the tier learns: it has networks, is "trainable", and `policies_to_train` does not leave it out."""
@@ -179,6 +167,10 @@ class HMARLConfig(AlgorithmConfig):
     def known_agents(self, tier: str, agents: Iterable[str]) -> tuple[str, ...]:
         """The agents whose transitions the tier's replay holds and its central critic reads."""
         return self.members(agents)[tier] if self.replay == "separate" else tuple(agents)
+
+    def make_teacher(self, env: Any, seed: int) -> Any:
+        """The teacher's policy for an environment with these spaces, or None."""
+        return None if self.teacher is None else make_teacher(self.teacher, self.env, env, seed)
 
     def is_on_policy(self, tier: str) -> bool:
         """Whether the tier learns from its newest decisions alone."""
@@ -197,6 +189,8 @@ class HMARLConfig(AlgorithmConfig):
             if name not in allowed:
                 raise ConfigError(unknown_setting(name))
         super().training(**settings)
+        if "teacher" in own:
+            own["teacher"] = kept(own["teacher"], "teacher")
         for name, value in own.items():
             setattr(self, name, value)
         return self if tiers is NotProvided else self.tiers(tiers)
@@ -335,6 +329,7 @@ class HMARL(DurableAlgorithm):
         self.saves_replay = True
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
+        self.lessons = Lessons(self.config, self.team, [*self.on_policy, *self.off_policy])
         start_tiers(self)
         self.averaged, self.headlines = self._newest_networks(), Headlines(self.config.env)
 
@@ -365,8 +360,7 @@ class HMARL(DurableAlgorithm):
             for tier in self.learner_group.groups
         }
 
-    def _average(self) -> None:
-        rate = value_at(self.config.ema_tau, self.num_env_steps)
+    def _average(self, rate: float) -> None:
         for tier, average in self.averaged.items():
             newest = self.env_runner.module[tier].state_dict()
             for name, value in average.items():
@@ -406,7 +400,17 @@ class HMARL(DurableAlgorithm):
         with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
             self.batches.store(rollouts)
             self._take_in(rollouts)
+        if self.lessons.go_on:
+            return self._share_networks(1.0) if self.lessons.hold(self) else None
         self.credit.compare(self)
+        if self.lessons.rest(self.num_env_steps):
+            timesteps[RESTS] = 1
+        self.batches.imitation = self.lessons.imitation(self.num_env_steps)
+        self._learn(timesteps)
+        self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
+
+    def _learn(self, timesteps: dict[str, int]) -> None:
+        """An update of every tier that has what it learns from."""
         with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
             for tier in self.on_policy:
                 with learning(tier, self.num_env_steps):
@@ -416,13 +420,16 @@ class HMARL(DurableAlgorithm):
                 for tier in self.off_policy:
                     with learning(tier, self.num_env_steps):
                         self._update_off_policy(tier, timesteps)
+
+    def _share_networks(self, rate: float) -> None:
+        """Gives runners the newest networks; the averaged ones follow by `rate`."""
         for name, replay in self.batches.replays.items():
             self.metrics.log_value(("replay", name, "size"), len(replay), window=1)
         with self.metrics.log_time((keys.TIMERS, keys.SYNCH_WORKER_WEIGHTS_TIMER)):
             # Every tier, updated or not, has new statistics; a PPO tier's value head is needed in the runner.
             is_lean = not self.on_policy
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=is_lean)
-        self._average()
+        self._average(rate)
         check_networks(self.averaged, self.num_env_steps)
 
     @property
@@ -433,9 +440,11 @@ class HMARL(DurableAlgorithm):
     def _sample(self) -> list[Rollout]:
         with self.metrics.log_time((keys.TIMERS, keys.ENV_RUNNER_SAMPLING_TIMER)):
             steps, timeout_s = self.config.train_batch_size, self.config.sample_timeout_s
-            is_random = self.num_env_steps < self.config.random_steps
-            self.credit.begin(self.num_env_steps)
-            rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, random_actions=is_random)
+            if not self.lessons.rest(self.num_env_steps):
+                self.credit.begin(self.num_env_steps)
+            how = {"random_actions": self.num_env_steps < self.config.random_steps}
+            how |= self.lessons.sampling(self.num_env_steps)
+            rollouts, runner_metrics = self.env_runner_group.sample(steps, timeout_s, **how)
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
         return rollouts
 
@@ -445,6 +454,8 @@ class HMARL(DurableAlgorithm):
             for tier, rows in rollout.on_policy.items():
                 self.collected[tier].append(rows)
         newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
+        if self.lessons.go_on and not self.lessons.take(rollouts):
+            return  # networks read as they were fitted
         for tier, of_tier in newest.items():
             self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
 
@@ -453,17 +464,15 @@ class HMARL(DurableAlgorithm):
         parts, settings = self.collected[tier], self.plan.settings[tier]
         if sum(len(part[Columns.OBS]) for part in parts) < settings.train_batch_size:
             return False
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.collected[tier] = []
-        advantage = columns[Postprocessing.ADVANTAGES]
-        columns[Postprocessing.ADVANTAGES] = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
-        columns |= self.credit.columns(self, tier, 1, len(advantage))
+        more = self.credit.columns(self, tier, 1, sum(len(part[Columns.OBS]) for part in parts))
+        batch = self.batches.of_decisions(tier, parts, more, rests=RESTS in timesteps)
         results = self.learner_group.update_tier(
             tier,
-            batch=MultiAgentBatch({tier: SampleBatch(columns)}, env_steps=len(advantage)),
+            batch=batch,
             timesteps=timesteps,
             num_epochs=settings.num_epochs,
-            minibatch_size=min(settings.minibatch_size, len(advantage)),
+            minibatch_size=min(settings.minibatch_size, batch.count),
             shuffle_batch_per_epoch=True,
         )
         check_losses(tier, results, self.num_env_steps)

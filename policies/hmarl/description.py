@@ -105,6 +105,9 @@ def configure(config: Any, folder: Path, manifest: Mapping[str, Any]) -> Any:
         policy = settings.get("policy")
         if settings["algorithm"] == SCRIPTED and (is_code(policy) or is_file(policy)):
             code.append(f"the policy of tier {tier!r}")
+    teacher = plain.get("settings", {}).get("teacher")
+    if teacher is not None and is_code(teacher):
+        code.append("the teacher")
     if code:
         raise CheckpointError(
             f"checkpoint {str(folder)!r} needs code that a file cannot hold: {', '.join(dict.fromkeys(code))}; pass "

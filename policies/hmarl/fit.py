@@ -17,6 +17,7 @@ import soc_env
 from policies.hmarl.counterfactual import weighs
 from policies.hmarl.replay import DetectionPriority
 from policies.hmarl.state import starting_manifest
+from policies.hmarl.teacher import check_teacher
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
@@ -52,6 +53,7 @@ def check_fit(config: Any) -> None:
                 f"tier {tier!r}: counterfactual copies environments of this process, but "
                 f"num_env_runners={config.num_env_runners}; allowed: 0, or counterfactual.weight=0"
             )
+    check_teacher(config.teacher, config.env)
     if not names_scenario(config.env):
         return
     options = {name: value for name, value in dict(config.env_config).items() if name not in RUNNER_OPTIONS}
@@ -62,6 +64,7 @@ def check_fit(config: Any) -> None:
     spaces = spaces_of_tiers(members, simulator)
     for tier in members:
         _check_tier(config, tier, spaces[tier], simulator)
+    config.make_teacher(simulator, 0)  # raises where there is no such teacher
     _check_networks(config, spaces, simulator)
     _check_memory(config, members, simulator)
 
@@ -112,15 +115,17 @@ def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Spa
 
 def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator: Any) -> None:
     """That what is kept of environment steps can be held in memory."""
-    sizes = [2 * flat_dim(space) for space in simulator.observation_spaces.values()]
-    sizes += [flat_dim(space) for space in simulator.action_spaces.values()]
-    row = NUMBER_BYTES * sum(sizes)
+    observed, acted = (
+        sum(flat_dim(space) for space in of.values()) for of in (simulator.observation_spaces, simulator.action_spaces)
+    )
+    row, stored = NUMBER_BYTES * (2 * observed + acted), NUMBER_BYTES * (observed + acted)
     learns_off_policy = [tier for tier in members if config.trains(tier) and not config.is_on_policy(tier)]
-    kept: list[tuple[str, int]] = [("train_batch_size", config.train_batch_size)]
+    kept: list[tuple[str, int, int]] = [("train_batch_size", config.train_batch_size, row)]
     if learns_off_policy:
-        kept += [("replay_capacity", config.replay_capacity), ("replay_batch_size", config.replay_batch_size)]
-    for name, number in kept:
-        check_memory(f"{name}={number}", number * row)
+        kept += [("replay_capacity", config.replay_capacity, stored)]  # which has observations once
+        kept += [("replay_batch_size", config.replay_batch_size, row)]
+    for name, number, size in kept:
+        check_memory(f"{name}={number}", number * size)
     if learns_off_policy:
         drawn = config.updates_per_iteration * config.replay_batch_size
         names = f"updates_per_iteration={config.updates_per_iteration} of replay_batch_size={config.replay_batch_size}"

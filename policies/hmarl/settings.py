@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS
-from soc_env.errors import ConfigError
+from soc_env.errors import ConfigError, shown
 from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, setting
 
-PER, OURS = "Schaul et al. 2016", "assumption"
+PER, OURS, DAGGER = "Schaul et al. 2016", "assumption", "Ross et al. 2011"
+
+
+OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "imitation")
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,31 @@ class HMARLSettings:
         "Polyak & Juditsky 1992",
     )
 
+    teacher: Any = field(default=None, metadata={"unit": "who teaches (`policies.hmarl.teacher`)", "source": OURS})
+    teacher_rounds: int = setting(5, 0, 1000, "rounds of lessons; 0 for none", DAGGER)
+    teacher_steps: int = setting(25_600, 1, STEPS, "environment steps of a round", OURS)
+    teacher_rest_steps: int = setting(
+        50_000, 0, STEPS, "environment steps after the lessons in which critics learn and policies rest", OURS
+    )
+    imitation: Schedule = schedule(
+        ((0, 10.0), (400_000, 0.0)),
+        0.0,
+        1e6,
+        "weight of the imitation term; its environment steps count from the end of the lessons",
+        "Schmitt et al. 2018",
+    )
+
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)
+        is_name = isinstance(self.teacher, str) and self.teacher and self.teacher.isprintable()
+        if not (self.teacher is None or is_name or callable(self.teacher) or isinstance(self.teacher, Mapping)):
+            raise ConfigError(
+                f"teacher={shown(self.teacher)} must be a scripted policy's name, a playbook file, a checkpoint, a "
+                "policy, or None"
+            )
+        for name in OF_TEACHER if self.teacher is None else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(f"{name}={shown(getattr(self, name))} has no effect: there is no teacher")
         if self.replay_batch_size > self.replay_capacity:
             raise ConfigError(
                 f"replay_batch_size={self.replay_batch_size} must be at most replay_capacity={self.replay_capacity}"

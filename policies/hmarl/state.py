@@ -31,6 +31,7 @@ from soc_env.errors import CheckpointError, shown, unknown_name
 
 STATISTICS, AVERAGED, REPLAY, RUNNERS, GENERATORS = "statistics", "averaged", "joint_replay", "runners", "generators"
 HEADLINES = "headlines"  # of results
+LESSONS = "lessons"  # of a teacher
 NOT_LASTING = (keys.SAMPLE_TIMER, keys.WEIGHTS_SEQ_NO)  # metrics that no two runs share
 WEIGHTS = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
 Tree = dict[str, Any]
@@ -172,6 +173,7 @@ PARTS: dict[str, tuple[Callable[[Any], Tree], Callable[[Any, Tree], None]]] = {
     AVERAGED: (get_averaged, set_averaged),
     REPLAY: (get_replay, set_replay),
     HEADLINES: (lambda algo: algo.headlines.get_state(), lambda algo, state: algo.headlines.set_state(state)),
+    LESSONS: (lambda algo: algo.lessons.get_state(), lambda algo, state: algo.lessons.set_state(state)),
     CREDIT: (lambda algo: algo.credit.get_state(), lambda algo, state: algo.credit.set_state(state)),
     RUNNERS: (get_runners, set_runners),
     GENERATORS: (lambda algo: get_generators(), lambda algo, state: set_generators(state)),

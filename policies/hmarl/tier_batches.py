@@ -11,12 +11,14 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
 from policies.learners.shared import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
 from policies.runner.plan import Plan
@@ -84,6 +86,7 @@ class TierBatches:
             own = [tier for tier, store in self.store_of.items() if store == name]
             seed = [config.seed or 0, *([] if name == JOINT else [list(self.plan.members).index(name)])]
             self.replays[name] = self._build(own, seed)
+        self.imitation = 0.0  # weight of the term, of all rows
         self._paper_priority = None
         if config.replay_priority == "paper":
             self._paper_priority = DetectionPriority(config.env, config.env_config)
@@ -105,6 +108,8 @@ class TierBatches:
         columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
         for agent in (a for tier in tiers for a in self.plan.members[tier]):
             columns[f"reward/{agent}"] = ((), np.float32)
+            if self.config.teacher is not None:
+                columns[f"teacher/{agent}"] = columns[f"action/{agent}"]
             if self._is_masked(tiers):
                 columns[f"alive/{agent}"] = ((), np.bool_)
         alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
@@ -132,12 +137,12 @@ class TierBatches:
             columns |= {f"{name}/{agent}": rows[name][:, self.team.slices[agent]] for name in ("obs", "next_obs")}
         scale = {}
         for tier in replay.trees:
-            alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.columns]
+            alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.shapes]
             if alive:
                 scale[tier] = np.any(alive, 0).astype(np.float64)
             if self._paper_priority is not None:
                 scale[tier] = scale.get(tier, 1.0) * self._paper_priority(columns)
-        replay.add({name: columns[name] for name in replay.columns}, scale)
+        replay.add({name: columns[name] for name in replay.shapes}, scale)
 
     # ---- out
     def draw(self, tier: str, num_steps: int) -> tuple[np.ndarray, MultiAgentBatch]:
@@ -149,17 +154,33 @@ class TierBatches:
         index, weights = index[order], weights[order]
         return index, self.batch(tier, index, weights)
 
+    def of_decisions(self, tier: str, parts: list[Columnar], more: Columnar, *, rests: bool) -> MultiAgentBatch:
+        """The decisions that an on-policy tier has collected, with `more` columns, advantages standardised; where its
+        policy `rests` they are 0: its value function learns alone."""
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        advantage = columns[Postprocessing.ADVANTAGES]
+        advantage = (advantage - advantage.mean()) / max(1e-4, float(advantage.std()))
+        columns[Postprocessing.ADVANTAGES] = np.zeros_like(advantage) if rests else advantage
+        if self.imitation:
+            columns[TEACHER_WEIGHT] = np.full(len(advantage), self.imitation, np.float32)
+        else:
+            columns.pop(TEACHER_ACTIONS, None)
+        return MultiAgentBatch({tier: SampleBatch({**columns, **more})}, env_steps=len(advantage))
+
     def batch(self, tier: str, index: np.ndarray, weights: np.ndarray) -> MultiAgentBatch:
         """The tier's columns of the rows `index` of its store, rewards in units of its return scale.
 
         The rows of a tier with several agents are dealt out among them; each row stands for one that has part in it.
         """
         replay, members = self.replay_of(tier), self.plan.members[tier]
+        if len(members) == 1:
+            batch = {**self._columns(tier, members[0], index), "weights": weights}
+            return MultiAgentBatch({tier: SampleBatch(batch)}, env_steps=len(index))
         masks = [replay.columns[f"alive/{a}"][index] for a in members if f"alive/{a}" in replay.columns]
         alive = np.stack(masks, 1) if masks else np.ones((len(index), len(members)), bool)
         turn = np.arange(len(index)) % alive.sum(1)
         represented = (alive.cumsum(1) > turn[:, None]).argmax(1)
-        batch: Columnar = {}
+        batch = Columnar()
         for number, agent in enumerate(members):
             rows = np.nonzero(represented == number)[0]
             for name, part in self._columns(tier, agent, index[rows]).items():
@@ -169,31 +190,37 @@ class TierBatches:
         return MultiAgentBatch({tier: SampleBatch({**batch, "weights": weights})}, env_steps=len(index))
 
     def _columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
-        stored = self.replay_of(tier).columns
+        replay = self.replay_of(tier)
+        stored = replay.columns
         columns = {
             Columns.OBS: stored[f"obs/{agent}"][index],
-            Columns.NEXT_OBS: stored[f"next_obs/{agent}"][index],
+            Columns.NEXT_OBS: replay.take(f"next_obs/{agent}", index),
             Columns.ACTIONS: stored[f"action/{agent}"][index],
             Columns.REWARDS: stored[f"reward/{agent}"][index] / np.float32(self.statistics.scale(tier)),
             Columns.TERMINATEDS: stored[f"terminated/{agent}" if self.team.have_lives else "terminated"][index],
             "n_step": stored["n_step"][index],
         }
+        if self.imitation:
+            columns[TEACHER_ACTIONS] = stored[f"teacher/{agent}"][index]
+            columns[TEACHER_WEIGHT] = np.full(len(index), self.imitation, np.float32)
         if tier in self._central:
-            columns |= self._joint_columns(tier, agent, {name: column[index] for name, column in stored.items()})
+            columns |= self._joint_columns(tier, agent, index)
         return columns
 
-    def _joint_columns(self, tier: str, agent: str, rows: Columnar) -> Columnar:
+    def _joint_columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
         """What a central critic reads beside the agent's own columns."""
-        order = self._order_of_critic(tier, agent)
-        following = {a: rows[f"next_obs/{a}"] for a in order}
+        replay, order = self.replay_of(tier), self._order_of_critic(tier, agent)
+        following = {a: replay.take(f"next_obs/{a}", index) for a in order}
         spaces, others = self.team.action_spaces, [a for a in order if a != agent]
-        now = [encode_actions(spaces[a], rows[f"action/{a}"]) for a in others]
-        after = [encode_actions(spaces[a], self._next_action(a, following, rows[f"action/{a}"])) for a in others]
+        acted = {a: replay.take(f"action/{a}", index) for a in others}
+        now = [encode_actions(spaces[a], acted[a]) for a in others]
+        after = [encode_actions(spaces[a], self._next_action(a, following, acted[a])) for a in others]
         if self.team.have_lives:  # who has left does nothing
-            after = [action * ~rows[f"terminated/{a}"][:, None] for a, action in zip(others, after, strict=True)]
-        none = np.zeros((len(rows["n_step"]), 0), np.float32)
+            gone = [replay.take(f"terminated/{a}", index) for a in others]
+            after = [action * ~left[:, None] for left, action in zip(gone, after, strict=True)]
+        none = np.zeros((len(index), 0), np.float32)
         return {
-            JOINT_OBS: np.concatenate([rows[f"obs/{a}"] for a in order], 1),
+            JOINT_OBS: np.concatenate([replay.take(f"obs/{a}", index) for a in order], 1),
             JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
             OTHER_ACTIONS: np.concatenate([none, *now], 1),
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),

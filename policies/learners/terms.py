@@ -63,8 +63,18 @@ def terms_of(module: Any, batch: Batch) -> dict[str, Losses]:
     return {term.__name__: term(module, batch) for marker, term in TERMS.items() if marker in batch}
 
 
+RESTS = "policy_rests"  # among the timesteps of an update: the optimiser of the policy makes no step
+
+
 class TermsMixin:
-    """A learner that adds the terms of `TERMS` to its losses."""
+    """A learner that adds the terms of `TERMS` to its losses, and whose policy rests where `RESTS` says so."""
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]  # sets learning rates
+        if timesteps.get(RESTS):
+            for name, optimizer in self._named_optimizers.items():  # type: ignore[attr-defined]
+                if name.endswith(f"_{POLICY}"):
+                    self._set_optimizer_lr(optimizer, lr=0.0)  # type: ignore[attr-defined]
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
         total = super().compute_loss_for_module(  # type: ignore[misc]

@@ -68,3 +68,5 @@ SOC_V1: dict[str, Any] = {
         },
     },
 }
+# With a teacher: lessons take the first 133,120 steps (five rounds of 25,600, in whole iterations).
+SOC_V1_TAUGHT: dict[str, Any] = {"tiers": {}}

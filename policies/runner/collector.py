@@ -13,8 +13,10 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
+from policies.learners.terms import TEACHER_ACTIONS
 from policies.runner.acting import PolicyOutput, act
 from policies.runner.exploration import HeldNoise, uniform
+from policies.runner.guide import Guide
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows, shaped_reward
 from policies.scripted import Policy, identity
@@ -32,6 +34,7 @@ class Fragment:
         random_actions: whether off-policy tiers act uniformly.
         first_step: environment steps of all runners before it, for schedules.
         steps_at_once: environment steps of all runners a step of it.
+        lesson: share of the environments in which the teacher acts; None: it is not asked.
         watch: called with the environments before each step of them.
     """
 
@@ -40,6 +43,8 @@ class Fragment:
     random_actions: bool
     first_step: int
     steps_at_once: int
+    lesson: float | None = None
+    taught: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     watch: Callable[[Any], None] | None = None
     columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     absolute: dict[str, list[float]] = field(default_factory=dict)  # tier -> [sum of absolute returns, number]
@@ -61,10 +66,12 @@ class Collector:
         plan: who acts when, and for which tier.
         scripted: tier -> policy of the tiers without networks.
         n_step: steps whose rewards the row of an agent with one row a step sums.
+        teacher: says what it would do, where it is asked.
     """
 
-    def __init__(self, env: Any, plan: Plan, scripted: Mapping[str, Policy], n_step: int):
+    def __init__(self, env: Any, plan: Plan, scripted: Mapping[str, Policy], n_step: int, teacher: Any = None):
         self.env, self.plan, self.scripted, self.n_step = env, plan, scripted, n_step
+        self.guide = None if teacher is None else Guide(teacher, env, plan)
         self.num_envs, self.stored = len(env.decides), plan.stored
         self.everyone = np.arange(self.num_envs)
         self.have_lives = hasattr(env, "alive")
@@ -88,6 +95,7 @@ class Collector:
             "noise": list(self.noise),
             "n_step": self.n_step,
             "scripted": {tier: identity(self.plan.settings[tier].policy) for tier in self.scripted},
+            **({} if self.guide is None else {"teacher": self.guide.name}),
         }
 
     def get_state(self) -> dict[str, Any]:
@@ -104,6 +112,7 @@ class Collector:
             "scripted": {
                 tier: policy.get_state() for tier, policy in self.scripted.items() if hasattr(policy, "get_state")
             },
+            **({} if self.guide is None else {"teacher": self.guide.get_state()}),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -127,6 +136,8 @@ class Collector:
             for tier, remembered in state["scripted"].items():
                 policy: Any = self.scripted[tier]
                 policy.set_state(remembered)
+            if self.guide is not None:
+                self.guide.set_state(state["teacher"])
         except CheckpointError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -157,6 +168,8 @@ class Collector:
         env, agents = self.env, self.plan.agents
         observation = {a: env.observations[a].copy() for a in agents}
         alive = {a: env.alive[a].copy() for a in agents} if self.have_lives else None
+        if self.guide is not None:
+            self._ask(fragment, observation, alive)
         self._act(fragment, observation, alive)
         acted = {a: env.actions[a].copy() for a in agents} if self.stored else {}
         env.step()
@@ -191,6 +204,8 @@ class Collector:
             envs = self.everyone if acts is None or acts.all() else np.nonzero(acts)[0]
             if len(envs):
                 choice = self._choose(fragment, agent, observation[agent][envs], envs)
+                if self.guide is not None:
+                    choice.executed = self.guide.lead(agent, envs, choice.executed)
                 (self.held if is_slow else env.actions)[agent][envs] = choice.executed
                 if agent in self.open:
                     self._decide(agent, envs, observation, choice)
@@ -200,6 +215,19 @@ class Collector:
         for agent in plan.slow:  # the joint action of a slow agent's row is the one at its decision
             if len(envs) and agent in self.open and agent not in plan.on_policy:
                 self.open[agent].fill(envs, {f"action/{a}": env.actions[a][envs] for a in plan.agents})
+                self.open[agent].fill(envs, {f"teacher/{a}": said[envs] for a, said in self._taught().items()})
+
+    def _taught(self) -> Columnar:
+        return {} if self.guide is None else self.guide.taught
+
+    def _ask(self, fragment: Fragment, observation: Columnar, alive: Columnar | None) -> None:
+        """Asks the teacher about the present step, and keeps what it says."""
+        assert self.guide is not None
+        self.guide.ask(fragment.lesson, observation)
+        for agent, said in self.guide.taught.items() if fragment.lesson is not None else ():
+            fragment.taught[agent].append(said)
+            if alive is not None:
+                fragment.taught[f"alive/{agent}"].append(alive[agent])
 
     def _act_by_script(self, tier: str, observation: Columnar) -> None:
         policy: Any = self.scripted[tier]
@@ -241,8 +269,11 @@ class Collector:
                 "logp": choice.logp,
                 "inputs": choice.inputs,
                 "value": choice.value,
+                **({} if self.guide is None else {"teacher": self.guide.taught[agent][envs]}),
             }
             decisions.start(envs, values)
+            if self.guide is not None:  # what the teacher does is no decision of the policy
+                decisions.is_open[envs[self.guide.leads[envs]]] = False
         else:
             joint = np.concatenate([observation[a][envs] for a in self.plan.agents], 1)
             decisions.close(envs, False, next_obs=joint, terminated=np.zeros(len(envs), bool))
@@ -281,6 +312,8 @@ class Collector:
             if alive is not None:
                 columns[f"alive/{agent}"].append(alive[agent])
                 columns[f"terminated/{agent}"].append(env.agent_terminated[agent].copy())
+        for agent, said in self._taught().items():
+            columns[f"teacher/{agent}"].append(said)
         for agent in self.stored:
             columns[f"reward/{agent}"].append(rewards[agent])
         columns["terminated"].append(env.terminated.copy())
@@ -330,6 +363,7 @@ class Collector:
             absolute_returns={tier: (total, int(count)) for tier, (total, count) in fragment.absolute.items()},
             num_env_steps=fragment.num_steps * self.num_envs,
             num_agent_steps=fragment.num_agent_steps,
+            taught={name: np.concatenate(parts) for name, parts in fragment.taught.items()},
         )
 
     def _joint(self, fragment: Fragment) -> Columnar:
@@ -352,6 +386,7 @@ class Collector:
             Columns.ACTIONS: "raw",
             Columns.ACTION_LOGP: "logp",
             Columns.ACTION_DIST_INPUTS: "inputs",
+            TEACHER_ACTIONS: "teacher",
         }
         columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items() if old in rows[0]}
         columns[Postprocessing.ADVANTAGES] = advantage.astype(np.float32)
@@ -361,6 +396,7 @@ class Collector:
     def _decision_columns(self, agent: str, rows: list[Columnar]) -> Columnar:
         names = {"obs": "joint_obs", "next_obs": "next_obs", "terminated": "terminated", "n_step": "duration"}
         names |= {f"action/{a}": f"action/{a}" for a in self.plan.agents} | {f"reward/{agent}": "reward"}
+        names |= {f"teacher/{a}": f"teacher/{a}" for a in self._taught()}
         columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items()}
         members = self.plan.members[self.plan.tier_of[agent]]
         for member in members if len(members) > 1 else ():

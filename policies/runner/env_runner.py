@@ -139,7 +139,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             )
             for tier in plan.scripted
         }
-        return Collector(self.env, plan, scripted, self.config.n_step)
+        return Collector(self.env, plan, scripted, self.config.n_step, self.config.make_teacher(self.env, seed))
 
     @torch.no_grad()
     def sample(
@@ -149,11 +149,12 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         num_episodes: int | None = None,
         explore: bool | None = None,
         random_actions: bool = False,
+        lesson: float | None = None,
         force_reset: bool = False,
         **kwargs: Any,
     ) -> list[Rollout]:
         """Steps until `num_timesteps` environment steps or `num_episodes` episodes (counted over all environments) are
-        there.
+        there. With `lesson` the teacher is asked at every step, and acts itself in that share of the environments.
         """
         with self.metrics.log_time(keys.SAMPLE_TIMER):
             collector = self._collector
@@ -167,6 +168,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 random_actions=random_actions,
                 first_step=self.num_env_steps_sampled_lifetime,
                 steps_at_once=self.num_envs * self._num_runners,
+                lesson=lesson,
                 watch=self.watch,
             )
             rollout = collector.collect(

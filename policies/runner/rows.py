@@ -32,6 +32,8 @@ class Rollout:
         decisions: the same columns for an off-policy agent that decides every K steps, one row per decision; `n_step`
             is tau; only that agent is `alive` if its tier has several.
         on_policy: PPO's columns per on-policy tier, advantages not yet standardised.
+        taught: where a teacher was asked, agent -> what it would have done, one row per environment step as in `seen`;
+            where agents have lives of their own also `alive/<agent>`.
         absolute_returns: tier -> (sum of absolute discounted returns, number), for the unit of values.
         num_env_steps, num_agent_steps: counts.
     """
@@ -43,6 +45,7 @@ class Rollout:
     absolute_returns: dict[str, tuple[float, int]]
     num_env_steps: int
     num_agent_steps: int
+    taught: Columnar = field(default_factory=dict)
 
     def env_steps(self) -> int:
         return self.num_env_steps
@@ -160,7 +163,7 @@ def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Co
     Args:
         steps: (T, N, ...) columns of consecutive steps of N environments: `obs`, `next_obs` (the last observation where
             an episode ended), `action/<agent>`, `reward/<agent>`, `terminated`, `done`, and possibly `alive/<agent>`
-            and `terminated/<agent>`.
+            and `terminated/<agent>`; with a teacher `teacher/<agent>`.
         n_step: steps that are summed.
         gammas: agent -> discount per step.
 
@@ -168,7 +171,7 @@ def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Co
         The first T - n_step + 1 steps as ((T - n_step + 1) * N, ...) rows, in time order.
     """
     length, num_envs = len(steps["done"]) - n_step + 1, steps["done"].shape[1]
-    at_start, at_end = ("obs", "action", "alive"), ("next_obs", "terminated")
+    at_start, at_end = ("obs", "action", "alive", "teacher"), ("next_obs", "terminated")
     rows = {name: column[:length] for name, column in steps.items() if name.split("/")[0] in at_start}
     last, is_alive = np.zeros((length, num_envs), np.int64), np.ones((length, num_envs), bool)
     rewards = {name: np.zeros((length, num_envs)) for name in steps if name.startswith("reward/")}

@@ -6,6 +6,8 @@ shares, times to reimage) that differ from one operator to the next, so all of i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from soc_env.settings import choice, flag, names, numbers, setting
 from soc_env.soc.intruders import INTRUDER_FAMILIES
 from soc_env.soc.networks import CAGE4_ZONES, MAX_ZONES
 from soc_env.soc.networks.network import Network
+from soc_env.soc.risk_model import RiskModel
 
 ASSUMPTION = "assumption"
 DESIGN = "design of the task"
@@ -89,6 +92,9 @@ class SOCScenario(Scenario):
     alert_delay: float = _setting(1.0, 0.0, 100.0, "factor on the rules' mean delays", DESIGN)
     risk_half_life: float = _setting(20.0, 1.0, 1e4, "minutes in which alerts lose half their weight in the risk score")
     finding_half_life: float = _setting(60.0, 1.0, 1e4, "the same for findings and verdicts")
+    risk_model: str = _checked_below(
+        "", "learned risk model in place of the SIEM's formula: 'learned', or a file of `hmarl-soc risk-model`"
+    )
     # ---- queue and analysts
     queue_capacity: int = _setting(24, 1, 32, "open cases; the lowest-ranked is dropped beyond that")
     analysts: float = _setting(4.0, 0.0, 1e4, "analysts on shift, shared by triage and hunting as the directive says")
@@ -129,6 +135,10 @@ class SOCScenario(Scenario):
         super().__post_init__()
         if not isinstance(self.network, str) or not (self.network.isprintable() or not self.network):
             raise ScenarioError(f"network={shown(self.network)} must be the path of a .graphml file, or ''")
+        if not isinstance(self.risk_model, str) or not (self.risk_model.isprintable() or not self.risk_model):
+            raise ScenarioError(
+                f"risk_model={shown(self.risk_model)} must be 'learned', the path of a risk model's file, or ''"
+            )
         known = [family.name for family in INTRUDER_FAMILIES]
         for name in self.families:
             if name not in known:
@@ -165,10 +175,15 @@ class SOCScenario(Scenario):
         return (1.0, 1.0, 1.0, 1.0) if self.reward == "sparse" else super().weights
 
     def hash(self) -> str:
-        """Short hex digest of all fields and of the network file's content: equal digests mean the same task."""
-        if not self.network:
-            return super().hash()
-        return self.replace(network="").hash()[:6] + Network.load(self.network).hash()[:6]
+        """Short hex digest of all fields and of files that they name: equal digests mean the same task."""
+        if self.risk_model:
+            parts = self.replace(risk_model="").hash() + RiskModel.find(self.risk_model).hash()
+            return hashlib.sha256(parts.encode()).hexdigest()[:12]
+        if self.network:
+            return self.replace(network="").hash()[:6] + Network.load(self.network).hash()[:6]
+        fields = self.to_dict()
+        del fields["risk_model"]  # the digest of before there were any
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
 SCENARIOS: dict[str, SOCScenario] = {

@@ -30,6 +30,7 @@ from soc_env.soc.kernels.state import (
 )
 from soc_env.soc.limits import check_records, network_digest, state_limits
 from soc_env.soc.networks import Network, cage4, enterprise
+from soc_env.soc.risk_model import RiskModel
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import (
     CHOICES_READ,
@@ -135,8 +136,9 @@ class SOCSimulator(Simulator):
         return metrics.view(np.float64).reshape(self.num_envs, len(METRICS))
 
     def made_for(self) -> dict[str, Any]:
-        """The networks themselves in place of the name of their file."""
-        return {**super().made_for(), "network": network_digest(self._engine)}
+        """The networks and the risk model themselves in place of the names of their files."""
+        model = self.scenario.risk_model and RiskModel.find(self.scenario.risk_model).hash()
+        return {**super().made_for(), "network": network_digest(self._engine), "risk_model": model}
 
     def _state_limits(self) -> Limits:
         return state_limits(self.scenario, self._engine, len(self.families))

@@ -83,8 +83,8 @@ def sources() -> list[tuple[str, dict[str, Any]]]:
     found.append(("soc-cage4-v0", {**CAGE4_RUN, "tiers": PRESETS["soc-v1"]["tiers"]}))
     found += [("paper-v0", json.loads(path.read_text())) for path in sorted((ROOT / "results").glob("*config*.json"))]
     found += [("soc-v1", EXTRA), ("paper-v0", EXTRA)]
-    # tune.md shows search spaces, whose values are distributions
-    for page in sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name != "tune.md"):
+    others = ("tune.md", "playbooks.md")  # search spaces, whose values are distributions; rules
+    for page in sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name not in others):
         blocks = page.read_text().split("```toml\n")[1:]
         found += [("soc-v1", tomllib.loads(block.partition("```")[0])) for block in blocks]
     return json.loads(json.dumps([list(pair) for pair in found]))

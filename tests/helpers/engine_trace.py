@@ -24,6 +24,7 @@ CASES = {
     "soc max": (60, "max", {"scenario": "soc-v1", "max_steps": 40}),
     "soc short": (16, "random", {"scenario": "soc-v1", "num_hosts": 30, "num_networks": 2, "max_steps": 10}),
     "soc order": (60, "random", {"scenario": "soc-v1", "order": "defenders_first", "instant_actions": True}),
+    "soc risk model": (16, "random", {"scenario": "soc-v1", "num_hosts": 30, "risk_model": "learned"}),
     "soc cage4": (520, "random", {"scenario": "soc-cage4-v0"}),
 }
 SLOW_IN_PLAIN_PYTHON = ("soc", "soc max", "soc order", "soc cage4")

@@ -49,6 +49,8 @@ def test_names_that_do_not_exist_are_refused_wherever_they_come_from():
 @pytest.mark.parametrize("name", field_names(HMARLSettings))
 def test_what_is_no_number_is_refused_in_one_line(name):
     for value in (math.nan, math.inf, -math.inf, "7", True, None, [1]):
+        if name == "teacher" and value is None:
+            continue  # nobody
         with pytest.raises(ConfigError, match=f"^{name}.*allowed|^{name}=.* must be ") as refused:
             toy_config(**{name: value}).validate()
         assert "\n" not in str(refused.value)

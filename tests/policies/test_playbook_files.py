@@ -172,6 +172,11 @@ def test_an_expression_is_calculated(expression, expected):
     assert hunting(expression, **values) == pytest.approx(expected, abs=2e-3)
 
 
+def test_a_quotient_is_cut_off():
+    for value, expected in ((1e-30, 50), (-1e-30, 0), (0, 0), (0.5, 1e-4)):
+        assert hunting("1 / zone.size / 20000", zone2_size=value)[2] == pytest.approx(expected, abs=1e-3)
+
+
 def test_values_are_named_once_and_switches_take_conditions():
     text = """
 [numbers]
@@ -218,37 +223,37 @@ MISTAKES = {
     "empty": ("", 1, "has no rule; allowed: some in alert_triage, threat_hunter"),
     "misspelt table": ("\n[threat_hunters]\nhunt = 1\n", 2, "did you mean 'threat_hunter'"),
     "unknown table": ("\n[numbers]\n[x.y]\n", 3, "table 'x' does not exist; allowed: about, alert_triage"),
-    "no table": ("threat_hunter = 3\n", 1, "threat_hunter is int 3, allowed: a table"),
-    "an array of tables": ("[[threat_hunter]]\nhunt = 1\n", 1, "threat_hunter is a list, allowed: a table"),
-    "about is a number": (f"about = 1\n{RULES}", 1, "about is int 1, allowed: text"),
+    "no table": ("threat_hunter = 3\n", 1, "threat_hunter: is int 3, allowed: a table"),
+    "an array of tables": ("[[threat_hunter]]\nhunt = 1\n", 1, "threat_hunter: is a list, allowed: a table"),
+    "about: is a number": (f"about = 1\n{RULES}", 1, "about: is int 1, allowed: text"),
     "misspelt action": ("[response_orchestrator]\n\ncontian = 0.5\n", 3, "did you mean 'contain'"),
     "action of another agent": ("[threat_hunter]\ncontain = 0.5\n", 2, "allowed: decoy, depth, hunt, intel_sweep"),
-    "text as a number": ('[numbers]\na = "1"\n' + RULES, 2, "numbers.a is text '1', allowed: a number"),
-    "a flag as a number": ("[numbers]\na = true\n" + RULES, 2, "numbers.a is bool True, allowed: a number"),
-    "a date as a number": ("[numbers]\na = 2020-01-01\n" + RULES, 2, "numbers.a is date"),
-    "infinity": ("[numbers]\na = inf\n" + RULES, 2, "numbers.a is inf, allowed: up to 1000000, and finite"),
-    "no number": ("[numbers]\na = 1\nb = nan\n" + RULES, 3, "numbers.b is nan"),
-    "a large number": ("[numbers]\na = 1e7\n" + RULES, 2, "numbers.a is 10000000.0"),
-    "a huge number": (f"[numbers]\na = {'9' * 900}\n" + RULES, 2, "numbers.a is 999"),
-    "a name with a dash": ("[numbers]\na-b = 1\n" + RULES, 2, "numbers.a-b is no name"),
-    "a keyword": ("[numbers]\nif = 1\n" + RULES, 2, "numbers.if is no name"),
-    "an empty name": ('[numbers]\n"" = 1\n' + RULES, 2, "numbers.'' is no name"),
-    "a tool's name": ("[numbers]\nisolate = 1\n" + RULES, 2, "numbers.isolate has the name of a tool"),
-    "a function's name": ('[values]\nmax = "1"\n' + RULES, 2, "values.max has the name of"),
-    "a number's name": ('[numbers]\na = 1\n[values]\na = "1"\n' + RULES, 4, "values.a has the name of a number"),
-    "an unused number": ("[numbers]\na = 1\n" + RULES, 2, "numbers.a is used nowhere"),
-    "an unused value": ('[values]\na = "1"\n' + RULES, 2, "values.a is used nowhere"),
-    "a value that is none": ("[values]\na = 1\n" + RULES, 2, "values.a is int 1, allowed: the text of an expression"),
+    "text as a number": ('[numbers]\na = "1"\n' + RULES, 2, "numbers.a: is text '1', allowed: a number"),
+    "a flag as a number": ("[numbers]\na = true\n" + RULES, 2, "numbers.a: is bool True, allowed: a number"),
+    "a date as a number": ("[numbers]\na = 2020-01-01\n" + RULES, 2, "numbers.a: is date"),
+    "infinity": ("[numbers]\na = inf\n" + RULES, 2, "numbers.a: is inf, allowed: up to 1000000, and finite"),
+    "no number": ("[numbers]\na = 1\nb = nan\n" + RULES, 3, "numbers.b: is nan"),
+    "a large number": ("[numbers]\na = 1e7\n" + RULES, 2, "numbers.a: is 10000000.0"),
+    "a huge number": (f"[numbers]\na = {'9' * 900}\n" + RULES, 2, "numbers.a: is 999"),
+    "a name with a dash": ("[numbers]\na-b = 1\n" + RULES, 2, "numbers.a-b: is no name"),
+    "a keyword": ("[numbers]\nif = 1\n" + RULES, 2, "numbers.if: is no name"),
+    "an empty name": ('[numbers]\n"" = 1\n' + RULES, 2, "numbers.'': is no name"),
+    "a tool's name": ("[numbers]\nisolate = 1\n" + RULES, 2, "numbers.isolate: has the name of a tool"),
+    "a function's name": ('[values]\nmax = "1"\n' + RULES, 2, "values.max: has the name of"),
+    "a number's name": ('[numbers]\na = 1\n[values]\na = "1"\n' + RULES, 4, "values.a: has the name of a number"),
+    "an unused number": ("[numbers]\na = 1\n" + RULES, 2, "numbers.a: is used nowhere"),
+    "an unused value": ('[values]\na = "1"\n' + RULES, 2, "values.a: is used nowhere"),
+    "a value that is none": ("[values]\na = 1\n" + RULES, 2, "values.a: is int 1, allowed: the text of an expression"),
     "a value of a later one": (
-        '[values]\na = "b + 1"\nb = "2"\n[threat_hunter]\nhunt = "a"\n', 2, "values.a name 'b' does not exist"),
-    "rules that are none": ("[threat_hunter]\nhunt = true\n", 2, "threat_hunter.hunt is bool True, allowed: rules"),
-    "an infinite level": ("[threat_hunter]\nhunt = inf\n", 2, "threat_hunter.hunt is float inf"),
-    "no rules": ("[threat_hunter]\nhunt = []\n", 2, "threat_hunter.hunt has 0 rules, allowed: 1 to 300"),
+        '[values]\na = "b + 1"\nb = "2"\n[threat_hunter]\nhunt = "a"\n', 2, "values.a: name 'b' does not exist"),
+    "rules that are none": ("[threat_hunter]\nhunt = true\n", 2, "threat_hunter.hunt: is bool True, allowed: rules"),
+    "an infinite level": ("[threat_hunter]\nhunt = inf\n", 2, "threat_hunter.hunt: is float inf"),
+    "no rules": ("[threat_hunter]\nhunt = []\n", 2, "threat_hunter.hunt: has 0 rules, allowed: 1 to 300"),
     "a rule that is none": (
-        '[threat_hunter]\nhunt = [\n  "clock.queue > 1 -> 0.5",\n  3,\n]\n', 4, "threat_hunter.hunt[1] is int 3"),
-    "a rule in a list": ('[threat_hunter]\nhunt = [["1"]]\n', 2, "threat_hunter.hunt[0] is a list"),
+        '[threat_hunter]\nhunt = [\n  "clock.queue > 1 -> 0.5",\n  3,\n]\n', 4, "threat_hunter.hunt[1]: is int 3"),
+    "a rule in a list": ('[threat_hunter]\nhunt = [["1"]]\n', 2, "threat_hunter.hunt[0]: is a list"),
     "a rule below one without condition": (
-        '[threat_hunter]\nhunt = [\n "0.5",\n "clock.queue > 1 -> 0.1",\n]\n', 3, "hunt[0] has no condition"),
+        '[threat_hunter]\nhunt = [\n "0.5",\n "clock.queue > 1 -> 0.1",\n]\n', 3, "hunt[0]: has no condition"),
     "two arrows": ('[threat_hunter]\nhunt = "1 > 2 -> 3 -> 4"\n', 2, "has 2 arrows, allowed: condition -> level"),
     "a number as a condition": ('[threat_hunter]\nhunt = "zone.value -> 1"\n', 2, "has a number before ->"),
     "a condition as a level": ('[threat_hunter]\nhunt = "zone.value > 0"\n', 2, "is a condition, allowed: a level"),
@@ -261,7 +266,7 @@ MISTAKES = {
     "a word of another action": ('[threat_hunter]\nhunt = "isolate"\n', 2, "name 'isolate' does not exist"),
     "a misspelt feature": (
         '[threat_hunter]\nhunt = [\n "zone.value > 0 -> 0.1",\n "zone.top_rsk > 0 -> 1",\n]\n', 4,
-        "threat_hunter.hunt[1] feature of zone 'top_rsk' does not exist; did you mean 'top_risk'? allowed: cases, "),
+        "threat_hunter.hunt[1]: feature of zone 'top_rsk' does not exist; did you mean 'top_risk'? allowed: cases, "),
     "a bare feature": ('[threat_hunter]\nhunt = "top_risk"\n', 2, "'top_risk' is a feature; write zone.top_risk"),
     "a misspelt group": ('[threat_hunter]\nhunt = "zones.value"\n', 2, "did you mean 'zone'"),
     "a misspelt name": ('[numbers]\nlow = 1\n[threat_hunter]\nhunt = "lo"\n', 4, "did you mean 'low'"),
@@ -284,6 +289,8 @@ MISTAKES = {
     "division by a number 0": (
         '[numbers]\na = 0\n[threat_hunter]\nhunt = "zone.value / (a * 2)"\n', 4, "divides by 0"),
     "overflow": ('[threat_hunter]\nhunt = "1e6 * 1e6 * 1e6 * 1e6 * 1e6 * 1e6"\n', 2, "1e+36, allowed"),
+    "what can overflow": (
+        '[threat_hunter]\nhunt = "zone.value * 1e6 * 1e6 * 1e6 * 1e6 * 1e6 * 1e6"\n', 2, "can be as large as 1e+36"),
     "a number out of range": ('[threat_hunter]\nhunt = "zone.value * 1e999"\n', 2, "has a number out of range"),
     "a power": ('[threat_hunter]\nhunt = "2 ** 2"\n', 2, "allowed: numbers, names, group.feature, + - * /"),
     "a call of a method": ('[threat_hunter]\nhunt = "zone.value.sum()"\n', 2, "function 'zone.value.sum' does"),
@@ -351,7 +358,7 @@ def test_a_folder_is_no_file(tmp_path):
 def test_lines_end_as_they_may(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_bytes(b'[values]\r\nx = """\r\n1\r\n+ zone.valu"""\r\n')
-    with pytest.raises(ConfigError, match=r"mine\.toml:4: values\.x .*did you mean 'value'"):
+    with pytest.raises(ConfigError, match=r"mine\.toml:4: values\.x: .*did you mean 'value'"):
         PlaybookFile.of_path(path)
 
 

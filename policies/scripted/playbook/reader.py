@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Reader:
 
     def error(self, path: tuple[str | int, ...], message: str, further: int = 0) -> ConfigError:
         """The error about what is at a path, `further` lines below its beginning."""
-        return self.error_at(line_of(self.lines, path) + further, f"{_shown_path(path)} {message}".strip())
+        return self.error_at(line_of(self.lines, path) + further, f"{_shown_path(path)}: {message}")
 
     def error_at(self, line: int, message: str) -> ConfigError:
         return ConfigError(" ".join(f"{self.name}:{line}: {message}".split()))
@@ -157,7 +157,7 @@ class Reader:
                 raise self.error(("values", name), f"is {_kind(text)}, allowed: the text of an expression")
             found = self._expression(("values", name), text, self.names)
             if not found.is_constant:
-                compute = functools.partial(_remembered, name=name, compute=found.compute)
+                compute = functools.partial(Frame.once, name=name, compute=found.compute)
                 found = Expression(compute, found.scope, found.kind, found.size)
             self.names[name] = found
         return dict(table)
@@ -232,13 +232,6 @@ class Reader:
         if found.scope not in allowed:
             of = "cases.x" if found.scope == CASES else "zone.x"
             raise self.error(path, f"has {found.scope}, wanted is {output.scope}; allowed: {of} in {AGGREGATES}")
-
-
-def _remembered(frame: Frame, name: str, compute: Callable[[Any], Any]) -> Any:
-    """A named value, calculated once a call."""
-    if name not in frame.found:
-        frame.found[name] = compute(frame)
-    return frame.found[name]
 
 
 def _shown_path(path: tuple[str | int, ...]) -> str:

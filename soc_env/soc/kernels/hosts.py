@@ -88,6 +88,21 @@ def clear_suspicion(record):
     record["verdict"] = 0.0
     record["risk"] = 0.0
     record["is_collected"] = 0
+    clear_history(record)
+
+
+@kernel
+def clear_history(record):
+    """Forgets what is kept for a risk model, see rating.py."""
+    record["alerts"] = 0.0
+    record["precision"] = 0.0
+    record["sharpness"] = 0.0
+    record["stage"] = 0.0
+    record["peer"] = 0.0
+    record["reading"] = 0.0
+    record["looked"] = 0.0
+    record["cleared"] = 0.0
+    record["rules_seen"] = 0
 
 
 @kernel

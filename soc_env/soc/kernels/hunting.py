@@ -8,7 +8,8 @@ from soc_env.soc import risk
 from soc_env.soc.kernels.draws import EXAMINE, FINDING, FORENSICS, INTEL, STRAY
 from soc_env.soc.kernels.hosts import LOG_CLEARING, LOG_FINDING, find, log, notice_detection, track
 from soc_env.soc.kernels.outcomes import spend
-from soc_env.soc.kernels.siem import rate, stands
+from soc_env.soc.kernels.rating import note_look, rate
+from soc_env.soc.kernels.siem import stands
 from soc_env.soc.kernels.state import N_FALSE_FINDINGS, N_FINDINGS
 from soc_env.soc.tables import (
     COLLECT_FORENSICS,
@@ -111,7 +112,7 @@ def hunt(world, net, assets, env, hosts, slots, logs, key):
             record["risk"] + STRAY_WEIGHT
         ):
             false_chance = world["false_finding"] * (1.0 + 2.0 * env["depth"][z])
-            examine(assets, env, logs, key, record, env["depth"][z], false_chance)
+            examine(world, assets, env, logs, key, record, env["depth"][z], false_chance)
     for z in range(world["num_zones"]):
         if env["looks"][z] > 0.0:
             find_by_mistake(world, net, assets, env, hosts, slots, logs, key, z)
@@ -128,7 +129,7 @@ def find_by_mistake(world, net, assets, env, hosts, slots, logs, key, z):
     if find(slots, host) < 0:
         place = track(net, assets, env, hosts, slots, host)
         if place >= 0:
-            find_something(env, logs, hosts[place], SUSPICION, 0)
+            find_something(world, assets, env, logs, hosts[place], SUSPICION, 0)
 
 
 @kernel
@@ -138,36 +139,37 @@ def is_due(env, record):
 
 
 @kernel
-def examine(assets, env, logs, key, record, depth, false_chance):
+def examine(world, assets, env, logs, key, record, depth, false_chance):
     """One look at one host: it finds the intruder, clears the host, or errs."""
     if record["level"] > 0:
         trace = 0.5 if record["level"] == 1 else 0.85
         stealth = env["campaigns"][record["campaign"]]["stealth"]
         if uniform(key, FINDING, record["host"]) < trace * (0.35 + 0.65 * depth) * (1.0 - 0.5 * stealth):
-            find_something(env, logs, record, CONFIRMATION if depth > DEEP_ABOVE else SUSPICION, 1)
+            find_something(world, assets, env, logs, record, CONFIRMATION if depth > DEEP_ABOVE else SUSPICION, 1)
             notice_detection(env, assets, logs, record)
             return
     elif uniform(key, FINDING, record["host"]) < false_chance:
-        find_something(env, logs, record, SUSPICION, 0)
+        find_something(world, assets, env, logs, record, SUSPICION, 0)
         return
     if record["risk"] > 0.0:
         record["last_hunt"] = env["step"]
         kept = 1.0 - 0.2 - 0.4 * depth
+        note_look(world, record, 1.0 - kept)
         record["process"] *= kept
         record["target"] *= kept
         record["source"] *= kept
         record["verdict"] *= kept
-        rate(record)
+        rate(world, assets, env, record)
         log(env, logs, LOG_CLEARING, record["host"], 0, 0, 0, depth, 0.0)
 
 
 @kernel
-def find_something(env, logs, record, weight, is_true):
+def find_something(world, assets, env, logs, record, weight, is_true):
     """A finding weighs on the host."""
     record["last_hunt"] = env["step"]
     record["last_alert"] = env["step"]
     record["finding"] = min(CONFIRMATION, record["finding"] + weight)
-    rate(record)
+    rate(world, assets, env, record)
     if is_true != 0:
         env["counts"][N_FINDINGS] += 1.0
     else:
@@ -201,7 +203,7 @@ def sweep(world, assets, env, hosts, logs, key):
             continue
         chance = KNOWN_FINDS if env["campaigns"][record["campaign"]]["is_known"] != 0 else UNKNOWN_FINDS
         if uniform(key, INTEL, record["host"]) < chance:
-            find_something(env, logs, record, CONFIRMATION, 1)
+            find_something(world, assets, env, logs, record, CONFIRMATION, 1)
             notice_detection(env, assets, logs, record)
     return DONE
 

@@ -14,6 +14,7 @@ from soc_env.soc.kernels.hosts import (
     credit_response,
     find,
     log,
+    risk_score,
     set_encrypted,
     set_isolated,
     set_offline,
@@ -21,7 +22,8 @@ from soc_env.soc.kernels.hosts import (
     zone_of,
 )
 from soc_env.soc.kernels.outcomes import spend
-from soc_env.soc.kernels.siem import rate, stands
+from soc_env.soc.kernels.rating import rate, weigh
+from soc_env.soc.kernels.siem import stands
 from soc_env.soc.kernels.state import N_ACTIONS, NEVER
 from soc_env.soc.tables import (
     APPROVAL_SPAN,
@@ -102,9 +104,12 @@ def is_critical(asset):
 
 @kernel
 def is_denied(world, env, key, record):
-    """Whether approval is denied: it is certain for suspects, a matter of chance for others."""
+    """Whether approval is denied: it is certain for suspects, a matter of chance for others.
+
+    Suspects by the SIEM's formula, also where a risk model has its place: those who approve go by the evidence.
+    """
     limit = world["approval_risk"] * (1.0 - APPROVAL_SPAN * env["directive"][world["num_zones"] + POSTURE_RESPONSE])
-    return record["risk"] < limit and uniform(key, APPROVAL, record["zone"]) >= world["approval_rate"]
+    return risk_score(weigh(record)) < limit and uniform(key, APPROVAL, record["zone"]) >= world["approval_rate"]
 
 
 @kernel
@@ -168,7 +173,7 @@ def finish_job(world, assets, env, hosts, slots, logs, key, z):
         if record["level"] == 1:
             clean(env, assets, logs, record, False)
         record["process"] *= 0.5
-        rate(record)
+        rate(world, assets, env, record)
     else:
         if record["level"] > 0:
             clean(env, assets, logs, record, True)

@@ -18,7 +18,7 @@ from soc_env.soc.kernels.hosts import (
     LOG_ALERT,
     LOG_CASE,
     LOG_CASE_CLOSED,
-    evidence,
+    clear_history,
     find,
     forget,
     log,
@@ -26,7 +26,9 @@ from soc_env.soc.kernels.hosts import (
     track,
     zone_of,
 )
+from soc_env.soc.kernels.rating import fade, look_around, note_alert, rate, risk_of_evidence, weigh
 from soc_env.soc.kernels.state import (
+    FORMULA,
     N_AUTO_CLOSED,
     N_CASES,
     N_DROPPED_CASES,
@@ -171,23 +173,17 @@ def ingest(world, net, assets, env, hosts, slots, logs, rule, host, source, seve
         else:
             record["process"] += weight * (IDENTITY_SHARE if channel == IDENTITY_CHANNEL else 1.0)
         record["last_alert"] = env["step"]
-        rate(record)
+        note_alert(world, hosts, slots, record, rule, confidence, source)
+        rate(world, assets, env, record)
     if source >= 0:
         place = track(net, assets, env, hosts, slots, source)
         if place >= 0:
             record = hosts[place]
             record["source"] += weight
             record["last_alert"] = env["step"]
-            rate(record)
+            note_alert(world, hosts, slots, record, rule, confidence, host)
+            rate(world, assets, env, record)
     case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, severity, confidence, campaign)
-
-
-@kernel
-def rate(record):
-    """Brings the risk score up to date."""
-    record["risk"] = risk_score(
-        evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
-    )
 
 
 @kernel
@@ -343,10 +339,11 @@ def insert(env, k, rank):
 
 
 @kernel
-def summarise(world, net, env, hosts, slots):
+def summarise(world, net, assets, env, hosts, slots):
     """Decays suspicion, forgets hosts without any, and draws the picture of each zone that agents and tools use."""
     clear_pictures(world, env)
     alert_decay, finding_decay = world["alert_decay"], world["finding_decay"]
+    has_model = world["risk_model"]["kind"] != FORMULA
     place = 0
     while place < env["num_tracked"]:
         record = hosts[place]
@@ -355,7 +352,7 @@ def summarise(world, net, env, hosts, slots):
         record["source"] *= alert_decay
         record["finding"] *= finding_decay
         record["verdict"] *= finding_decay
-        weight = evidence(record["process"], record["target"], record["source"], record["finding"], record["verdict"])
+        weight = weigh(record)
         if weight < SUSPICION_KEPT:
             is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0 and not is_worked_on(env, record)
             is_clean = record["level"] == 0 and record["campaign"] < 0 and record["is_encrypted"] == 0
@@ -364,9 +361,19 @@ def summarise(world, net, env, hosts, slots):
                 continue
             clear_record(record, is_quiet)
             weight = 0.0
-        record["risk"] = risk_score(weight)
-        picture(env, record, weight)
         place += 1
+        if has_model:
+            fade(world, record)
+        else:
+            record["risk"] = risk_score(weight)
+            picture(env, record, weight)
+    if has_model:
+        look_around(net, env, hosts)
+        for place in range(env["num_tracked"]):
+            record = hosts[place]
+            weight = weigh(record)
+            record["risk"] = risk_of_evidence(world, assets, env, record, weight)
+            picture(env, record, weight)
     for k in range(env["num_cases"]):
         case = env["cases"][k]
         env["zone_cases"][case["zone"]] += 1
@@ -403,6 +410,7 @@ def clear_record(record, is_quiet):
     record["source"] = 0.0
     record["finding"] = 0.0
     record["verdict"] = 0.0
+    clear_history(record)
     if is_quiet:
         record["last_alert"] = NEVER
         record["last_hunt"] = NEVER

@@ -20,6 +20,7 @@ from soc_env.soc.attack import TECHNIQUES, technique_tables
 from soc_env.soc.intruders import INTRUDER_FAMILIES, MAX_CHOICES, MAX_PLAN, IntruderFamily, family_tables
 from soc_env.soc.networks.network import Network
 from soc_env.soc.risk import decay
+from soc_env.soc.risk_model import INPUTS, MAX_UNITS, RiskModel
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS, TOOLS
 
@@ -39,6 +40,16 @@ HOST = np.dtype(  # the one record that steps go through in bulk, hence its shor
         ("finding", "f8"),
         ("verdict", "f8"),
         ("risk", "f8"),
+        # kept for a learned risk model alone, see rating.py
+        ("alerts", "f8"),
+        ("precision", "f8"),
+        ("sharpness", "f8"),
+        ("stage", "f8"),
+        ("peer", "f8"),
+        ("reading", "f8"),
+        ("looked", "f8"),
+        ("cleared", "f8"),
+        ("rules_seen", "i8"),  # bit (rule % 62)
         ("host", "i4"),
         ("zone", "i4"),
         ("segment", "i4"),
@@ -147,7 +158,7 @@ LOG = np.dtype(
     align=True,
 )
 
-PER_ZONE = (MAX_ZONES,)
+PER_ZONE, PER_SEGMENT = (MAX_ZONES,), (MAX_SEGMENTS,)
 # Places in `counts` and in a row of metrics, in the order of METRICS.
 (
     N_REWARD, N_SCORE, N_LOSS, N_DAMAGE, N_DISRUPTION, N_EFFORT, N_LENGTH, N_MTTD, N_MTTA, N_MTTC, N_MTTR, N_FDR, N_FPR,
@@ -217,6 +228,14 @@ EPISODE = np.dtype(
         ("offline", "i8", PER_ZONE),
         ("zone_cases", "i8", PER_ZONE),
         ("oldest_case", "i8", PER_ZONE),
+        # what a learned risk model reads beside a host's own record: kept by rating.look_around
+        ("segment_evidence", "f8", PER_SEGMENT),
+        ("segment_top", "f8", PER_SEGMENT),  # by the formula, as are the next two
+        ("segment_second", "f8", PER_SEGMENT),
+        ("segment_host", "i8", PER_SEGMENT),
+        ("segment_reach", "f8", PER_SEGMENT),  # evidence in the segments from which it can be reached
+        ("all_evidence", "f8"),
+        ("risk_inputs", "f8", (len(INPUTS),)),  # of the host that was rated last
         # this minute's hunts
         ("looks", "f8", PER_ZONE),  # hosts to examine
         ("depth", "f8", PER_ZONE),
@@ -304,6 +323,16 @@ TOOL = np.dtype(
     align=True,
 )
 
+# The SIEM's formula; the formula, and what a model reads is kept too, for training; a learned model.
+FORMULA, WATCHED, LEARNED = range(3)
+RISK_MODEL = np.dtype(
+    [
+        ("kind", "i8"), ("num_units", "i8"), ("hidden", "f8", (MAX_UNITS, len(INPUTS))),
+        ("hidden_bias", "f8", (MAX_UNITS,)), ("output", "f8", (MAX_UNITS,)), ("output_bias", "f8"),
+    ],
+    align=True,
+)  # fmt: skip
+
 # Settings that kernels read under their own name.
 _SETTINGS_INT = (
     "num_zones", "max_steps", "coordinator_period", "num_networks", "queue_capacity", "sla_minutes", "case_expiry",
@@ -339,6 +368,7 @@ WORLD = np.dtype(
         ("rules", RULE, (len(TECHNIQUES),)),
         ("benign_rule", "i8", (RULE_DRAWS,)),
         ("normal", "f8", (TABLE_SIZE,)),
+        ("risk_model", RISK_MODEL),
     ],
     align=True,
 )
@@ -418,6 +448,9 @@ def make_world(scenario: SOCScenario, families: tuple[IntruderFamily, ...]) -> n
     draws = (np.arange(RULE_DRAWS) + 0.5) / RULE_DRAWS * cumulative[-1]
     world["benign_rule"][0] = np.searchsorted(cumulative, draws)
     world["normal"] = noise_table()
+    if scenario.risk_model:
+        world["risk_model"]["kind"] = LEARNED
+        RiskModel.find(scenario.risk_model).write_to(world["risk_model"][0])
     return world
 
 

@@ -56,7 +56,7 @@ def play_step(
     deliver(world, net, assets, env, hosts, slots, logs)
     raise_benign_alerts(world, net, assets, env, hosts, slots, logs, key)
     work_queue(world, env, hosts, slots, logs)
-    summarise(world, net, env, hosts, slots)
+    summarise(world, net, assets, env, hosts, slots)
     reward = score(world, env, terms, env["step"] >= world["max_steps"])
     env["reward"] += reward
     return reward
@@ -100,7 +100,7 @@ def begin_minute(env):
 
 
 @kernel
-def start_episode(world, networks, env, hosts, slots):
+def start_episode(world, networks, all_assets, env, hosts, slots):
     """The next episode of the env's seed: a network, an empty queue, and nobody in it yet."""
     forget_all(env, hosts, slots)
     env["episode"] += 1
@@ -120,7 +120,7 @@ def start_episode(world, networks, env, hosts, slots):
     for k in range(env["counts"].shape[0]):
         env["counts"][k] = 0.0
     begin_minute(env)
-    summarise(world, networks[env["network"]], env, hosts, slots)
+    summarise(world, networks[env["network"]], all_assets[env["network"]], env, hosts, slots)
 
 
 @kernel
@@ -238,7 +238,7 @@ def step_env(
     """A step of env i, or the start of an episode; one that is over waits for reset."""
     terms = rewards[num_envs + NUM_TERMS * i : num_envs + NUM_TERMS * (i + 1)]
     if mode == RESET:
-        start_episode(world, networks, env, hosts, slots)
+        start_episode(world, networks, all_assets, env, hosts, slots)
         clear_outputs(i, num_envs, rewards, terms, flags)
     elif env["is_over"] != 0:
         pay_nothing(i, rewards, terms)
@@ -264,7 +264,7 @@ def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals
         if mode == STEP_AND_RESET:
             k = env["network"]
             observe(world, networks[k], all_assets[k], env, hosts, slots, finals, i, num_envs)
-            start_episode(world, networks, env, hosts, slots)
+            start_episode(world, networks, all_assets, env, hosts, slots)
 
 
 @kernel

@@ -8,7 +8,8 @@ from soc_env.soc import risk
 from soc_env.soc.kernels.draws import ENRICHMENT
 from soc_env.soc.kernels.hosts import LOG_WORK, find, log, notice_detection, track
 from soc_env.soc.kernels.outcomes import spend
-from soc_env.soc.kernels.siem import ESCALATED, MERGED, SUPPRESSED, close_case, rate
+from soc_env.soc.kernels.rating import note_reading, note_verdict, rate
+from soc_env.soc.kernels.siem import ESCALATED, MERGED, SUPPRESSED, close_case
 from soc_env.soc.kernels.state import N_FALSE_POSITIVES, N_MISSED_CASES, N_TRUE_NEGATIVES, N_TRUE_POSITIVES
 from soc_env.soc.tables import (
     CORRELATE,
@@ -45,12 +46,12 @@ def work_case(world, net, assets, env, hosts, slots, logs, key, tool, case_id):
         escalate(world, net, assets, env, hosts, slots, logs, case)
         close_case(env, logs, place, ESCALATED)
     elif tool == SUPPRESS:
-        suppress(env, hosts, slots, case)
+        suppress(world, assets, env, hosts, slots, case)
         close_case(env, logs, place, SUPPRESSED)
     elif tool == CORRELATE:
         merge(world, env, logs, place)
     else:
-        read_context(env, key, case, tool)
+        note_reading(world, assets, env, hosts, slots, case, read_context(env, key, case, tool))
     return DONE
 
 
@@ -80,35 +81,35 @@ def escalate(world, net, assets, env, hosts, slots, logs, case):
         env["counts"][N_FALSE_POSITIVES] += 1.0
         env["term_false"] += FALSE_POSITIVE_TERM
         env["disruption_now"] += world["false_verdict_loss"]
-    accuse(net, assets, env, hosts, slots, logs, case["host"], SIDE_VERDICT if case["source"] >= 0 else VERDICT)
+    accuse(world, net, assets, env, hosts, slots, logs, case["host"], SIDE_VERDICT if case["source"] >= 0 else VERDICT)
     if case["source"] >= 0:
-        accuse(net, assets, env, hosts, slots, logs, case["source"], VERDICT)
+        accuse(world, net, assets, env, hosts, slots, logs, case["source"], VERDICT)
 
 
 @kernel
-def accuse(net, assets, env, hosts, slots, logs, host, weight):
+def accuse(world, net, assets, env, hosts, slots, logs, host, weight):
     """A verdict weighs on a host."""
     place = track(net, assets, env, hosts, slots, host)
     if place < 0:
         return
     record = hosts[place]
     record["verdict"] = min(2.0 * VERDICT, record["verdict"] + weight)
-    rate(record)
+    rate(world, assets, env, record)
     if record["level"] > 0 and weight == VERDICT:
         notice_detection(env, assets, logs, record)
 
 
 @kernel
-def suppress(env, hosts, slots, case):
+def suppress(world, assets, env, hosts, slots, case):
     """A benign verdict: it takes most of the alerts' weight off the case's hosts."""
     env["counts"][N_MISSED_CASES] += case["is_true"]
     env["counts"][N_TRUE_NEGATIVES] += 1 - case["is_true"]
-    calm(hosts, slots, case["host"])
-    calm(hosts, slots, case["source"])
+    calm(world, assets, env, hosts, slots, case["host"])
+    calm(world, assets, env, hosts, slots, case["source"])
 
 
 @kernel
-def calm(hosts, slots, host):
+def calm(world, assets, env, hosts, slots, host):
     """A benign verdict takes most of the alerts' weight off a host."""
     if host < 0:
         return
@@ -118,7 +119,8 @@ def calm(hosts, slots, host):
         record["process"] *= 0.3
         record["target"] *= 0.3
         record["source"] *= 0.3
-        rate(record)
+        note_verdict(world, record)
+        rate(world, assets, env, record)
 
 
 @kernel
@@ -154,7 +156,7 @@ def merge(world, env, logs, place):
 
 @kernel
 def read_context(env, key, case, tool):
-    """A noisy reading of whether the case is malicious; the query's is sharper than the enrichment's."""
+    """A noisy reading of whether the case is malicious, returned; the query's is sharper than the enrichment's."""
     spread = 0.5 if tool == ENRICH else 0.35
     centre = 0.68 if case["is_true"] != 0 else 0.32
     noise = uniform(key, ENRICHMENT, 2 * tool) + uniform(key, ENRICHMENT, 2 * tool + 1) - 1.0  # triangular
@@ -165,3 +167,4 @@ def read_context(env, key, case, tool):
     else:
         case["enriched"] = 2
         case["second_reading"] = reading
+    return reading

@@ -161,8 +161,16 @@ def kernel_reads(*roots):
 
 def test_line_1_no_code_on_the_way_to_agents_names_a_field_of_the_truth():
     truth = set(HOST_TRUTH) | set(CASE_TRUTH) | set(EPISODE_TRUTH)
-    reached, fields = kernel_reads("observe", "decode")
-    assert {"see_zone", "see_case", "see_clock", "decode_response", "call_isolation", "uncollected"} <= reached
+    reached, fields = kernel_reads("observe", "decode", "rate", "risk_of_evidence", "look_around")
+    assert {
+        "see_zone",
+        "see_case",
+        "see_clock",
+        "decode_response",
+        "call_isolation",
+        "uncollected",
+        "read_inputs",
+    } <= reached
     assert not fields & truth
     assert kernel_reads("write_state")[1] & truth  # the check can see
 
@@ -182,12 +190,14 @@ def no_sensors(actions):
     return actions
 
 
-@pytest.mark.parametrize("name", SCRIPTED)
+@pytest.mark.parametrize(
+    ("name", "risk_model"), [*((name, "") for name in SCRIPTED), ("rule-soar", "learned"), ("expert", "learned")]
+)
 @pytest.mark.parametrize("is_flipped", [False, True])
-def test_line_1_hidden_intruders_leave_no_trace_in_what_follows(name, is_flipped):
+def test_line_1_hidden_intruders_leave_no_trace_in_what_follows(name, is_flipped, risk_model):
     """Two worlds, alike but for who is compromised; all intruders asleep, all sensors off: agents see the same."""
     rng = np.random.default_rng(3)
-    sim = Simulator("soc-v1", num_envs=6, seed=2, autoreset=False)
+    sim = Simulator("soc-v1", num_envs=6, seed=2, autoreset=False, risk_model=risk_model)
     sim.reset()
     policy = PLAYBOOKS[name](sim.action_spaces, 0)
     play(sim, policy, 40)

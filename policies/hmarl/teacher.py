@@ -1,0 +1,213 @@
+"""Start from a playbook: tiers learn first to do what a teacher does, then to do better.
+
+Lessons are DAgger (Ross, Gordon & Bagnell 2011, "A Reduction of Imitation Learning and Structured Prediction to
+No-Regret Online Learning"): in rounds, the team acts, a teacher says what it would do in each situation, and every
+tier's network is fitted to that, on the situations of all rounds. In the first round the teacher acts itself, in later
+ones ever less: pure cloning fails where the clone's own mistakes lead to what the teacher has never seen.
+
+After the lessons tiers learn as they always do. Critics begin anew, so policies rest at first (`teacher_rest_steps`),
+and an imitation term (`policies.learners.terms`) holds policies near the teacher, ever more loosely (`imitation`).
+The rows of the lessons are in the replay that tiers share, and make up a share of each batch (`teacher_share`) as long
+as they are there (Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data").
+
+Deliberate differences from DAgger: networks are fitted on from where they are, not anew; half of the situations are
+kept.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.rl_module.apis import TargetNetworkAPI
+from ray.rllib.utils.metrics import LEARNER_RESULTS, TIMERS
+
+from policies.checkpoint import checkpoint_folder
+from policies.hmarl.moments import Statistics, observation_statistics
+from policies.learners.terms import imitation_errors
+from policies.loading import load_policy
+from policies.networks.blocks import value_at
+from policies.runner.rows import Rollout
+from policies.scripted import Policy, builder_of, is_file, is_policy, make_policy
+from soc_env.errors import CheckpointError, ConfigError
+
+SHARES = (1.0, 0.3, 0.3)  # of environments that the teacher acts in, by round; none in later ones
+EPOCHS, BATCH, LEARNING_RATE = 2, 1024, 1e-3  # of a round's fit: over all situations so far
+KEPT = 2  # of so many neighbouring rows one is kept
+ROWS = "rows"
+
+
+class Lessons:
+    """Where an `HMARL` is in its lessons, and what the teacher has said.
+
+    Args:
+        config: an `HMARLConfig`.
+        team: who they are.
+        tiers: those that learn.
+
+    Attributes:
+        round: the number of the present one; `teacher_rounds` when lessons are over.
+        ended_at: environment steps when they were over.
+    """
+
+    def __init__(self, config: Any, team: Any, tiers: Iterable[str]):
+        self.config, self.team, self.tiers = config, team, tuple(tiers)
+        self.num_rounds = config.teacher_rounds if config.teacher is not None else 0
+        self.round = self.steps = self.ended_at = 0
+        self._rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {tier: [] for tier in self.tiers}
+
+    @property
+    def go_on(self) -> bool:
+        """Whether lessons are not over."""
+        return self.round < self.num_rounds
+
+    def sampling(self, num_env_steps: int) -> dict[str, Any]:
+        """How runners are to sample: what `ColumnarEnvRunner.sample` takes."""
+        if self.go_on:
+            share = SHARES[self.round] if self.round < len(SHARES) else 0.0
+            return {"lesson": share, "explore": False, "random_actions": False}
+        return {"lesson": 0.0} if self.imitation(num_env_steps) else {}
+
+    def since(self, num_env_steps: int) -> int:
+        """Environment steps since lessons were over."""
+        return num_env_steps - self.ended_at
+
+    def imitation(self, num_env_steps: int) -> float:
+        """The weight of the imitation term; 0 without a teacher."""
+        if self.config.teacher is None:
+            return 0.0
+        return value_at(self.config.imitation, self.since(num_env_steps))
+
+    def rest(self, num_env_steps: int) -> bool:
+        """Whether policies do not learn by rewards: in lessons, and while critics learn."""
+        rest_steps = -1 if self.config.teacher is None else self.config.teacher_rest_steps
+        return self.go_on or self.since(num_env_steps) <= rest_steps
+
+    # ---- a round
+    def take(self, rollouts: Iterable[Rollout]) -> bool:
+        """Keeps what the teacher has said; whether the round has all of its situations."""
+        for rollout in rollouts:
+            self.steps += rollout.num_env_steps
+            for tier in self.tiers:
+                for agent in self.team.plan.members[tier]:
+                    self._rows[tier].append(self._of_agent(rollout, agent))
+        return self.is_due
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the round has all of its situations."""
+        return self.steps >= self.config.teacher_steps
+
+    def _of_agent(self, rollout: Rollout, agent: str) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(0, len(rollout.seen), KEPT)
+        alive = rollout.taught.get(f"alive/{agent}")
+        rows = rows if alive is None else rows[alive[rows]]
+        return rollout.seen[rows, self.team.slices[agent]], rollout.taught[agent][rows]
+
+    def hold(self, algo: Any) -> bool:
+        """A part of a lesson of an `HMARL`, after it has sampled; whether networks have been fitted."""
+        algo.collected = {tier: [] for tier in algo.on_policy}
+        if not self.is_due:
+            return False
+        with algo.metrics.log_time((TIMERS, "lesson")):
+            errors = self.teach(algo.learner_group, algo.statistics, algo.num_env_steps)
+        for tier, error in errors.items():
+            algo.metrics.log_value((LEARNER_RESULTS, tier, "imitation_error"), error, window=1)
+        return True
+
+    def teach(self, learner_group: Any, statistics: Statistics, num_env_steps: int) -> dict[str, float]:
+        """Ends the round: every tier's network is fitted. Tier -> mean imitation error of the last epoch.
+
+        After the last one tiers keep the observation statistics that they were fitted with: the team then comes to
+        other situations, and a feature that hardly moved in the lessons would soon be read in other units.
+        """
+        errors = {}
+        for number, tier in enumerate(self.tiers):
+            rows = [np.concatenate(part) for part in zip(*self._rows[tier], strict=True)]
+            self._rows[tier] = [(rows[0], rows[1])]
+            seed = [self.config.seed or 0, number, self.round]
+            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed))[0]
+        self.round, self.steps, self.ended_at = self.round + 1, 0, num_env_steps
+        if not self.go_on:
+            self._rows = {tier: [] for tier in self.tiers}
+            for tier in self.tiers:
+                statistics.given[tier] = learner_group.edit(tier, observation_statistics)[0][0], None
+        return errors
+
+    # ---- state
+    def get_state(self) -> dict[str, Any]:
+        """Plain data, for `set_state`."""
+        rows = {tier: [[part.copy() for part in pair] for pair in pairs] for tier, pairs in self._rows.items()}
+        return {"round": self.round, "steps": self.steps, "ended_at": self.ended_at, ROWS: rows}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        self.round, self.steps, self.ended_at = (int(state[name]) for name in ("round", "steps", "ended_at"))
+        self._rows = {tier: [tuple(pair) for pair in state[ROWS].get(tier, [])] for tier in self.tiers}
+
+
+def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], module: Any) -> float:
+    """Fits a tier's network to a teacher: mean error of the last epoch (`policies.learners.terms`).
+
+    Args:
+        observation: (n, size).
+        taught: (n, dim) actions, or (n,) choices.
+        seed: of the order of rows.
+        module: the tier's RLModule, changed in place; target networks follow at once.
+    """
+    rng, mean = np.random.default_rng(seed), 0.0
+    seen, said = torch.from_numpy(observation), torch.from_numpy(np.ascontiguousarray(taught))
+    optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True)
+    for _ in range(EPOCHS if len(seen) else 0):
+        order, total = torch.from_numpy(rng.permutation(len(seen))), 0.0
+        for rows in order.split(BATCH):
+            error = imitation_errors(module, seen[rows], said[rows]).mean()
+            optimizer.zero_grad(set_to_none=True)
+            error.backward()
+            optimizer.step()
+            total += float(error.detach()) * len(rows)
+        mean = total / len(seen)
+    optimizer.zero_grad(set_to_none=True)
+    for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
+        target.load_state_dict(network.state_dict())
+    return mean
+
+
+# ---- who teaches
+def is_trained(teacher: Any) -> bool:
+    """Whether it names the folder of a trained policy."""
+    return isinstance(teacher, (str, Path)) and not is_file(teacher) and checkpoint_folder(teacher).is_dir()
+
+
+def check_teacher(teacher: Any, env: Any) -> None:
+    """ConfigError unless a setting `teacher` stands for a policy, or for none; what its agents are is not asked yet."""
+    if teacher is not None and not is_policy(teacher) and not is_trained(teacher):
+        builder_of(teacher, env, "teacher")
+
+
+def make_teacher(teacher: Any, env: Any, spaces: Any, seed: int) -> Policy:
+    """The policy that a setting `teacher` stands for.
+
+    Args:
+        teacher: what `policies.scripted.builder_of` takes, a policy itself, or the folder of a trained one: a run, a
+            checkpoint, an export, or the name of a team that ships with the package.
+        env: what the configuration says.
+        spaces: has `observation_spaces` and `action_spaces` by agent.
+        seed: of its draws.
+
+    Raises:
+        ConfigError: there is no such policy, or it does not fit the environment.
+    """
+    if is_policy(teacher):
+        teacher.reset(seed)
+        return teacher
+    if is_trained(teacher):
+        try:
+            return load_policy(teacher, env=spaces, seed=seed)
+        except CheckpointError as error:
+            raise ConfigError(f"teacher: {error}") from None
+    return make_policy(teacher, env, spaces.action_spaces, seed, "teacher")
