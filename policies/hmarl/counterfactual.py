@@ -20,6 +20,7 @@ nothing of it. Scripted tiers play rollouts without what they remember of the ti
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from math import ceil, prod
@@ -84,6 +85,11 @@ class Credit:
         """Rollouts from a state."""
         return 1 + self.settings.num_alternatives
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of alternatives, in turn; a policy that learns from its draws has draws alone."""
+        return getattr(self.settings, "alternatives", ("draw",))
+
     # ---- states
     def begin(self, now: int, num_steps: int, num_envs: int) -> None:
         """Chooses the states of a round, if there is budget for one: steps of the next `num_steps`, environments."""
@@ -126,7 +132,8 @@ class Credit:
         exploring = self._exploring()
         observed = self.futures.observed(blocks[0])
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
-        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now)
+        taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
+        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
         env = self.futures.env
         for rows, own in zip(blocks, [choice, *alternatives], strict=True):
             for agent in self.plan.agents if rows is not blocks[0] else ():
@@ -184,31 +191,36 @@ class Credit:
 
     # ---- alternatives
     def _choices(
-        self, module: Any, observation: np.ndarray, now: int
+        self, module: Any, observation: np.ndarray, now: int, taught: np.ndarray | None
     ) -> tuple[PolicyOutput, list[PolicyOutput], list[np.ndarray]]:
         """The tier's own choice, the alternatives, and where each of those is another one: (count,)."""
-        kinds = getattr(self.settings, "alternatives", ("draw",) if self.adapter.draws_choice else ("other",))
+        kinds, number = self.kinds, self.settings.num_alternatives
         with Exploring(int(self.rng.integers(SEEDS))).step():
             is_drawn = self.adapter.draws_choice
             choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn)
             draws = [
                 act(module, observation, explore=True, t=now, with_value=is_drawn)
-                for _ in range(self.settings.num_alternatives if "draw" in kinds else 0)
+                for _ in range(number if "draw" in kinds else 0)
             ]
-        number = self.settings.num_alternatives
         others = self._others(module, observation, choice.executed) if "other" in kinds else []
-        turn = [kinds[k % len(kinds)] for k in range(number)]
-        found = [draws[k] if kind == "draw" else others[k] for k, kind in enumerate(turn)]
+        same = [] if taught is None else [PolicyOutput(taught, taught)] * number
+        found = [{"draw": draws, "other": others, "teacher": same}[kinds[k % len(kinds)]][k] for k in range(number)]
         differ = [own.executed != choice.executed for own in found]
-        return choice, found, [one if one.ndim == 1 else one.any(-1) for one in differ]
+        if module.is_discrete:  # a teacher may do what masking forbids
+            can = ~_impossible(module, observation)
+            return (
+                choice,
+                found,
+                [one & can[np.arange(len(can)), own.executed] for one, own in zip(differ, found, strict=True)],
+            )
+        return choice, found, [one.any(-1) for one in differ]
 
     def _others(self, module: Any, observation: np.ndarray, choice: np.ndarray) -> list[PolicyOutput]:
         """Other choices, all different; or the choice with one entry, drawn at random, at a level drawn uniformly."""
         number, count = self.settings.num_alternatives, len(choice)
         if module.is_discrete:
             order = self.rng.random((count, int(module.action_space.n)))
-            if getattr(module.settings, "action_masking", False):
-                order[impossible_choices(torch.as_tensor(observation)).numpy()] = -1.0
+            order[_impossible(module, observation)] = -1.0
             order[np.arange(count), choice] = -1.0
             best = np.argsort(-order, 1)[:, :number]
             is_possible = np.take_along_axis(order, best, 1) >= 0
@@ -337,11 +349,13 @@ class CounterfactualCredit:
                 continue
             check_tier(tier, settings, batches, env, import_path(config.env))
             check_share(tier, settings.counterfactual, config.train_batch_size)
-            futures = Futures(_copies(config, tier), batches.plan, scripted(), settings.counterfactual.states)
+            own, copies = settings.counterfactual, _copies(config, tier)
+            teacher = _teacher(config, tier, copies) if "teacher" in getattr(own, "alternatives", ()) else None
+            futures = Futures(copies, batches.plan, scripted(), own.states, teacher)
             credit = Credit(tier, batches, futures, [config.seed or 0, number, PURPOSE])
             row = sum(prod(shape) for shape in credit.sizes().values())
-            given = f"tier {tier!r}: counterfactual.capacity={settings.counterfactual.capacity}"
-            check_memory(given, 8.0 * settings.counterfactual.capacity * row)  # [bytes] with the copy in a checkpoint
+            given = f"tier {tier!r}: counterfactual.capacity={own.capacity}"
+            check_memory(given, 8.0 * own.capacity * row)  # [bytes] with the copy in a checkpoint
             self.credits[tier] = credit
         self._first = self.get_state()
 
@@ -385,6 +399,13 @@ class CounterfactualCredit:
             credit.set_state(state.get(tier, self._first[tier]))
 
 
+def _impossible(module: Any, observation: np.ndarray) -> np.ndarray:
+    """(B, choices), which of them masking forbids."""
+    if not getattr(module.settings, "action_masking", False):
+        return np.zeros((len(observation), int(module.action_space.n)), bool)
+    return impossible_choices(torch.as_tensor(observation)).numpy()
+
+
 def _copies(config: Any, tier: str) -> Any:
     """Environments for a tier's rollouts; ConfigError if there are too many of them."""
     own = config.tier(tier).counterfactual
@@ -394,6 +415,14 @@ def _copies(config: Any, tier: str) -> Any:
     except ConfigError as error:
         asked = f"counterfactual.states={own.states} with num_alternatives={own.num_alternatives}"
         raise ConfigError(f"tier {tier!r}: {asked}: {error}") from None
+
+
+def _teacher(config: Any, tier: str, env: Any) -> Any:
+    """A teacher for a tier's alternatives alone; ConfigError if there is none."""
+    teacher = config.make_teacher(env, 0)
+    if teacher is None:
+        raise ConfigError(f"tier {tier!r}: counterfactual.alternatives has 'teacher', but there is no teacher")
+    return copy.deepcopy(teacher) if teacher is config.teacher else teacher
 
 
 def _ask(group: Any, tier: str, columns: Columnar) -> np.ndarray:
