@@ -29,6 +29,7 @@ LAZY = {"soc_env": {"matplotlib"}}  # extra [render]: only inside the function t
 ADAPTED = {
     "benchmarl_task.py": {"benchmarl", "tensordict", "torchrl"},
     "cage4.py": {"CybORG"},
+    "contestants.py": {"stable_baselines3"},
     "sb3_env.py": {"stable_baselines3"},
 }
 IMPORT_NAMES = {"PyYAML": "yaml"}  # where a package is imported by another name than it is installed by

@@ -82,7 +82,7 @@ def footprint(scenario: str, settings: Mapping[str, Any], num_envs: int, iterati
             for _ in range(iterations):
                 algorithm.train()
             stores = {id(store): store for store in map(algorithm.batches.replay_of, algorithm.off_policy)}.values()
-            sizes = [sum(column.nbytes for column in store.columns.values()) for store in stores]
+            sizes = [store.nbytes for store in stores]
             filled = sum(size * len(store) / store.capacity for size, store in zip(sizes, stores, strict=True))
             share = filled / sum(sizes) if sizes else 1.0
             return Footprint(imports, peak_bytes(), sum(sizes), share, algorithm.num_env_steps)

@@ -115,15 +115,17 @@ def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Spa
 
 def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator: Any) -> None:
     """That what is kept of environment steps can be held in memory."""
-    sizes = [2 * flat_dim(space) for space in simulator.observation_spaces.values()]
-    sizes += [flat_dim(space) for space in simulator.action_spaces.values()]
-    row = NUMBER_BYTES * sum(sizes)
+    observed, acted = (
+        sum(flat_dim(space) for space in of.values()) for of in (simulator.observation_spaces, simulator.action_spaces)
+    )
+    row, stored = NUMBER_BYTES * (2 * observed + acted), NUMBER_BYTES * (observed + acted)
     learns_off_policy = [tier for tier in members if config.trains(tier) and not config.is_on_policy(tier)]
-    kept: list[tuple[str, int]] = [("train_batch_size", config.train_batch_size)]
+    kept: list[tuple[str, int, int]] = [("train_batch_size", config.train_batch_size, row)]
     if learns_off_policy:
-        kept += [("replay_capacity", config.replay_capacity), ("replay_batch_size", config.replay_batch_size)]
-    for name, number in kept:
-        check_memory(f"{name}={number}", number * row)
+        kept += [("replay_capacity", config.replay_capacity, stored)]  # which has observations once
+        kept += [("replay_batch_size", config.replay_batch_size, row)]
+    for name, number, size in kept:
+        check_memory(f"{name}={number}", number * size)
     if learns_off_policy:
         drawn = config.updates_per_iteration * config.replay_batch_size
         names = f"updates_per_iteration={config.updates_per_iteration} of replay_batch_size={config.replay_batch_size}"

@@ -1,5 +1,8 @@
 """Joint prioritised replay: one ring of aligned joint transitions, one priority tree a tier.
 
+Observations are stored once: columns "next_obs/<agent>" beside "obs/<agent>" are places of other rows
+(`policies.hmarl.following`).
+
 Proportional prioritisation with importance weights (Schaul et al. 2016, "Prioritized Experience Replay"). All tiers
 share the rows (paper, shared replay of tier 3); each draws by its own TD errors, or all by the paper's priority.
 """
@@ -12,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from policies.hmarl.following import NEXT_OBS, OBS, Following
 from soc_env import SCENARIOS, features
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
@@ -74,6 +78,8 @@ class JointReplay:
         seed: of the draws.
 
     Attributes:
+        shapes: name -> (shape of one entry, dtype) of all columns.
+        columns: name -> (capacity, ...) of the columns that are stored as they are; `take` and `rows` give all.
         num_added: rows so far; a row's number is that before it was added.
         history: changes when the store goes back, and other rows may come under the same numbers.
     """
@@ -87,7 +93,11 @@ class JointReplay:
         seed: int | Sequence[int] = 0,
     ):
         self.capacity, self.alpha = capacity, alpha
-        self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.shapes = dict(columns)
+        agents = [n.removeprefix(OBS) for n in columns if n.startswith(OBS) and n.replace(OBS, NEXT_OBS, 1) in columns]
+        stored = {name: of for name, of in columns.items() if name not in {NEXT_OBS + agent for agent in agents}}
+        self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in stored.items()}
+        self._following = Following({a: self.columns[OBS + a] for a in agents}) if agents else None
         self.trees = {tier: SumTree(capacity) for tier in tiers}
         self.max_priority = dict.fromkeys(self.trees, 1.0)
         self.position = self.size = self.num_added = 0
@@ -107,14 +117,36 @@ class JointReplay:
             rows, scale = ({k: values[-self.capacity :] for k, values in part.items()} for part in (rows, scale))
             n = self.capacity
         index = (self.position + np.arange(n)) % self.capacity
-        for name, values in rows.items():
-            self.columns[name][index] = values
+        self._write(index, rows)
         for tier, tree in self.trees.items():
             priority = self.max_priority[tier] * scale.get(tier, np.ones(n))
             tree.set(index, np.where(priority > 0, priority**self.alpha, 0.0))
         self.position = int((self.position + n) % self.capacity)
         self.size = min(self.capacity, self.size + n)
         self.num_added += n
+
+    def _write(self, index: np.ndarray, rows: Columns) -> None:
+        """Puts rows at these places, in the order of their numbers."""
+        is_block = index[-1] - index[0] == len(index) - 1  # which is written faster
+        place: Any = slice(index[0], index[-1] + 1) if is_block else index
+        for name, column in self.columns.items():
+            column[place] = rows[name]
+        if self._following is not None:
+            of = ({a: np.asarray(rows[kind + a], np.float32) for a in self._following.seen} for kind in (OBS, NEXT_OBS))
+            self._following.add(index, *of)
+
+    def take(self, name: str, index: np.ndarray) -> np.ndarray:
+        """Entries of a column in the rows at these places of the ring, (len(index), ...): a copy."""
+        if name in self.columns:
+            return self.columns[name][index]
+        assert self._following is not None
+        return self._following.take(name.removeprefix(NEXT_OBS), index)
+
+    @property
+    def nbytes(self) -> int:
+        """What the rows take, a full ring's."""
+        stored = sum(column.nbytes for column in self.columns.values())
+        return stored + (0 if self._following is None else self._following.nbytes)
 
     def sample(self, tier: str, num_rows: int, beta: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
         """Draws row numbers by the tier's priorities, stratified.
@@ -143,6 +175,8 @@ class JointReplay:
         self.num_added, self.history = 0, object()
         for tree in self.trees.values():
             tree.fill(np.zeros(0, int), np.zeros(0))
+        if self._following is not None:
+            self._following.clear()
         self.max_priority = dict.fromkeys(self.trees, 1.0)
 
     # ---- state: rows by their numbers, the count of rows before them
@@ -154,10 +188,10 @@ class JointReplay:
     def rows(self, first: int, end: int) -> dict[str, np.ndarray]:
         """The columns of the rows `first` to `end`, by their numbers; not to be kept, they may be the store's own."""
         start, stop = first % self.capacity, end % self.capacity or self.capacity
-        if end - first == stop - start:
-            return {name: values[start:stop] for name, values in self.columns.items()}
         index = np.arange(first, end) % self.capacity
-        return {name: values[index] for name, values in self.columns.items()}
+        part: Any = slice(start, stop) if end - first == stop - start else index
+        stored = {name: column[part] for name, column in self.columns.items()}
+        return {name: stored[name] if name in stored else self.take(name, index) for name in self.shapes}
 
     def get_state(self, *, with_rows: bool = True) -> dict[str, Any]:
         """Plain data, for `set_state`."""
@@ -187,6 +221,8 @@ class JointReplay:
         self.num_added, self.history = state["num_added"], object()
         self.size = min(self.capacity, num_saved)
         self.position = self.num_added % self.capacity
+        if self._following is not None:
+            self._following.clear()
         for number, block in rows if rows is not None else [(self.num_added - num_saved, state["columns"])]:
             self._put(number, block)
         index = np.arange(self.first, self.num_added) % self.capacity
@@ -197,13 +233,15 @@ class JointReplay:
 
     def _put(self, number: int, block: Columns) -> None:
         """Writes rows under their numbers, those that the store still has."""
-        for name, values in self.columns.items():
+        for name in self.shapes:
             if name not in block:
                 raise CheckpointError(
                     f"the checkpoint's replay has other columns ({name!r} is missing): another version or setting"
                 )
-            skipped = max(0, self.first - number)
-            values[np.arange(number + skipped, number + len(block[name])) % self.capacity] = block[name][skipped:]
+        skipped, n = max(0, self.first - number), len(block[next(iter(self.shapes))])
+        if skipped < n:
+            index = np.arange(number + skipped, number + n) % self.capacity
+            self._write(index, {name: block[name][skipped:] for name in self.shapes})
 
 
 class DetectionPriority:

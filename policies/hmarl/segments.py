@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow
 from safetensors.numpy import load_file, save
 
+from policies.hmarl.following import NEXT_OBS, OBS
 from policies.hmarl.replay import Columns, JointReplay
 from soc_env.errors import CheckpointError
 from soc_env.files import link_or_copy
 
 MAX_ROWS = 32_768  # of a segment: what is in memory twice while it is written
 MAX_SEGMENTS = 256  # of a store; beyond, all of its rows are written anew
-OBS, NEXT_OBS, SOURCE = "obs/", "next_obs/", "next_obs"
+SOURCE = "next_obs"
 BLOCK = 1024  # rows that are handled at once
 CODEC = pyarrow.Codec("zstd", 1)
 
@@ -107,7 +108,7 @@ class Segments:
         self.known, self.place, self._history = listed, folder, self.replay.history
 
     def _rows(self, folder: Path, listed: list[Segment]) -> Iterator[tuple[int, Columns]]:
-        expected = {name: (values.shape[1:], values.dtype) for name, values in self.replay.columns.items()}
+        expected = self.replay.shapes
         for part in listed:
             try:
                 yield part.first, unpacked(load_file(folder / part.file), expected, part.end - part.first)

@@ -137,12 +137,12 @@ class TierBatches:
             columns |= {f"{name}/{agent}": rows[name][:, self.team.slices[agent]] for name in ("obs", "next_obs")}
         scale = {}
         for tier in replay.trees:
-            alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.columns]
+            alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.shapes]
             if alive:
                 scale[tier] = np.any(alive, 0).astype(np.float64)
             if self._paper_priority is not None:
                 scale[tier] = scale.get(tier, 1.0) * self._paper_priority(columns)
-        replay.add({name: columns[name] for name in replay.columns}, scale)
+        replay.add({name: columns[name] for name in replay.shapes}, scale)
 
     # ---- out
     def draw(self, tier: str, num_steps: int) -> tuple[np.ndarray, MultiAgentBatch]:
@@ -173,11 +173,14 @@ class TierBatches:
         The rows of a tier with several agents are dealt out among them; each row stands for one that has part in it.
         """
         replay, members = self.replay_of(tier), self.plan.members[tier]
+        if len(members) == 1:
+            batch = {**self._columns(tier, members[0], index), "weights": weights}
+            return MultiAgentBatch({tier: SampleBatch(batch)}, env_steps=len(index))
         masks = [replay.columns[f"alive/{a}"][index] for a in members if f"alive/{a}" in replay.columns]
         alive = np.stack(masks, 1) if masks else np.ones((len(index), len(members)), bool)
         turn = np.arange(len(index)) % alive.sum(1)
         represented = (alive.cumsum(1) > turn[:, None]).argmax(1)
-        batch: Columnar = {}
+        batch = Columnar()
         for number, agent in enumerate(members):
             rows = np.nonzero(represented == number)[0]
             for name, part in self._columns(tier, agent, index[rows]).items():
@@ -187,10 +190,11 @@ class TierBatches:
         return MultiAgentBatch({tier: SampleBatch({**batch, "weights": weights})}, env_steps=len(index))
 
     def _columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
-        stored = self.replay_of(tier).columns
+        replay = self.replay_of(tier)
+        stored = replay.columns
         columns = {
             Columns.OBS: stored[f"obs/{agent}"][index],
-            Columns.NEXT_OBS: stored[f"next_obs/{agent}"][index],
+            Columns.NEXT_OBS: replay.take(f"next_obs/{agent}", index),
             Columns.ACTIONS: stored[f"action/{agent}"][index],
             Columns.REWARDS: stored[f"reward/{agent}"][index] / np.float32(self.statistics.scale(tier)),
             Columns.TERMINATEDS: stored[f"terminated/{agent}" if self.team.have_lives else "terminated"][index],
@@ -200,21 +204,23 @@ class TierBatches:
             columns[TEACHER_ACTIONS] = stored[f"teacher/{agent}"][index]
             columns[TEACHER_WEIGHT] = np.full(len(index), self.imitation, np.float32)
         if tier in self._central:
-            columns |= self._joint_columns(tier, agent, {name: column[index] for name, column in stored.items()})
+            columns |= self._joint_columns(tier, agent, index)
         return columns
 
-    def _joint_columns(self, tier: str, agent: str, rows: Columnar) -> Columnar:
+    def _joint_columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
         """What a central critic reads beside the agent's own columns."""
-        order = self._order_of_critic(tier, agent)
-        following = {a: rows[f"next_obs/{a}"] for a in order}
+        replay, order = self.replay_of(tier), self._order_of_critic(tier, agent)
+        following = {a: replay.take(f"next_obs/{a}", index) for a in order}
         spaces, others = self.team.action_spaces, [a for a in order if a != agent]
-        now = [encode_actions(spaces[a], rows[f"action/{a}"]) for a in others]
-        after = [encode_actions(spaces[a], self._next_action(a, following, rows[f"action/{a}"])) for a in others]
+        acted = {a: replay.take(f"action/{a}", index) for a in others}
+        now = [encode_actions(spaces[a], acted[a]) for a in others]
+        after = [encode_actions(spaces[a], self._next_action(a, following, acted[a])) for a in others]
         if self.team.have_lives:  # who has left does nothing
-            after = [action * ~rows[f"terminated/{a}"][:, None] for a, action in zip(others, after, strict=True)]
-        none = np.zeros((len(rows["n_step"]), 0), np.float32)
+            gone = [replay.take(f"terminated/{a}", index) for a in others]
+            after = [action * ~left[:, None] for left, action in zip(gone, after, strict=True)]
+        none = np.zeros((len(index), 0), np.float32)
         return {
-            JOINT_OBS: np.concatenate([rows[f"obs/{a}"] for a in order], 1),
+            JOINT_OBS: np.concatenate([replay.take(f"obs/{a}", index) for a in order], 1),
             JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
             OTHER_ACTIONS: np.concatenate([none, *now], 1),
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),

@@ -190,7 +190,7 @@ def written(store, folder):
 
 
 def restored(replay, folder, listed):
-    twin = recorded_replay(replay.capacity, replay.columns)
+    twin = JointReplay(replay.capacity, replay.shapes, replay.trees)
     state = {**replay.get_state(with_rows=False), "segments": [[part.file, part.first, part.end] for part in listed]}
     segments.Segments("joint", twin).read(folder, state, {part.file: part.entry() for part in listed})
     return twin

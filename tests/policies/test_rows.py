@@ -107,7 +107,7 @@ def test_decisions_of_slow_agents_in_one_tier_speak_for_their_own_agent(build):
         rows = of[agent][index]
         assert 100 < rows.sum() < 156
         for name, column in (("obs", "obs"), ("actions", "action"), ("new_obs", "next_obs")):
-            assert np.array_equal(batch[name][rows], replay.columns[f"{column}/{agent}"][index[rows]]), name
+            assert np.array_equal(batch[name][rows], replay.take(f"{column}/{agent}", index[rows])), name
     assert (batch["rewards"] != 0).all()
 
 

@@ -74,10 +74,10 @@ def test_replay_settings_decide_which_rows_are_drawn(build):
 
 def test_separate_stores_hold_nothing_of_other_tiers(build):
     algo, shared = (build(replay_config(replay=replay)) for replay in ("separate", "shared"))
-    triage, response = (algo.batches.replays[tier].columns for tier in ("alert_triage", "response_orchestrator"))
-    for columns, agent in ((triage, "alert_triage_0"), (response, "response_orchestrator_0")):
+    triage, response = (algo.batches.replays[tier].shapes for tier in ("alert_triage", "response_orchestrator"))
+    for shapes, agent in ((triage, "alert_triage_0"), (response, "response_orchestrator_0")):
         own = {f"{name}/{agent}" for name in ("obs", "next_obs", "action", "reward")}
-        assert set(columns) == own | {"terminated", "n_step"}
+        assert set(shapes) == own | {"terminated", "n_step"}
     for one in (algo, shared):
         one.train()
         one.train()
