@@ -11,12 +11,15 @@ import soc_env
 from experiments import cli
 from experiments.budget import Budget
 from experiments.compare import markdown, measure
-from experiments.evaluate import compare
+from experiments.evaluate import compare, evaluate_checkpoint
 from experiments.risk.command import train_risk_model
 from experiments.risk.fit import fit
 from experiments.risk.quality import reliability
 from experiments.risk.rows import FORMULA, Rows, gather, probabilities
 from experiments.run_settings import new_settings
+from policies import HMARLConfig, load_policy
+from policies.hmarl.saving import save_checkpoint
+from policies.scripted import own_overrides
 from soc_env.errors import ConfigError
 from soc_env.soc.risk_model import INPUTS, SHIPPED, RiskModel
 
@@ -49,14 +52,14 @@ def test_rows_are_of_hosts_with_evidence_and_their_truth() -> None:
 
 def test_a_fit_finds_a_known_probability() -> None:
     rows, fresh = synthetic(20_000, 0), synthetic(20_000, 1)
-    model = fit(rows, seed=0, units=8, epochs=6)
+    model = fit(rows, seed=0, units=8, epochs=40)
     for one in reliability(probabilities(model, fresh), fresh.is_bad):
         if one.number > 500:
             assert one.said == pytest.approx(one.true, abs=4 * np.sqrt(0.25 / one.number) + 0.01)
     said = probabilities(model, fresh)
     assert said[fresh.is_bad].mean() > 2 * said[~fresh.is_bad].mean()
-    assert fit(rows, seed=0, units=8, epochs=6).hash() == model.hash()
-    assert fit(rows, seed=1, units=8, epochs=6).hash() != model.hash()
+    assert fit(rows, seed=0, units=8, epochs=40).hash() == model.hash()
+    assert fit(rows, seed=1, units=8, epochs=40).hash() != model.hash()
 
 
 def test_the_command_writes_a_model_and_its_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,3 +136,22 @@ def test_a_run_keeps_the_models_text(tmp_path: Path) -> None:
     assert scenario.hash() == soc_env.make_scenario("soc-v1", risk_model="learned", num_hosts=50).hash()
     with pytest.raises(ConfigError, match="cannot be read"):
         new_settings(tmp_path / "run", {}, {"risk_model": str(path)}, {}, Budget(1.0))
+
+
+def test_a_checkpoint_plays_with_its_model_when_the_file_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(SHIPPED["learned"].read_text())
+    small = {"max_steps": 20, "num_networks": 1}
+    config = HMARLConfig().environment("soc-v1", env_config={"risk_model": str(path), **small})
+    config.env_runners(num_envs_per_env_runner=2).debugging(seed=0, log_level="ERROR")
+    config.training(replay_capacity=512)
+    algo = config.build_algo()
+    try:
+        save_checkpoint(algo, tmp_path / "checkpoint")
+    finally:
+        algo.stop()
+    path.unlink()
+    result = evaluate_checkpoint(tmp_path / "checkpoint", num_episodes=2)
+    expected = soc_env.make_scenario("soc-v1", risk_model="learned", **small)
+    assert result.settings["scenario_hash"] == expected.hash()
+    assert own_overrides(load_policy(tmp_path / "checkpoint"))["risk_model"].startswith("{")
