@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import soc_env
 from experiments.evaluate import DEFAULT_SCENARIO
@@ -24,6 +24,7 @@ from experiments.risk.quality import (
 from experiments.risk.rows import Rows, gather, probabilities
 from policies.scripted import label, playbook_of
 from soc_env.errors import ConfigError, shown
+from soc_env.registry import family_of
 from soc_env.soc.risk_model import MAX_UNITS, RiskModel
 from soc_env.soc.scenario import SOCScenario
 
@@ -69,36 +70,40 @@ def train_risk_model(
     Raises:
         ConfigError, ScenarioError: bad arguments, or a file that cannot be written.
     """
-    numbers = {"episodes": episodes, "rounds": rounds, "units": units}
-    configured = _checked(scenario, overrides, test_episodes=test_episodes, **numbers)
+    numbers = {"episodes": episodes, "test_episodes": test_episodes, "rounds": rounds, "units": units}
+    configured = _checked(scenario, overrides, numbers)
+    model, rows, held_out = _learn(configured, policy, numbers, seed)
+    card = make_card(model, rows, held_out, seed) | _about(configured, policy, overrides, {**numbers, "seed": seed})
+    model = dataclasses.replace(model, card=json.loads(to_json(card)))  # plain data, null for NaN
+    _write(model, out, json_path, plot_path, file or sys.stdout)
+    return model
+
+
+def _learn(configured: SOCScenario, policy: Any, numbers: Mapping[str, int], seed: int) -> tuple[RiskModel, Rows, Rows]:
+    """The model of the last round, the rows of all rounds, and those of the test."""
     from experiments.risk.fit import fit
 
-    with Progress(rounds * episodes + test_episodes, "episodes") as progress:
-        parts, played, model = [], 0, None
-        for turn in range(rounds):
+    episodes, parts, played, model = numbers["episodes"], [], 0, None
+    with Progress(numbers["rounds"] * episodes + numbers["test_episodes"], "episodes") as progress:
+        for turn in range(numbers["rounds"]):
             own = configured.replace(split="train", risk_model=model.text().strip() if model else "")
             show = _counter(progress, played, f"round {turn}")
             player = policy if model else FIRST_POLICY
             parts.append(gather(player, own, episodes, seed * 1_000 + turn, first_episode=played, progress=show))
             played += episodes
-            model = fit(Rows.join(parts), seed, units)
-        assert model is not None
+            model = fit(Rows.join(parts), seed, numbers["units"])
+        assert model is not None  # at least one round
         test = configured.replace(split="test", risk_model=model.text().strip())
         show = _counter(progress, played, "test")
-        held_out = gather(policy, test, test_episodes, seed * 1_000 + 999, progress=show)
-    card = make_card(model, Rows.join(parts), held_out, seed) | _about(
-        configured, policy, overrides, {**numbers, "seed": seed}
-    )
-    model = dataclasses.replace(model, card=json.loads(to_json(card)))  # plain data, null for NaN
-    _write(model, out, json_path, plot_path, file or sys.stdout)
-    return model
+        held_out = gather(policy, test, numbers["test_episodes"], seed * 1_000 + 999, progress=show)
+    return model, Rows.join(parts), held_out
 
 
 def _counter(progress: Progress, played: int, note: str) -> Callable[[int], None]:
     return lambda done: progress.update(played + done, note)
 
 
-def _checked(scenario: str, overrides: dict[str, Any], **numbers: int) -> SOCScenario:
+def _checked(scenario: str, overrides: Mapping[str, Any], numbers: Mapping[str, int]) -> SOCScenario:
     for name, value in numbers.items():
         most = MAX_UNITS if name == "units" else 1_000_000
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
@@ -107,9 +112,9 @@ def _checked(scenario: str, overrides: dict[str, Any], **numbers: int) -> SOCSce
         if name in overrides:
             raise ConfigError(f"{name}={shown(overrides[name])} is what this command sets itself")
     configured = soc_env.make_scenario(scenario, **overrides)
-    if not isinstance(configured, SOCScenario):
+    if family_of(configured).name != "soc":
         raise ConfigError(f"scenario {scenario!r} has no risk score of hosts; allowed: those of the soc-v1 family")
-    return configured
+    return cast(SOCScenario, configured)
 
 
 def make_card(model: RiskModel, rows: Rows, held_out: Rows, seed: int) -> dict[str, Any]:
