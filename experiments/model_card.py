@@ -17,6 +17,7 @@ from experiments.report import gap_rows, lead, template
 from experiments.run_folder import CONFIG, EVALUATION, EVALUATION_TRAIN, read_results, read_run
 from experiments.seeds import summarise_seeds
 from experiments.tables import table_rows
+from policies.scripted import label
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError
 from soc_env.registry import family_of
@@ -64,7 +65,7 @@ def _tier(tier: str, manifest: Mapping[str, Any]) -> str:
     """A tier in a line."""
     own = manifest["tiers"][tier]
     if own["algorithm"] == SCRIPTED:
-        return f"`{tier}`: scripted, `{own['policy']}`"
+        return f"`{tier}`: scripted, `{label(own['policy'])}`"
     return f"`{tier}`: {own['algorithm']}, encoder {own['encoder']}, hidden layers {own['hiddens']}"
 
 

@@ -406,6 +406,7 @@ class HMARL(DurableAlgorithm):
         if self.lessons.rest(self.num_env_steps):
             timesteps[RESTS] = 1
         self.batches.imitation = self.lessons.imitation(self.num_env_steps)
+        self.batches.old_share = self.lessons.old_share(self.num_env_steps)
         self._learn(timesteps)
         self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
 

@@ -13,7 +13,7 @@ from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, se
 PER, OURS, DAGGER = "Schaul et al. 2016", "assumption", "Ross et al. 2011"
 
 
-OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "imitation")
+OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "teacher_share", "imitation")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,13 @@ class HMARLSettings:
     teacher_steps: int = setting(25_600, 1, STEPS, "environment steps of a round", OURS)
     teacher_rest_steps: int = setting(
         50_000, 0, STEPS, "environment steps after the lessons in which critics learn and policies rest", OURS
+    )
+    teacher_share: Schedule = schedule(
+        ((0, 0.5), (150_000, 0.5), (300_000, 0.1)),
+        0.0,
+        1.0,
+        "share of each batch from the rows of the lessons, while they are in the replay; steps count as above",
+        "Ball et al. 2023",
     )
     imitation: Schedule = schedule(
         ((0, 10.0), (400_000, 0.0)),

@@ -26,9 +26,11 @@ Of `soc-v1` and its kin:
 | `escalate-all` | escalates every case and acts on every incident |
 | `suppress-all` | closes every case as benign |
 | `best-constant` | the best constant action found by search, for 5 zones |
-| `rule-soar` | thresholds, as a SOC writes them into its SOAR platform |
+| `rule-soar` | thresholds, as a SOC writes them into its SOAR platform; a file, see `policies.scripted.playbook` |
 | `expert` | reads all the evidence: weighs cases, hunts where risk is, looks before it cuts off, tracks campaigns |
 | `oracle-observation` | the expert's tools with the truth of `state()`: not a fair player |
+
+A user's own playbook is a file like `rule-soar` and `expert` are, or a builder: `builder_of` knows all forms.
 
 `oracle-control`, which scores 100, sends calls in place of actions and is therefore a policy of evaluation alone, see
 `policies.scripted.oracle.ControlOracle`.

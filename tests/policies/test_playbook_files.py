@@ -199,13 +199,15 @@ response_posture = -0.5
 def test_every_name_of_the_tables_can_be_used():
     """Features of all groups, and all entries of actions, from the tables of the family."""
     terms = [f"{group}.{name}" for group, members in GROUPS.items() for name in members]
-    assert len(terms) == len(ZONE_FEATURES) + 2 * len(CASE_FEATURES) + len(CLOCK_FEATURES) + 4
+    assert len(terms) == 2 * len(ZONE_FEATURES) + 2 * len(CASE_FEATURES) + len(CLOCK_FEATURES) + 4
     for term in terms:
         wrapped = f"max({term})" if term.startswith("cases.") else term
-        name = {"zone": "zone2_{}", "case": "case0_{}", "cases": "case3_{}", "clock": "{}"}.get(term.partition(".")[0])
-        column = name.format(term.partition(".")[2]) if name else f"directive_{term.partition('.')[2]}"
+        group, _, feature = term.partition(".")
+        name = {"zone": "zone2_", "case_zone": "zone2_", "case": "case0_", "cases": "case3_", "clock": ""}.get(group)
+        column = f"directive_{feature}" if name is None else f"{name}{feature}"
         column = column.replace("directive_priority", "directive_priority_2")
-        assert hunting(wrapped, **{column: 0.75})[2] == 0.75, term
+        about = {"case0_zone": 2 / 16} if group == "case_zone" else {}  # the case is one of the third zone
+        assert hunting(wrapped, **{column: 0.75, **about})[2] == 0.75, term
     entries = {key for keys in OUTPUTS.values() for key in keys}
     assert len(entries) == 1 + 4 + 4 + 4
     for table, keys in OUTPUTS.items():
@@ -293,6 +295,11 @@ MISTAKES = {
         '[threat_hunter]\nhunt = "zone.value * 1e6 * 1e6 * 1e6 * 1e6 * 1e6 * 1e6"\n', 2, "can be as large as 1e+36"),
     "a number out of range": ('[threat_hunter]\nhunt = "zone.value * 1e999"\n', 2, "has a number out of range"),
     "a power": ('[threat_hunter]\nhunt = "2 ** 2"\n', 2, "allowed: numbers, names, group.feature, + - * /"),
+    "another language's and": (
+        '[threat_hunter]\nhunt = "zone.value > 0 & zone.size > 0 -> 1"\n', 2, "'&' is not allowed; allowed: numbers"),
+    "an identity": ('[threat_hunter]\nhunt = "zone.value is 0 -> 1"\n', 2, "'is' is not allowed"),
+    "a complement": ('[threat_hunter]\nhunt = "~zone.value"\n', 2, "'~' is not allowed"),
+    "a group": ('[threat_hunter]\nhunt = "zone"\n', 2, "'zone' is a group of features; write one of them"),
     "a call of a method": ('[threat_hunter]\nhunt = "zone.value.sum()"\n', 2, "function 'zone.value.sum' does"),
     "an attribute": ('[threat_hunter]\nhunt = "zone.value.T"\n', 2, "'zone.value.T' is not allowed"),
     "a dunder": ('[threat_hunter]\nhunt = "zone.__class__"\n', 2, "feature of zone '__class__' does not exist"),
@@ -312,6 +319,7 @@ MISTAKES = {
     "too long": (f'[threat_hunter]\nhunt = """\n{"1 + " * 240}\n{"1 + " * 20} 1"""\n', 3, "characters, allowed: 1000"),
     "too deep": (f'[threat_hunter]\nhunt = "{"-" * 80}1"\n', 2, "nested more than 50 levels deep"),
     "far too deep": (f'[threat_hunter]\nhunt = "{"-" * 950}1"\n', 2, "deep"),
+    "too deep in what is not allowed": (f'[threat_hunter]\nhunt = "[{"-" * 900}1]"\n', 2, "levels deep"),
     "parentheses too deep": (f'[threat_hunter]\nhunt = "{"(" * 300}1{")" * 300}"\n', 2, "cannot be read"),
     "a long line": (f"# {'x' * 1000}\n", 1, "has 1002 characters, allowed: 1000"),
     "nested lists": ("x = [\n" + "[\n" * 5_000, None, "is nested too deeply"),

@@ -225,7 +225,8 @@ def _tree(text: str) -> ast.expr:
         at = min(start + error.offset - 1, len(text)) if error.offset else len(text)
         rest = " ".join(flat[at : at + 40].split())
         place = f"at {rest!r}" if rest else "at its end"
-        raise ExpressionError(f"cannot be read {place} ({error.msg})", text.count("\n", 0, at)) from None
+        message = f"cannot be read {place} ({error.msg}); allowed: {ALLOWED}"
+        raise ExpressionError(message, text.count("\n", 0, at)) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("cannot be read: it has too long numbers, or is nested too deeply") from None
 
@@ -233,13 +234,17 @@ def _tree(text: str) -> ast.expr:
 ALLOWED = "numbers, names, group.feature, + - * /, < <= > >= == !=, and, or, not, x if c else y, functions"
 
 
+SIGNS: dict[type, str] = {  # of operators that are not allowed, for messages
+    ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.Invert: "~", ast.LShift: "<<", ast.RShift: ">>",
+    ast.Pow: "**", ast.Mod: "%", ast.FloorDiv: "//", ast.MatMult: "@",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
 def _word(node: ast.AST) -> str:
-    """What a node is called in a message: its text, or what Python calls it."""
-    try:
-        text = " ".join(ast.unparse(node).split())
-    except Exception:  # `unparse` knows no operators without operands
-        text = ""
-    return repr(text[:40]) if text else f"the operator {type(node).__name__}"
+    """What a node is called in a message."""
+    text = SIGNS[type(node)] if type(node) in SIGNS else " ".join(ast.unparse(node).split())
+    return repr(text[:40])
 
 
 class _Translator:
@@ -247,7 +252,7 @@ class _Translator:
 
     def __init__(self, names: Mapping[str, Expression], groups: Mapping[str, Mapping[str, Expression]], used: set[str]):
         self.names, self.groups, self.used = names, groups, used
-        self._handlers: dict[type, Callable[[Any, int], Expression]] = {
+        self._handlers: dict[type, Callable[[Any], Expression]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
             ast.Attribute: self._attribute,
@@ -263,15 +268,22 @@ class _Translator:
         tree = _tree(text)
         self._starts = [k for k, character in enumerate(text) if character == "\n"]
         self._offset = len(text) - len(text.lstrip())
-        return self._visit(tree, 0)
+        self._check_depth(tree)
+        return self._visit(tree)
 
-    def _visit(self, node: ast.AST, depth: int) -> Expression:
+    def _check_depth(self, tree: ast.AST) -> None:
+        """So that no recursion over the tree, ours or Python's, goes deeper."""
+        level = [tree]
+        for _ in range(MAX_DEPTH):
+            level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if level:
+            raise self._error(level[0], f"is nested more than {MAX_DEPTH} levels deep")
+
+    def _visit(self, node: ast.AST) -> Expression:
         handler = self._handlers.get(type(node))
-        if depth > MAX_DEPTH:
-            raise self._error(node, f"is nested more than {MAX_DEPTH} levels deep")
         if handler is None:
             raise self._error(node, f"{_word(node)} is not allowed; allowed: {ALLOWED}")
-        found = handler(node, depth + 1)
+        found = handler(node)
         if found.size > MAX_SIZE:
             raise self._error(node, f"can be as large as {found.size:.0e}, allowed: {MAX_SIZE:.0e}")
         return found
@@ -281,7 +293,7 @@ class _Translator:
         return ExpressionError(message, sum(start < at for start in self._starts))
 
     # ---- leaves
-    def _constant(self, node: ast.Constant, depth: int) -> Expression:
+    def _constant(self, node: ast.Constant) -> Expression:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._error(node, f"{_word(node)} is not allowed; allowed: {ALLOWED}")
@@ -289,10 +301,13 @@ class _Translator:
             raise self._error(node, f"has a number out of range, allowed: up to {MAX_NUMBER:.0f}")
         return constant(float(value))
 
-    def _name(self, node: ast.Name, depth: int) -> Expression:
+    def _name(self, node: ast.Name) -> Expression:
         if node.id in self.names:
             self.used.add(node.id)
             return self.names[node.id]
+        if node.id in self.groups:
+            example = f"{node.id}.{next(iter(self.groups[node.id]))}"
+            raise self._error(node, f"{node.id!r} is a group of features; write one of them, such as {example}")
         places = [f"{group}.{node.id}" for group, members in self.groups.items() if node.id in members]
         if places:
             raise self._error(node, f"{node.id!r} is a feature; write {' or '.join(places)}")
@@ -300,7 +315,7 @@ class _Translator:
             raise self._error(node, f"{node.id!r} is a function; write {FUNCTIONS[node.id][0].shape}")
         raise self._error(node, unknown_name("name", node.id, {*self.names, *self.groups, *FUNCTIONS}))
 
-    def _attribute(self, node: ast.Attribute, depth: int) -> Expression:
+    def _attribute(self, node: ast.Attribute) -> Expression:
         if not isinstance(node.value, ast.Name):
             raise self._error(node, f"{_word(node)} is not allowed; allowed: {ALLOWED}")
         group = node.value.id
@@ -311,11 +326,11 @@ class _Translator:
         return self.groups[group][node.attr]
 
     # ---- operators
-    def _binary(self, node: ast.BinOp, depth: int) -> Expression:
+    def _binary(self, node: ast.BinOp) -> Expression:
         if type(node.op) not in BINARY:
             raise self._error(node, f"{_word(node.op)} is not allowed; allowed: {ALLOWED}")
         sign, function, size = BINARY[type(node.op)]
-        left, right = (self._of_kind(part, NUMBER, sign, depth) for part in (node.left, node.right))
+        left, right = (self._of_kind(part, NUMBER, sign) for part in (node.left, node.right))
         if function is quotient and right.is_constant:
             divisor = right.compute(None)
             if divisor == 0:
@@ -323,27 +338,27 @@ class _Translator:
             function, size = operator.truediv, lambda a, b: a / abs(divisor)
         return self._apply(node, function, (left, right), NUMBER, size(left.size, right.size))
 
-    def _unary(self, node: ast.UnaryOp, depth: int) -> Expression:
+    def _unary(self, node: ast.UnaryOp) -> Expression:
         if isinstance(node.op, ast.Not):
-            part = self._of_kind(node.operand, CONDITION, "not", depth)
+            part = self._of_kind(node.operand, CONDITION, "'not'")
             return self._apply(node, np.logical_not, (part,), CONDITION, 1.0)
         if not isinstance(node.op, (ast.USub, ast.UAdd)):
             raise self._error(node, f"{_word(node.op)} is not allowed; allowed: {ALLOWED}")
         function = operator.neg if isinstance(node.op, ast.USub) else operator.pos
-        part = self._of_kind(node.operand, NUMBER, "a sign", depth)
+        part = self._of_kind(node.operand, NUMBER, "a sign")
         return self._apply(node, function, (part,), NUMBER, part.size)
 
-    def _logical(self, node: ast.BoolOp, depth: int) -> Expression:
+    def _logical(self, node: ast.BoolOp) -> Expression:
         word = type(node.op).__name__.lower()
-        parts = tuple(self._of_kind(part, CONDITION, repr(word), depth) for part in node.values)
+        parts = tuple(self._of_kind(part, CONDITION, repr(word)) for part in node.values)
         return self._apply(node, _many(LOGICAL[type(node.op)]), parts, CONDITION, 1.0)
 
-    def _comparison(self, node: ast.Compare, depth: int) -> Expression:
+    def _comparison(self, node: ast.Compare) -> Expression:
         for compared in node.ops:
             if type(compared) not in COMPARISONS:
                 raise self._error(node, f"{_word(compared)} is not allowed; allowed: {ALLOWED}")
         signs, functions = zip(*(COMPARISONS[type(compared)] for compared in node.ops), strict=True)
-        parts = tuple(self._of_kind(part, NUMBER, signs[0], depth) for part in (node.left, *node.comparators))
+        parts = tuple(self._of_kind(part, NUMBER, signs[0]) for part in (node.left, *node.comparators))
 
         def compute(*values: Any) -> Any:
             held = [f(a, b) for f, a, b in zip(functions, values, values[1:], strict=False)]
@@ -351,15 +366,15 @@ class _Translator:
 
         return self._apply(node, compute, parts, CONDITION, 1.0)
 
-    def _choice(self, node: ast.IfExp, depth: int) -> Expression:
-        test = self._of_kind(node.test, CONDITION, "'if'", depth)
-        first, second = (self._visit(part, depth) for part in (node.body, node.orelse))
+    def _choice(self, node: ast.IfExp) -> Expression:
+        test = self._of_kind(node.test, CONDITION, "'if'")
+        first, second = (self._visit(part) for part in (node.body, node.orelse))
         if first.kind != second.kind:
             raise self._error(node, f"'if' gives a {first.kind}, 'else' a {second.kind}; allowed: the same of both")
         size = max(first.size, second.size)
         return self._apply(node, np.where, (test, first, second), first.kind, size)
 
-    def _call(self, node: ast.Call, depth: int) -> Expression:
+    def _call(self, node: ast.Call) -> Expression:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS:
             raise self._error(node, unknown_name("function", name or ast.unparse(node.func), FUNCTIONS))
@@ -369,15 +384,15 @@ class _Translator:
             allowed = " or ".join(function.shape for function in shapes)
             raise self._error(node, f"{name} is called with other arguments than it has; allowed: {allowed}")
         function = fitting[0]
-        parts = tuple(self._of_kind(part, function.takes, function.shape, depth) for part in node.args)
+        parts = tuple(self._of_kind(part, function.takes, function.shape) for part in node.args)
         if (function.is_aggregate or name == "rank") and parts[0].scope not in (ZONE, CASES):
             raise self._error(node, f"{function.shape} is of {parts[0].scope}; allowed: zone.x or cases.x in it")
         found = self._apply(node, function.compute, parts, function.gives, function.size(*(p.size for p in parts)))
         return Expression(found.compute, ENVIRONMENT, found.kind, found.size) if function.is_aggregate else found
 
     # ---- what they share
-    def _of_kind(self, node: ast.AST, kind: str, where: str, depth: int) -> Expression:
-        found = self._visit(node, depth)
+    def _of_kind(self, node: ast.AST, kind: str, where: str) -> Expression:
+        found = self._visit(node)
         if found.kind != kind:
             text = " ".join(ast.unparse(node).split())[:40]
             hint = "; a condition compares numbers, as in x > 0" if kind == CONDITION else ""

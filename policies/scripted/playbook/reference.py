@@ -17,7 +17,8 @@ def feature_rows() -> list[tuple[str, str, str, str]]:
     rows = []
     for group, features in (("zone", ZONE_FEATURES), ("case", CASE_FEATURES), ("clock", CLOCK_FEATURES)):
         for row in features:
-            name = f"case.{row.name}, cases.{row.name}" if group == "case" else f"{group}.{row.name}"
+            second = {"zone": "case_zone", "case": "cases"}.get(group)
+            name = f"{group}.{row.name}" + (f", {second}.{row.name}" if second else "")
             rows.append((name, f"{row.low:g} to {row.high:g}", row.unit, row.source))
     for key, output in OUTPUTS[COORDINATOR.rpartition("_")[0]].items():
         rows.append((f"directive.{key}", "-1 to 1", f"in force: {output.effect}", "coordinator"))

@@ -14,6 +14,7 @@ import numpy as np
 from policies.scripted.playbook.expressions import CASES, ENVIRONMENT, FUNCTIONS, ZONE, Expression
 from policies.scripted.soc import ISOLATE, KILL, NEUTRAL, OFF, REIMAGE, RELEASE, ObservationView
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ENRICH_CHOICE, ZONE_FEATURES, actions
 
 ARROW = "->"
@@ -99,9 +100,16 @@ class Frame(ObservationView):
             self._found[name] = compute(self)
         return self._found[name]
 
+    def case_zone(self, name: str) -> np.ndarray:
+        """A feature of the zone that the first case is about: (N,); without a case, of the first zone."""
+        values = self.zone(name)
+        zones = np.rint(self.case("zone")[:, 0] * MAX_ZONES).astype(int)
+        return values[np.arange(len(values)), np.minimum(zones, values.shape[1] - 1)]
+
 
 def _groups() -> dict[str, dict[str, Expression]]:
-    """Group -> feature -> its column: `zone.top_risk`, `case.severity` of the first case, `cases.severity` of all."""
+    """Group -> feature -> its column: `zone.top_risk`, `case.severity` of the first case, `cases.severity` of all,
+    `case_zone.top_risk` of the zone that the first case is about."""
 
     def of(group: str, rows: Any, scope: str, read: Callable[[Frame, str], Any]) -> dict[str, Expression]:
         def column(name: str) -> Callable[[Frame], Any]:
@@ -121,6 +129,7 @@ def _groups() -> dict[str, dict[str, Expression]]:
     return {
         "zone": of("zone", ZONE_FEATURES, ZONE, lambda frame, name: frame.zone(name)),
         "case": of("case", CASE_FEATURES, ENVIRONMENT, lambda frame, name: frame.case(name)[:, :1]),
+        "case_zone": of("case_zone", ZONE_FEATURES, ENVIRONMENT, lambda frame, name: frame.case_zone(name)[:, None]),
         "cases": of("cases", CASE_FEATURES, CASES, lambda frame, name: frame.case(name)),
         "clock": of("clock", CLOCK_FEATURES, ENVIRONMENT, lambda frame, name: frame.clock(name)[:, None]),
         "directive": directive,
