@@ -34,7 +34,7 @@ from policies.hmarl.differences import Differences
 from policies.hmarl.futures import SEEDS, Ends, Exploring, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
-from policies.learners.shared import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
 from policies.networks.blocks import ACTIONS, OBS, flat_dim, value_at
 from policies.networks.tokens import impossible_choices
 from policies.runner.acting import PolicyOutput, act

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS
+from policies.hmarl.side_by_side import AUTO
 from soc_env.errors import ConfigError, shown
 from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, setting
 
@@ -46,6 +47,15 @@ class HMARLSettings:
         10_000,
         "rewards that an off-policy tier that acts at every step sums before it bootstraps",
         "Watkins 1989",
+    )
+    learner_threads: int | str = setting(
+        AUTO,
+        1,
+        1024,
+        "tiers that learn at the same time, which changes nothing but the time; auto: as many as there are cores, or 1 "
+        "where PyTorch has several threads for each",
+        OURS,
+        words=(AUTO,),
     )
     ema_tau: Schedule = schedule(
         1.0,

@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
-from policies.learners.shared import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
