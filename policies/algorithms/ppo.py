@@ -106,14 +106,15 @@ class PPONetwork(TierNetwork):
             self.pi = GaussianHead(self.encoder.actor_encoder.body, num_actions, log_std)
 
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
-        inputs = self._inputs(observation)
+        inputs = self.inputs(observation)
         return inputs if self.is_discrete else inputs.chunk(2, -1)[0]
 
-    def _inputs(self, observation: torch.Tensor) -> torch.Tensor:
+    def inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """Parameters of the distribution that actions are drawn from: (B, P)."""
         return self.masked_inputs(self.pi(self.encoder.actor_encoder.body(observation)), observation)
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
-        inputs = self._inputs(observation)
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
+        inputs = self.inputs(observation) if inputs is None else inputs
         return categorical(inputs, explore) if self.is_discrete else gaussian(inputs, explore)
 
     def masked_inputs(self, inputs: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:
