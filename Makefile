@@ -1,9 +1,10 @@
 # make train | test | test-slow | lint | bench | docs | docs-serve | docs-tables | clean | help. Each makes .venv first when it is missing or out of date.
-# Overridable: PYTHON (3.11 or newer), VENV, SCENARIO, MINUTES, SEED, OUT, PYTEST_WORKERS, PYTEST_ARGS.
+# Overridable: PYTHON (3.11 or newer), VENV, SCENARIO, TEACHER (empty: from scratch), MINUTES, SEED, OUT, PYTEST_WORKERS, PYTEST_ARGS.
 PYTHON ?= python3
 VENV ?= .venv
 SCENARIO ?= soc-v1
-MINUTES ?= 3
+MINUTES ?= 4
+TEACHER ?= $(if $(filter paper-%,$(SCENARIO)),,expert)
 SEED ?= 0
 OUT ?= runs/$(SCENARIO)-$(shell date +%Y%m%d-%H%M%S)
 PYTEST_WORKERS ?= 2
@@ -23,8 +24,8 @@ PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-train: $(STAMP)  ## train for MINUTES on SCENARIO, evaluate, print the table and the report's path
-	$(BIN)/hmarl-soc train --scenario $(SCENARIO) --minutes $(MINUTES) --seed $(SEED) --out $(OUT)
+train: $(STAMP)  ## train for MINUTES on SCENARIO, with TEACHER, evaluate, print the table and the report's path
+	$(BIN)/hmarl-soc train --scenario $(SCENARIO) --minutes $(MINUTES) --seed $(SEED) $(if $(TEACHER),--teacher $(TEACHER) )--out $(OUT)
 
 test: lint  ## lint and all tests but the slow ones
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from policies.algorithms.network import Draw, TierNetwork, TierPolicy
-from policies.algorithms.settings import OURS, Algorithm, OffPolicyGradients, TierSettings
+from policies.algorithms.settings import OURS, Algorithm, ChoiceCounterfactual, OffPolicyGradients, TierSettings
 from policies.networks.blocks import BatchEncoder, value_at
 from policies.networks.build import make_body, masked
 from soc_env.settings import Schedule, choice, flag, part, schedule, setting
@@ -47,6 +47,7 @@ class DQNSettings(TierSettings):
     action_masking: bool = flag(
         False, "soc-v1's triage: impossible choices are neither taken nor part of a target's maximum", OURS
     )
+    counterfactual: ChoiceCounterfactual = part(ChoiceCounterfactual)
     rllib: DQNInRLlib = part(DQNInRLlib)
 
     def to_rllib(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import inspect
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -55,6 +55,7 @@ from policies.hmarl.rllib_settings import TIER_DEFAULTS, as_tier_setting, unknow
 from policies.hmarl.runner_group import runner_groups
 from policies.hmarl.segments import Segments
 from policies.hmarl.settings import HMARLSettings, check_old_names
+from policies.hmarl.side_by_side import Job, SideBySide, Update
 from policies.hmarl.soundness import check_losses, check_networks, check_rollouts, learning
 from policies.hmarl.state import hand_weights, start_tiers
 from policies.hmarl.teacher import Lessons, make_teacher
@@ -305,6 +306,7 @@ class HMARL(DurableAlgorithm):
 
     def cleanup(self) -> None:
         super().cleanup()
+        self.side_by_side.close()
         ray_start.release(self)
 
     def _set_up_tiers(self) -> None:
@@ -326,7 +328,7 @@ class HMARL(DurableAlgorithm):
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
         self.env_runner.watch = self.credit.watch
-        self.saves_replay = True
+        self.saves_replay, self.side_by_side = True, SideBySide(self.config.learner_threads)
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self.lessons = Lessons(self.config, self.team, [*self.on_policy, *self.off_policy])
@@ -406,20 +408,17 @@ class HMARL(DurableAlgorithm):
         if self.lessons.rest(self.num_env_steps):
             timesteps[RESTS] = 1
         self.batches.imitation = self.lessons.imitation(self.num_env_steps)
+        self.batches.old_share = self.lessons.old_share(self.num_env_steps)
         self._learn(timesteps)
         self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
 
     def _learn(self, timesteps: dict[str, int]) -> None:
         """An update of every tier that has what it learns from."""
-        with self.metrics.log_time((keys.TIMERS, "on_policy_update")):
-            for tier in self.on_policy:
-                with learning(tier, self.num_env_steps):
-                    self._update_on_policy(tier, timesteps)
-        if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
-            with self.metrics.log_time((keys.TIMERS, "off_policy_update")):
-                for tier in self.off_policy:
-                    with learning(tier, self.num_env_steps):
-                        self._update_off_policy(tier, timesteps)
+        with self.metrics.log_time((keys.TIMERS, keys.LEARNER_UPDATE_TIMER)):
+            updates = [self._update_on_policy(tier, timesteps) for tier in self.on_policy]
+            if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
+                updates += [self._update_off_policy(tier, timesteps) for tier in self.off_policy]
+            self.side_by_side(updates)
 
     def _share_networks(self, rate: float) -> None:
         """Gives runners the newest networks; the averaged ones follow by `rate`."""
@@ -459,15 +458,22 @@ class HMARL(DurableAlgorithm):
         for tier, of_tier in newest.items():
             self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
 
-    def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
-        """All epochs over the tier's decisions, if it has collected enough; whether it has."""
+    def _learned(self, tier: str, **kwargs: Any) -> Generator[Job, Any, Any]:
+        """What the tier's learner says of its update, which runs beside those of others."""
+        with learning(tier, self.num_env_steps):
+            results = yield functools.partial(self.learner_group.update_tier, tier, **kwargs)
+            check_losses(tier, results, self.num_env_steps)
+        return results
+
+    def _update_on_policy(self, tier: str, timesteps: dict[str, int]) -> Update:
+        """All epochs over the tier's decisions, if it has collected enough."""
         parts, settings = self.collected[tier], self.plan.settings[tier]
         if sum(len(part[Columns.OBS]) for part in parts) < settings.train_batch_size:
-            return False
+            return
         self.collected[tier] = []
         more = self.credit.columns(self, tier, 1, sum(len(part[Columns.OBS]) for part in parts))
         batch = self.batches.of_decisions(tier, parts, more, rests=RESTS in timesteps)
-        results = self.learner_group.update_tier(
+        results = yield from self._learned(
             tier,
             batch=batch,
             timesteps=timesteps,
@@ -475,23 +481,19 @@ class HMARL(DurableAlgorithm):
             minibatch_size=min(settings.minibatch_size, batch.count),
             shuffle_batch_per_epoch=True,
         )
-        check_losses(tier, results, self.num_env_steps)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
-        return True
 
-    def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> bool:
+    def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> Update:
         """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
         replay = self.batches.replay_of(tier)
         if len(replay) == 0:
-            return False
+            return
         num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
         index, batch = self.batches.draw(tier, num_updates)
         batch[tier].update(self.credit.columns(self, tier, num_updates, size))
-        results = self.learner_group.update_tier(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
-        check_losses(tier, results, self.num_env_steps)
+        results = yield from self._learned(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
             td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])
             replay.update_priorities(tier, index, td_error)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)
-        return True

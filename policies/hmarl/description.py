@@ -106,7 +106,7 @@ def configure(config: Any, folder: Path, manifest: Mapping[str, Any]) -> Any:
         if settings["algorithm"] == SCRIPTED and (is_code(policy) or is_file(policy)):
             code.append(f"the policy of tier {tier!r}")
     teacher = plain.get("settings", {}).get("teacher")
-    if teacher is not None and is_code(teacher):
+    if teacher is not None and (is_code(teacher) or is_file(teacher)):
         code.append("the teacher")
     if code:
         raise CheckpointError(

@@ -55,6 +55,16 @@ class SumTree:
     def total(self) -> float:
         return float(self.sums[1])
 
+    def before(self, leaf: int) -> float:
+        """The sum of all leaves before this one."""
+        node, total = leaf + self.num_leaves, 0.0
+        if leaf >= self.num_leaves:
+            return self.total
+        while node > 1:
+            total += self.sums[node - 1] if node & 1 else 0.0
+            node >>= 1
+        return float(total)
+
     def find(self, prefix: np.ndarray) -> np.ndarray:
         """Leaves at which the running sum passes `prefix` (B,)."""
         node, rest = np.ones(len(prefix), np.int64), prefix.astype(np.float64)
@@ -80,6 +90,7 @@ class JointReplay:
     Attributes:
         shapes: name -> (shape of one entry, dtype) of all columns.
         columns: name -> (capacity, ...) of the columns that are stored as they are; `take` and `rows` give all.
+        old_end: rows with lower numbers than that are old, see `mark_old`.
         num_added: rows so far; a row's number is that before it was added.
         history: changes when the store goes back, and other rows may come under the same numbers.
     """
@@ -100,7 +111,7 @@ class JointReplay:
         self._following = Following({a: self.columns[OBS + a] for a in agents}) if agents else None
         self.trees = {tier: SumTree(capacity) for tier in tiers}
         self.max_priority = dict.fromkeys(self.trees, 1.0)
-        self.position = self.size = self.num_added = 0
+        self.position = self.size = self.num_added = self.old_end = 0
         self.history: object = object()  # another one where rows change under their numbers
         self._rng = np.random.default_rng(seed)
 
@@ -148,18 +159,54 @@ class JointReplay:
         stored = sum(column.nbytes for column in self.columns.values())
         return stored + (0 if self._following is None else self._following.nbytes)
 
-    def sample(self, tier: str, num_rows: int, beta: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+    def sample(
+        self, tier: str, num_rows: int, beta: float = 0.4, old_share: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draws row numbers by the tier's priorities, stratified.
+
+        Args:
+            tier: who draws.
+            num_rows: how many.
+            beta: exponent of importance weights.
+            old_share: share of the draws from the rows that `mark_old` has marked, as long as there are such rows, and
+                others. None: they are drawn like any other.
 
         Returns:
             Indices (num_rows,) and importance weights (num_rows,), above 0 and at most 1.
         """
         tree = self.trees[tier]
-        prefix = (np.arange(num_rows) + self._rng.random(num_rows)) * (tree.total / num_rows)
+        start, weight = (0.0, 0.0) if old_share is None else self._old(tree)
+        share = old_share if old_share is not None and weight else 0.0
+        num_old = round(share * num_rows)
+        prefix = self._strata(num_rows - num_old, tree.total - weight)
+        if weight:
+            prefix = np.where(prefix >= start, prefix + weight, prefix)
+            prefix = np.concatenate([start + self._strata(num_old, weight), prefix])
         index = np.minimum(tree.find(prefix), self.size - 1)
         probability = tree.sums[index + tree.num_leaves] / tree.total
+        if weight:
+            factors = share * tree.total / weight, (1 - share) * tree.total / (tree.total - weight)
+            probability = probability * np.repeat(factors, (num_old, num_rows - num_old))
         weights = (self.size * np.maximum(probability, 1e-12)) ** -beta
         return index, (weights / weights.max()).astype(np.float32)
+
+    def _strata(self, num_rows: int, total: float) -> np.ndarray:
+        """A draw from each of so many equal parts of the range from 0 to `total`."""
+        return (np.arange(num_rows) + self._rng.random(num_rows)) * (total / max(1, num_rows))
+
+    def mark_old(self) -> None:
+        """Tells all rows that are there from those that will come."""
+        self.old_end = self.num_added
+
+    def _old(self, tree: SumTree) -> tuple[float, float]:
+        """The sum of the priorities before the rows that are marked as old, and of theirs; zeros where there are none,
+        or no others."""
+        first, end = self.first, self.old_end
+        if not first < end < self.num_added or end > self.capacity:
+            return 0.0, 0.0
+        start = tree.before(first)  # numbers below the capacity are places in the ring too
+        weight = tree.before(end) - start
+        return (start, weight) if 0.0 < weight < tree.total else (0.0, 0.0)
 
     def update_priorities(self, tier: str, index: np.ndarray, td_error: np.ndarray) -> None:
         """Sets the tier's priorities of the rows to their absolute TD errors (where a row is named twice, the last
@@ -172,7 +219,7 @@ class JointReplay:
     def clear(self) -> None:
         """Forgets all rows."""
         self.position = self.size = 0
-        self.num_added, self.history = 0, object()
+        self.num_added, self.old_end, self.history = 0, 0, object()
         for tree in self.trees.values():
             tree.fill(np.zeros(0, int), np.zeros(0))
         if self._following is not None:
@@ -200,6 +247,7 @@ class JointReplay:
             "leaves": {tier: tree.sums[tree.num_leaves + index] for tier, tree in self.trees.items()},
             "max_priority": dict(self.max_priority),
             "num_added": self.num_added,
+            "old_end": self.old_end,
             "rng": copy.deepcopy(self._rng.bit_generator.state),
             **({"columns": copy.deepcopy(self.rows(self.first, self.num_added))} if with_rows else {}),
         }
@@ -219,6 +267,7 @@ class JointReplay:
                 raise CheckpointError(f"the checkpoint's replay has no priorities of tier {tier!r}")
         num_saved = len(next(iter(state["leaves"].values())))
         self.num_added, self.history = state["num_added"], object()
+        self.old_end = state.get("old_end", 0)
         self.size = min(self.capacity, num_saved)
         self.position = self.num_added % self.capacity
         if self._following is not None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policies.hmarl.replay import REPLAY_PRIORITIES, REPLAYS
+from policies.hmarl.side_by_side import AUTO
 from soc_env.errors import ConfigError, shown
 from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, setting
 
 PER, OURS, DAGGER = "Schaul et al. 2016", "assumption", "Ross et al. 2011"
 
 
-OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "imitation")
+OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "teacher_share", "imitation")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class HMARLSettings:
         "rewards that an off-policy tier that acts at every step sums before it bootstraps",
         "Watkins 1989",
     )
+    learner_threads: int | str = setting(
+        AUTO,
+        1,
+        1024,
+        "tiers that learn at the same time, which changes nothing but the time; auto: as many as there are cores, or 1 "
+        "where PyTorch has several threads for each",
+        OURS,
+        words=(AUTO,),
+    )
     ema_tau: Schedule = schedule(
         1.0,
         1e-9,
@@ -60,6 +70,13 @@ class HMARLSettings:
     teacher_steps: int = setting(25_600, 1, STEPS, "environment steps of a round", OURS)
     teacher_rest_steps: int = setting(
         50_000, 0, STEPS, "environment steps after the lessons in which critics learn and policies rest", OURS
+    )
+    teacher_share: Schedule = schedule(
+        ((0, 0.5), (150_000, 0.5), (300_000, 0.1)),
+        0.0,
+        1.0,
+        "share of each batch from the rows of the lessons, while they are in the replay; steps count as above",
+        "Ball et al. 2023",
     )
     imitation: Schedule = schedule(
         ((0, 10.0), (400_000, 0.0)),

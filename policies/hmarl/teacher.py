@@ -82,6 +82,10 @@ class Lessons:
             return 0.0
         return value_at(self.config.imitation, self.since(num_env_steps))
 
+    def old_share(self, num_env_steps: int) -> float | None:
+        """The share of each batch from the rows of the lessons; None without lessons."""
+        return value_at(self.config.teacher_share, self.since(num_env_steps)) if self.num_rounds else None
+
     def rest(self, num_env_steps: int) -> bool:
         """Whether policies do not learn by rewards: in lessons, and while critics learn."""
         rest_steps = -1 if self.config.teacher is None else self.config.teacher_rest_steps
@@ -117,6 +121,8 @@ class Lessons:
             errors = self.teach(algo.learner_group, algo.statistics, algo.num_env_steps)
         for tier, error in errors.items():
             algo.metrics.log_value((LEARNER_RESULTS, tier, "imitation_error"), error, window=1)
+        for replay in algo.batches.replays.values() if not self.go_on else ():
+            replay.mark_old()
         return True
 
     def teach(self, learner_group: Any, statistics: Statistics, num_env_steps: int) -> dict[str, float]:

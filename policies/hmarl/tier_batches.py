@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
-from policies.learners.shared import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
@@ -87,6 +87,7 @@ class TierBatches:
             seed = [config.seed or 0, *([] if name == JOINT else [list(self.plan.members).index(name)])]
             self.replays[name] = self._build(own, seed)
         self.imitation = 0.0  # weight of the term, of all rows
+        self.old_share: float | None = None  # of each batch, from the rows of lessons
         self._paper_priority = None
         if config.replay_priority == "paper":
             self._paper_priority = DetectionPriority(config.env, config.env_config)
@@ -148,7 +149,7 @@ class TierBatches:
     def draw(self, tier: str, num_steps: int) -> tuple[np.ndarray, MultiAgentBatch]:
         """Rows for `num_steps` gradient steps of the tier: their numbers in its store, and its columns of them."""
         replay, size = self.replay_of(tier), self.config.replay_batch_size
-        index, weights = replay.sample(tier, size * num_steps, self.config.replay_beta)
+        index, weights = replay.sample(tier, size * num_steps, self.config.replay_beta, self.old_share)
         # Drawn rows are in the order of the ring: every gradient step gets rows of all ages.
         order = np.arange(len(index)).reshape(size, num_steps).T.ravel()
         index, weights = index[order], weights[order]

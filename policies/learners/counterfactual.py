@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from policies.learners.shared import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
 from policies.networks.blocks import ACTIONS, OBS
 
 OBSERVED = "cf_obs"  # (B, size) the tier's own

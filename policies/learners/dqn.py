@@ -1,21 +1,31 @@
-"""DQN as RLlib's learner has it, on networks of ours."""
+"""DQN (Mnih et al. 2015), double and dueling, with RLlib's loss, on networks of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.dqn import DQNConfig
-from ray.rllib.algorithms.dqn.dqn_learner import QF_PREDS
+from ray.rllib.algorithms.dqn.dqn_learner import QF_LOSS_KEY, QF_PREDS, TD_ERROR_MEAN_KEY
 from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQNTorchRLModule
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
+from torch.nn import functional as F
 
 from policies.algorithms.dqn import DQNNetwork
-from policies.learners.shared import FusedUpdateMixin, StatisticsMixin, existing, take_settings
-from policies.learners.terms import TermsMixin
+from policies.learners.shared import (
+    OffPolicyLearnerMixin,
+    StatisticsMixin,
+    discount,
+    existing,
+    spread_of,
+    take_settings,
+)
+from policies.learners.update import Batch, Losses
 
 
 class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
@@ -33,12 +43,35 @@ class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
         af, vf = (head["af"], head["vf"]) if self.uses_dueling else (head, None)
         return {QF_PREDS: self.values_by(encoder, af, vf, batch[Columns.OBS])}
 
+    def target_values(self, observation: torch.Tensor) -> torch.Tensor:
+        """As `values`, by the target network."""
+        return self.values_by(self._target_encoder, self._target_af, getattr(self, "_target_vf", None), observation)
+
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "af", "vf", "_target_af", "_target_vf")
 
 
-class DQNLearner(TermsMixin, FusedUpdateMixin, DQNTorchLearner):
-    """RLlib's DQN learner with its whole state in checkpoints."""
+class DQNLearner(OffPolicyLearnerMixin, DQNTorchLearner):
+    """RLlib's DQN learner: the loss of a choice's value against the best next one by the target network."""
+
+    def losses(self, module: Any, batch: Batch) -> Losses:
+        config = self.config
+        q = module.values(batch[Columns.OBS])
+        with torch.no_grad():
+            following = batch[Columns.NEXT_OBS]
+            rated = module.target_values(following)
+            best = (module.values(following) if config.double_q else rated).argmax(-1, keepdim=True)
+            following = torch.nan_to_num(rated.gather(-1, best), neginf=0.0).squeeze(-1)  # all may be impossible
+            target = batch[Columns.REWARDS] + discount(config, batch) * following
+        chosen = torch.nan_to_num(q.gather(-1, batch[Columns.ACTIONS].long()[:, None]), neginf=0.0).squeeze(-1)
+        loss_of = F.huber_loss if config.td_error_loss_fn == "huber" else F.mse_loss
+        loss = (batch["weights"] * loss_of(chosen, target, reduction="none")).mean()
+        error = (chosen.detach() - target).abs()
+
+        def logs() -> dict[str, torch.Tensor]:
+            return {QF_LOSS_KEY: loss, **spread_of(chosen.detach()), TD_ERROR_MEAN_KEY: error.mean()}
+
+        return Losses({DEFAULT_OPTIMIZER: loss}, logs, error)
 
 
 RLLIB = (DQNConfig, DQNModule, DQNLearner)

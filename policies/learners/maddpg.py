@@ -17,7 +17,7 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,23 +29,21 @@ from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from ray.rllib.utils.metrics import ALL_MODULES, TD_ERROR_KEY
 from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
+from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
-    JOINT_NEXT_OBS,
-    JOINT_OBS,
-    OTHER_ACTIONS,
-    OTHER_NEXT_ACTIONS,
     ActionPenaltyMixin,
-    FusedUpdateMixin,
+    OffPolicyLearnerMixin,
     StatisticsMixin,
+    discount,
     existing,
     take_settings,
 )
-from policies.learners.terms import TermsMixin
+from policies.learners.update import Batch, Losses
 from policies.networks.blocks import value_at, value_layer
 from policies.networks.build import make_body
 
@@ -93,12 +91,16 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
     def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         return [(getattr(self, name), getattr(self, f"target_{name}")) for name in self._trained()]
 
-    def forward_target(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Target Q of the next joint state, with the target actor's own action: (B,)."""
-        own = torch.tanh(self.target_actor(batch[Columns.NEXT_OBS]))
-        inputs = (batch[JOINT_NEXT_OBS], batch[OTHER_NEXT_ACTIONS], own)
-        values = [getattr(self, f"target_{name}")(*inputs) for name in self.critics()]
-        return torch.stack(values).amin(0)
+    def side_by_side(self, prefix: str = "") -> Critics:
+        """The critics, or with the prefix "target_" their target networks."""
+        found = [getattr(self, f"{prefix}{name}") for name in self.critics()]
+        return linked(self, prefix, [(critic.body, critic.head) for critic in found])
+
+    @torch.no_grad()
+    def forward_target(self, batch: Batch) -> torch.Tensor:
+        """The lowest target Q of the next joint state, with the target actor's own action: (B,)."""
+        own, critics = torch.tanh(self.target_actor(batch[Columns.NEXT_OBS])), self.side_by_side("target_")
+        return critics.at(critics.read(*given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)), own).amin(0)
 
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
@@ -124,34 +126,28 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         with torch.no_grad():
             return {Columns.ACTIONS: self.draw(batch[Columns.OBS], explore=True, t=t, noise=noise).actions}
 
-    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        joint_obs, others = batch[JOINT_OBS], batch[OTHER_ACTIONS]
-        out = {name: getattr(self, name)(joint_obs, others, batch[Columns.ACTIONS]) for name in self.critics()}
-        with torch.no_grad():
-            out["next_value"] = self.forward_target(batch)
-        out["pre_tanh"] = self.actor(batch[Columns.OBS])
-        # The actor's gradient flows through the critic's input, not into its weights.
-        self.critic.requires_grad_(False)
-        own = torch.tanh(out["pre_tanh"])
-        if self.smoothing:
-            low, high = map(math.log, self.smoothing)
-            scale = torch.exp(low + (high - low) * torch.rand(len(own), 1, device=own.device))
-            own = (own + scale * torch.randn_like(own)).clamp(-1, 1)
-        out["actor_value"] = self.critic(joint_obs, others, own)
-        self.critic.requires_grad_(True)
-        return out
+    def improved_at(self, pre_tanh: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """The action at which the actor is improved: its own, with noise where it is smoothed."""
+        own = torch.tanh(pre_tanh)
+        if not self.smoothing:
+            return own
+        drawn: dict[str, Any] = {"generator": generator, "device": own.device}
+        low, high = map(math.log, self.smoothing)
+        scale = torch.exp(low + (high - low) * torch.rand(len(own), 1, **drawn))
+        return (own + scale * torch.randn(own.shape, **drawn)).clamp(-1, 1)
 
 
-class MADDPGTorchLearner(ActionPenaltyMixin, DQNTorchLearner):
-    """MADDPG's two losses; target networks are kept by RLlib's DQN learner."""
+def given(batch: Batch, observation: str, others: str) -> tuple[torch.Tensor, ...]:
+    """What a critic reads beside the own action; without others only the observation."""
+    return (batch[observation], batch[others]) if batch[others].shape[1] else (batch[observation],)
+
+
+class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
+    """MADDPG's two losses; RLlib's DQN learner keeps the target networks."""
 
     @classmethod
     def rl_module_required_apis(cls) -> list[type]:
         return [TargetNetworkAPI]
-
-    def build(self) -> None:
-        super().build()
-        self._losses: dict[tuple[str, str], torch.Tensor] = {}
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)
@@ -171,45 +167,29 @@ class MADDPGTorchLearner(ActionPenaltyMixin, DQNTorchLearner):
                 lr_or_lr_schedule=lr,
             )
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> torch.Tensor:
-        discount = config.gamma ** batch["n_step"] * (1.0 - batch[Columns.TERMINATEDS].float())
-        target = batch[Columns.REWARDS] + discount * fwd_out["next_value"]
-        module = self.module[module_id].unwrapped()
-        values = [fwd_out[name] for name in module.critics()]
-        critic_loss = sum((batch["weights"] * F.huber_loss(q, target, reduction="none")).mean() for q in values)
-        saturation = self.pull(module.settings.rest.weight, fwd_out["pre_tanh"], module.actor.initial)
-        actor_loss = -fwd_out["actor_value"].mean() + saturation
-        td_error = torch.stack([(q - target).abs() for q in values]).mean(0).detach()
-        self.metrics.log_value((module_id, TD_ERROR_KEY), td_error, reduce="item_series")
-        self.metrics.log_dict(
-            {
-                POLICY_LOSS_KEY: actor_loss.detach(),
-                "qf_loss": critic_loss.detach(),
-                "qf_mean": values[0].detach().mean(),
-                "rest_loss": saturation.detach(),
-            },
-            key=module_id,
-            window=1,
-        )
-        self._losses[module_id, "policy"], self._losses[module_id, "qf"] = actor_loss, critic_loss
-        return actor_loss.detach() + critic_loss.detach()
+    def stacked(self, module: Any) -> tuple[Any, Sequence[str]]:
+        module.side_by_side("target_").stacked.link()
+        return module.side_by_side().stacked, ("qf",)
 
-    def compute_gradients(self, loss_per_module: dict[str, Any], **kwargs: Any) -> dict[Any, torch.Tensor]:
-        gradients: dict[Any, torch.Tensor] = {}
-        for module_id in set(loss_per_module) - {ALL_MODULES}:
-            for name, optimizer in self.get_optimizers_for_module(module_id):
-                optimizer.zero_grad(set_to_none=True)
-                self._losses.pop((module_id, name)).backward()
-                params = self.filter_param_dict_for_optimizer(self._params, optimizer)
-                gradients.update({ref: p.grad for ref, p in params.items()})
-        return gradients
+    def losses(self, module: Any, batch: Batch) -> Losses:
+        target = batch[Columns.REWARDS] + discount(self.config, batch) * module.forward_target(batch)
+        critics = module.side_by_side()
+        read = critics.read(*given(batch, JOINT_OBS, OTHER_ACTIONS))
+        q = critics.at(read, batch[Columns.ACTIONS])
+        huber = F.huber_loss(q, target.expand_as(q), reduction="none")
+        critic_loss = (batch["weights"] * huber).mean(-1).sum()
+        pre_tanh = module.actor(batch[Columns.OBS])
+        saturation = self.pull(module.settings.rest.weight, pre_tanh, module.actor.initial)
+        # The actor's gradient flows through the critic's input, not into its weights.
+        value = critics.first_at(read, module.improved_at(pre_tanh, self.generator))
+        actor_loss = saturation - value.mean()
 
+        def logs() -> dict[str, torch.Tensor]:
+            found = {POLICY_LOSS_KEY: actor_loss, "qf_loss": critic_loss, "qf_mean": q[0].mean()}
+            return {**found, "rest_loss": saturation}
 
-class MADDPGLearner(TermsMixin, FusedUpdateMixin, MADDPGTorchLearner):
-    """The MADDPG learner with its whole state in checkpoints."""
-
-    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
-        self._losses[module_id, optimizer] = self._losses[module_id, optimizer] + loss
+        td_error = (q.detach() - target).abs().mean(0)
+        return Losses({"policy": actor_loss, "qf": critic_loss}, logs, td_error)
 
 
 class MADDPGConfig(AlgorithmConfig):

@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.ppo import (
+    LEARNER_RESULTS_KL_KEY,
+    LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY,
+    LEARNER_RESULTS_VF_LOSS_UNCLIPPED_KEY,
+)
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner import DEFAULT_OPTIMIZER, ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
 from ray.rllib.core.models.base import ACTOR, CRITIC, ENCODER_OUT
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.utils.torch_utils import explained_variance
 from torch import nn
 
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
-from policies.learners.terms import TermsMixin
+from policies.learners.update import Batch, Losses
 from policies.networks.blocks import BatchEncoder
 from policies.networks.build import make_body
 
@@ -48,6 +57,11 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
         self.vf = nn.Linear(self.settings.hiddens[-1], 1)
         self.init_statistics()
 
+    def state_values(self, observation: torch.Tensor) -> torch.Tensor:
+        """(B, size) -> (B,)."""
+        encoder: Any = self.encoder
+        return self.vf(encoder.critic_encoder.body(observation)).squeeze(-1)
+
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._masked(batch, super()._forward(batch, **kwargs))
 
@@ -63,8 +77,40 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
         return existing(self, "vf")
 
 
-class PPOLearner(TermsMixin, CheckpointStateMixin, PPOTorchLearner):
-    """RLlib's PPO learner with its whole state in checkpoints."""
+class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
+    """RLlib's PPO losses."""
+
+    def losses(self, module: Any, batch: Batch) -> Losses:
+        (tier,) = self.module.keys()
+        config, observation, advantages = self.config, batch[Columns.OBS], batch[Postprocessing.ADVANTAGES]
+        distribution = module.get_train_action_dist_cls().from_logits
+        now = distribution(module.inputs(observation))
+        ratio = torch.exp(now.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP])
+        clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
+        surrogate = torch.min(advantages * ratio, advantages * clipped).mean()
+        values, targets = module.state_values(observation), batch[Postprocessing.VALUE_TARGETS]
+        errors = (values - targets).pow(2)
+        value_loss = errors.clamp(0, config.vf_clip_param).mean()
+        loss = config.vf_loss_coeff * value_loss - surrogate
+        entropy_coeff = self.entropy_coeff_schedulers_per_module[tier].get_current_value()
+        if entropy_coeff:
+            loss = loss - entropy_coeff * now.entropy().mean()
+        kl = torch.zeros(())
+        if config.use_kl_loss:
+            kl = distribution(batch[Columns.ACTION_DIST_INPUTS]).kl(now).mean()
+            loss = loss + self.curr_kl_coeffs_per_module[tier] * kl
+
+        def logs() -> dict[str, torch.Tensor]:
+            return {
+                POLICY_LOSS_KEY: -surrogate,
+                VF_LOSS_KEY: value_loss,
+                LEARNER_RESULTS_VF_LOSS_UNCLIPPED_KEY: errors.mean(),
+                LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY: explained_variance(targets, values),
+                ENTROPY_KEY: now.entropy().mean(),
+                LEARNER_RESULTS_KL_KEY: kl,
+            }
+
+        return Losses({DEFAULT_OPTIMIZER: loss}, logs)
 
 
 RLLIB = (PPOConfig, PPOModule, PPOLearner)

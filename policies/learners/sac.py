@@ -1,4 +1,4 @@
-"""SAC as RLlib's learner has it, on networks of ours.
+"""SAC (Haarnoja et al. 2018) with the losses of RLlib's learner, on networks of ours.
 
 Deliberate differences: a critic is one network over [observation, action] instead of RLlib's three stacked encoders
 (0.5 M against 2.9 M parameters, a quarter of the time an update); optionally critics that are additive in the action,
@@ -7,20 +7,31 @@ and a pull of the actor's mean to a resting action.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.algorithms.sac.sac_learner import LOGPS_KEY, TD_ERROR_MEAN_KEY
 from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import POLICY_LOSS_KEY
 from torch import nn
+from torch.nn import functional as F
 
-from policies.algorithms.sac import BoundedMeanHead, SACNetwork
-from policies.learners.shared import ActionPenaltyMixin, FusedUpdateMixin, StatisticsMixin, existing, take_settings
-from policies.learners.terms import TermsMixin
+from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
+from policies.learners.critics import Critics, linked
+from policies.learners.shared import (
+    ActionPenaltyMixin,
+    OffPolicyLearnerMixin,
+    StatisticsMixin,
+    discount,
+    existing,
+    spread_of,
+    take_settings,
+)
+from policies.learners.update import Batch, Losses
 from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_layer
 from policies.networks.build import make_body
 
@@ -41,6 +52,11 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
 
+    def side_by_side(self, prefix: str = "") -> Critics:
+        """The critics, or with the prefix "target_" their target networks."""
+        names = [f"{prefix}qf", f"{prefix}qf_twin"] if self.twin_q else [f"{prefix}qf"]
+        return linked(self, prefix, [(getattr(self, f"{n}_encoder").body, getattr(self, n)) for n in names])
+
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
         batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
@@ -53,23 +69,85 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
 
 
-class SACLearner(TermsMixin, ActionPenaltyMixin, FusedUpdateMixin, SACTorchLearner):
-    """RLlib's SAC learner with its whole state in checkpoints, and a pull of the actor's mean."""
+def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Actions drawn by means and log standard deviations before the tanh, (B, 2 dim): (B, dim), with gradients, and
+    the logarithms of their densities, (B,).
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
-        total = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        module = self.module[module_id].unwrapped()
-        weight = module.settings.rest.weight
-        if weight and isinstance(module.pi, BoundedMeanHead):
-            mean = fwd_out[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[0]
-            pull = self.pull(weight, mean, module.pi.initial)
-            self._temp_losses[module_id, POLICY_LOSS_KEY] = self._temp_losses[module_id, POLICY_LOSS_KEY] + pull
-            total = total + pull
-        return total
+    log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)): Haarnoja et al. 2018, equation 21, stable as in
+    OpenAI's Spinning Up.
+    """
+    mean, log_std = inputs.chunk(2, -1)
+    log_std = log_std.clamp(*LOG_STD_DRAWN)
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    x = mean + log_std.exp() * noise
+    logp = -0.5 * noise.pow(2) - log_std - 2.0 * (math.log(2.0) - x - F.softplus(-2.0 * x))
+    return torch.tanh(x), logp.sum(-1) - 0.5 * math.log(2.0 * math.pi) * mean.shape[-1]
 
-    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
-        name = f"{optimizer}_loss"
-        self._temp_losses[module_id, name] = self._temp_losses[module_id, name] + loss
+
+class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
+    """RLlib's SAC losses, and a pull of the actor's mean."""
+
+    def stacked(self, module: Any) -> tuple[Any, Sequence[str]]:
+        module.side_by_side("target_").stacked.link()
+        return module.side_by_side().stacked, ("qf", "qf_twin")
+
+    def losses(self, module: Any, batch: Batch) -> Losses:
+        (tier,) = self.module.keys()
+        log_alpha = self.curr_log_alpha[tier]
+        found = self._of_choices if module.is_discrete else self._of_gaussian
+        log_alpha_now = log_alpha.detach().clone()  # which the step changes
+        q, logp, next_value, policy_loss, logs = found(module, batch, log_alpha_now.exp())
+        target = batch[Columns.REWARDS] + discount(self.config, batch) * next_value
+        errors = F.huber_loss(q, target.expand_as(q), reduction="none")
+        critic_losses = (batch["weights"] * errors).mean(-1)
+        alpha_loss = -(log_alpha * (logp.detach() + self.target_entropy[tier])).mean()
+        td_error = (q.detach() - target).abs().mean(0)
+        losses = {"qf": critic_losses[0], "policy": policy_loss, "alpha": alpha_loss}
+        if len(q) > 1:
+            losses["qf_twin"] = critic_losses[1]
+
+        def all_logs() -> dict[str, torch.Tensor]:
+            measured = {f"{name}_loss": loss for name, loss in losses.items()}
+            alphas = {"alpha_value": log_alpha_now.exp()[0], "log_alpha_value": log_alpha_now[0]}
+            entropies = {"target_entropy": self.target_entropy[tier]}
+            return {**measured, **alphas, **entropies, **logs(), TD_ERROR_MEAN_KEY: td_error.mean()}
+
+        return Losses(losses, all_logs, td_error)
+
+    def _of_gaussian(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
+        """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's
+        loss, and what is measured."""
+        critics, targets, observation = module.side_by_side(), module.side_by_side("target_"), batch[Columns.OBS]
+        read = critics.read(observation)
+        q = critics.at(read, batch[Columns.ACTIONS])
+        inputs = module.pi(module.pi_encoder.body(observation))
+        action, logp = squashed(inputs, self.generator)
+        with torch.no_grad():
+            following = batch[Columns.NEXT_OBS]
+            next_action, next_logp = squashed(module.pi(module.pi_encoder.body(following)), self.generator)
+            next_value = targets.at(targets.read(following), next_action).amin(0) - alpha * next_logp
+        q_current = critics.at(read, action).amin(0)
+        policy_loss = (alpha * logp - q_current).mean()
+        if module.settings.rest.weight:
+            mean = inputs.chunk(2, -1)[0]
+            policy_loss = policy_loss + self.pull(module.settings.rest.weight, mean, module.pi.initial)
+        return q, logp, next_value, policy_loss, lambda: {LOGPS_KEY: logp.mean(), **spread_of(q_current.detach())}
+
+    def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
+        """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
+        values = module.side_by_side().values(batch[Columns.OBS])
+        chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
+        q = values.gather(-1, chosen).squeeze(-1)
+        logp = F.log_softmax(module.pi(module.pi_encoder.body(batch[Columns.OBS])), -1)
+        with torch.no_grad():
+            following = batch[Columns.NEXT_OBS]
+            next_logp = F.log_softmax(module.pi(module.pi_encoder.body(following)), -1)
+            next_q = module.side_by_side("target_").values(following).amin(0)
+            next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
+        lowest = values.detach().amin(0)
+        policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()
+        mean = (logp.exp() * logp).sum(-1)
+        return q, mean, next_value, policy_loss, lambda: {LOGPS_KEY: logp.mean(), **spread_of(values[0].detach())}
 
 
 RLLIB = (SACConfig, SACModule, SACLearner)

@@ -7,11 +7,13 @@ value heads so that the values they stand for stay the same (Pop-Art without the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 from ray.rllib.utils.numpy import convert_to_numpy
@@ -20,15 +22,11 @@ from torch import nn
 
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.network import TierNetwork
+from policies.learners.update import Batch, UpdateMixin
 from policies.networks.blocks import value_at
+from policies.networks.zones import ZoneMLP
 from soc_env.errors import ConfigError
 from soc_env.settings import from_plain
-
-# What a central critic reads beside its own agent's columns.
-JOINT_OBS, JOINT_NEXT_OBS = "joint_obs", "joint_next_obs"  # (B, sum of observation sizes)
-# (B, sum of the other agents' flat action sizes)
-OTHER_ACTIONS, OTHER_NEXT_ACTIONS = "other_actions", "other_next_actions"
-JOINT_COLUMNS = (JOINT_OBS, JOINT_NEXT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS)
 
 
 # ---- modules
@@ -73,16 +71,27 @@ def existing(module: Any, *names: str) -> list[Any]:
 
 
 # ---- learners
-class CheckpointStateMixin:
+class CheckpointStateMixin(UpdateMixin):
     """A learner's whole state, so that a restored run goes on as if it had never stopped.
 
     It holds what RLlib 2.60 leaves out: SAC's temperature, PPO's KL coefficient, the clock of the target updates and
-    that of schedules. It lacks what belongs to the configuration: which tiers are trained, and learning rates, which
-    are those of this learner's own settings at the time of the state.
+    that of schedules, and where the generator stands that gradient steps draw from. It lacks what belongs to the
+    configuration: which tiers are trained, and learning rates, which are those of this learner's own settings at the
+    time of the state.
     """
 
-    EXTRA = "algorithm_state"
+    EXTRA, GENERATOR = "algorithm_state", "generator"
     clock: int | None = None  # [environment steps] at the last update
+
+    def build(self) -> None:
+        super().build()  # type: ignore[misc]
+        self.generator = torch.Generator(self._device)  # type: ignore[attr-defined]
+        (tier,) = self.module.keys()  # type: ignore[attr-defined]
+        for part in self.module[tier].unwrapped().modules():  # type: ignore[attr-defined]
+            if isinstance(part, ZoneMLP):
+                part.uses_kernels = part.fits_kernels
+        digest = hashlib.sha256(f"{self.config.seed or 0} {tier}".encode()).digest()  # type: ignore[attr-defined]
+        self.generator.manual_seed(int.from_bytes(digest[:7]))
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
@@ -97,6 +106,8 @@ class CheckpointStateMixin:
                 "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
                 **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
             }
+        if self._check_component(self.GENERATOR, components, not_components):  # type: ignore[attr-defined]
+            state[self.GENERATOR] = self.generator.get_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -104,6 +115,8 @@ class CheckpointStateMixin:
         left_out = ("should_module_be_updated", WEIGHTS_SEQ_NO)
         super().set_state({name: part for name, part in state.items() if name not in left_out})  # type: ignore[misc]
         self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+        if self.GENERATOR in state:  # a checkpoint of before has none
+            self.generator.set_state(torch.as_tensor(state[self.GENERATOR], dtype=torch.uint8, device="cpu"))
         extra = state.get(self.EXTRA)
         if extra is None:
             return
@@ -141,28 +154,8 @@ class CheckpointStateMixin:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
-class FusedUpdateMixin(CheckpointStateMixin):
-    """Makes many small gradient steps in one call cheap, and follows each of them with the target networks.
-
-    RLlib updates targets once a call, checks every gradient for NaN one tensor at a time, and steps Adam tensor by
-    tensor; with networks of this size that costs more than the gradients.
-    """
-
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        super().configure_optimizers_for_module(module_id=module_id, config=config)  # type: ignore[misc]
-        for _, optimizer in self.get_optimizers_for_module(module_id):  # type: ignore[attr-defined]
-            for group in optimizer.param_groups:
-                group["fused"], group["foreach"] = True, False
-
-    def apply_gradients(self, gradients_dict: Any) -> None:
-        for reference, gradient in gradients_dict.items():
-            self._params[reference].grad = gradient  # type: ignore[attr-defined]  # clipped by value: another tensor
-        for optimizer in self._optimizer_parameters:  # type: ignore[attr-defined]
-            optimizer.step()
-        for module_id, module in self.module.items():  # type: ignore[attr-defined]
-            config = self.config.get_config_for_module(module_id)  # type: ignore[attr-defined]
-            if config.target_network_update_freq == 0:
-                follow(module.unwrapped().get_target_network_pairs(), config.tau)
+class OffPolicyLearnerMixin(CheckpointStateMixin):
+    """A learner whose target networks follow after every gradient step, or every so many environment steps."""
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         if self.config.target_network_update_freq == 0:  # type: ignore[attr-defined]
@@ -171,14 +164,14 @@ class FusedUpdateMixin(CheckpointStateMixin):
             super().after_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]
 
 
-@torch.no_grad()
-def follow(pairs: Iterable[tuple[Any, Any]], tau: float) -> None:
-    """Moves target networks by the share `tau` towards their main networks."""
-    main, target = [], []
-    for network, follower in pairs:
-        main += list(network.parameters())
-        target += list(follower.parameters())
-    torch._foreach_lerp_(target, main, tau)
+def discount(config: Any, batch: Batch) -> torch.Tensor:
+    """What the value of the next state counts in a row's target: (B,)."""
+    return config.gamma ** batch["n_step"] * (1.0 - batch[Columns.TERMINATEDS].float())
+
+
+def spread_of(values: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Mean, highest and lowest value, under RLlib's names."""
+    return {"qf_mean": values.mean(), "qf_max": values.max(), "qf_min": values.min()}
 
 
 class ActionPenaltyMixin:

@@ -23,6 +23,7 @@ TEACHER_ACTIONS = "teacher_actions"  # (B, flat size), or (B,) whole numbers of 
 TEACHER_WEIGHT = "teacher_weight"  # (B,) of the row in the imitation term; 0 leaves it out
 MOST = 0.995  # of an action that is imitated: a squashed mean never gets to the end, and would grow without end
 POLICY, QF = "policy", "qf"  # optimisers
+RESTS = "policy_rests"  # among the timesteps of an update: the optimiser of the policy makes no step
 
 Batch = Mapping[str, torch.Tensor]
 Losses = dict[str, torch.Tensor]
@@ -61,33 +62,3 @@ TERMS: dict[str, Callable[[Any, Batch], Losses]] = {TEACHER_ACTIONS: imitation, 
 def terms_of(module: Any, batch: Batch) -> dict[str, Losses]:
     """Name of a term -> its losses by optimiser, of the terms that the batch has columns for."""
     return {term.__name__: term(module, batch) for marker, term in TERMS.items() if marker in batch}
-
-
-RESTS = "policy_rests"  # among the timesteps of an update: the optimiser of the policy makes no step
-
-
-class TermsMixin:
-    """A learner that adds the terms of `TERMS` to its losses, and whose policy rests where `RESTS` says so."""
-
-    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        super().before_gradient_based_update(timesteps=timesteps)  # type: ignore[misc]  # sets learning rates
-        if timesteps.get(RESTS):
-            for name, optimizer in self._named_optimizers.items():  # type: ignore[attr-defined]
-                if name.endswith(f"_{POLICY}"):
-                    self._set_optimizer_lr(optimizer, lr=0.0)  # type: ignore[attr-defined]
-
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Any:
-        total = super().compute_loss_for_module(  # type: ignore[misc]
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
-        module = self.module[module_id].unwrapped()  # type: ignore[attr-defined]
-        for name, losses in terms_of(module, batch).items():
-            for optimizer, loss in losses.items():
-                self.add_loss(module_id, optimizer, loss)
-                total = total + loss
-            logged = sum(loss.detach() for loss in losses.values())
-            self.metrics.log_value((module_id, f"{name}_loss"), logged, window=1)  # type: ignore[attr-defined]
-        return total
-
-    def add_loss(self, module_id: str, optimizer: str, loss: torch.Tensor) -> None:
-        """Adds a loss to what one of several optimisers goes by; with one optimiser it goes by their sum."""

@@ -43,11 +43,12 @@ def encode_actions(space: gym.Space, actions: np.ndarray) -> np.ndarray:
 
 
 class Body(Protocol):
-    """The hidden part of a network: (B, size) observation and actions -> (B, out_dim) features.
+    """The hidden part of a network: (B, size) observation and actions -> (B, out_dim) features, or such as its own
+    output layer for actions reads.
 
     Attributes:
         out_dim: number of features.
-        width: number of those, the last ones, that stand for all that is observed; the others are of single zones.
+        width: number of those that stand for all that is observed; the others are of single zones.
         reads_actions: whether actions are read beside the observation.
         has_action_value: whether the last feature is the value of the action itself.
     """
@@ -69,6 +70,40 @@ class Body(Protocol):
         Entries of a group share an output and differ by `sharing` of their own one; None for outputs of their own.
         """
         ...
+
+
+# ---- layers of one network, or of several of one form side by side (`policies.networks.stacked`)
+def affine(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """A linear layer on (..., in): (..., out). Stacked weights (N, out, in) read (N or 1, ..., in)."""
+    if layer.weight.dim() == 2:
+        return nn.functional.linear(x, layer.weight, layer.bias)
+    rows, weight = x.flatten(1, -2).expand(len(layer.weight), -1, -1), layer.weight.transpose(1, 2)
+    out = torch.bmm(rows, weight) if layer.bias is None else torch.baddbmm(layer.bias.unsqueeze(1), rows, weight)
+    return out.unflatten(1, x.shape[1:-1])
+
+
+def affine_of_two(layer: nn.Linear, x: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+    """A linear layer on [x, more] without joining them: (..., a) and (..., b) to (..., out). Stacked weights (N, out,
+    a + b) read (N, ..., a) and (..., b)."""
+    first, second = layer.weight.split([x.shape[-1], more.shape[-1]], -1)
+    if layer.weight.dim() == 2:
+        out = torch.addmm(layer.bias, x.flatten(0, -2), first.t())
+        return torch.addmm(out, more.flatten(0, -2), second.t()).unflatten(0, x.shape[:-1])
+    out = torch.baddbmm(layer.bias.unsqueeze(1), x.flatten(1, -2), first.transpose(1, 2))
+    more = more.flatten(0, -2).expand(len(out), -1, -1)
+    return torch.baddbmm(out, more, second.transpose(1, 2)).unflatten(1, x.shape[1:-1])
+
+
+def activated(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Normalised, by a `LayerNorm` or not at all, then ReLU; stacked weights (N, size) read (N, ..., size)."""
+    if isinstance(norm, nn.LayerNorm):
+        if norm.weight.dim() == 1:
+            x = norm(x)
+        else:
+            places = (len(norm.weight), *[1] * (x.dim() - 2), -1)
+            x = nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+            x = torch.addcmul(norm.bias.view(places), x, norm.weight.view(places))
+    return torch.relu(x)
 
 
 class RunningNorm(nn.Module):
@@ -143,7 +178,14 @@ class MLP(nn.Module):
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
         if self.basis is not None:
             actions = tuple(self.basis(x) for x in actions)
-        return self.layers(torch.cat([self.norm(observation), *actions], -1))
+        x = torch.cat([self.norm(observation), *actions], -1)
+        if is_stacked(self):
+            x = x.unsqueeze(0)
+        layers = list(self.layers)
+        step = 3 if isinstance(layers[1], nn.LayerNorm) else 2
+        for k in range(0, len(layers), step):
+            x = activated(layers[k + 1], affine(layers[k], x))
+        return x
 
     def group_sizes(self) -> list[int]:
         return list(self.groups)
@@ -175,11 +217,22 @@ class ActionValues(nn.Module):
         self.out_dim = self.width + 1
 
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
-        features = self.body(observation, *actions[:-1])
-        values = self.values(features).unflatten(-1, (-1, self.action_dim))  # (B, points, entries)
-        weights = self.basis(actions[-1]).unflatten(-1, (self.action_dim, -1)).transpose(1, 2)
-        value = ((values - values.mean(1, keepdim=True)) * weights).sum((1, 2))
-        return torch.cat([features[:, -self.width :], value.unsqueeze(-1)], -1)
+        return self.at(*self.read(observation, *actions[:-1]), actions[-1])
+
+    def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What no action of its own changes: features (B, width), and values at the points (B, points * entries)."""
+        features = self.body(observation, *others)
+        if isinstance(features, torch.Tensor):
+            return features, affine(self.values, features)
+        return features.of_network(), self.values(features)
+
+    def at(self, features: torch.Tensor, values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """As `forward`, from what `read` returned: (B, width + 1)."""
+        weights = self.basis(action).unflatten(-1, (self.action_dim, -1)).transpose(1, 2)  # (B, points, entries)
+        # Values count from their mean: sum(w * (v - mean(v))) = sum(v * (w - mean(w))), and weights are fewer.
+        weights = (weights - weights.mean(1, keepdim=True)).flatten(1)
+        value = (values * weights).sum(-1, keepdim=True)
+        return torch.cat([features, value], -1)
 
 
 class BatchEncoder(nn.Module):
@@ -195,6 +248,11 @@ class BatchEncoder(nn.Module):
 
 
 # ---- output layers
+def is_stacked(network: nn.Module) -> bool:
+    """Whether its weights are those of several networks side by side."""
+    return getattr(network, "num_stacked", 0) > 0
+
+
 def value_layer(body: Body, num_values: int = 1) -> nn.Linear:
     """The output layer of a critic on `body`; takes the action's value as it is where the body has one."""
     layer = nn.Linear(body.out_dim, num_values)
@@ -245,7 +303,7 @@ class GroupedLinear(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         shared = self.shared(features).unflatten(-1, (self.num_parts, -1))
         shared = nn.functional.pad(shared, (0, 1)).flatten(-2)  # a zero for actions without a group
-        return self.scale * self.own(features) + shared[:, self.place] + self.bias
+        return self.scale * self.own(features) + shared[..., self.place] + self.bias
 
 
 def shared_entries(body: Body, action_dim: int) -> list[int]:

@@ -22,14 +22,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from policies.networks.blocks import OBSERVATION_CLIP, HatBasis, RunningNorm, small_linear
+from policies.networks.blocks import (
+    OBSERVATION_CLIP,
+    HatBasis,
+    RunningNorm,
+    activated,
+    affine,
+    affine_of_two,
+    is_stacked,
+    small_linear,
+)
 from policies.networks.tokens import Tokens
+from policies.networks.trunk import Trunk
+from soc_env.engine.jit import IS_COMPILED
 
 ENCODERS = ("zones", "attention")  # the settings `encoder` for which networks read by tokens
 
@@ -111,8 +122,8 @@ class Attention(nn.Module):
         self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
     ) -> torch.Tensor:
         """What the tokens at `queries` read from all tokens; `relations` as in `weights`."""
-        attended = self.weights(tokens, relations, queries).flatten(1, 2) @ tokens
-        return self.write(attended.unflatten(1, (-1, self.heads)).flatten(2))
+        attended = self.weights(tokens, relations, queries).flatten(-3, -2) @ tokens
+        return affine(self.write, attended.unflatten(-2, (-1, self.heads)).flatten(-2))
 
     def weights(
         self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
@@ -125,13 +136,14 @@ class Attention(nn.Module):
                 (B, T), whether a token is left out.
             queries: which tokens attend.
         """
-        query = self.query(tokens[:, queries]).unflatten(-1, (self.heads, -1)).flatten(1, 2) * self.scale
-        score = (tokens @ query.transpose(1, 2)).unflatten(2, (-1, self.heads))  # torch's softmax is slow on short rows
+        query = affine(self.query, tokens[..., queries, :]).unflatten(-1, (self.heads, -1)).flatten(-3, -2) * self.scale
+        score = (tokens @ query.transpose(-2, -1)).unflatten(-1, (-1, self.heads))  # torch is slow on short rows
         if self.belongs is not None:
             links, absent = relations
-            score = score + self.belongs * links[:, :, queries].unsqueeze(-1)
+            bias = self.belongs if self.belongs.dim() == 1 else self.belongs[:, None, None, None]
+            score = score + bias * links[:, :, queries].unsqueeze(-1)
             score = score.masked_fill(absent[:, :, None, None], -torch.inf)
-        return torch.softmax(score, 1).movedim(1, -1)
+        return torch.softmax(score, -3).movedim(-3, -1)
 
 
 class TokenEmbedding(nn.Module):
@@ -171,26 +183,43 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
+        zone, context, cases, seen = self.inputs(observation, *actions)
+        case = None if self.case is None else affine(self.case, self.lifted(cases))
+        network = self.read_context(self.lifted(context), case)
+        tokens = [network] if self.attends or self.zone is None else []
+        if self.zone is not None:
+            zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
+        if self.attends and case is not None:
+            tokens.append(case)
+        return torch.cat(tokens, -2) if len(tokens) > 1 else tokens[0], seen
+
+    def inputs(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[Any, torch.Tensor, Any, torch.Tensor]:
+        """What the first layer reads, normalised and with actions: of zones (B, Z, F), of the context (B, F), of cases
+        (B, C, F), each of the two None where there are none; and what is seen of zones."""
         x = self.norm(observation)
         zone = self.zone_windows(x)
+        seen = zone[0][..., : self.tokens.num_seen] if zone else x[:, None, :0]
         context = [part.squeeze(1) for part in self.context_windows(x)]
         self.add_actions(torch.cat(actions, -1) if actions else None, zone, context)
-        case = None
+        cases = None
         if self.case is not None:
             (cases,) = self.case_windows(x)
             if self.read_of_cases is not None:
                 cases = cases * self.read_of_cases
-            case = self.case(cases)
-            context += [cases[:, 0], *([] if self.attends else [torch.relu(case).mean(1)])]
-        network = self.context(torch.cat(context, -1)).unsqueeze(1)
-        tokens = [network] if self.attends or self.zone is None else []
-        seen = zone[0] if zone else network[:, :0]
-        if self.zone is not None:
-            zones = self.zone(torch.cat(zone, -1)) + network  # (B, Z, h)
-            tokens.insert(0, zones if self.numbers is None else zones + self.numbers)
-        if self.attends and case is not None:
-            tokens.append(case)
-        return torch.cat(tokens, 1), seen[..., : self.tokens.num_seen]
+            context.append(cases[:, 0])
+        return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases, seen
+
+    def lifted(self, x: torch.Tensor) -> torch.Tensor:
+        """What stacked networks all read, with their axis in front."""
+        return x.unsqueeze(0) if is_stacked(self) else x
+
+    def read_context(self, context: torch.Tensor, case: torch.Tensor | None) -> torch.Tensor:
+        """The context's token, (B, 1, dim): it reads the mean of embedded cases where those are no tokens."""
+        if case is None or self.attends:
+            return affine(self.context, context).unsqueeze(-2)
+        mean = torch.relu(case).mean(-2)
+        return affine(self.context, torch.cat([context.expand(*mean.shape[:-1], -1), mean], -1)).unsqueeze(-2)
 
     def add_actions(self, acted: torch.Tensor | None, zone: list[torch.Tensor], context: list[torch.Tensor]) -> None:
         """Appends the actions that are read, coded: those in a zone to `zone`, the others to `context`."""
@@ -204,6 +233,29 @@ class TokenEmbedding(nn.Module):
             first = last + whole
 
 
+class ZoneFeatures(NamedTuple):
+    """Features of every zone and of the network, of those that act on zones.
+
+    What the layers make of them stands beside what is observed of the zones themselves, (the risk score of a zone says
+    most about what to do there), unjoined: an output layer reads both as they are.
+
+    Attributes:
+        zones: (B, Z, h).
+        network: (B, h).
+        seen: of the zones, (B, Z, features).
+        seen_mean: over zones, (B, features).
+    """
+
+    zones: torch.Tensor
+    network: torch.Tensor
+    seen: torch.Tensor
+    seen_mean: torch.Tensor
+
+    def of_network(self) -> torch.Tensor:
+        """What stands for all that is observed, joined: (B, width)."""
+        return torch.cat([self.network, self.seen_mean.expand(*self.network.shape[:-1], -1)], -1)
+
+
 class ZoneMLP(nn.Module):
     """(B, size) observation and actions -> features; a `blocks.Body`.
 
@@ -215,12 +267,12 @@ class ZoneMLP(nn.Module):
         heads: of attention between tokens; 0 for the mean, see the module's text.
         layer_norm: whether layers are normalised.
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
-        keeps_zones: if the agent acts on zones, features of every zone, with what is observed of it itself beside what
-            the layers make of it (the risk score of a zone says most about what to do there), and those of the network,
-            (B, (zones + 1) * width); else those of the network alone, (B, hiddens[-1]).
+        keeps_zones: if the agent acts on zones, `ZoneFeatures`, `zones + 1` times `width` of them; else the features of
+            the network alone, (B, hiddens[-1]).
     """
 
     has_action_value = False
+    uses_kernels = False  # set by learners; others trace and export networks
 
     def __init__(
         self,
@@ -249,9 +301,11 @@ class ZoneMLP(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
+    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+        if self.uses_kernels and not any(action.requires_grad for action in actions):
+            return self.by_kernels(observation, *actions)
         tokens, seen = self.embedding(observation, *actions)
-        tokens = torch.relu(self.norms[0](tokens))
+        tokens = activated(self.norms[0], tokens)
         relations = self.relations(observation) if self.attends else ()
         zones, every = self.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
@@ -259,17 +313,48 @@ class ZoneMLP(nn.Module):
                 which = every if k < len(self.deeper) else slice(0 if self.keeps_zones else zones, zones + 1)
                 attended = mix(tokens, relations, which)
             else:
-                which, attended = every, mix(tokens.mean(1, keepdim=True))
-            tokens = torch.relu(norm(layer(tokens[:, which]) + attended))
-        network = tokens[:, -1:] if self.attends else tokens.mean(1, keepdim=True)
-        if not self.keeps_zones:
-            return network.squeeze(1)
-        network = torch.cat([network, seen.mean(1, keepdim=True)], -1)
-        return torch.cat([torch.cat([tokens[:, :zones], seen], -1), network], 1).flatten(1)
+                which, attended = every, affine(mix, tokens.mean(-2, keepdim=True))
+            tokens = activated(norm, affine(layer, tokens[..., which, :]) + attended)
+        if not self.attends:
+            network = tokens.mean(-2)
+        elif self.keeps_zones:
+            tokens, network = tokens.split([zones, 1], -2)
+            network = network.squeeze(-2)
+        else:
+            network = tokens.squeeze(-2)
+        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+
+    def by_kernels(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+        """As `forward`, up to rounding, of a network that `fits_kernels`."""
+        zone, context, cases, seen = self.embedding.inputs(observation, *actions)
+        tokens, network = Trunk.apply(zone, context, cases, self.eps, *self.in_order())
+        if not is_stacked(self):
+            tokens, network = tokens.squeeze(0), network.squeeze(0)
+        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+
+    @property
+    def fits_kernels(self) -> bool:
+        """Whether `trunk.Trunk` computes what it computes, where its weights are."""
+        is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
+        return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
+
+    @property
+    def eps(self) -> float | None:
+        """Of its layer normalisations, if it has any."""
+        return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
+
+    def in_order(self) -> list[torch.Tensor]:
+        """Its weights as `trunk.Trunk` takes them."""
+        first = [self.embedding.case, self.embedding.context, self.embedding.zone]
+        layers: list[Any] = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
+        for layer, mix in zip(self.deeper, self.mixing, strict=True):
+            layers += [layer.weight, layer.bias, mix.weight]
+        norms = [weight for norm in self.norms for weight in norm.parameters()]
+        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in (*layers, *norms)]
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
-        tokens = torch.relu(self.norms[0](self.embedding(observation)[0]))
+        tokens = activated(self.norms[0], self.embedding(observation)[0])
         return cast(Attention, self.mixing[0]).weights(tokens, self.relations(observation)).transpose(1, 2)
 
     def relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -310,7 +395,7 @@ class ZoneMLP(nn.Module):
 class ZoneLinear(nn.Module):
     """Outputs for every zone from that zone's features with shared weights, and for the network from its own.
 
-    (B, (zones + 1) * width) -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
+    `ZoneFeatures` -> (B, parts * (per_zone * zones + whole)); starts near zero. `bias`,
     (parts * (per_zone + whole),), is not trained. Zones differ from their mean by `deviation` of what their features
     say, see `blocks.GroupedLinear`.
     """
@@ -319,18 +404,18 @@ class ZoneLinear(nn.Module):
 
     def __init__(self, width: int, num_parts: int, per_zone: int, whole: int, deviation: float = 1.0):
         super().__init__()
-        self.width, self.num_parts, self.per_zone, self.deviation = width, num_parts, per_zone, deviation
+        self.num_parts, self.per_zone, self.deviation = num_parts, per_zone, deviation
         self.zone = small_linear(width, num_parts * per_zone)
         self.whole = small_linear(width, num_parts * whole)
         self.register_buffer("bias", torch.zeros(num_parts * (per_zone + whole)))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        tokens = features.unflatten(1, (-1, self.width))
+    def forward(self, features: ZoneFeatures) -> torch.Tensor:
         bias = self.bias.unflatten(0, (self.num_parts, -1))
-        zone = self.zone(tokens[:, :-1])
+        zone = affine_of_two(self.zone, features.zones, features.seen)
         if self.deviation != 1.0:
-            zone = torch.lerp(zone.mean(1, keepdim=True), zone, self.deviation)
+            zone = torch.lerp(zone.mean(-2, keepdim=True), zone, self.deviation)
         zone = zone.unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
-        zone = zone.permute(0, 2, 3, 1).flatten(2)  # (B, parts, per zone * Z)
-        whole = self.whole(tokens[:, -1]).unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
-        return torch.cat([zone, whole], -1).flatten(1)
+        zone = zone.movedim(-3, -1).flatten(-2)  # (B, parts, per zone * Z)
+        whole = affine_of_two(self.whole, features.network, features.seen_mean)
+        whole = whole.unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
+        return torch.cat([zone, whole], -1).flatten(-2)

@@ -150,6 +150,10 @@ def test_a_checkpoint_names_no_file(mine: Path, tmp_path: Path) -> None:
         load_policy(tmp_path)
     with pytest.raises(CheckpointError, match="needs code that a file cannot hold: the policy of tier 'threat_hunter'"):
         configure(HMARLConfig(), tmp_path, read_manifest(tmp_path))
+    for teacher in ("rules/mine.toml", "no_such_module:x"):
+        taught = {**read_manifest(tmp_path), "tiers": {}, "config": {"settings": {"teacher": teacher}}}
+        with pytest.raises(CheckpointError, match="needs code that a file cannot hold: the teacher; pass config="):
+            configure(HMARLConfig(), tmp_path, taught)
     assert load_policy(tmp_path, scripted={"threat_hunter": str(mine)}).tier_of("threat_hunter_0") == "threat_hunter"
 
 

@@ -39,6 +39,11 @@ def swap_action(action, order, agent):
     return out
 
 
+def joined(features):
+    """A body's features, (B, all of them)."""
+    return features if torch.is_tensor(features) else torch.cat([part.flatten(1) for part in features], 1)
+
+
 def heads(network):
     return {"attention_heads": 2} if network == "attention" else {}
 

@@ -108,11 +108,11 @@ def test_a_number_tells_segments_apart(network):
     spec = BodySpec([16, 12], network, "threat_hunter")
     body, seen = make_body(spec, 128, keeps_zones=True), paper_scenes()[HUNTER]
     seen[:, body.tokens.zones] = seen[:, body.tokens.zones[:1]].expand(-1, ZONES, -1)
-    of_segments = body(seen).unflatten(1, (ZONES + 1, -1))[:, :ZONES]
+    of_segments = body(seen).zones
     torch.testing.assert_close(of_segments, of_segments[:, :1].expand(-1, ZONES, -1))
     with torch.no_grad():
         body.embedding.numbers.normal_()
-    of_segments = body(seen).unflatten(1, (ZONES + 1, -1))[:, :ZONES].detach()
+    of_segments = body(seen).zones.detach()
     assert all((of_segments[:, s] - of_segments[:, t]).abs().max() > 1e-2 for s in range(ZONES) for t in range(s))
     assert make_body(spec, layout(HUNTER, ZONES).size).embedding.numbers is None
 

@@ -87,13 +87,10 @@ def test_a_restored_run_goes_on_as_the_uninterrupted_one(build, tmp_path):
     [rollout] = algo.env_runner.sample(num_timesteps=2048)
     for later in (256, 768):
         for one in (algo, twin):
-            torch.manual_seed(later)
-            np.random.seed(later)  # noqa: NPY002  (RLlib shuffles minibatches with it)
             timesteps = {"num_env_steps_sampled_lifetime": steps + later}
             one.collected["strategic_coordinator"] = [rollout.on_policy["strategic_coordinator"]]
-            assert one._update_on_policy("strategic_coordinator", timesteps)
-            for tier in one.off_policy:
-                assert one._update_off_policy(tier, timesteps)
+            updates = [one._update_on_policy("strategic_coordinator", timesteps)]
+            one.side_by_side([*updates, *(one._update_off_policy(tier, timesteps) for tier in one.off_policy)])
         assert_same(learner_state(algo), learner_state(twin))
         assert_same(algo.replay.get_state(), twin.replay.get_state())
     moved = learner_state(algo)

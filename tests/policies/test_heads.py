@@ -127,7 +127,7 @@ def test_zones_share_their_standard_deviation():
     head = GaussianHead(body, 8, -1.0)
     with torch.no_grad():
         head.log_std.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    out = head(torch.rand(1, body.width * (ZONES + 1)))[0]
+    out = head(body(torch.rand(1, 194)))[0]
     assert out[8:].tolist() == [1.0] * 5 + [2.0, 3.0, 4.0]
 
 
@@ -139,7 +139,7 @@ def test_a_resting_action_of_another_size_or_at_the_bounds_is_refused(values, al
     body = make_body(
         BodySpec([8], "zones", "response_orchestrator"), layout(ORCHESTRATOR, ZONES).size, keeps_zones=True
     )
-    assert body.action_layer(12, 1)(torch.zeros(1, body.width * (ZONES + 1))).shape == (1, 12)
+    assert body.action_layer(12, 1)(body(torch.zeros(1, layout(ORCHESTRATOR, ZONES).size))).shape == (1, 12)
     with pytest.raises(ConfigError, match=f"action=.* must be {allowed}"):
         resting_action(body, 12, MADDPGRest(action=values).action)
 

@@ -17,7 +17,7 @@ from toy_team import FAST, SMALL, assert_same, greedy_scores, toy_config, weight
 
 from policies import load_policy, save_checkpoint
 from policies.hmarl.algorithm import HMARLConfig
-from policies.learners.maddpg import MADDPGTorchLearner
+from policies.learners.maddpg import MADDPGLearner
 from policies.tiers import tier_of
 from soc_env.errors import ConfigError
 
@@ -32,7 +32,7 @@ def test_every_tier_learns_with_its_own_algorithm(build):
     expected = {
         "alert_triage": DQNTorchLearner,
         "threat_hunter": SACTorchLearner,
-        "response_orchestrator": MADDPGTorchLearner,
+        "response_orchestrator": MADDPGLearner,
         "strategic_coordinator": PPOTorchLearner,
     }
     for tier, learner_class in expected.items():
@@ -164,7 +164,7 @@ def test_several_agents_share_a_tier(build, algorithm):
     agents = ("threat_hunter_0", "threat_hunter_1", "response_orchestrator_0")
     tiers = {"threat_hunter": algorithm, "response_orchestrator": "MADDPG"}
     algo = build(toy_config(tiers, agents=agents, spaces=dict.fromkeys(agents, BOX2)).training(updates_per_iteration=8))
-    for _ in range(50):
+    for _ in range(60):
         algo.train()
     scores = greedy_scores(algo, agents, spaces=dict.fromkeys(agents, BOX2))
     assert min(scores.values()) > 0.75, scores

@@ -32,12 +32,21 @@ def maddpg_batch(algo):
     return {name: torch.as_tensor(np.asarray(value)) for name, value in batch.items()}
 
 
+def actor_value(learner, batch):
+    """The critic's word on what the actor does, where it is improved."""
+    module = learner.module["response_orchestrator"].unwrapped()
+    critics = module.side_by_side()
+    critics.stacked.link()
+    read = critics.read(batch["joint_obs"], batch["other_actions"])
+    return critics.first_at(read, module.improved_at(module.actor(batch[Columns.OBS]), learner.generator))
+
+
 def test_maddpg_actor_gradient_comes_through_the_central_critic(build):
     algo, learner = maddpg_learner(build)
     module = learner.module["response_orchestrator"].unwrapped()
     batch = maddpg_batch(algo)
     module.zero_grad()
-    (-module._forward_train(batch)["actor_value"].mean()).backward()
+    (-actor_value(learner, batch).mean()).backward()
     actor = [p.grad for p in module.actor.parameters()]
     assert all(g is not None for g in actor)
     assert sum(float(g.abs().sum()) for g in actor) > 0
@@ -46,7 +55,7 @@ def test_maddpg_actor_gradient_comes_through_the_central_critic(build):
     with torch.no_grad():
         module.critic.body.layers[0].weight[:, -2:] = 0.0
     module.zero_grad()
-    (-module._forward_train(batch)["actor_value"].mean()).backward()
+    (-actor_value(learner, batch).mean()).backward()
     assert sum(float(p.grad.abs().sum()) for p in module.actor.parameters()) == 0.0
 
 
@@ -54,8 +63,8 @@ def test_maddpg_losses_equal_a_hand_computation(build):
     algo, learner = maddpg_learner(build)
     module, config = learner.module["response_orchestrator"].unwrapped(), learner.config
     batch = maddpg_batch(algo)
-    out = module._forward_train(batch)
-    total = learner.compute_loss_for_module(module_id="response_orchestrator", config=config, batch=batch, fwd_out=out)
+    learner.stacked(module)
+    total = learner.losses(module, batch).total
     with torch.no_grad():
         own = torch.tanh(module.target_actor(batch[Columns.NEXT_OBS]))
         joint = (batch["joint_next_obs"], batch["other_next_actions"], own)
@@ -106,7 +115,7 @@ def test_the_noise_that_an_actor_is_improved_at_follows_its_schedule(build):
     batch, drawn = maddpg_batch(algo), []
     for noise in ([], [1e-6, 1e-6], [2.0, 2.0]):
         module.smoothing = noise
-        drawn.append(module._forward_train(batch)["actor_value"])
+        drawn.append(actor_value(learner, batch))
     assert torch.allclose(drawn[0], drawn[1], atol=1e-4)
     assert not torch.allclose(drawn[0], drawn[2], atol=1e-2)
 
@@ -116,12 +125,17 @@ def test_central_critic_sees_every_agent(build):
     module, batch = learner.module["response_orchestrator"].unwrapped(), maddpg_batch(algo)
     assert batch["joint_obs"].shape[1] == 6
     assert batch["other_actions"].shape[1] == 2
-    q = module._forward_train(batch)["critic"]
+
+    def value(batch):
+        critics = module.side_by_side()
+        return critics.at(critics.read(batch["joint_obs"], batch["other_actions"]), batch[Columns.ACTIONS])[0]
+
+    q = value(batch)
     for name in ("joint_obs", "other_actions"):
         for column in range(batch[name].shape[1]):
             changed = {**batch, name: batch[name].clone()}
             changed[name][:, column] += 0.5
-            assert not torch.allclose(module._forward_train(changed)["critic"], q), f"{name}[{column}] is ignored"
+            assert not torch.allclose(value(changed), q), f"{name}[{column}] is ignored"
 
 
 def test_one_ppo_update_equals_a_hand_computed_surrogate(build):
@@ -130,9 +144,8 @@ def test_one_ppo_update_equals_a_hand_computed_surrogate(build):
     columns = rollout.on_policy["strategic_coordinator"]
     learner = algo.learner_group["strategic_coordinator"]._learner
     batch = {n: torch.as_tensor(v) for n, v in columns.items()}
-    out = learner.module["strategic_coordinator"]._forward_train(batch)
     config = learner.config
-    loss = learner.compute_loss_for_module(module_id="strategic_coordinator", config=config, batch=batch, fwd_out=out)
+    loss = learner.losses(learner.module["strategic_coordinator"].unwrapped(), batch).total
     # before any update the ratio is 1: the surrogate is the mean advantage, the rest is the value loss
     module = learner.module["strategic_coordinator"].unwrapped()
     values = module.compute_values(batch)

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("ray")
 import gymnasium as gym
 import torch
-from network_scenes import WIDTH, ZONES, module_of, swap, swap_action
+from network_scenes import WIDTH, ZONES, joined, module_of, swap, swap_action
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 import soc_env
@@ -64,7 +64,7 @@ def test_every_fact_of_paper_v0_is_read_once(agents, network):
     assert sorted([*tokens.zones.flat, *tokens.cases.flat, *tokens.context]) == expected
     scene = torch.rand(1, len(rows)).expand(len(rows) + 1, -1).clone()
     scene[range(len(rows)), range(len(rows))] += 0.5  # row k differs in entry k from the last row
-    out = body(scene, *(torch.zeros(len(scene), dim) for dim in dims))
+    out = joined(body(scene, *(torch.zeros(len(scene), dim) for dim in dims)))
     moved = (out[:-1] - out[-1]).abs().amax(1)
     assert (moved > 1e-5).nonzero().flatten().tolist() == expected
     assert moved.count_nonzero() == len(expected)

@@ -291,3 +291,55 @@ def test_paper_priority_needs_our_triage():
         ConfigError, match="replay_priority 'paper' reads our triage's observation; environment 'CartPole'"
     ):
         DetectionPriority("CartPole", {})
+
+
+# ---- old rows: those of a teacher's lessons
+
+
+def old_replay(num_old, num_new, capacity=64, **kwargs):
+    replay = make_replay(capacity=capacity, tiers=("a",), alpha=1.0, seed=3, **kwargs)
+    replay.add(rows(range(num_old)))
+    replay.mark_old()
+    replay.add(rows(range(num_old, num_old + num_new)))
+    ids = np.asarray(replay.columns["id"][: len(replay)])
+    replay.update_priorities("a", np.arange(len(replay)), 1.0 + ids % 3)
+    return replay
+
+
+@pytest.mark.parametrize(("num_old", "num_new"), [(40, 8), (8, 40), (40, 50)])  # the last one overwrites old rows
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_old_rows_make_up_their_share_of_the_draws(num_old, num_new, share):
+    replay = old_replay(num_old, num_new)
+    index, weights = replay.sample("a", 4000, 1.0, share)
+    drawn = replay.columns["id"][index]
+    assert (drawn < num_old).sum() == share * 4000
+    # among the old, and among the new, by priority; weights undo it all
+    for is_old in (True, False):
+        ids = np.asarray(replay.columns["id"])[: len(replay)]
+        ids = ids[(ids < num_old) == is_old]
+        counts = np.array([(drawn == number).sum() for number in ids])
+        priority = 1.0 + ids % 3
+        expected = 4000 * (share if is_old else 1 - share) * priority / priority.sum()
+        assert np.abs(counts - expected).max() <= 2, is_old  # stratified
+        undone = [weights[drawn == number].max() * count for number, count in zip(ids, counts, strict=True) if count]
+        assert not undone or max(undone) / min(undone) < 1.3
+
+
+def test_a_share_of_old_rows_means_nothing_where_there_are_none_or_no_others():
+    whole = old_replay(0, 20), old_replay(20, 0), old_replay(20, 70)  # none, no others, none any more
+    for replay in whole:
+        before = replay.get_state(with_rows=False)["rng"]
+        shared = replay.sample("a", 32, 0.5, 0.5)
+        replay.set_state({**replay.get_state(), "rng": before})
+        plain = replay.sample("a", 32, 0.5)
+        assert np.array_equal(shared[0], plain[0])
+        assert np.array_equal(shared[1], plain[1])
+
+
+def test_which_rows_are_old_is_kept_and_forgotten_with_them():
+    replay = old_replay(30, 20)
+    again = old_replay(0, 1)
+    again.set_state(replay.get_state())
+    assert np.array_equal(again.sample("a", 64, 0.5, 0.75)[0], replay.sample("a", 64, 0.5, 0.75)[0])
+    again.clear()
+    assert again.old_end == 0

@@ -127,6 +127,10 @@ def test_the_imitation_term_fades_by_its_schedule(build):
         algo.train()
         weights.append(algo.batches.imitation)
     assert weights == [0, 0, 0, 0, 3.0, 2.0, 1.0, 0.0, 0.0]
+    assert algo.replay.old_end == 1024
+    assert algo.batches.old_share == 0.5
+    drawn = algo.batches.draw("threat_hunter", 2)[0]  # of two batches of 64 rows
+    assert (drawn < 1024).sum() == 64
     algo.batches.imitation = 0.5
     index = np.arange(64)
     batch = algo.batches.batch("threat_hunter", index, np.ones(64, np.float32))["threat_hunter"]

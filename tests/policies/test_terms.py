@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -39,19 +41,20 @@ def taught(module, rng):
 
 def gradients(learner, tier, columns, seed=3):
     """(total loss, parameter -> gradient) of one batch; what modules draw in it is drawn alike each time."""
-    batch = {name: torch.as_tensor(column) for name, column in columns.items()}
-    torch.manual_seed(seed)
-    out = learner.module[tier]._forward_train(batch)
-    config = learner.config
-    total = learner.compute_loss_for_module(module_id=tier, config=config, batch=batch, fwd_out=out)
-    found = learner.compute_gradients({tier: total})
-    names = {learner.get_param_ref(p): name for name, p in learner.module[tier].named_parameters()}
-    return total.detach(), {names.get(ref, "alpha"): None if g is None else g.clone() for ref, g in found.items()}
+    learner.generator.manual_seed(seed)
+    batch = MultiAgentBatch({tier: SampleBatch(dict(columns))}, env_steps=ROWS)
+    state = copy.deepcopy(learner.get_state())
+    total = learner.update(batch=batch)[tier]["total_loss"].peek()
+    found = {name: None if p.grad is None else p.grad.clone() for name, p in learner.module[tier].named_parameters()}
+    learner.set_state(state)
+    return torch.as_tensor(total), found
 
 
 @pytest.fixture(scope="module")
 def algo():
-    built = toy_config().build_algo()
+    config = toy_config()
+    config.tiers({"strategic_coordinator": {"rllib": {"grad_clip": 1e9}}})  # its gradients are looked at
+    built = config.build_algo()
     for _ in range(2):
         built.train()
     yield built

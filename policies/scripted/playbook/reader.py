@@ -35,6 +35,7 @@ MAX_BYTES, MAX_LINE, MAX_ENTRIES = 1 << 16, 1_000, 300  # of a file, a line, a t
 
 
 def content(path: Path) -> str:
+    """The text of a file; ConfigError if it cannot be read, is too large, or is no text."""
     subject = path.name or str(path)
     try:
         if path.exists() and not path.is_file():

@@ -1,0 +1,278 @@
+"""The update of a learner: many small gradient steps in one call, on tensors that are made once.
+
+RLlib's own loop spends as much on every step as a small network does: batches of batches, metrics, checks of single
+tensors. Here a call turns columns into tensors, and a step is: losses, gradients, clipping, Adam, target networks. What
+is measured of losses is that of the last step, as in RLlib's.
+
+Deliberate differences: what a step draws comes from the learner's own generator, so that tiers can learn side by side;
+steps trained are counted as rows that were learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.apis import TargetNetworkAPI
+from ray.rllib.utils import metrics as keys
+from torch.optim.adam import adam
+
+from policies.learners.terms import POLICY, RESTS, terms_of
+
+Batch = Mapping[str, torch.Tensor]
+
+
+@dataclass
+class Losses:
+    """Of one gradient step.
+
+    Attributes:
+        by_optimizer: name -> scalar.
+        logs: what is measured; called after the last step of an update alone.
+        td_error: (B,), for priorities.
+    """
+
+    by_optimizer: dict[str, torch.Tensor]
+    logs: Callable[[], dict[str, torch.Tensor]] = dict
+    td_error: torch.Tensor | None = None
+
+    @property
+    def total(self) -> torch.Tensor:
+        return torch.stack([loss.detach().reshape(()) for loss in self.by_optimizer.values()]).sum()
+
+
+class Descent:
+    """One Adam of RLlib's, stepped without its walk over parameters.
+
+    Its state stays where it was: moments by parameter in `optimizer.state`, the rate in `param_groups`.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
+        (self.group,) = optimizer.param_groups
+        self.parameters: list[torch.Tensor] = self.group["params"]
+
+    def clip(self, limit: float, measure: str) -> torch.Tensor | None:
+        """RLlib's three measures; the norm before, where it is that of all gradients."""
+        if measure == "value":
+            torch.nn.utils.clip_grad_value_(self.parameters, limit, foreach=True)
+            return None
+        if measure == "global_norm":
+            return torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
+        for parameter in self.parameters:
+            torch.nn.utils.clip_grad_norm_(parameter, limit)
+        return None
+
+    def step(self) -> None:
+        state, group = self.optimizer.state, self.group
+        moving = [p for p in self.parameters if p.grad is not None]
+        if any(p not in state for p in moving):
+            self.optimizer.step()  # which makes the state
+            return
+        states = [state[p] for p in moving]
+        beta1, beta2 = group["betas"]
+        adam(
+            moving,
+            [p.grad for p in moving],  # type: ignore[misc]
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
+            [],
+            [s["step"] for s in states],
+            fused=group["fused"],
+            foreach=group["foreach"],
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+@dataclass
+class Differentiated:
+    """What one or more optimisers' losses are differentiated by.
+
+    Attributes:
+        names: of the optimisers.
+        owners: parameters, network by network.
+        weights: the tensors that take part in losses: the parameters themselves, or those that they are views of, with
+            an axis of networks in front.
+        is_stacked: which of the two.
+    """
+
+    names: list[str]
+    owners: list[list[torch.Tensor]]
+    weights: list[torch.Tensor] = field(default_factory=list)
+    is_stacked: bool = False
+
+    def backward(self, loss: torch.Tensor, extra: torch.Tensor | None) -> None:
+        """Sets the parameters' gradients; `extra` is a loss of the parameters themselves."""
+        found = [  # the fused Adam takes gradients to lie as weights do
+            None if gradient is None else gradient.contiguous()
+            for gradient in torch.autograd.grad(loss, self.weights, allow_unused=True)
+        ]
+        for k, owned in enumerate(self.owners):
+            for own, gradient in zip(owned, found, strict=True):
+                own.grad = gradient[k] if self.is_stacked and gradient is not None else gradient
+        if extra is None or not extra.requires_grad:
+            return
+        parameters = [p for owned in self.owners for p in owned]
+        for parameter, more in zip(parameters, torch.autograd.grad(extra, parameters, allow_unused=True), strict=True):
+            if more is not None:
+                parameter.grad = more.contiguous() if parameter.grad is None else parameter.grad + more
+
+
+class UpdateMixin:
+    """A learner of one module with the update described above; `losses` says what it learns."""
+
+    def losses(self, module: Any, batch: Batch) -> Losses:
+        """Of one gradient step."""
+        raise NotImplementedError
+
+    def stacked(self, module: Any) -> tuple[Any, Sequence[str]] | None:
+        """The `policies.networks.stacked.Stacked` whose networks some optimisers hold, and the names of those."""
+        return None
+
+    def register_optimizer(self, *, optimizer: torch.optim.Optimizer, **kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            group["fused"], group["foreach"] = True, False  # all weights in one call
+        super().register_optimizer(optimizer=optimizer, **kwargs)  # type: ignore[misc]
+
+    def update(
+        self,
+        batch: Any = None,
+        training_data: Any = None,
+        *,
+        timesteps: Mapping[str, Any] | None = None,
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        shuffle_batch_per_epoch: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """RLlib's `Learner.update`, of a batch of this learner's one module."""
+        timesteps = dict(timesteps or {})
+        self.before_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
+        if timesteps.get(RESTS):  # until the update's end, which sets the rates of schedules
+            for name, optimizer in self._named_optimizers.items():  # type: ignore[attr-defined]
+                if name.endswith(f"_{POLICY}"):
+                    self._set_optimizer_lr(optimizer, lr=0.0)  # type: ignore[attr-defined]
+        self._weights_seq_no += 1  # type: ignore[attr-defined]
+        if batch is None:
+            training_data.solve_refs()
+            batch = training_data.batch
+        ((tier, columns),) = batch.policy_batches.items()
+        device = self._device  # type: ignore[attr-defined]
+        tensors = {name: torch.as_tensor(np.asarray(column), device=device) for name, column in columns.items()}
+        size = len(next(iter(tensors.values())))
+        minibatches = self._minibatches(size, minibatch_size or size, num_epochs, shuffle_batch_per_epoch)
+        self._descend(tier, ({name: t[rows] for name, t in tensors.items()} for rows in minibatches))
+        self.after_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
+        return self.metrics.reduce()  # type: ignore[attr-defined]
+
+    def _minibatches(self, size: int, part: int, num_epochs: int, is_shuffled: bool) -> Iterator[Any]:
+        """Rows of each gradient step. Where parts do not divide the rows, one goes on in the next epoch, and the last
+        in one more, as RLlib's do."""
+        if num_epochs == 1 and size % part == 0:
+            yield from (slice(start, start + part) for start in range(0, size, part))
+            return
+        steps = -(-size * num_epochs // part)
+        order = [torch.arange(size)]
+        while len(order) * size < steps * part:
+            order.append(self._shuffled(size) if is_shuffled else order[0])
+        rows = torch.cat(order)
+        yield from (rows[start : start + part] for start in range(0, steps * part, part))
+
+    def _shuffled(self, size: int) -> torch.Tensor:
+        generator = self.generator  # type: ignore[attr-defined]
+        return torch.randperm(size, generator=generator, device=generator.device)
+
+    def _descend(self, tier: str, batches: Iterable[Batch]) -> None:
+        """The gradient steps, and what is measured of them."""
+        module, config = self.module[tier].unwrapped(), self.config  # type: ignore[attr-defined]
+        descents = {name: Descent(one) for name, one in self.get_optimizers_for_module(tier)}  # type: ignore[attr-defined]
+        parts = self._differentiated(module, descents)
+        pairs = self._targets(module, config)
+        td_errors, norms, rows, steps = [], {}, 0, 0
+        for batch in batches:
+            found, terms = self.losses(module, batch), terms_of(module, batch)
+            for part in parts:
+                loss = sum(found.by_optimizer[name] for name in part.names if name in found.by_optimizer)
+                more = [t for term in terms.values() for name, t in term.items() if _is_of(name, part, parts)]
+                part.backward(loss, sum(more) if more else None)  # type: ignore[arg-type]
+            self._share_gradients(descents.values())
+            for name, descent in descents.items():
+                if config.grad_clip:
+                    norms[name] = descent.clip(config.grad_clip, config.grad_clip_by)
+                descent.step()
+            if pairs is not None:
+                torch._foreach_lerp_(*pairs, config.tau)
+            if found.td_error is not None:
+                td_errors.append(found.td_error)
+            rows, steps = rows + len(next(iter(batch.values()))), steps + 1
+        self._log(tier, found, terms, norms, td_errors)
+        self._log_steps(tier, rows, steps)
+
+    def _differentiated(self, module: Any, descents: Mapping[str, Descent]) -> list[Differentiated]:
+        parts, rest = [], dict(descents)
+        if (of_stack := self.stacked(module)) is not None:
+            stack, names = of_stack
+            stack.link()
+            names = [name for name in names if name in rest]
+            parts.append(Differentiated(names, stack.owners, stack.weights, is_stacked=True))
+            for name in names:
+                del rest[name]
+        return parts + [Differentiated([name], [one.parameters], one.parameters) for name, one in rest.items()]
+
+    def _targets(self, module: Any, config: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]] | None:
+        """(target, main) weights, where targets follow after each step."""
+        if not isinstance(module, TargetNetworkAPI) or config.target_network_update_freq > 0:
+            return None
+        pairs = module.get_target_network_pairs()
+        return [t.data for _, n in pairs for t in n.parameters()], [m.data for n, _ in pairs for m in n.parameters()]
+
+    def _share_gradients(self, descents: Iterable[Descent]) -> None:
+        """The mean over several remote learners, each of which has its own rows."""
+        if not self.distributed:  # type: ignore[attr-defined]
+            return
+        found = [p.grad for descent in descents for p in descent.parameters if p.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in found])
+        torch.distributed.all_reduce(flat)
+        flat /= torch.distributed.get_world_size()
+        for gradient, mean in zip(found, flat.split([g.numel() for g in found]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    # ---- what is measured, under RLlib's names
+    def _log(self, tier: str, found: Losses, terms: Any, norms: Mapping[str, Any], td_errors: list[Any]) -> None:
+        of_terms = {name: sum(t.detach() for t in term.values()) for name, term in terms.items()}
+        values = {**found.logs(), **{f"{name}_loss": value for name, value in of_terms.items()}}
+        values |= {f"gradients_{name}_global_norm": norm for name, norm in norms.items() if norm is not None}
+        values[Learner.TOTAL_LOSS_KEY] = found.total + sum(of_terms.values())
+        metrics = self.metrics  # type: ignore[attr-defined]
+        for name, value in values.items():
+            metrics.log_value((tier, name), value.detach(), window=1)
+        if td_errors:
+            metrics.log_value((tier, keys.TD_ERROR_KEY), torch.cat(td_errors).detach(), reduce="item_series")
+
+    def _log_steps(self, tier: str, rows: int, steps: int) -> None:
+        metrics = self.metrics  # type: ignore[attr-defined]
+        metrics.log_value((tier, keys.WEIGHTS_SEQ_NO), self._weights_seq_no, window=1)  # type: ignore[attr-defined]
+        metrics.log_value((tier, keys.MODULE_TRAIN_BATCH_SIZE_MEAN), rows / steps, reduce="mean")
+        for of, name in (
+            (tier, keys.NUM_MODULE_STEPS_TRAINED),
+            (keys.ALL_MODULES, keys.NUM_MODULE_STEPS_TRAINED),
+            (keys.ALL_MODULES, keys.NUM_ENV_STEPS_TRAINED),
+        ):
+            is_all = of == keys.ALL_MODULES
+            metrics.log_value((of, name), rows, reduce="sum", with_throughput=is_all)
+            metrics.log_value((of, f"{name}_lifetime"), rows, reduce="lifetime_sum", with_throughput=True)
+
+
+def _is_of(name: str, part: Differentiated, parts: Sequence[Differentiated]) -> bool:
+    """Whether a term for the optimiser of that name is differentiated there: a lone optimiser takes them all."""
+    return name in part.names or len(parts) == 1
