@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from policies.algorithms.network import Draw, TierNetwork, TierPolicy
-from policies.algorithms.settings import OURS, Algorithm, OffPolicyGradients, TierSettings
+from policies.algorithms.settings import OURS, Algorithm, ChoiceCounterfactual, OffPolicyGradients, TierSettings
 from policies.networks.blocks import BatchEncoder, value_at
 from policies.networks.build import make_body, masked
 from soc_env.settings import Schedule, choice, flag, part, schedule, setting
@@ -47,6 +47,7 @@ class DQNSettings(TierSettings):
     action_masking: bool = flag(
         False, "soc-v1's triage: impossible choices are neither taken nor part of a target's maximum", OURS
     )
+    counterfactual: ChoiceCounterfactual = part(ChoiceCounterfactual)
     rllib: DQNInRLlib = part(DQNInRLlib)
 
     def to_rllib(self) -> dict[str, Any]:
@@ -79,11 +80,15 @@ class DQNNetwork(TierNetwork):
         # exploration and loss leave values of minus infinity out
         return masked(self.settings.action_masking, values, observation, -torch.inf)
 
+    def inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """As `values`."""
+        return self.values(observation)
+
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
         return self.values(observation) / TEMPERATURE
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
-        values = self.values(observation)
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
+        values = self.values(observation) if inputs is None else inputs
         best = values.argmax(-1)
         if not explore:
             return Draw(best)

@@ -192,14 +192,23 @@ class Counterfactual(Part):
 
 
 @dataclass(frozen=True)
+class ChoiceCounterfactual(Counterfactual):
+    """As `Counterfactual`, for values of choices."""
+
+    alternatives: tuple[str, ...] = choice(
+        ("other",), ("other", "teacher"), "in turn. other: another choice; teacher: what the teacher does", OURS
+    )
+
+
+@dataclass(frozen=True)
 class ActionCounterfactual(Counterfactual):
     """As `Counterfactual`, for critics that read the action."""
 
     alternatives: tuple[str, ...] = choice(
         ("other",),
-        ("other", "draw"),
+        ("other", "draw", "teacher"),
         "in turn. other: another choice, or one entry of the action at another level; draw: what the tier does when it "
-        "explores",
+        "explores; teacher: what the teacher does",
         OURS,
     )
 

@@ -20,9 +20,10 @@ nothing of it. Scripted tiers play rollouts without what they remember of the ti
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import gymnasium as gym
@@ -45,6 +46,7 @@ from soc_env.errors import ConfigError, shown
 from soc_env.memory import check_memory
 
 CREDIT = "counterfactual"  # in results and checkpoints
+PURPOSE = 12  # in seeds: no other generator of a tier has it
 SMALLEST = 1e-6  # unit of differences, in units of returns
 
 
@@ -82,6 +84,11 @@ class Credit:
     def num_blocks(self) -> int:
         """Rollouts from a state."""
         return 1 + self.settings.num_alternatives
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of alternatives, in turn; a policy that learns from its draws has draws alone."""
+        return getattr(self.settings, "alternatives", ("draw",))
 
     # ---- states
     def begin(self, now: int, num_steps: int, num_envs: int) -> None:
@@ -125,7 +132,8 @@ class Credit:
         exploring = self._exploring()
         observed = self.futures.observed(blocks[0])
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
-        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now)
+        taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
+        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
         env = self.futures.env
         for rows, own in zip(blocks, [choice, *alternatives], strict=True):
             for agent in self.plan.agents if rows is not blocks[0] else ():
@@ -183,31 +191,36 @@ class Credit:
 
     # ---- alternatives
     def _choices(
-        self, module: Any, observation: np.ndarray, now: int
+        self, module: Any, observation: np.ndarray, now: int, taught: np.ndarray | None
     ) -> tuple[PolicyOutput, list[PolicyOutput], list[np.ndarray]]:
         """The tier's own choice, the alternatives, and where each of those is another one: (count,)."""
-        kinds = getattr(self.settings, "alternatives", ("draw",) if self.adapter.draws_choice else ("other",))
+        kinds, number = self.kinds, self.settings.num_alternatives
         with Exploring(int(self.rng.integers(SEEDS))).step():
             is_drawn = self.adapter.draws_choice
             choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn)
             draws = [
                 act(module, observation, explore=True, t=now, with_value=is_drawn)
-                for _ in range(self.settings.num_alternatives if "draw" in kinds else 0)
+                for _ in range(number if "draw" in kinds else 0)
             ]
-        number = self.settings.num_alternatives
         others = self._others(module, observation, choice.executed) if "other" in kinds else []
-        turn = [kinds[k % len(kinds)] for k in range(number)]
-        found = [draws[k] if kind == "draw" else others[k] for k, kind in enumerate(turn)]
+        same = [] if taught is None else [PolicyOutput(taught, taught)] * number
+        found = [{"draw": draws, "other": others, "teacher": same}[kinds[k % len(kinds)]][k] for k in range(number)]
         differ = [own.executed != choice.executed for own in found]
-        return choice, found, [one if one.ndim == 1 else one.any(-1) for one in differ]
+        if module.is_discrete:  # a teacher may do what masking forbids
+            can = ~_impossible(module, observation)
+            return (
+                choice,
+                found,
+                [one & can[np.arange(len(can)), own.executed] for one, own in zip(differ, found, strict=True)],
+            )
+        return choice, found, [one.any(-1) for one in differ]
 
     def _others(self, module: Any, observation: np.ndarray, choice: np.ndarray) -> list[PolicyOutput]:
         """Other choices, all different; or the choice with one entry, drawn at random, at a level drawn uniformly."""
         number, count = self.settings.num_alternatives, len(choice)
         if module.is_discrete:
             order = self.rng.random((count, int(module.action_space.n)))
-            if getattr(module.settings, "action_masking", False):
-                order[impossible_choices(torch.as_tensor(observation)).numpy()] = -1.0
+            order[_impossible(module, observation)] = -1.0
             order[np.arange(count), choice] = -1.0
             best = np.argsort(-order, 1)[:, :number]
             is_possible = np.take_along_axis(order, best, 1) >= 0
@@ -271,6 +284,20 @@ class Credit:
         return {**columns, learned.WEIGHT: (weight * counts).astype(np.float32)}
 
     # ---- state
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Column -> shape of a row of it."""
+        team, action = self.batches.team, self.batches.team.action_spaces[self.agent].shape or ()
+        observed = {a: (part.stop - part.start,) for a, part in team.slices.items()}
+        found = {learned.OBSERVED: observed[self.agent], learned.DIFFERENCE: ()}
+        found |= {learned.CHOICE: action, learned.ALTERNATIVE: action}
+        if self.adapter.draws_choice:
+            found |= {learned.CHOICE_LOGP: (), learned.ALTERNATIVE_LOGP: ()}
+        if self.batches.is_central(self.tier):
+            known = team.known[self.tier]
+            others = sum(flat_dim(team.action_spaces[a]) for a in known if a != self.agent)
+            found |= {learned.JOINT: (sum(observed[a][0] for a in known),), learned.OTHERS: (others,)}
+        return found
+
     def get_state(self) -> dict[str, Any]:
         """All that a resumed run goes on from, as plain data."""
         return {
@@ -283,7 +310,8 @@ class Credit:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`."""
+        """Goes on from `get_state`; CheckpointError if differences are of another tier or of other networks."""
+        self.differences.check(state["differences"], self.sizes())
         self.rng.bit_generator.state = state["generator"]
         self.budget, self.taken = float(state["budget"]), [int(steps) for steps in state["taken"]]
         self.num_compared, self.newest = int(state["num_compared"]), np.array(state["newest"])
@@ -321,8 +349,15 @@ class CounterfactualCredit:
                 continue
             check_tier(tier, settings, batches, env, import_path(config.env))
             check_share(tier, settings.counterfactual, config.train_batch_size)
-            futures = Futures(_copies(config, tier), batches.plan, scripted(), settings.counterfactual.states)
-            self.credits[tier] = Credit(tier, batches, futures, [config.seed or 0, number])
+            own, copies = settings.counterfactual, _copies(config, tier)
+            teacher = _teacher(config, tier, copies) if "teacher" in getattr(own, "alternatives", ()) else None
+            futures = Futures(copies, batches.plan, scripted(), own.states, teacher)
+            credit = Credit(tier, batches, futures, [config.seed or 0, number, PURPOSE])
+            row = sum(prod(shape) for shape in credit.sizes().values())
+            given = f"tier {tier!r}: counterfactual.capacity={own.capacity}"
+            check_memory(given, 8.0 * own.capacity * row)  # [bytes] with the copy in a checkpoint
+            self.credits[tier] = credit
+        self._first = self.get_state()
 
     def begin(self, now: int) -> None:
         """Called before training samples, at `now` environment steps."""
@@ -361,8 +396,14 @@ class CounterfactualCredit:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from `get_state`; a tier that compared nothing then begins anew."""
         for tier, credit in self.credits.items():
-            if tier in state:
-                credit.set_state(state[tier])
+            credit.set_state(state.get(tier, self._first[tier]))
+
+
+def _impossible(module: Any, observation: np.ndarray) -> np.ndarray:
+    """(B, choices), which of them masking forbids."""
+    if not getattr(module.settings, "action_masking", False):
+        return np.zeros((len(observation), int(module.action_space.n)), bool)
+    return impossible_choices(torch.as_tensor(observation)).numpy()
 
 
 def _copies(config: Any, tier: str) -> Any:
@@ -374,6 +415,14 @@ def _copies(config: Any, tier: str) -> Any:
     except ConfigError as error:
         asked = f"counterfactual.states={own.states} with num_alternatives={own.num_alternatives}"
         raise ConfigError(f"tier {tier!r}: {asked}: {error}") from None
+
+
+def _teacher(config: Any, tier: str, env: Any) -> Any:
+    """A teacher for a tier's alternatives alone; ConfigError if there is none."""
+    teacher = config.make_teacher(env, 0)
+    if teacher is None:
+        raise ConfigError(f"tier {tier!r}: counterfactual.alternatives has 'teacher', but there is no teacher")
+    return copy.deepcopy(teacher) if teacher is config.teacher else teacher
 
 
 def _ask(group: Any, tier: str, columns: Columnar) -> np.ndarray:
@@ -390,7 +439,7 @@ def weighs(settings: Any) -> bool:
 
 def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: str) -> None:
     """ConfigError if the tier cannot compare alternatives in the environments of that name."""
-    plan, own, team = batches.plan, settings.counterfactual, batches.team
+    plan, own = batches.plan, settings.counterfactual
     members, given = plan.members[tier], f"tier {tier!r}: counterfactual.weight={shown(own.weight)}"
     if not hasattr(env, "branch"):
         raise ConfigError(f"{given} needs environments that can be copied, with a method 'branch'; {name} has none")
@@ -398,13 +447,10 @@ def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: s
         raise ConfigError(f"{given} is of {len(members)} agents: {', '.join(members)}; allowed: tiers of one agent")
     if tier not in {plan.tier_of[agent] for agent in plan.learning}:
         raise ConfigError(f"{given} has no effect: the tier does not learn")
-    space = team.action_spaces[members[0]]
+    space = batches.team.action_spaces[members[0]]
     if isinstance(space, gym.spaces.Discrete) and own.num_alternatives >= space.n:
         found = f"tier {tier!r}: counterfactual.num_alternatives={own.num_alternatives}"
         raise ConfigError(f"{found}; allowed: at most {int(space.n) - 1}, there are {int(space.n)} choices")
-    known = team.known[tier] if batches.is_central(tier) else members
-    row = sum(team.slices[a].stop - team.slices[a].start + flat_dim(team.action_spaces[a]) for a in known)
-    check_memory(f"tier {tier!r}: counterfactual.capacity={own.capacity}", 8.0 * own.capacity * row)
 
 
 def check_share(tier: str, own: Any, train_batch_size: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from policies.learners.counterfactual import DIFFERENCE
 from policies.runner.rows import Columnar
+from soc_env.engine.state import check_names
 from soc_env.errors import CheckpointError
 
 
@@ -59,10 +60,17 @@ class Differences:
         """The rows. Copies."""
         return {"born": self.born.copy(), "columns": {name: column.copy() for name, column in self.columns.items()}}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `get_state`; CheckpointError if rows are missing."""
-        born, columns = np.asarray(state["born"]), {n: np.asarray(c) for n, c in state["columns"].items()}
+    @staticmethod
+    def check(state: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]]) -> None:
+        """CheckpointError unless a state has rows of these columns, or none; `sizes`: column -> shape of a row."""
+        columns, number = state["columns"], len(state["born"])
+        check_names(columns, sizes if number else (), "differences")
         for name, column in columns.items():
-            if len(column) != len(born):
-                raise CheckpointError(f"state: differences/{name} has {len(column)} rows; allowed: {len(born)}")
-        self.born, self.columns = born.copy(), {name: column.copy() for name, column in columns.items()}
+            allowed = (number, *sizes[name])
+            if column.shape != allowed:
+                raise CheckpointError(f"state: differences/{name} has shape {column.shape}; allowed: {allowed}")
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `get_state`."""
+        self.born = np.array(state["born"])
+        self.columns = {name: np.array(column) for name, column in state["columns"].items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 
 from policies.runner.exploration import HeldNoise
 from policies.runner.plan import Plan
@@ -67,10 +68,14 @@ class Futures:
         plan: who acts when.
         scripted: tier -> policy of the tiers without networks, for this alone.
         num_states: environments of a block.
+        teacher: what it would do is an alternative; None without.
     """
 
-    def __init__(self, env: Any, plan: Plan, scripted: Mapping[str, Policy], num_states: int):
+    def __init__(
+        self, env: Any, plan: Plan, scripted: Mapping[str, Policy], num_states: int, teacher: Policy | None = None
+    ):
         self.env, self.plan, self.scripted, self.num_states = env, plan, scripted, num_states
+        self.teacher = teacher
         env.reset()
 
     def take(self, source: Any, index: int, slot: int) -> None:
@@ -90,6 +95,14 @@ class Futures:
     def observed(self, rows: np.ndarray) -> Columnar:
         """Agent -> what it sees in these rows. Copies."""
         return {agent: self.env.observations[agent][rows] for agent in self.plan.agents}
+
+    def taught(self, rows: np.ndarray, agent: str) -> np.ndarray:
+        """What the teacher, without memory of the time before, would have the agent do in these rows."""
+        assert self.teacher is not None
+        self.teacher.reset(0)
+        space = self.env.action_spaces[agent]
+        acted = self._scripted(self.teacher, self.observed(rows), np.array(self.env.decides[rows]), rows)[agent]
+        return acted if isinstance(space, Discrete) else np.clip(acted, space.low, space.high)
 
     def act(self, rows: np.ndarray, choose: Callable[[str, np.ndarray], np.ndarray]) -> None:
         """Writes everybody's actions in these rows; `choose` (agent, rows) -> actions, of those with networks."""

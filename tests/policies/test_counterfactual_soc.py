@@ -11,11 +11,14 @@ import torch
 pytest.importorskip("ray")
 
 from toy_hmarl import built
-from toy_team import small_paper
+from toy_team import assert_same, small_paper
 
+import soc_env
 from policies import HMARL, HMARLConfig, save_checkpoint
 from policies.learners import counterfactual as learned
 from policies.networks.tokens import impossible_choices
+from policies.scripted import scripted
+from soc_env.errors import CheckpointError, ConfigError
 
 pytestmark = pytest.mark.usefixtures("quiet")
 CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 6, "states": 24, "capacity": 100}
@@ -67,6 +70,51 @@ def test_what_a_central_critic_reads_is_the_joint_observation_and_what_others_di
     assert sizes[0] > sizes[1]
     assert any((joint[:, k : k + sizes[1]] == own).all() for k in range(sizes[0] - sizes[1] + 1))
     assert columns[learned.OTHERS].shape[1] == 4 + 16 + 8
+
+
+def test_an_alternative_can_be_what_the_teacher_does():
+    tiers = {"response_orchestrator": ["teacher"], "threat_hunter": ["other", "teacher"], "alert_triage": ["teacher"]}
+    config = soc_config(num_alternatives=2)
+    config.tiers({tier: {"counterfactual": {"alternatives": kinds}} for tier, kinds in tiers.items()})
+    config.training(teacher="expert", teacher_rounds=0, teacher_rest_steps=0)
+    found = differences(config, 5)
+    simulator = soc_env.Simulator("soc-v1", num_envs=1, seed=0, **config.env_config)
+    columns = found["response_orchestrator"]
+    ends = np.cumsum([simulator.observation_spaces[agent].shape[0] for agent in simulator.agents])[:-1]
+    seen = dict(zip(simulator.agents, np.split(columns[learned.JOINT], ends, 1), strict=True))
+    acted = scripted("soc-v1")["expert"](simulator.action_spaces, 0)(seen, np.ones(len(columns[learned.JOINT]), bool))
+    assert np.allclose(columns[learned.ALTERNATIVE], np.clip(acted["response_orchestrator_0"], -1, 1))
+    changed = (found["threat_hunter"][learned.ALTERNATIVE] != found["threat_hunter"][learned.CHOICE]).sum(1)
+    assert (changed == 1).any()
+    assert (changed > 10).any()
+    assert len(found["alert_triage"][learned.DIFFERENCE]) > 0  # where masking lets it be
+    lonely = soc_config().tiers({"threat_hunter": {"counterfactual": {"alternatives": ["teacher"]}}})
+    with pytest.raises(
+        ConfigError, match="'threat_hunter': counterfactual.alternatives has 'teacher', but there is no"
+    ):
+        lonely.build_algo()
+
+
+def test_a_state_of_other_rows_is_refused(tmp_path):
+    algo = paper_config().build_algo()
+    for _ in range(4):
+        algo.train()
+    tier = "threat_hunter"
+    state = algo.credit.get_state()
+    assert len(state[tier]["differences"]["born"]) > 0
+    for change, message in (
+        (lambda columns: columns.pop(learned.CHOICE), "differences/cf_base_actions is missing"),
+        (lambda columns: columns.update({learned.OBSERVED: np.zeros((3, 5))}), r"cf_obs has shape \(3, 5\); allowed: "),
+    ):
+        damaged = algo.credit.get_state()
+        change(damaged[tier]["differences"]["columns"])
+        with pytest.raises(CheckpointError, match=message):
+            algo.credit.set_state(damaged)
+    algo.credit.set_state({})
+    assert algo.credit.get_state()[tier]["num_compared"] == 0
+    algo.credit.set_state(state)
+    assert_same(algo.credit.get_state(), state)
+    algo.stop()
 
 
 def paper_config():

@@ -42,7 +42,7 @@ CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 2, "states": 6}  # one round a
 VALUES = {  # where a value cannot be made from the declaration
     "rest.action": [[0.3] * 16],
     "reward_shaping.metrics": [{"length": 1.0}],
-    "counterfactual.alternatives": [["draw"]],
+    "counterfactual.alternatives": [["teacher"]],
 }
 
 
@@ -59,6 +59,8 @@ def config_of(algorithm, space, settings):
     config.env_runners(num_envs_per_env_runner=4)
     config.training(train_batch_size=24, learning_starts=0, random_steps=0, updates_per_iteration=2)
     config.training(replay_batch_size=16, replay_capacity=256)
+    if "teacher" in settings.get("counterfactual", {}).get("alternatives", ()):
+        config.training(teacher="expert", teacher_rounds=0, teacher_rest_steps=0, imitation=0.0)
     return config.tiers({tier: own, **others}, replace=True)
 
 
