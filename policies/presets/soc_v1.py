@@ -68,5 +68,15 @@ SOC_V1: dict[str, Any] = {
         },
     },
 }
-# With a teacher: lessons take the first 133,120 steps (five rounds of 25,600, in whole iterations).
-SOC_V1_TAUGHT: dict[str, Any] = {"tiers": {}}
+# What differs where a teacher begins. Its lessons are the first 133,120 steps (five rounds of 25,600, in whole
+# iterations), after which the preset above would still explore as one does who knows nothing. From a good policy both
+# exploration and steps are small, as in CAGE-4's fine-tuning (`policies.presets.cage4`): a good start is lost by
+# anything bolder. Policies rest while critics learn: `teacher_rest_steps`.
+SOC_V1_TAUGHT: dict[str, Any] = {
+    "tiers": {
+        "alert_triage": {"epsilon": 0.05, "lr": 1e-4},
+        "threat_hunter": {"actor_lr": 1e-4},
+        "response_orchestrator": {"actor_lr": 1e-4, "exploration": {"std": 0.1, "scale_range": [0.3, 3.0]}},
+        "strategic_coordinator": {"lr": 1e-4},
+    },
+}

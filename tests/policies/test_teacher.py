@@ -14,10 +14,12 @@ from toy import ROLES
 from toy_team import assert_same, greedy_scores, learner_state, small_paper, toy_config
 
 import soc_env
+from experiments.run_settings import check_names, with_playbooks, with_preset
 from policies import HMARL, HMARLConfig, save_checkpoint
 from policies.hmarl import teacher as lessons
 from policies.hmarl.teacher import make_teacher
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
+from policies.presets import PRESETS, TAUGHT, preset_of
 from soc_env.errors import CheckpointError, ConfigError
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -246,3 +248,27 @@ def test_code_that_teaches_is_not_in_a_checkpoint(build, tmp_path):
     folder = save_checkpoint(build(taught(teacher=Best())), tmp_path / "c", replay=False)
     with pytest.raises(CheckpointError, match="needs code that a file cannot hold: 'teacher'"):
         HMARL.from_checkpoint(folder)
+
+
+# ---- a run
+
+
+def test_a_taught_run_has_a_preset_of_its_own(tmp_path):
+    (tmp_path / "mine.toml").write_text(next(RULES.rglob("expert.toml")).read_text())
+    config = with_playbooks({"teacher": str(tmp_path / "mine.toml"), "tiers": {"threat_hunter": {"actor_lr": 2e-4}}})
+    (tmp_path / "mine.toml").unlink()  # the run keeps its text
+    taught, plain = with_preset("soc-v1", config), with_preset("soc-v1", {})
+    assert plain == preset_of("soc-v1") == PRESETS["soc-v1"]
+    HMARLConfig().environment("soc-v1").training(**taught).validate()
+    for tier, changes in TAUGHT["soc-v1"]["tiers"].items():
+        expected = {**PRESETS["soc-v1"]["tiers"][tier], **changes}
+        expected |= {"actor_lr": 2e-4} if tier == "threat_hunter" else {}  # what the user says goes before
+        assert {name: taught["tiers"][tier][name] for name in expected} == expected
+    assert with_preset("paper-v0", {"teacher": "rule-soar"})["tiers"] == PRESETS["paper-v0"]["tiers"]
+
+
+def test_a_file_of_settings_names_no_code_that_teaches():
+    check_names({"teacher": "expert"}, {}, "config=x")
+    check_names({"teacher": "mine:Best"}, {"teacher": Best}, "config=x")
+    with pytest.raises(ConfigError, match="config=x: teacher is 'mine:Best'; code that a file names is not imported"):
+        check_names({"teacher": "mine:Best"}, {}, "config=x")
