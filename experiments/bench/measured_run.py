@@ -79,16 +79,13 @@ class Watch:
         self.begun: list[float] | None = None
         self.run = self.iterations
         self.algo: Any = None
-        self.stop_at = 0
 
     def follow(self, run: Any) -> None:
         """Puts itself around the `train` of the run's algorithm."""
         self.algo, train = run.algo, run.algo.train
         config = self.algo.config
         first = config.learning_starts + 2 * config.train_batch_size  # what learning needs once is done by then
-        self.stop_at = first + self.task["steps"]
-        if self.task["is_filled"]:
-            self.stop_at = first + config.replay_capacity
+        wanted = config.replay_capacity if self.task["is_filled"] else self.task["steps"]
 
         def measured() -> Any:
             steps, before = self.algo.num_env_steps, now()
@@ -103,8 +100,9 @@ class Watch:
                 self.run = [here - self.begun[0], after[1] - self.begun[1], after[2] - self.begun[2]]
             elif here >= first:
                 self.begun = [here, *after[1:]]
-            self.say(share=min(1.0, here / self.stop_at))
-            run.wants_stop = run.wants_stop or here >= self.stop_at
+            is_done = self.begun is not None and here - self.begun[0] >= wanted
+            self.say(share=1.0 if is_done else min(1.0, here / (first + wanted)))
+            run.wants_stop = run.wants_stop or is_done
             return result
 
         run.algo.train = measured

@@ -80,11 +80,15 @@ class DQNNetwork(TierNetwork):
         # exploration and loss leave values of minus infinity out
         return masked(self.settings.action_masking, values, observation, -torch.inf)
 
+    def inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """As `values`."""
+        return self.values(observation)
+
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
         return self.values(observation) / TEMPERATURE
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
-        values = self.values(observation)
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
+        values = self.values(observation) if inputs is None else inputs
         best = values.argmax(-1)
         if not explore:
             return Draw(best)

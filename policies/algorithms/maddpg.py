@@ -80,12 +80,24 @@ class MADDPGNetwork(TierNetwork):
     def build_actor(self) -> None:
         self.actor = Actor(self.settings, self.role, self.observation_space.shape[0], self.action_space.shape[0])
 
+    def inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """As `outputs`."""
+        return self.outputs(observation)
+
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
         return torch.tanh(self.actor(observation))
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, noise: torch.Tensor | None = None) -> Draw:
+    def draw(
+        self,
+        observation: torch.Tensor,
+        *,
+        explore: bool,
+        t: int = 0,
+        inputs: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+    ) -> Draw:
         """See `TierNetwork.draw`; `noise` (B, dim), standard normal, takes the place of fresh draws."""
-        action = torch.tanh(self.actor(observation))
+        action = self.inputs(observation) if inputs is None else inputs
         if not explore:
             return Draw(action)
         drawn = torch.randn_like(action) if noise is None else noise

@@ -60,13 +60,18 @@ class TierNetwork:
         """Makes what acts."""
         raise NotImplementedError
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
+    def inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """All of `draw` that depends on weights, without chance: (B, size) -> (B, P)."""
+        raise NotImplementedError
+
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
         """Actions for observations (B, size).
 
         Args:
             observation: (B, size).
             explore: draw as in training; otherwise the best that it knows.
             t: environment steps of training so far, for schedules.
+            inputs: what `inputs` gives, where whoever asks has it already.
         """
         raise NotImplementedError
 

@@ -113,8 +113,8 @@ class PPONetwork(TierNetwork):
         """Parameters of the distribution that actions are drawn from: (B, P)."""
         return self.masked_inputs(self.pi(self.encoder.actor_encoder.body(observation)), observation)
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0) -> Draw:
-        inputs = self.inputs(observation)
+    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
+        inputs = self.inputs(observation) if inputs is None else inputs
         return categorical(inputs, explore) if self.is_discrete else gaussian(inputs, explore)
 
     def masked_inputs(self, inputs: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:

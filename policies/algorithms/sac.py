@@ -96,13 +96,26 @@ class SACNetwork(TierNetwork):
         else:
             self.pi = BoundedMeanHead(body, num_actions, self.settings)
 
+    def inputs(self, observation: torch.Tensor) -> torch.Tensor:
+        """Mean and log standard deviation before the tanh, or logits: (B, P)."""
+        found: torch.Tensor = self.pi(self.pi_encoder.body(observation))
+        return found
+
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
-        inputs = self.pi(self.pi_encoder.body(observation))
+        inputs = self.inputs(observation)
         return inputs if self.is_discrete else torch.tanh(inputs.chunk(2, -1)[0])
 
-    def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, noise: torch.Tensor | None = None) -> Draw:
+    def draw(
+        self,
+        observation: torch.Tensor,
+        *,
+        explore: bool,
+        t: int = 0,
+        inputs: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+    ) -> Draw:
         """See `TierNetwork.draw`; `noise` (B, dim), standard normal, takes the place of fresh draws."""
-        inputs = self.pi(self.pi_encoder.body(observation))
+        inputs = self.inputs(observation) if inputs is None else inputs
         if self.is_discrete:
             return categorical(inputs, explore)
         mean, log_std = inputs.chunk(2, -1)

@@ -36,7 +36,7 @@ class Critics:
 
     def at(self, read: tuple[torch.Tensor, ...], action: torch.Tensor) -> torch.Tensor:
         """Values of the own action: (N, B)."""
-        features = self.body.at(*read, action) if self.is_additive else self.body(*read, action)
+        features = self.body.at(read, action) if self.is_additive else self.body(*read, action)
         return affine(self.head, features).squeeze(-1)
 
     def first_at(self, read: tuple[torch.Tensor, ...], action: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,7 @@ class Critics:
             for weight in weights:
                 weight.requires_grad_(True)
             return value
-        features = self.body.at(*(part[0].detach() for part in read), action)
+        features = self.body.at([part[0].detach() for part in read], action)
         return nn.functional.linear(features, head.weight.detach(), head.bias.detach()).squeeze(-1)
 
     def values(self, observation: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from policies.networks.kernels import hats
+from soc_env.engine.jit import IS_COMPILED
 from soc_env.errors import ConfigError
 
 OBSERVATION_CLIP = 10.0  # [standard deviations]
@@ -134,6 +136,7 @@ class HatBasis(nn.Module):
     """
 
     centres: torch.Tensor
+    uses_kernels = False  # set by learners, as that of `zones.ZoneMLP`
 
     def __init__(self, bins: int):
         super().__init__()
@@ -141,8 +144,21 @@ class HatBasis(nn.Module):
         self.per_width = (bins - 1) / 2.0
 
     def forward(self, actions: torch.Tensor) -> torch.Tensor:
+        return self.hats(actions).flatten(-2)
+
+    @property
+    def fits_kernels(self) -> bool:
+        """Whether the kernel of it can be used where it is."""
+        return IS_COMPILED and self.centres.device.type == "cpu"
+
+    def hats(self, actions: torch.Tensor) -> torch.Tensor:
+        """Each action by its points: (..., dim) -> (..., dim, bins)."""
+        if self.uses_kernels and not actions.requires_grad:
+            out = actions.new_empty(*actions.shape, len(self.centres))
+            hats(actions.contiguous().numpy().reshape(-1), self.centres.numpy(), self.per_width, out.view(-1).numpy())
+            return out
         distance = (actions.unsqueeze(-1) - self.centres).abs() * self.per_width
-        return (1.0 - distance).clamp_min(0.0).flatten(-2)
+        return (1.0 - distance).clamp_min(0.0)
 
 
 class MLP(nn.Module):
@@ -217,22 +233,33 @@ class ActionValues(nn.Module):
         self.out_dim = self.width + 1
 
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
-        return self.at(*self.read(observation, *actions[:-1]), actions[-1])
+        return self.at(self.read(observation, *actions[:-1]), actions[-1])
 
-    def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What no action of its own changes: features (B, width), and values at the points (B, points * entries)."""
+    def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What no action of its own changes: features (B, width), and values at the points, by the parts that the
+        output layer has: (B, points, entries), or of each zone (B, Z, points, entries) and of the network."""
         features = self.body(observation, *others)
         if isinstance(features, torch.Tensor):
-            return features, affine(self.values, features)
-        return features.of_network(), self.values(features)
+            return features, affine(self.values, features).unflatten(-1, (-1, self.action_dim))
+        return features.of_network(), *self.values.parts(features)
 
-    def at(self, features: torch.Tensor, values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def at(self, read: Sequence[torch.Tensor], action: torch.Tensor) -> torch.Tensor:
         """As `forward`, from what `read` returned: (B, width + 1)."""
-        weights = self.basis(action).unflatten(-1, (self.action_dim, -1)).transpose(1, 2)  # (B, points, entries)
-        # Values count from their mean: sum(w * (v - mean(v))) = sum(v * (w - mean(w))), and weights are fewer.
-        weights = (weights - weights.mean(1, keepdim=True)).flatten(1)
-        value = (values * weights).sum(-1, keepdim=True)
+        features, *values = read
+        value: Any = 0.0
+        for part, entries in zip(values, self.entries(action), strict=True):
+            weights = self.basis.hats(entries)
+            # Values count from their mean: sum(w * (v - mean(v))) = sum(v * (w - mean(w))), and weights are fewer.
+            weights = (weights - weights.mean(-1, keepdim=True)).transpose(-2, -1)  # (B, ..., points, entries)
+            value = value + (part * weights).flatten(features.dim() - 1).sum(-1, keepdim=True)
         return torch.cat([features, value], -1)
+
+    def entries(self, action: torch.Tensor) -> list[torch.Tensor]:
+        """The action's entries by the parts of the values: (B, entries), or of each zone (B, Z, entries) and of the
+        network."""
+        if isinstance(self.values, nn.Linear):
+            return [action]
+        return self.values.entries(action)
 
 
 class BatchEncoder(nn.Module):

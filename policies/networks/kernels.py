@@ -135,3 +135,14 @@ def mean_of_relu_back(x: Array, g_mean: Array, g_x: Array) -> None:
             for z in range(tokens):
                 for j in range(size):
                     g_x[n, r, z, j] = g_mean[n, r, j] * share if x[n, r, z, j] > 0.0 else np.float32(0.0)
+
+
+@fast_entry_point
+def hats(actions: Array, centres: Array, per_width: float, out: Array) -> None:
+    """Fills out, (M * points,), with the hat functions around `centres` (points,) at actions (M,); see
+    `blocks.HatBasis`."""
+    points, slope = len(centres), np.float32(per_width)
+    for k in range(len(actions)):
+        for p in range(points):
+            distance = abs(actions[k] - centres[p]) * slope
+            out[k * points + p] = max(np.float32(1.0) - distance, np.float32(0.0))

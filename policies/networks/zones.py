@@ -404,18 +404,28 @@ class ZoneLinear(nn.Module):
 
     def __init__(self, width: int, num_parts: int, per_zone: int, whole: int, deviation: float = 1.0):
         super().__init__()
-        self.num_parts, self.per_zone, self.deviation = num_parts, per_zone, deviation
+        self.num_parts, self.per_zone, self.num_whole, self.deviation = num_parts, per_zone, whole, deviation
         self.zone = small_linear(width, num_parts * per_zone)
         self.whole = small_linear(width, num_parts * whole)
         self.register_buffer("bias", torch.zeros(num_parts * (per_zone + whole)))
 
     def forward(self, features: ZoneFeatures) -> torch.Tensor:
+        zone, whole = self.parts(features)
+        zone = zone.movedim(-3, -1).flatten(-2)  # (B, parts, per zone * Z)
+        return torch.cat([zone, whole], -1).flatten(-2)
+
+    def parts(self, features: ZoneFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+        """Outputs of each zone (B, Z, parts, per zone), and of the network (B, parts, whole)."""
         bias = self.bias.unflatten(0, (self.num_parts, -1))
         zone = affine_of_two(self.zone, features.zones, features.seen)
         if self.deviation != 1.0:
             zone = torch.lerp(zone.mean(-2, keepdim=True), zone, self.deviation)
         zone = zone.unflatten(-1, (self.num_parts, self.per_zone)) + bias[:, : self.per_zone]
-        zone = zone.movedim(-3, -1).flatten(-2)  # (B, parts, per zone * Z)
         whole = affine_of_two(self.whole, features.network, features.seen_mean)
-        whole = whole.unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
-        return torch.cat([zone, whole], -1).flatten(-2)
+        return zone, whole.unflatten(-1, (self.num_parts, -1)) + bias[:, self.per_zone :]
+
+    def entries(self, action: torch.Tensor) -> list[torch.Tensor]:
+        """An action's entries (B, per zone * Z + whole) as `parts` has them: (B, Z, per zone) and (B, whole)."""
+        of_zones = action.shape[1] - self.num_whole
+        zone, whole = action.split([of_zones, self.num_whole], 1)
+        return [zone.unflatten(1, (self.per_zone, -1)).transpose(1, 2), whole]

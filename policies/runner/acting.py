@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from policies.networks.blocks import OBS
+from policies.runner.traces import Traces
 
 
 @dataclass
@@ -31,17 +32,20 @@ def act(
     t: int = 0,
     with_value: bool = False,
     noise: torch.Tensor | None = None,
+    traces: Traces | None = None,
 ) -> PolicyOutput:
     """Actions of one `policies.algorithms.network.TierNetwork` for a batch of observations (B, dim); without `explore`
     the distribution's mode.
 
     `noise` (B, action dim) is standard normal noise for networks that draw Gaussian actions, in place of fresh one.
+    `traces` are asked first for what the network makes of observations.
     With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too.
     """
     seen = torch.from_numpy(np.ascontiguousarray(observation))
     with_noise = {} if noise is None or not explore else {"noise": noise}
     with torch.no_grad():
-        drawn = module.draw(seen, explore=explore, t=t, **with_noise)
+        inputs = None if traces is None else traces.inputs(module, seen)
+        drawn = module.draw(seen, explore=explore, t=t, inputs=inputs, **with_noise)
         raw = drawn.actions.numpy()
         result = PolicyOutput(_executed(module.action_space, raw), raw)
         if with_value:

@@ -19,6 +19,7 @@ from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.guide import Guide
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows, shaped_reward
+from policies.runner.traces import Traces
 from policies.scripted import Policy, identity
 from soc_env.engine.state import take
 from soc_env.errors import CheckpointError
@@ -34,6 +35,7 @@ class Fragment:
         random_actions: whether off-policy tiers act uniformly.
         first_step: environment steps of all runners before it, for schedules.
         steps_at_once: environment steps of all runners a step of it.
+        traces: recordings of the networks of `module`, if they are to be used.
         lesson: share of the environments in which the teacher acts; None: it is not asked.
         watch: called with the environments before each step of them.
     """
@@ -46,6 +48,7 @@ class Fragment:
     lesson: float | None = None
     taught: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     watch: Callable[[Any], None] | None = None
+    traces: Traces | None = None
     columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     absolute: dict[str, list[float]] = field(default_factory=dict)  # tier -> [sum of absolute returns, number]
     episodes: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (environment, metrics), as they end
@@ -250,6 +253,7 @@ class Collector:
             t=fragment.now,
             with_value=on_policy,
             noise=None if held is None else held.scaled()[envs],
+            traces=fragment.traces,
         )
         if fragment.random_actions and learns and not on_policy:
             unit = None if held is None else held.unit[envs]

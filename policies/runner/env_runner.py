@@ -37,6 +37,7 @@ from policies.runner.collector import Collector, Fragment
 from policies.runner.generators import get_generators, set_generators
 from policies.runner.plan import Plan, make_scripted, spaces_of_tiers
 from policies.runner.rows import Rollout
+from policies.runner.traces import Traces
 from soc_env.engine.state import check_names
 from soc_env.errors import CheckpointError, shown
 
@@ -92,7 +93,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             if self.config.is_on_policy(tier):
                 tier_spec.inference_only = False
         spec.inference_only = False
-        self.module = spec.build()
+        self.module, self._traces = spec.build(), Traces(self.config.num_envs_per_env_runner)
 
     def get_spaces(self) -> dict[str, Any]:
         """Spaces of the environment and of every tier; also each agent's decision period, and whether agents have
@@ -168,6 +169,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 random_actions=random_actions,
                 first_step=self.num_env_steps_sampled_lifetime,
                 steps_at_once=self.num_envs * self._num_runners,
+                traces=self._traces,
                 lesson=lesson,
                 watch=self.watch,
             )

@@ -179,6 +179,8 @@ def test_a_process_measures_what_it_finds_in_the_checkout(tmp_path: Path) -> Non
     assert shares[:2] == pytest.approx([1 / 7, 2 / 7])
     assert shares[6] == 1.0
     assert measured(Task("soc-v1", is_filled=True), folder, 3, shares.append)["run"]["steps"] == 50  # the whole ring
+    uneven = fake_checkout(tmp_path / "uneven", RUN.replace("learning_starts=20", "learning_starts=25"))
+    assert measured(Task("soc-v1", steps=1), uneven, 3, shares.append)["run"]["steps"] == 10  # never none
 
 
 @pytest.mark.parametrize(
