@@ -104,13 +104,13 @@ def spaces_of(role: str, zones: int) -> tuple[Box, Space]:
 
 
 @entry_point
-def add_finding(networks, assets, envs, hosts, slots, logs, i, host, weight):
+def add_finding(worlds, networks, assets, envs, hosts, slots, logs, i, host, weight):
     """A finding weighs on a host of env i."""
     env = envs[i]
     k = env["network"]
     place = track(networks[k], assets[k], env, hosts[i], slots[i], host)
     if place >= 0:
-        find_something(env, logs[i], hosts[i][place], weight, 0)
+        find_something(worlds[0], assets[k], env, logs[i], hosts[i][place], weight, 0)
 
 
 def zone_value(name: str, phase: int) -> float:
@@ -246,7 +246,7 @@ class ExternalSIEM(SOCSimulator):
 
     def find(self, row: int, host: int, weight: float) -> None:
         """A finding on a host, of a weight of `soc_env.soc.risk`."""
-        add_finding(*self.records()[1:], row, host, weight)
+        add_finding(*self.records(), row, host, weight)
 
     def read(self, row: int, case_id: int, is_found: bool = False) -> None:
         """Enriches a case, or queries it if it is enriched; nothing if it is closed or has both.

@@ -27,11 +27,21 @@ from experiments.intervals import Estimate
 from experiments.output import output_errors, write_json, write_text
 from experiments.progress import Progress
 from experiments.provenance import provenance
-from policies.scripted import ORACLE_CONTROL, ControlOracle, builder_of, is_code, label, playbook_of, scripted
+from policies.scripted import (
+    ORACLE_CONTROL,
+    ControlOracle,
+    builder_of,
+    is_code,
+    label,
+    own_overrides,
+    playbook_of,
+    scripted,
+)
 from soc_env.engine.tables import Column
 from soc_env.errors import ConfigError, unknown_name
 from soc_env.registry import FAMILIES, family_of
 from soc_env.soc.intruders import INTRUDER_FAMILIES
+from soc_env.soc.risk_model import RiskModel
 
 NUM_SEEDS, MIN_SEEDS = 5, 5
 EPISODES = 100  # on the networks of each seed
@@ -165,11 +175,12 @@ def play(
     """The episodes of one policy: `episodes` on the networks of each of `num_seeds` network seeds.
 
     Args:
-        policy: a policy, what one is made of (`policies.scripted.builder_of`), or "oracle-control".
+        policy: a policy, what one is made of (`policies.scripted.builder_of`), or "oracle-control"; one that was made
+            for a risk model plays with it.
         seed: of the evaluation; each network seed has episodes of its own.
         **overrides: fields of the scenario.
     """
-    rows = []
+    rows, overrides = [], {**own_overrides(policy), **overrides}
     for k, network_seed in enumerate(network_seeds(scenario, num_seeds, **overrides)):
         configured = soc_env.make_scenario(scenario, **{**overrides, "network_seed": network_seed})
         is_control = isinstance(policy, str) and policy == ORACLE_CONTROL
@@ -305,7 +316,16 @@ def measure(
     splits = {split: rows(split, episodes, split=split) for split in SPLITS}
     ablated = {a.name: rows(a.name, fewer, split="test", **a.overrides) for a in ablations}
     about = _about(scenario, num_seeds, seed, (episodes, fewer), ablations, overrides)
-    return Table(about | _playbooks(policies), splits, ablated)
+    return Table(about | _playbooks(policies) | _risk_models(policies, overrides), splits, ablated)
+
+
+def _risk_models(policies: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Digests of the learned risk models that rows are played with, by row."""
+    found = {}
+    for name, policy in policies.items():
+        if path := {**own_overrides(policy), **overrides}.get("risk_model"):
+            found[name] = RiskModel.find(path).hash()
+    return {"risk_models": found} if found else {}
 
 
 def _playbooks(policies: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,6 +384,8 @@ def markdown(table: Table) -> str:
         f"network seeds, the same for every policy; intervals over the means of the network seeds. Scenario hash "
         f"{settings['scenario_hash']}."
     )
+    if "risk_models" in settings:
+        note += f" With a learned risk model in the place of the SIEM's formula: {', '.join(settings['risk_models'])}."
     sections.append(note)
     if table.ablations:
         compared = {"as it is": table.splits["test"], **table.ablations}

@@ -229,19 +229,20 @@ def evaluate(
         num_envs: environments stepped at once; the default is part of what makes result files repeatable.
         name: how the result is called; by default as `policies.scripted.label` calls the policy.
         progress: called with the number of episodes finished so far.
-        **overrides: fields of the scenario to change.
+        **overrides: fields of the scenario to change; a policy that was made for a risk model plays with it by default.
 
     Raises:
         ConfigError: a number out of range, an unknown policy, or a playbook file that is none.
         ScenarioError: an unknown scenario or a bad override.
     """
     _check(num_episodes=(num_episodes, 1), seed=(seed, 0), num_envs=(num_envs, 1))
+    from policies.scripted import label, own_overrides, playbook_of
+
+    overrides = {**own_overrides(policy), **overrides}
     configured = soc_env.make_scenario(scenario, **overrides)
 
     def make_simulator(size: int, seeds: list[int]) -> soc_env.Simulator:
         return soc_env.Simulator(configured, num_envs=size, seed=seeds)
-
-    from policies.scripted import label, playbook_of
 
     playbook = playbook_of(policy)
     name = name or label(policy)

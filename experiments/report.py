@@ -42,7 +42,7 @@ from experiments.run_folder import (
     read_run,
 )
 from experiments.tables import PUBLISHED, table_rows
-from soc_env.errors import CheckpointError
+from soc_env.errors import CheckpointError, shown
 from soc_env.registry import family_of
 
 if TYPE_CHECKING:
@@ -202,10 +202,15 @@ def _attention(attended: Mapping[str, Any]) -> dict[str, Any]:
     return {"minute": attended["minute"], "image": _image(draw_attention(attended["agents"]), alternative)}
 
 
+def _short(value: Any) -> Any:
+    """A value as it is, a long one (the text of a risk model) by its beginning."""
+    return value if len(str(value)) <= 120 else shown(value)
+
+
 def _settings(settings: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, str]:
     rows = {
         "scenario": f"{settings['scenario']} (hash {settings['scenario_hash']})",
-        "overrides": ", ".join(f"{key}={value}" for key, value in settings["overrides"].items()) or "none",
+        "overrides": ", ".join(f"{key}={_short(value)}" for key, value in settings["overrides"].items()) or "none",
         "evaluation": f"seed {settings['seed']}, {settings['num_episodes']} episodes, {settings['num_envs']} at once",
         "versions": ", ".join(f"{name} {version}" for name, version in settings["versions"].items()),
         "git commit": settings["git_hash"] or "not run from a checkout",

@@ -23,6 +23,7 @@ from experiments.run_lock import HOLDER, shown_path
 from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS, preset_of
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, shown
 from soc_env.files import remove_partials
+from soc_env.registry import kept_overrides
 from soc_env.settings import merged
 
 DEFAULTS: dict[str, Any] = {"scenario": "soc-v1", "seed": 0, "workers": 0, "num_envs": None, "adverse_start": False}
@@ -63,7 +64,7 @@ def new_settings(
     if found["num_envs"] is None:
         found["num_envs"] = NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)
     config = with_preset(scenario, dict(config))
-    return {**found, "overrides": dict(overrides), "config": config, "budget": budget.to_plain()}
+    return {**found, "overrides": kept_overrides(overrides), "config": config, "budget": budget.to_plain()}
 
 
 def with_defaults(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +191,8 @@ def check_same(
     pairs = [(name, value, found[name]) for name, value in asked.items() if value is not None]
     if overrides:
         own = soc_env.make_scenario(found["scenario"], **found["overrides"]).to_dict()
-        wanted = soc_env.make_scenario(found["scenario"], **{**found["overrides"], **overrides}).to_dict()
+        asked_for = {**found["overrides"], **kept_overrides(overrides)}
+        wanted = soc_env.make_scenario(found["scenario"], **asked_for).to_dict()
         pairs += [(f"override {name}", wanted.get(name), own.get(name)) for name in overrides]
     pairs += [(f"config {path}", value, was) for path, value, was in _leaves(config, found["config"], "")]
     for name, value, was in pairs:

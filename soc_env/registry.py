@@ -34,6 +34,7 @@ from soc_env.soc import picture as soc_picture
 from soc_env.soc import presets as soc_presets
 from soc_env.soc import tables as soc_tables
 from soc_env.soc.console import Console
+from soc_env.soc.risk_model import kept
 from soc_env.soc.scenario import SCENARIOS as SOC_SCENARIOS
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.simulator import SOCSimulator
@@ -249,3 +250,14 @@ def idle_actions(scenario: str | Scenario) -> Vectors:
     """Box agent -> what it does if it never sends an action, float32, fresh arrays."""
     chosen = as_scenario(scenario)
     return family_of(chosen).idle_actions(chosen)
+
+
+def kept_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a scenario as run folders and checkpoints keep them: a risk model's file as its text, so that the file
+    may change or go.
+
+    Raises:
+        ConfigError: There is no such file, or it is none.
+    """
+    found, path = dict(overrides), overrides.get("risk_model")
+    return {**found, "risk_model": kept(path)} if isinstance(path, str) else found

@@ -95,7 +95,7 @@ def _add(app: typer.Typer, function: Callable[..., None]) -> None:
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     lines = [line.strip() for line in examples.splitlines() if line.strip()]
     app.command(
-        function.__name__,
+        function.__name__.replace("_", "-"),
         cls=Command,
         help="\n\n".join(paragraphs).strip(),
         epilog="\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)]),

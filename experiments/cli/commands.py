@@ -43,6 +43,7 @@ from experiments.cli.options import (
     several,
 )
 from experiments.cli.playbook import playbook
+from experiments.cli.risk import risk_model
 
 # --- train
 
@@ -482,6 +483,7 @@ PANELS = {
     "transfer": MEASURING,
     "export": LEARNING,
     "playbook": MEASURING,
+    "risk_model": LEARNING,
     "bench": "This machine",
 }
-COMMANDS = (train, tune, evaluate, compare, aggregate, transfer, playbook, export, bench)
+COMMANDS = (train, tune, risk_model, evaluate, compare, aggregate, transfer, playbook, export, bench)

@@ -8,7 +8,7 @@ import typer
 
 from experiments.cli.options import INSTEAD, exclusive, flag
 
-PLAYBOOK_HELP = "A playbook file (.toml), or the name of one that ships: rule-soar, expert."
+PLAYBOOK_HELP = "A playbook file (.toml), or the name of one that ships: rule-soar, expert, ..."
 Playbook = Annotated[str | None, typer.Argument(metavar="FILE|NAME", help=PLAYBOOK_HELP, show_default="with --names")]
 SOURCE_HELP = "Print the file itself, to start your own from."
 NAMES_HELP = "Print what rules can name: actions and their levels, features, functions."

@@ -95,7 +95,7 @@ def playbook_entries(names: Sequence[str], levels: Sequence[str] = LEVELS) -> di
     """
     from policies.scripted import SCRIPTED, builder_of, is_code, kept, label
 
-    unfit = ("oracle-observation", "best-constant")  # plays on the truth; is made for 5 zones
+    unfit = ("oracle-observation", "best-constant", "expert-learned")  # the truth; 5 zones; a risk model, see `_loaded`
     allowed = [name for name in SCRIPTED["soc"] if name not in unfit]
     entries = {}
     for policy in map(kept, names):
@@ -130,12 +130,19 @@ def _team(folder: str, num_zones: int) -> Any:
 @functools.lru_cache(maxsize=8)
 def _loaded(folder: str) -> Any:
     from policies.loading import load_policy
+    from policies.scripted import own_overrides
 
     if multiprocessing.parent_process() is not None:
         import torch
 
         torch.set_num_threads(1)  # the processes share the cores
-    return load_policy(folder, scenario=soc_siem.SCENARIO.name)
+    policy = load_policy(folder, scenario=soc_siem.SCENARIO.name)
+    if own_overrides(policy):
+        raise ConfigError(
+            f"checkpoint {folder!r} was trained with a learned risk model, which has not seen CC4's alerts; allowed: a "
+            "team trained by the SIEM's formula (risk_model='')"
+        )
+    return policy
 
 
 def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:

@@ -39,7 +39,7 @@ from experiments.tune.trial import (
 from policies.hmarl import ray_start
 from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS
 from soc_env.errors import CheckpointError, ConfigError, RunError, unknown_name
-from soc_env.registry import family_of
+from soc_env.registry import family_of, kept_overrides
 
 SCHEDULERS = ("asha", "pbt", "none")
 DEFAULT_SAMPLES = 8
@@ -96,7 +96,7 @@ def tune(
     budget = (Budget.asked(minutes, steps) or Budget(DEFAULT_MINUTES)).to_plain()
     given = {"scenario": scenario, "samples": samples, "scheduler": scheduler, "seed": seed, "budget": budget}
     given |= {"workers": workers, "num_envs": num_envs or NUM_ENVS.get(scenario, DEFAULT_NUM_ENVS)}
-    given |= {"overrides": dict(overrides or {}), "space": space}
+    given |= {"overrides": kept_overrides(overrides or {}), "space": space}
     with run_lock(out):
         search = Search(out, *(_read(out) if resume else _new(out, given)), parallel)
         if search.waiting():

@@ -16,6 +16,7 @@ from policies.team import SCRIPTED
 from policies.tiers import without_starts
 from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, shown
+from soc_env.registry import kept_overrides
 from soc_env.settings import field_names
 from soc_env.versions import versions
 
@@ -38,7 +39,7 @@ def describe(algo: Any) -> dict[str, Any]:
     return {
         "scenario": config.env if is_ours else None,
         "environment": import_path(config.env),  # for the reader's eye
-        "overrides": with_paths(dict(config.env_config)),
+        "overrides": with_paths(kept_overrides(config.env_config) if is_ours else dict(config.env_config)),
         "tiers": with_paths(config.tier_settings),
         "spaces": {tier: _spaces_of(algo, members[0]) for tier, members in algo.plan.members.items()},
         "agents": list(algo.agents),

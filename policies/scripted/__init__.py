@@ -28,6 +28,7 @@ Of `soc-v1` and its kin:
 | `best-constant` | the best constant action found by search, for 5 zones |
 | `rule-soar` | thresholds, as a SOC writes them into its SOAR platform; a file, see `policies.scripted.playbook` |
 | `expert` | reads all the evidence: weighs cases, hunts where risk is, looks before it cuts off, tracks campaigns |
+| `expert-learned` | the expert's rules with numbers fitted to `risk_model="learned"`, which it is played with |
 | `oracle-observation` | the expert's tools with the truth of `state()`: not a fair player |
 
 A user's own playbook is a file like `rule-soar` and `expert` are, or a builder: `builder_of` knows all forms.
@@ -80,6 +81,7 @@ __all__ = [
     "kept",
     "label",
     "make_policy",
+    "own_overrides",
     "playbook_of",
     "scripted",
 ]
@@ -105,6 +107,7 @@ SCRIPTED: dict[str, dict[str, Builder]] = {
 }
 """Family -> name -> builder ``(action_spaces, seed) -> policy``."""
 
+RISK_MODELS = {"expert-learned": "learned"}  # scripted policy -> the `risk_model` that its numbers were fitted to
 ORACLE_CONTROL = "oracle-control"  # how a table calls `ControlOracle`
 RENAMED = {"informed": "oracle-observation", "clairvoyant": ORACLE_CONTROL}
 
@@ -182,6 +185,14 @@ def identity(policy: Any) -> str:
 
 def _name_of(policy: Any) -> str:
     return policy if isinstance(policy, str) else type(policy).__name__
+
+
+def own_overrides(policy: Any) -> dict[str, Any]:
+    """Fields of the scenario that a policy is played with, unless somebody says otherwise: the risk model that it was
+    fitted to or trained with."""
+    manifest = getattr(policy, "manifest", None) or {}
+    named = RISK_MODELS.get(policy) if isinstance(policy, str) else manifest.get("overrides", {}).get("risk_model")
+    return {"risk_model": named} if named else {}
 
 
 def builder_of(policy: Any, env: Any, kind: str = "policy") -> Builder:

@@ -30,7 +30,7 @@ from soc_env.errors import ConfigError, shown
 from soc_env.soc.tables import actions
 
 SUFFIX = ".toml"
-SHIPPED = ("rule-soar", "expert")
+SHIPPED = ("rule-soar", "expert", "expert-learned")
 
 
 class PlaybookFile:

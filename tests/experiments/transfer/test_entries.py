@@ -1,5 +1,7 @@
 """Who can be measured on CC4: controls, trained teams, scripted teams."""
 
+import shutil
+import types
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,16 @@ def test_teams_by_a_wrong_name(runs: dict[str, Path]) -> None:
         playbook_entries(["oracle-observation"])
     with pytest.raises(ConfigError, match="did you mean 'raw'"):
         checkpoint_entries(runs["zones"], ["row"])
+
+
+def test_what_goes_by_a_learned_risk_model_is_refused(
+    monkeypatch: pytest.MonkeyPatch, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """CC4's SIEM rates by the formula; neither the playbook nor a team would know its scale."""
+    with pytest.raises(ConfigError, match="expert-learned"):
+        playbook_entries(["expert-learned"])
+    team = types.SimpleNamespace(manifest={"overrides": {"risk_model": "learned"}})
+    monkeypatch.setattr("policies.loading.load_policy", lambda *args, **kwargs: team)
+    run = shutil.copytree(runs["zones"], tmp_path / "run")  # those of the other one are kept loaded
+    with pytest.raises(ConfigError, match="trained with a learned risk model"):
+        checkpoint_entries(run)
