@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 SCENARIO ?= soc-v1
-MINUTES ?= 4
+MINUTES ?= 5
 TEACHER ?= $(if $(filter paper-%,$(SCENARIO)),,expert)
 SEED ?= 0
 OUT ?= runs/$(SCENARIO)-$(shell date +%Y%m%d-%H%M%S)

@@ -154,7 +154,7 @@ def test_readme_examples_run_on_the_base_install(base_bin: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("train", r"train --scenario soc-v1 --minutes 4 --seed 0 --teacher expert --out runs/soc-v1-\d{8}-\d{6}$"),
+        ("train", r"train --scenario soc-v1 --minutes 5 --seed 0 --teacher expert --out runs/soc-v1-\d{8}-\d{6}$"),
         ("test", r"ruff check .*mypy .*pytest .*-m \"not slow\""),
         ("test-slow", r"pytest .*-m slow"),
         ("lint", r"ruff check .*mypy soc_env policies experiments cyborg_bridge.*lint-imports.*mkdocs build --strict$"),

@@ -12,10 +12,12 @@ from typing import Any
 import soc_env
 from experiments import curves
 from experiments.cli.config_file import read_config
-from experiments.curves.contestants import METHODS, NEEDS, Task, can_train
+from experiments.curves.contestants import CENTRAL, METHODS, NEEDS, Task, can_train
 from experiments.curves.draw import table
 from experiments.families import protocol_of
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
+
+ACTIONS = ("discrete", "continuous")  # the first is in no curve's name
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -40,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="a curve of each method for each (default: 0)")
     add("--scenario", default="soc-v1", help="default: soc-v1")
     add("--methods", nargs="*", default=None, metavar="NAME", help=f"of {', '.join(METHODS)} (default: the installed)")
-    add("--actions", default="discrete", help="of the central methods: discrete (default) or continuous")
+    kinds = "of the central methods, a curve for each: discrete (default), continuous"
+    add("--actions", nargs="+", default=["discrete"], metavar="KIND", help=kinds)
     add("--hmarl", nargs="+", default=[], metavar="NAME=FILE", help="curves of HMARL with the settings of a file")
     add("--episodes", type=int, default=None, metavar="N", help="of a validation (default: those of training runs)")
     return parser
@@ -58,25 +61,28 @@ def tasks_of(options: argparse.Namespace) -> list[Task]:
         value = getattr(options, name)
         if not (math.isfinite(value) and value > 0):
             raise ConfigError(f"{name}={shown(value)} must be a number above 0")
-    if options.actions not in ("discrete", "continuous"):
-        raise ConfigError(unknown_name("actions", options.actions, ("discrete", "continuous")))
+    for kind in options.actions:
+        if kind not in ACTIONS:
+            raise ConfigError(unknown_name("actions", kind, ACTIONS))
     if options.episodes is not None and options.episodes < 1:
         raise ConfigError(f"episodes={options.episodes} must be at least 1")
     if min(options.seeds) < 0:
         raise ConfigError(f"seeds={options.seeds} must be integers of at least 0")
     common: dict[str, Any] = {"scenario": options.scenario, "minutes": options.minutes, "every": options.every}
-    common |= {"actions": options.actions}
     common["episodes"] = options.episodes or protocol_of(options.scenario).validation_episodes
-    kinds: list[tuple[str, str, dict[str, Any]]] = [(name, name, {}) for name in _methods(options.methods)]
-    kinds += [(*_variant(one), _config(one)) for one in options.hmarl]
+    kinds: list[tuple[str, str, dict[str, Any]]] = []
+    for method in _methods(options.methods):
+        of_method = options.actions if method in CENTRAL else ACTIONS[:1]
+        kinds += [
+            (method if kind == ACTIONS[0] else f"{method}-{kind}", method, {"actions": kind}) for kind in of_method
+        ]
+    kinds += [(*_variant(one), {"config": _config(one)}) for one in options.hmarl]
     names = [name for name, _, _ in kinds]
     if len(set(names)) < len(names) or not names:
         raise ConfigError(
             f"curves are called {', '.join(names) or 'nothing'}; allowed: names of their own, at least one"
         )
-    return [
-        Task(name, method, seed, config=config, **common) for seed in options.seeds for name, method, config in kinds
-    ]
+    return [Task(name, method, seed, **{**common, **own}) for seed in options.seeds for name, method, own in kinds]
 
 
 def _methods(asked: Sequence[str] | None) -> list[str]:

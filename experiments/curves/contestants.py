@@ -150,6 +150,7 @@ METHODS: dict[str, Callable[[Task], Contestant]] = {
     "ppo": PPOContestant,
     "sb3-ppo": SB3Contestant,
 }
+CENTRAL = ("ppo", "sb3-ppo")  # one policy for the whole team
 NEEDS = {"hmarl": ("ray", "train"), "ppo": ("torch", "policy"), "sb3-ppo": ("stable_baselines3", "sb3")}
 
 

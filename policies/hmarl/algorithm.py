@@ -300,6 +300,7 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
+        self.side_by_side = SideBySide(config.learner_threads)
         with ray_start.building(self), runner_groups(), lean_torch():
             super().setup(config)
             self._set_up_tiers()
@@ -328,7 +329,7 @@ class HMARL(DurableAlgorithm):
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
         self.env_runner.watch = self.credit.watch
-        self.saves_replay, self.side_by_side = True, SideBySide(self.config.learner_threads)
+        self.saves_replay = True
         self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self.lessons = Lessons(self.config, self.team, [*self.on_policy, *self.off_policy])

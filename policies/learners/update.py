@@ -178,10 +178,14 @@ class UpdateMixin:
     def _minibatches(self, size: int, part: int, num_epochs: int, is_shuffled: bool) -> Iterator[Any]:
         """Rows of each gradient step. Where parts do not divide the rows, one goes on in the next epoch, and the last
         in one more, as RLlib's do."""
-        if num_epochs == 1 and size % part == 0:
+        if num_epochs == 1 and size % part == 0 and not self.distributed:  # type: ignore[attr-defined]
             yield from (slice(start, start + part) for start in range(0, size, part))
             return
         steps = -(-size * num_epochs // part)
+        if self.distributed:  # type: ignore[attr-defined]  # shares of a batch may differ by a row, steps may not
+            least = torch.tensor(steps, device=self._device)  # type: ignore[attr-defined]
+            torch.distributed.all_reduce(least, op=torch.distributed.ReduceOp.MIN)
+            steps = int(least)
         order = [torch.arange(size)]
         while len(order) * size < steps * part:
             order.append(self._shuffled(size) if is_shuffled else order[0])

@@ -208,6 +208,15 @@ def test_a_variant_of_hmarl_has_the_settings_of_a_file(constant, tmp_path):
     assert curves.lines_of(out / "hmarl-seed0.jsonl")[0]["task"]["config"] == {}
 
 
+def test_central_methods_have_a_curve_for_each_kind_of_action(constant, tmp_path):
+    asked = ["hmarl", "ppo", "--actions", "discrete", "continuous"]
+    assert main(["--out", str(tmp_path), *OPTIONS, *asked]) == 0
+    tasks = [curves.lines_of(path)[0]["task"] for path in sorted(tmp_path.glob("*.jsonl"))]
+    assert [(task["name"], task["method"], task["actions"]) for task in tasks] == [
+        ("hmarl", "hmarl", "discrete"), ("ppo-continuous", "ppo", "continuous"), ("ppo", "ppo", "discrete")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

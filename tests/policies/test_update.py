@@ -257,3 +257,34 @@ def test_target_networks_follow_each_step_or_by_environment_steps():
         updated(learner, batch, type(learner).update)
         again = module.state_dict()
         assert torch.equal(again[f"target_{name}"], after[f"target_{name}"]) == (frequency > 0)
+
+
+def test_several_learners_step_by_their_mean_gradient_and_as_often(monkeypatch):
+    """As if a second one had gradients of its own and fewer rows."""
+    alone, batch = learner_of(*CASES["maddpg"])
+    one, _ = learner_of(*CASES["maddpg"])
+    tier = "response_orchestrator"
+    updated(alone, batch, type(alone).update)
+    monkeypatch.setattr(type(one), "distributed", True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+
+    def reduced(tensor, op=torch.distributed.ReduceOp.SUM):
+        if op == torch.distributed.ReduceOp.MIN:
+            tensor.fill_(1)
+        else:
+            tensor.add_(3 * tensor)  # the other's is three times as large: the mean is twice
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", reduced)
+    many = {name: np.concatenate([column, column]) for name, column in batch.items()}
+    one.generator.manual_seed(5)
+    update = MultiAgentBatch({tier: SampleBatch(many)}, 2 * ROWS)
+    results = one.update(batch=update, timesteps=TIMES, minibatch_size=ROWS)
+    assert results[tier]["num_module_steps_trained"].peek() == ROWS  # one step of two
+    expected = dict(alone.module[tier].unwrapped().named_parameters())
+    ratios = [
+        (p.grad.norm() / expected[name].grad.norm()).item()
+        for name, p in one.module[tier].unwrapped().named_parameters()
+        if p.grad is not None and expected[name].grad.norm() > 1e-4
+    ]
+    assert len(ratios) > 5
+    assert ratios == pytest.approx([2.0] * len(ratios), rel=1e-3)

@@ -244,7 +244,7 @@ def test_line_11_reading_the_evidence_beats_every_blind_policy(scenario):
     losses = {name: mean(m, "loss") for name, m in played.items()}
     rewards = {name: mean(m, "reward") for name, m in played.items()}
     for name in PLAYBOOKS:
-        if name not in ("rule-soar", "expert", "oracle-observation"):
+        if name not in ("rule-soar", "expert", "expert-learned", "oracle-observation"):
             assert losses["rule-soar"] < 0.8 * losses[name], name
             assert rewards["rule-soar"] > rewards[name] + 15.0, name
     assert losses["oracle-observation"] < 0.8 * losses["expert"] < 0.8 * 0.8 * losses["rule-soar"]
@@ -376,6 +376,8 @@ def test_line_16_scenarios_are_versioned_and_any_default_counts(name):
             other = ("insider",)
         elif field.name == "undefended_zones":
             other = (2,)
+        elif field.name == "risk_model":
+            other = "learned"
         elif "allowed" in metadata:
             other = next(choice for choice in metadata["allowed"] if choice != value)
         elif isinstance(value, tuple):
