@@ -181,7 +181,8 @@ def _none(spec: Any) -> str:
 def _check_number(spec: Any, value: Any) -> Any:
     if isinstance(value, str) and value in spec.metadata.get("words", ()):
         return str(value)
-    return _number(spec, value, isinstance(spec.default, int))
+    kind = spec.metadata["low"] if isinstance(spec.default, str) else spec.default  # a word says nothing about numbers
+    return _number(spec, value, isinstance(kind, int))
 
 
 def _listed(value: Any) -> Any:

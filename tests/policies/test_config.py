@@ -44,6 +44,22 @@ class OtherMatching(Matching):
         return 2 * super().score(agent)
 
 
+class Still:
+    """A teacher that acts as it always does."""
+
+    def __init__(self, action_spaces, seed=0):
+        self.action_spaces = action_spaces
+
+    def reset(self, seed):
+        """Nothing to forget."""
+
+    def __call__(self, observations, decides):
+        return {a: np.zeros((len(o), *self.action_spaces[a].shape), np.float32) for a, o in observations.items()}
+
+
+TAUGHT = {"teacher": Still, "teacher_rounds": 1, "teacher_steps": 128, "teacher_rest_steps": 0}
+
+
 # ---- what is looked at: each probe takes a configuration and returns something to compare
 
 
@@ -62,6 +78,17 @@ def training(config):
             numbers += [tree.total for tree in replay.trees.values()]
         numbers += [runners["num_env_steps_sampled_lifetime"], runners.get("episode_return_mean", 0.0)]
         return [round(float(number), 6) for number in numbers], sorted(algo.batches.replays)
+
+    return built(config, look)
+
+
+def threads(config):
+    """Whether tiers learn in threads of their own."""
+
+    def look(algo):
+        algo.train()
+        algo.train()
+        return algo.side_by_side.pool is None
 
     return built(config, look)
 
@@ -364,6 +391,13 @@ CASES: dict[str, tuple] = {
     "updates_per_iteration": (3, training),
     "n_step": (3, training),
     "ema_tau": (0.5, training),
+    "learner_threads": (2, threads, {"learner_threads": 1}),
+    "teacher": (Still, training),
+    "teacher_rounds": (0, training, TAUGHT),
+    "teacher_steps": (256, training, TAUGHT),
+    "teacher_rest_steps": (10_000, training, TAUGHT),
+    "teacher_share": (0.0, training, TAUGHT),
+    "imitation": (0.0, training, TAUGHT),
     # defaults of tiers
     "lr": (1e-2, training),
     "gamma": (0.5, training),
