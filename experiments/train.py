@@ -122,6 +122,7 @@ def _go(out: Path, settings: Mapping[str, Any], resume: bool, evaluation: bool, 
     budget, hint = Budget.of(settings["budget"]), resume_hint(out, evaluation=evaluation)
     if not (resume and is_trained(out, budget)):
         check_space(out, settings)
+        _compile(settings)
         Run.go(out, settings, resume, hint, ray_address)
     elif not evaluation or is_finished(out):
         more = resume_hint(out, budget.doubled(), evaluation=evaluation)
@@ -129,3 +130,10 @@ def _go(out: Path, settings: Mapping[str, Any], resume: bool, evaluation: bool, 
         return
     if evaluation:
         finish(out, settings, hint)
+
+
+def _compile(settings: Mapping[str, Any]) -> None:
+    """Has the simulator compiled where no cache has it yet, so that a first run's minutes go into training."""
+    simulator = soc_env.Simulator(settings["scenario"], seed=0, **settings["overrides"])
+    simulator.reset()
+    simulator.step()
