@@ -234,7 +234,7 @@ def test_what_a_terminal_would_obey_is_not_printed(mine: Path, capsys: pytest.Ca
     ("words", "says"),
     [
         (("playbook",), "no playbook: FILE, NAME or --names is needed"),
-        (("playbook", "exprt"), "did you mean 'expert'? allowed: expert, rule-soar, or a file"),
+        (("playbook", "exprt"), "did you mean 'expert'? allowed: expert, expert-learned, rule-soar, or a file"),
         (("playbook", "no/such.toml"), "playbook 'no/such.toml' cannot be read"),
         (("playbook", "expert", "--names"), "not allowed with"),
         (("evaluate", "--policy", "no/such.toml"), "playbook 'no/such.toml' cannot be read"),
