@@ -46,7 +46,8 @@ def model_card(run: pathlib.Path, manifest: Mapping[str, Any], others: Sequence[
     return template(TEMPLATE).render(
         scenario=scenario,
         run=config,
-        command=shlex.join(["hmarl-soc", *config.get("command", [""])[1:]]),
+        command=_command(config),
+        overrides=manifest["overrides"],
         settings=settings,
         steps=manifest["num_env_steps"],
         tiers=[_tier(tier, manifest) for tier in manifest["members"]],
@@ -59,6 +60,15 @@ def model_card(run: pathlib.Path, manifest: Mapping[str, Any], others: Sequence[
         meaning={columns[name].label: protocol.meaning[name] for name in protocol.shown},
         note=protocol.note,
     )
+
+
+def _command(config: Mapping[str, Any]) -> str:
+    """The command line of the run, without the folder it was written to."""
+    words = ["hmarl-soc", *config.get("command", [""])[1:]]
+    if "--out" in words:
+        place = words.index("--out")
+        words[place : place + 2] = []
+    return shlex.join(words)
 
 
 def _tier(tier: str, manifest: Mapping[str, Any]) -> str:
