@@ -14,6 +14,7 @@ Of `paper-v0`:
 | `null` | nothing is hunted and nothing is contained (every Box entry at its lower bound, triage "enrich") |
 | `zeros` | every Box entry 0, triage "enrich": the constant an untrained network with small outputs resembles |
 | `best-constant` | the best constant action known |
+| `waiting` | the same, but no hunting during initial access, which it reads off a leak: the best policy known |
 | `rule-soar` | a threshold playbook that reads only what an analyst would see |
 
 Of `soc-v1` and its kin:
@@ -92,6 +93,7 @@ SCRIPTED: dict[str, dict[str, Builder]] = {
         "null": paper.null_policy,
         "zeros": paper.zeros_policy,
         "best-constant": paper.best_constant_policy,
+        "waiting": paper.WaitingPolicy,
         "rule-soar": paper.RuleSoarPolicy,
     },
     "soc": {

@@ -218,9 +218,9 @@ def test_a_card_says_what_the_runs_say(tmp_path, run_folders, capsys):
     assert read_manifest(out)["files"][exporting.CARD]["bytes"] == len(card.encode())
     results = json.loads((runs[0] / "evaluation.json").read_text())
     mean = results[TRAINED]["summary"]["reward"]["mean"]
-    for part in ("1,000 environment steps, seed 0: `hmarl-soc`", "`threat_hunter`: SAC", "`alert_triage`: scripted, `zeros`",
-                 f"{mean:.2f} (seed 0), {mean + 1:.2f} (seed 1)", "over 60 episodes, seed 4",
-                 results[TRAINED]["scenario_hash"]):  # fmt: skip
+    for part in ("1,000 environment steps, seed 0: `hmarl-soc`", "`threat_hunter`: SAC",
+                 "`alert_triage`: scripted, `zeros`", f"{mean:.2f} (seed 0), {mean + 1:.2f} (seed 1)",
+                 "over 60 episodes, seed 4", results[TRAINED]["scenario_hash"]):  # fmt: skip
         assert part in card
     assert "test split" not in card
     assert "\n\n\n" not in card
