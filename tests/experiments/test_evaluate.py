@@ -312,3 +312,22 @@ def test_a_paired_gain_needs_the_same_episodes() -> None:
         paired_gain(first, evaluate("null", "paper-v0", num_episodes=5, seed=2))
     with pytest.raises(ValueError, match="same episodes"):
         paired_gain(first, evaluate("null", "paper-v0", num_episodes=5, seed=1, max_steps=50))
+
+
+def test_a_policy_acts_in_one_thread_and_the_number_is_given_back() -> None:
+    torch = pytest.importorskip("torch")
+    seen = []
+
+    def policy(observations: Any, decides: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(torch.get_num_threads())
+        return {}
+
+    policy.reset = lambda seed: None  # type: ignore[attr-defined]
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run_episodes(policy, lambda n, seeds: soc_env.Simulator("paper-v0", num_envs=n, seed=seeds, max_steps=5), 2, 0)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -26,13 +26,14 @@ def numeric_options() -> list[Any]:
     """(command, option, whether it takes whole numbers only, least) of every option for a number."""
     found = []
     for function in COMMANDS:
-        options = {option.name: option for option in commands[function.__name__].params}
+        command = function.__name__.replace("_", "-")
+        options = {option.name: option for option in commands[command].params}
         for name, hint in typing.get_type_hints(function).items():
             kinds = {hint, *typing.get_args(hint)} & {int, float}
             if kinds:
                 option = options[name]
                 least = 0 if "(at least 0)" in option.help else 1
-                case = (function.__name__, option.opts[0], kinds == {int}, least)
+                case = (command, option.opts[0], kinds == {int}, least)
                 found.append(pytest.param(*case, id=" ".join(case[:2])))
     return found
 

@@ -328,3 +328,19 @@ def test_all_algorithms_are_among_the_cases():
         ("DQN", "Discrete"),
         ("MADDPG", "Box"),
     }
+
+
+@pytest.mark.parametrize("name", sorted(checkpoint.shipped_teams()))
+def test_shipped_teams_are_better_than_the_best_playbook_that_reads_what_they_do(name):
+    pytest.importorskip("scipy")
+    from experiments.evaluate import evaluate, paired_gain
+
+    policy, reference = load_policy(name), {"soc-v1": "expert"}[name]
+    overrides = {**policy.manifest["overrides"], "split": "test"}
+    team, playbook = (evaluate(one, name, 256, 77, **overrides) for one in (policy, reference))
+    assert paired_gain(team, playbook, "score").low > 0  # 2.7 [2.1, 3.3] on 1,000 other episodes, by its card
+    assert (checkpoint.shipped_teams()[name] / "README.md").read_text().startswith(f"# HMARL-SOC team for {name}\n")
+
+
+def test_a_team_ships_for_soc_v1():
+    assert "soc-v1" in checkpoint.shipped_teams()
