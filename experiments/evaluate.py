@@ -167,7 +167,7 @@ def run_episodes(
     for start in range(0, num_episodes, num_envs):
         batch_seeds = seeds[start : start + num_envs].tolist()
         policy.reset(int(np.random.SeedSequence([0x9011, seed, start]).generate_state(1)[0]))
-        with _one_thread():
+        with one_thread() if "torch" in sys.modules else contextlib.nullcontext():  # whoever acts by it has imported it
             batches.append(_first_episodes(policy, make_simulator(len(batch_seeds), batch_seeds)))
         if progress is not None:
             progress(start + len(batch_seeds))
@@ -175,12 +175,13 @@ def run_episodes(
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks act in one thread: on a busy machine the hand-over to a second one cost twenty times what they do."""
-    torch = sys.modules.get("torch")  # whoever acts by it has imported it
-    if torch is None:
-        yield
-        return
+def one_thread() -> Iterator[None]:
+    """PyTorch computes in one thread, and its sums are in one order whatever the machine has.
+
+    On a busy machine the hand-over to a second thread cost twenty times what networks of ours do.
+    """
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -134,6 +134,6 @@ def _go(out: Path, settings: Mapping[str, Any], resume: bool, evaluation: bool, 
 
 def _compile(settings: Mapping[str, Any]) -> None:
     """Has the simulator compiled where no cache has it yet, so that a first run's minutes go into training."""
-    simulator = soc_env.Simulator(settings["scenario"], seed=0, **settings["overrides"])
+    simulator = soc_env.Simulator(settings["scenario"], seed=0)  # of any size: all have the same kernels
     simulator.reset()
     simulator.step()

@@ -7,6 +7,7 @@ from typing import Any
 
 import soc_env
 from experiments.bench.measure import Case, Effort, Measurement, measure
+from experiments.evaluate import one_thread
 from experiments.progress import Progress
 
 TRAINING_SCENARIO = "paper-v0"  # of the runners and learners
@@ -15,27 +16,12 @@ COLUMNAR_ENVS = (16, 64, 256)
 LEARNER_ROWS = 256  # batch size of a gradient step
 
 
-class _OneTorchThread:
-    """Within it torch computes on one thread, so that CPU time is comparable."""
-
-    def __enter__(self) -> None:
-        import torch
-
-        self.before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_num_threads(self.before)
-
-
 def bench_runners(_scenarios: Sequence[str], effort: Effort, progress: Progress) -> list[Measurement]:
     """The same networks acting in both runners; the coordinator acts on its decision steps only, in both."""
     from policies.hmarl.ray_start import quiet
 
     quiet()  # RLlib 2.60 warns about its own deprecated calls
-    with _OneTorchThread():
+    with one_thread():
         columnar = (64,) if effort.is_quick else COLUMNAR_ENVS
         cases = [_stock_case(STOCK_ENVS), *(_columnar_case(n) for n in columnar)]
         return measure("runners", cases, effort, progress)
@@ -92,7 +78,7 @@ def bench_learners(_scenarios: Sequence[str], effort: Effort, progress: Progress
     """
     from policies.hmarl.ray_start import session
 
-    with _OneTorchThread(), session():
+    with one_thread(), session():
         config = _runner_config(TRAINING_SCENARIO, 64).training(learning_starts=0, updates_per_iteration=1)
         algorithm = config.build_algo()
         try:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from experiments.evaluate import one_thread
 from experiments.risk.rows import Rows
 from soc_env.soc.risk_model import RiskModel
 
@@ -25,12 +26,8 @@ def fit(rows: Rows, seed: int, units: int = UNITS, epochs: int = EPOCHS) -> Risk
         rows: at least one.
         seed: of the first weights and of the order of rows.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums in one order, whatever the machine has
-    try:
+    with one_thread():
         return _fit(rows, torch.Generator().manual_seed(seed), units, epochs)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fit(rows: Rows, generator: torch.Generator, units: int, epochs: int) -> RiskModel:

@@ -41,26 +41,29 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
     def setup(self) -> None:
         take_settings(self)
-        self.twin_q = self.settings.critic.twin
+        self.twin_q = self.settings.critic.twin  # RLlib's name, which its forward passes read
         self.build_actor()
         if not self.inference_only:
             obs_dim, num_actions = self.observation_space.shape[0], flat_dim(self.action_space)
-            for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
+            for critic in self.critics():
                 acted = () if self.is_discrete else (num_actions,)
                 body = make_body(self.settings.critic_body(self.role), obs_dim, acted)
                 setattr(self, f"{critic}_encoder", BatchEncoder(body))
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
 
+    def critics(self) -> list[str]:
+        return ["qf", "qf_twin"] if self.twin_q else ["qf"]
+
     def side_by_side(self, prefix: str = "") -> Critics:
         """The critics, or with the prefix "target_" their target networks."""
-        names = [f"{prefix}qf", f"{prefix}qf_twin"] if self.twin_q else [f"{prefix}qf"]
+        names = [f"{prefix}{critic}" for critic in self.critics()]
         return linked(self, prefix, [(getattr(self, f"{n}_encoder").body, getattr(self, n)) for n in names])
 
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
         batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
-        for critic in ("qf", "qf_twin") if self.twin_q else ("qf",):
+        for critic in self.critics():
             values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
             found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
         return found

@@ -81,19 +81,19 @@ def track(net, assets, env, hosts, slots, host):
 @kernel
 def clear_suspicion(record):
     """Forgets all that speaks against a host."""
+    record["risk"] = 0.0
+    record["is_collected"] = 0
+    clear_evidence(record)
+
+
+@kernel
+def clear_evidence(record):
+    """Forgets the weights, and what is kept for a risk model, see rating.py."""
     record["process"] = 0.0
     record["target"] = 0.0
     record["source"] = 0.0
     record["finding"] = 0.0
     record["verdict"] = 0.0
-    record["risk"] = 0.0
-    record["is_collected"] = 0
-    clear_history(record)
-
-
-@kernel
-def clear_history(record):
-    """Forgets what is kept for a risk model, see rating.py."""
     record["alerts"] = 0.0
     record["precision"] = 0.0
     record["sharpness"] = 0.0

@@ -18,7 +18,7 @@ from soc_env.soc.kernels.hosts import (
     LOG_ALERT,
     LOG_CASE,
     LOG_CASE_CLOSED,
-    clear_history,
+    clear_evidence,
     find,
     forget,
     log,
@@ -405,12 +405,7 @@ def clear_pictures(world, env):
 @kernel
 def clear_record(record, is_quiet):
     """A host that is kept on record for another reason must look like one without a record: no evidence."""
-    record["process"] = 0.0
-    record["target"] = 0.0
-    record["source"] = 0.0
-    record["finding"] = 0.0
-    record["verdict"] = 0.0
-    clear_history(record)
+    clear_evidence(record)
     if is_quiet:
         record["last_alert"] = NEVER
         record["last_hunt"] = NEVER
