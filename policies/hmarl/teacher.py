@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from soc_env.errors import CheckpointError, ConfigError
 
 SHARES = (1.0, 0.3, 0.3)  # of environments that the teacher acts in, by round; none in later ones
 EPOCHS, BATCH, LEARNING_RATE = 2, 1024, 1e-3  # of a round's fit: over all situations so far
+CLOSE = 1e-5  # error at which a tier does what it is taught already: it is not fitted in that round
 KEPT = 2  # of so many neighbouring rows one is kept
 ROWS = "rows"
 
@@ -134,9 +136,10 @@ class Lessons:
         errors = {}
         for number, tier in enumerate(self.tiers):
             rows = [np.concatenate(part) for part in zip(*self._rows[tier], strict=True)]
+            num_old = len(self._rows[tier][0][0]) if self.round else 0
             self._rows[tier] = [(rows[0], rows[1])]
             seed = [self.config.seed or 0, number, self.round]
-            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed))[0]
+            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed, num_old))[0]
         self.round, self.steps, self.ended_at = self.round + 1, 0, num_env_steps
         if not self.go_on:
             self._rows = {tier: [] for tier in self.tiers}
@@ -156,18 +159,27 @@ class Lessons:
         self._rows = {tier: [tuple(pair) for pair in state[ROWS].get(tier, [])] for tier in self.tiers}
 
 
-def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], module: Any) -> float:
-    """Fits a tier's network to a teacher: mean error of the last epoch (`policies.learners.terms`).
+def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], num_old: int, module: Any) -> float:
+    """Fits a tier's network to a teacher: mean error of the last epoch (`policies.learners.terms`), or on the newest
+    rows where it is `CLOSE` there already.
 
     Args:
         observation: (n, size).
         taught: (n, dim) actions, or (n,) choices.
         seed: of the order of rows.
+        num_old: rows of earlier rounds, which come first.
         module: the tier's RLModule, changed in place; target networks follow at once.
     """
     rng, mean = np.random.default_rng(seed), 0.0
     seen, said = torch.from_numpy(observation), torch.from_numpy(np.ascontiguousarray(taught))
+    if 0 < num_old < len(seen):
+        with torch.no_grad():
+            mean = float(imitation_errors(module, seen[num_old:], said[num_old:]).mean())
+        if mean < CLOSE:
+            return mean
     optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True)
+    num_steps = EPOCHS * ceil(len(seen) / BATCH)
+    slowing = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1.0 / max(1, num_steps), max(1, num_steps - 1))
     for _ in range(EPOCHS if len(seen) else 0):
         order, total = torch.from_numpy(rng.permutation(len(seen))), 0.0
         for rows in order.split(BATCH):
@@ -175,6 +187,7 @@ def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], module: 
             optimizer.zero_grad(set_to_none=True)
             error.backward()
             optimizer.step()
+            slowing.step()
             total += float(error.detach()) * len(rows)
         mean = total / len(seen)
     optimizer.zero_grad(set_to_none=True)
