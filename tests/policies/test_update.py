@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -210,11 +211,14 @@ def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(c
         if not is_prepared:
             monkeypatch.setattr(type(learner), "readers", lambda *_: {})
         module, calls = learner.module[tier].unwrapped(), []
+
+        def counted(*rows, prepare):
+            calls.append(len(rows[0]))
+            return prepare(*rows)
+
         for part in module.modules():
             if isinstance(part, ZoneMLP):
-                monkeypatch.setattr(
-                    part, "prepare", lambda *rows, of=part.prepare: calls.append(len(rows[0])) or of(*rows)
-                )
+                monkeypatch.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
         learner.generator.manual_seed(5)
         learner.update(
             batch=MultiAgentBatch({tier: SampleBatch(batch)}, ROWS), timesteps=TIMES, minibatch_size=ROWS // 2
