@@ -462,7 +462,8 @@ class Simulator(abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Buffers without their views and threads; the copy goes on exactly where this one stands."""
         derived = {"actions", "observations", "final_observations", "final_states", "rewards", "reward_terms",
-                   "terminated", "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices", "_branches"}  # fmt: skip
+                   "terminated", "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices",
+                   "_branches"}  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
