@@ -212,7 +212,7 @@ def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(c
             monkeypatch.setattr(type(learner), "readers", lambda *_: {})
         module, calls = learner.module[tier].unwrapped(), []
 
-        def counted(*rows, prepare):
+        def counted(*rows, prepare, calls=calls):
             calls.append(len(rows[0]))
             return prepare(*rows)
 
