@@ -247,9 +247,9 @@ class Prepared:
     """
 
     observation: torch.Tensor
-    zones: torch.Tensor | None
+    zones: Any
     context: torch.Tensor
-    cases: torch.Tensor | None
+    cases: Any
     seen: torch.Tensor
     seen_mean: torch.Tensor
     relations: tuple[torch.Tensor, ...]
@@ -257,7 +257,7 @@ class Prepared:
     def __getitem__(self, rows: Any) -> Prepared:
         parts = (self.observation, self.zones, self.context, self.cases, self.seen, self.seen_mean)
         taken: list[Any] = [None if part is None else part[rows] for part in parts]
-        return Prepared(*taken, tuple(part[rows] for part in self.relations))
+        return Prepared(*taken, relations=tuple(part[rows] for part in self.relations))
 
     def __len__(self) -> int:
         return len(self.observation)
