@@ -155,12 +155,14 @@ class TokenEmbedding(nn.Module):
         acting: agents whose actions are read too, in that order.
         attends: whether cases are tokens; otherwise their mean is part of the context, where there are zones.
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
+        memory: reads past minutes behind the observation (`policies.networks.memory.Memory`).
     """
 
     read_of_cases: torch.Tensor | None
 
-    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int):
+    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int, memory: Any = None):
         super().__init__()
+        self.memory = memory
         self.tokens, self.attends, self.num_zones = tokens, attends, len(tokens.zones)
         self.norm = ZoneNorm(tokens)
         self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
@@ -186,9 +188,13 @@ class TokenEmbedding(nn.Module):
         zone, context, cases, seen = self.inputs(observation, *actions)
         case = None if self.case is None else affine(self.case, self.lifted(cases))
         network = self.read_context(self.lifted(context), case)
+        recalled, of_zones = (None, None) if self.memory is None else self.memory(observation)
+        if recalled is not None:
+            network = network + recalled.unsqueeze(-2)
         tokens = [network] if self.attends or self.zone is None else []
         if self.zone is not None:
             zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            zones = zones if of_zones is None else zones + of_zones
             tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
         if self.attends and case is not None:
             tokens.append(case)
@@ -269,6 +275,7 @@ class ZoneMLP(nn.Module):
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         keeps_zones: if the agent acts on zones, `ZoneFeatures`, `zones + 1` times `width` of them; else the features of
             the network alone, (B, hiddens[-1]).
+        memory: as `TokenEmbedding` takes it.
     """
 
     has_action_value = False
@@ -285,6 +292,7 @@ class ZoneMLP(nn.Module):
         layer_norm: bool = False,
         bins: int = 0,
         keeps_zones: bool = False,
+        memory: Any = None,
     ):
         super().__init__()
         self.agent, self.tokens, self.attends = agent, tokens, heads > 0
@@ -293,7 +301,7 @@ class ZoneMLP(nn.Module):
         self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
         self.out_dim = self.width * (self.num_zones + 1 if self.keeps_zones else 1)
         self.reads_actions, self.raw_cases = bool(acting), Windows(tokens.cases)
-        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins)
+        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins, memory)
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
@@ -336,6 +344,7 @@ class ZoneMLP(nn.Module):
     def fits_kernels(self) -> bool:
         """Whether `trunk.Trunk` computes what it computes, where its weights are."""
         is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
+        is_plain = is_plain and self.embedding.memory is None
         return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
 
     @property
