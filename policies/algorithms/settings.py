@@ -187,9 +187,9 @@ class Memory(Part):
         super().__post_init__()
         for spec in dataclasses.fields(self) if self.minutes == 0 else ():
             if (value := getattr(self, spec.name)) != spec.default:
-                raise ConfigError(f"memory.{spec.name}={value!r} has no effect, memory.minutes is 0")
+                raise ConfigError(f"{spec.name}={value!r} has no effect, minutes is 0")
         if self.kind == "attention" and self.size % HEADS:
-            raise ConfigError(f"memory.size={self.size} must be a multiple of {HEADS} with kind='attention'")
+            raise ConfigError(f"size={self.size} must be a multiple of {HEADS} with kind='attention'")
 
 
 @dataclass(frozen=True)

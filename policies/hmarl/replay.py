@@ -197,7 +197,7 @@ class JointReplay:
         observed[~seen] = 0.0
         rows = np.empty((len(index), row_size(dim, minutes)), np.float32)
         rows[:, :dim], rows[:, -minutes:] = now, seen
-        rows[:, dim:-minutes] = observed.reshape(len(index), -1)
+        rows[:, dim:-minutes] = observed.reshape(len(index), minutes * dim)
         return rows
 
     @property
