@@ -1,4 +1,4 @@
-"""Memory: what networks read of the past is what there was, in runner, replay, lessons, rollouts and trained policies."""
+"""Memory: what networks read of the past is what there was, wherever they read it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ SMALL = {"hiddens": [8, 8], "memory": {"minutes": MINUTES, "size": 4}}
 def test_settings_without_effect_or_sense_are_refused(memory, error):
     with pytest.raises(ConfigError) as raised:
         parse("threat_hunter", {"algorithm": "SAC", "memory": memory})
-    assert error in str(raised.value) and "\n" not in str(raised.value)
+    assert error in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_there_is_no_memory_unless_it_is_asked_for():
@@ -74,7 +75,8 @@ def test_a_row_has_the_present_the_past_oldest_first_and_which_minutes_there_wer
     assert rows[1].tolist() == [4, 20, 0, 0, 2, 20, 3, 20, 0, 1, 1]
     assert past.beside(now[1:], [1])[0, 2:8].tolist() == [2, 20, 3, 20, 4, 20]
     names = names_with_past(["a", "b"], 3)
-    assert len(names) == row_size(2, 3) and names[2] == "a, 3 before" and names[-1] == "there is one 1 before"
+    assert len(names) == row_size(2, 3)
+    assert (names[2], names[-1]) == ("a, 3 before", "there is one 1 before")
 
 
 # ---- networks
@@ -201,7 +203,8 @@ def test_what_is_drawn_is_what_the_runner_acted_on(n_step, capacity, ends, fragm
             replay = again
         index = drawable(replay)
         for name in ("read", "next_read"):
-            assert np.array_equal(replay.read("a", index, MINUTES, is_next=name == "next_read"), replay.columns[name][index])
+            read = replay.read("a", index, MINUTES, is_next=name == "next_read")
+            assert np.array_equal(read, replay.columns[name][index])
 
 
 @pytest.mark.parametrize("n_step", [1, 4])
@@ -396,7 +399,7 @@ def test_a_policy_goes_on_from_its_state_and_begins_where_it_is_told(trained):
     simulator = Simulator("soc-v1", num_envs=2, seed=1, max_steps=40)
     simulator.reset()
     one, two = policy_of(trained), policy_of(trained)
-    for step in range(6):
+    for _ in range(6):
         acted = one(simulator.observations, simulator.decides)
         for agent in AGENTS:
             simulator.actions[agent][:] = acted[agent]
@@ -438,11 +441,13 @@ def test_what_a_teacher_remembers_is_learned_with_memory_alone(build):
     past = PastOf(3, age >= 2, np.tile(np.arange(num_envs), num_steps), age)
     observed, errors = np.eye(2, dtype=np.float32)[signs.ravel()], []
     for memory in ({"minutes": 3, "size": 8}, {}):
-        module = build(delayed("DQN", memory)).env_runner.module["boss"]
-        for k in range(40):
-            error = clone(observed, taught, [k], module, past if memory else None)
+        learners = build(delayed("DQN", memory)).learner_group
+        for k in range(80):
+            taught_by = functools.partial(clone, observed, taught, [k], past=past if memory else None)
+            error = learners.edit("boss", taught_by, keep=False)[0]
         errors.append(error)
-    assert errors[0] < 0.1 and errors[1] > 0.6
+    assert errors[0] < 0.1
+    assert errors[1] > 0.6
 
 
 def test_rollouts_go_on_with_the_past_of_where_they_begin(build):
@@ -453,15 +458,15 @@ def test_rollouts_go_on_with_the_past_of_where_they_begin(build):
     algo.train()
     (credit,) = algo.credit.credits.values()
     futures, runner = credit.futures, algo.env_runner
-    collected, modules = runner._collector, runner.module  # noqa: SLF001
+    collected, modules = runner._collector, runner.module
     for slot in range(3):
         futures.take(runner.env, collected.past, slot, slot)
     (rows,) = futures.fan_out(3, 1, True)
-    act_all = functools.partial(credit._act, modules, 0, [rows], [])  # noqa: SLF001
+    act_all = functools.partial(credit._act, modules, 0, [rows], [])
     act_all()
     ends = futures.play(rows, credit.agent, 4, act_all)
     rollout = runner.sample(num_timesteps=16, explore=False)
     assert rollout[0].num_env_steps == 16
     for agent in AGENTS:
-        rows_ = collected._seen(agent, runner.env.observations[agent], np.arange(4))[:3]  # noqa: SLF001
+        rows_ = collected._seen(agent, runner.env.observations[agent], np.arange(4))[:3]
         assert np.array_equal(ends.observed[agent], rows_), agent
