@@ -81,8 +81,9 @@ class TierNetwork:
         raise NotImplementedError
 
     def present(self, rows: Any) -> Any:
-        """Of what it reads (B, .) the present observations (B, size): without past minutes, if it has memory."""
-        return rows[:, : self.observation_space.shape[0]]
+        """The present observations (B, size) of what it reads: rows (B, .), or what was prepared of them. Without past
+        minutes, if it has memory."""
+        return getattr(rows, "observation", rows)[:, : self.observation_space.shape[0]]
 
     def action_heads(self) -> Iterable[tuple[Any, int]]:
         """(output layer of an actor, number of equal parts of its outputs, the first of which are actions); none for

@@ -178,7 +178,7 @@ class MLP(nn.Module):
         layer_norm: bool = False,
         bins: int = 0,
         groups: Sequence[int] = (),
-        memory: nn.Module | None = None,
+        memory: Any = None,
     ):
         super().__init__()
         self.obs_dim, self.memory = obs_dim, memory
@@ -205,7 +205,7 @@ class MLP(nn.Module):
         for k in range(0, len(layers), step):
             x = affine(layers[k], x)
             if k == 0 and self.memory is not None:
-                x = x + self.memory(observation)[0]
+                x = x + self.memory(self.memory.prepare(observation))[0]
             x = activated(layers[k + 1], x)
         return x
 

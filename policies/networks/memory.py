@@ -126,17 +126,24 @@ class Memory(nn.Module):
         self.whole = Recall(kind, len(tokens.context) + num_read, size, minutes, dim)
         self.zone = Recall(kind, tokens.zones.shape[1], size, minutes, dim) if len(tokens.zones) else None
 
-    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What is added for all that is observed, (B, dim), and for each zone, (B, Z, dim) or None; of stacked
-        networks with their axis in front."""
+    def prepare(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """What no weight changes of what it reads of rows, normalised: of the whole (B, K + 1, F) and of zones
+        (B, Z, K + 1, F) or None, the present last; and which minutes there were (B, K), bool."""
         now, past, seen = self.split(rows)
         minutes = torch.cat([past, now.unsqueeze(1)], 1)  # (B, K + 1, D)
         whole, zones = self.things(self.norm(minutes.flatten(0, 1)))
         whole = whole.unflatten(0, (-1, self.minutes + 1))
+        if zones is None:
+            return whole, None, seen
+        return whole, zones.unflatten(0, (-1, self.minutes + 1)).transpose(1, 2), seen
+
+    def forward(self, read: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]) -> tuple[Any, Any]:
+        """Of what `prepare` gives what is added for all that is observed, (B, dim), and for each zone, (B, Z, dim) or
+        None; of stacked networks with their axis in front."""
+        whole, zones, seen = read
         added = self.whole(self.lifted(whole[:, -1]), self.lifted(whole[:, :-1]), self.lifted(seen))
         if zones is None or self.zone is None:
             return added, None
-        zones = zones.unflatten(0, (-1, self.minutes + 1)).transpose(1, 2)  # (B, Z, K + 1, F)
         seen = seen.unsqueeze(1).expand(-1, zones.shape[1], -1)
         return added, self.zone(self.lifted(zones[:, :, -1]), self.lifted(zones[:, :, :-1]), self.lifted(seen))
 

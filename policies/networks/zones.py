@@ -189,7 +189,7 @@ class TokenEmbedding(nn.Module):
         zone, context, cases, seen = read.zones, read.context, read.cases, read.seen
         case = None if self.case is None else affine(self.case, self.lifted(cases))
         network = self.read_context(self.lifted(context), case)
-        recalled, of_zones = (None, None) if self.memory is None else self.memory(observation)
+        recalled, of_zones = (None, None) if self.memory is None else self.memory(read.past)
         if recalled is not None:
             network = network + recalled.unsqueeze(-2)
         tokens = [network] if self.attends or self.zone is None else []
@@ -250,6 +250,7 @@ class Prepared:
         zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
         seen_mean: of what is seen of zones, (B, features).
         relations: as `ZoneMLP.relations`.
+        past: as `memory.Memory.prepare`; () without memory.
     """
 
     observation: torch.Tensor
@@ -259,6 +260,7 @@ class Prepared:
     seen: torch.Tensor
     seen_mean: torch.Tensor
     relations: tuple[torch.Tensor, ...]
+    past: tuple[Any, ...]
 
     def __getitem__(self, rows: Any) -> Prepared:
         def taken(part: Any) -> Any:
@@ -344,7 +346,8 @@ class ZoneMLP(nn.Module):
         """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
         zones, context, cases, seen = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
-        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations)
+        past = () if self.embedding.memory is None else self.embedding.memory.prepare(observation)
+        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations, past)
 
     def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
         read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
