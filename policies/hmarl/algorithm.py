@@ -365,7 +365,8 @@ class HMARL(DurableAlgorithm):
     def _average(self, rate: float) -> None:
         for tier, average in self.averaged.items():
             newest = self.env_runner.module[tier].state_dict()
-            torch._foreach_lerp_(list(average.values()), [newest[name] for name in average], rate)
+            for name, value in average.items():
+                value.lerp_(newest[name], rate)
 
     def averaged_modules(self) -> dict[str, Any]:
         """The tiers' modules with averaged weights: copies, to act with."""

@@ -169,7 +169,7 @@ class TieredLearnerGroup(LearnerGroup):
 
     def hand_over(self, runner: Any) -> None:
         """Gives a runner of this process the weights of learners that are in it too, without a copy in between."""
-        networks = {tier: group._learner.module[tier].unwrapped() for tier, group in self.groups.items()}
+        networks = {tier: self.edit(tier, lambda module: module, keep=False)[0] for tier in self.groups}
         self._num_weight_syncs += 1
         runner.take_weights(networks, self._num_weight_syncs)
 

@@ -266,8 +266,9 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._weights_seq_no = number
         with torch.no_grad():
             for tier, network in networks.items():
-                newest, own = network.state_dict(), self.module[tier].state_dict()
-                torch._foreach_copy_(list(own.values()), [newest[name] for name in own])
+                newest = network.state_dict()
+                for name, own in self.module[tier].state_dict().items():
+                    own.copy_(newest[name])
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes a state back. Weights are taken if they are newer than the present ones, or if the state holds
