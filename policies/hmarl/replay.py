@@ -148,7 +148,7 @@ class JointReplay:
         for tier, tree in self.trees.items():
             leaves = never % self.capacity
             leaves = leaves[tree.sums[tree.num_leaves + leaves] > 0]
-            for changed, values in ((leaves, 0.0), (ready % self.capacity, own[tier])):
+            for changed, values in ((leaves, np.zeros(len(leaves))), (ready % self.capacity, own[tier])):
                 if len(changed):
                     tree.set(changed, values)
 
@@ -328,7 +328,7 @@ class JointReplay:
             self._complete.set_state(state["waiting"], self.first)
             lost = index[self._complete.chains.reach[index] < self.first]  # in a smaller store
             for tree in self.trees.values() if len(lost) else ():
-                tree.set(lost, 0.0)
+                tree.set(lost, np.zeros(len(lost)))
         self.max_priority = {tier: state["max_priority"][tier] for tier in self.trees}
         self._rng.bit_generator.state = state["rng"]
 
