@@ -211,6 +211,7 @@ def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(c
         learner, batch = learner_of(tier, settings)
         if not is_prepared:
             monkeypatch.setattr(type(learner), "readers", lambda *_: {})
+            monkeypatch.setattr(type(learner), "straight", lambda *_: None)
         module, calls = learner.module[tier].unwrapped(), []
 
         def counted(*rows, prepare, calls=calls):
