@@ -65,13 +65,13 @@ class Step:
 
     def rate_next(self, batch: Batch, action: torch.Tensor) -> torch.Tensor:
         """The lowest target value of actions in next states: (B,)."""
-        self.targets.forward(batch[TARGETS_READ])  # type: ignore[arg-type]
+        self.targets.forward(batch[TARGETS_READ])
         self.targets.other.take(action)
         return self.targets.rate(self.targets.other).amin(0)
 
     def rate_taken(self, batch: Batch) -> torch.Tensor:
         """Values of what was done: (N, B)."""
-        self.critics.forward(batch[CRITICS_READ])  # type: ignore[arg-type]
+        self.critics.forward(batch[CRITICS_READ])
         self.critics.taken.take(batch[Columns.ACTIONS])
         return self.critics.rate(self.critics.taken)
 
@@ -146,7 +146,7 @@ class Gaussian:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of raw outputs, by those of x, and more of the mean and, the same for all, of the log standard
         deviation."""
-        g_mean = (g_x + g_mean) * (1.0 - (self.mean / self.head.settings.mean_bound).square())
+        g_mean = (g_x + g_mean) * (1.0 - torch.square(self.mean / self.head.settings.mean_bound))
         g_log_std = (g_x * self.away + g_log_std) * (self.log_std == self.log_std_drawn)
         if self.bounds is not None:
             g_log_std = g_log_std * (1.0 - ((self.log_std - self.middle) / self.half).square())

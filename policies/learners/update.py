@@ -24,7 +24,7 @@ from torch.optim.adam import adam
 
 from policies.learners.terms import POLICY, RESTS, terms_of
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Mapping[str, Any]  # tensors, and what was prepared
 # Names of what is prepared for a network, see `read_by`.
 ACTOR_READS, NEXT_ACTOR_READS, CRITICS_READ, TARGETS_READ = (
     "actor_reads",
