@@ -17,7 +17,7 @@ kept.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,12 @@ from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.metrics import LEARNER_RESULTS, TIMERS
 
 from policies.checkpoint import checkpoint_folder
+from policies.hmarl.chains import Chains
 from policies.hmarl.moments import Statistics, observation_statistics
 from policies.learners.terms import imitation_errors
 from policies.loading import load_policy
 from policies.networks.blocks import value_at
-from policies.runner.rows import Rollout
+from policies.runner.rows import AGE, STREAM, Rollout
 from policies.scripted import Policy, builder_of, is_file, is_policy, make_policy
 from soc_env.errors import CheckpointError, ConfigError
 
@@ -60,7 +61,7 @@ class Lessons:
         self.config, self.team, self.tiers = config, team, tuple(tiers)
         self.num_rounds = config.teacher_rounds if config.teacher is not None else 0
         self.round = self.steps = self.ended_at = 0
-        self._rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {tier: [] for tier in self.tiers}
+        self._rows: dict[str, list[tuple[np.ndarray, ...]]] = {tier: [] for tier in self.tiers}
 
     @property
     def go_on(self) -> bool:
@@ -108,11 +109,17 @@ class Lessons:
         """Whether the round has all of its situations."""
         return self.steps >= self.config.teacher_steps
 
-    def _of_agent(self, rollout: Rollout, agent: str) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.arange(0, len(rollout.seen), KEPT)
-        alive = rollout.taught.get(f"alive/{agent}")
-        rows = rows if alive is None else rows[alive[rows]]
-        return rollout.seen[rows, self.team.slices[agent]], rollout.taught[agent][rows]
+    def _of_agent(self, rollout: Rollout, agent: str) -> tuple[np.ndarray, ...]:
+        """Situations and what the teacher would do there; with memory all of them, with their places, and which are
+        lessons."""
+        every = np.arange(len(rollout.seen))
+        alive = rollout.taught.get(f"alive/{agent}", np.ones(len(every), bool))
+        is_lesson = (every % KEPT == 0) & alive
+        part = self.team.slices[agent]
+        if self.team.plan.minutes(agent):
+            places = rollout.places[STREAM], rollout.places[AGE]
+            return rollout.seen[:, part].copy(), rollout.taught[agent], is_lesson, *places
+        return rollout.seen[is_lesson, part], rollout.taught[agent][is_lesson]
 
     def hold(self, algo: Any) -> bool:
         """A part of a lesson of an `HMARL`, after it has sampled; whether networks have been fitted."""
@@ -135,11 +142,14 @@ class Lessons:
         """
         errors = {}
         for number, tier in enumerate(self.tiers):
-            rows = [np.concatenate(part) for part in zip(*self._rows[tier], strict=True)]
+            rows = tuple(np.concatenate(part) for part in zip(*self._rows[tier], strict=True))
             num_old = len(self._rows[tier][0][0]) if self.round else 0
-            self._rows[tier] = [(rows[0], rows[1])]
+            self._rows[tier] = [rows]
             seed = [self.config.seed or 0, number, self.round]
-            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed, num_old))[0]
+            minutes = self.team.plan.minutes(self.team.plan.members[tier][0])
+            past = PastOf(minutes, *rows[2:]) if minutes else None
+            fit = functools.partial(clone, rows[0], rows[1], seed, past=past, num_old=num_old)
+            errors[tier] = learner_group.edit(tier, fit)[0]
         self.round, self.steps, self.ended_at = self.round + 1, 0, num_env_steps
         if not self.go_on:
             self._rows = {tier: [] for tier in self.tiers}
@@ -159,40 +169,83 @@ class Lessons:
         self._rows = {tier: [tuple(pair) for pair in state[ROWS].get(tier, [])] for tier in self.tiers}
 
 
-def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], num_old: int, module: Any) -> float:
-    """Fits a tier's network to a teacher: mean error of the last epoch (`policies.learners.terms`), or on the newest
-    rows where it is `CLOSE` there already.
+class PastOf:
+    """The past of situations that were collected step by step.
+
+    Args:
+        minutes: how many observations before each of them are read.
+        is_lesson: (n,) whether a situation is one to learn from; the others are past to later ones.
+        stream, age: (n,) as `policies.runner.rows` has them.
+    """
+
+    def __init__(self, minutes: int, is_lesson: np.ndarray, stream: np.ndarray, age: np.ndarray):
+        self.minutes, self.chains = minutes, Chains(len(age), minutes)
+        self.chains.add(0, {STREAM: stream, AGE: age}, 0)
+        self.lessons = np.nonzero(is_lesson & (self.chains.reach >= 0))[0]
+
+    def beside(self, observation: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of `policies.past`: (len(rows), .)."""
+        past = torch.from_numpy(self.chains.past(rows.numpy(), self.minutes, 0))
+        seen = past >= 0
+        observed = observation[past.clamp_min(0)] * seen.unsqueeze(-1)
+        return torch.cat([observation[rows], observed.flatten(1), seen.float()], 1)
+
+
+def clone(
+    observation: np.ndarray,
+    taught: np.ndarray,
+    seed: list[int],
+    module: Any,
+    past: PastOf | None = None,
+    num_old: int = 0,
+) -> float:
+    """Fits a tier's network to a teacher, unless it is `CLOSE` on the newest rows: mean error of the last epoch, or
+    there (`policies.learners.terms`).
 
     Args:
         observation: (n, size).
         taught: (n, dim) actions, or (n,) choices.
         seed: of the order of rows.
-        num_old: rows of earlier rounds, which come first.
         module: the tier's RLModule, changed in place; target networks follow at once.
+        past: of these observations, if the module has memory.
+        num_old: rows of earlier rounds, which come first.
     """
-    rng, mean = np.random.default_rng(seed), 0.0
     seen, said = torch.from_numpy(observation), torch.from_numpy(np.ascontiguousarray(taught))
-    if 0 < num_old < len(seen):
+
+    def errors_of(rows: torch.Tensor) -> torch.Tensor:
+        return imitation_errors(module, seen[rows] if past is None else past.beside(seen, rows), said[rows])
+
+    lessons = np.arange(len(seen)) if past is None else past.lessons
+    newest = lessons[lessons >= num_old]
+    if 0 < len(newest) < len(lessons):
         with torch.no_grad():
-            mean = float(imitation_errors(module, seen[num_old:], said[num_old:]).mean())
+            mean = float(errors_of(torch.from_numpy(newest)).mean())
         if mean < CLOSE:
             return mean
-    optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True)
-    num_steps = EPOCHS * ceil(len(seen) / BATCH)
+    mean = _fit(module, errors_of, lessons, np.random.default_rng(seed))
+    for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
+        target.load_state_dict(network.state_dict())
+    return mean
+
+
+def _fit(
+    module: Any, errors_of: Callable[[torch.Tensor], torch.Tensor], lessons: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Passes over rows `lessons` with ever smaller steps: mean error of the last one."""
+    optimizer, mean = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True), 0.0
+    num_steps = EPOCHS * ceil(len(lessons) / BATCH)
     slowing = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1.0 / max(1, num_steps), max(1, num_steps - 1))
-    for _ in range(EPOCHS if len(seen) else 0):
-        order, total = torch.from_numpy(rng.permutation(len(seen))), 0.0
+    for _ in range(EPOCHS if len(lessons) else 0):
+        order, total = torch.from_numpy(lessons[rng.permutation(len(lessons))]), 0.0
         for rows in order.split(BATCH):
-            error = imitation_errors(module, seen[rows], said[rows]).mean()
+            error = errors_of(rows).mean()
             optimizer.zero_grad(set_to_none=True)
             error.backward()
             optimizer.step()
             slowing.step()
             total += float(error.detach()) * len(rows)
-        mean = total / len(seen)
+        mean = total / len(lessons)
     optimizer.zero_grad(set_to_none=True)
-    for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
-        target.load_state_dict(network.state_dict())
     return mean
 
 

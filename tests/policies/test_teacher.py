@@ -194,7 +194,7 @@ def test_a_fit_slows_down_to_its_end(build, monkeypatch):
     monkeypatch.setattr(lessons, "BATCH", 16)
     size = algo.env_runner.module["threat_hunter"].observation_space.shape[0]
     seen = np.random.default_rng(0).uniform(-1, 1, (33, size)).astype(np.float32)
-    algo.learner_group.edit("threat_hunter", lambda module: lessons.clone(seen, seen[:, :2], [0], 0, module))
+    algo.learner_group.edit("threat_hunter", lambda module: lessons.clone(seen, seen[:, :2], [0], module))
     [(_, rates)] = made
     assert rates == pytest.approx(np.linspace(1, 1 / 6, 6) * lessons.LEARNING_RATE)  # two passes of three steps
     for num_old, limit, fits in (
@@ -205,7 +205,7 @@ def test_a_fit_slows_down_to_its_end(build, monkeypatch):
         made.clear()
         monkeypatch.setattr(lessons, "CLOSE", limit)
         algo.learner_group.edit(
-            "threat_hunter", lambda module, n=num_old: lessons.clone(seen, seen[:, :2], [0], n, module)
+            "threat_hunter", lambda module, n=num_old: lessons.clone(seen, seen[:, :2], [0], module, num_old=n)
         )
         assert len(made) == fits
 
