@@ -78,10 +78,9 @@ def train(
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
-    with run_lock(out):
+    with run_lock(out), garbage.paused():
         remove_rests(out)
-        with garbage.paused():
-            _go(out, _settings(out, resume, *given), resume, evaluation, ray_address)
+        _go(out, _settings(out, resume, *given), resume, evaluation, ray_address)
     return out
 
 
