@@ -12,6 +12,10 @@ Rows, all with each build's own preset, seed and number of environments:
     cores              wall time of soc-v1's iterations on one core and on two, and the second over the first
     memory             peak memory of a run of soc-v1 that has filled its replay and written it as a checkpoint, with
                        one gradient step an iteration and otherwise the preset
+    score              CPU seconds from the start of Python to the first validation with a score of 79 on soc-v1, which
+                       dc36ab0's runs of 800,000 steps had at their end: from scratch with both builds, and with what
+                       this build has beside (`HERE_ALONE`) against the other from scratch. Not in a comparison that
+                       names no rows: a run takes minutes
 
 A build whose preset makes more or fewer gradient steps for an environment step is compared all the same, and the table
 says so.
@@ -41,6 +45,7 @@ from soc_env.errors import shown as shown_value
 
 HERE, THERE = "this build", "the other"
 PAIRS, QUICK_PAIRS = 5, 2
+BUDGET = 800_000  # [steps] of a whole run, see `measured_run`
 STEPS, QUICK_STEPS = 40_960, 6_144  # that are measured of a run
 FEWER = 0.25  # of them in rows whose iterations take long
 MEMORY_ROWS = 20_000  # of the replay in the quick variant of the memory row
@@ -60,6 +65,7 @@ class Task:
         settings: of the learner, beside the preset's.
         steps: environment steps that are measured.
         is_filled: until the replay is full, instead.
+        until: a validated score that ends the run, instead.
         cores: numbers of the CPUs it may use; None for all.
     """
 
@@ -68,6 +74,7 @@ class Task:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     steps: int = STEPS
     is_filled: bool = False
+    until: float | None = None
     cores: Sequence[int] | None = None
 
 
@@ -89,8 +96,14 @@ MEMORY: tuple[Number, ...] = (("peak memory", "MiB", lambda found: found["peak"]
 WALL: tuple[Number, ...] = (
     ("wall time", "ms/step", lambda f: 1000 * f["iterations"]["wall"] / f["iterations"]["steps"], False),
 )
+REACHED: tuple[Number, ...] = (("to a score of 79", "CPU-s", lambda found: found["reached"]["cpu"], False),)
 ONE_CORE, TWO_CORES = "soc-v1, one core", "soc-v1, two cores"
-ROWS = ("soc-v1", "paper-v0", "attention", "cores", "memory")
+SCORE, SCRATCH = 79.0, "soc-v1, from scratch"
+HERE_ALONE: dict[str, Mapping[str, Any]] = {  # compared with the other build from scratch
+    "soc-v1, with a teacher": {"teacher": "expert"},
+}
+UNASKED = ("soc-v1", "paper-v0", "attention", "cores", "memory")
+ROWS = (*UNASKED, "score")
 
 
 def tasks_of(row: str, quick: bool) -> dict[str, tuple[Task, tuple[Number, ...]]]:
@@ -104,6 +117,10 @@ def tasks_of(row: str, quick: bool) -> dict[str, tuple[Task, tuple[Number, ...]]
     if row == "memory":
         few = {"updates_per_iteration": 1, **({"replay_capacity": MEMORY_ROWS} if quick else {})}
         return {"soc-v1, full replay": (Task("soc-v1", settings=few, is_filled=True), MEMORY)}
+    if row == "score":
+        whole = Task("soc-v1", steps=BUDGET, until=SCORE)
+        ways = {SCRATCH: {}, **HERE_ALONE}
+        return {label: (dataclasses.replace(whole, settings=own), REACHED) for label, own in ways.items()}
     if row == "attention":
         return {"soc-v1, attention": (Task("soc-v1", "attention", steps=less), SPEED[:2])}
     return {row: (Task(row, steps=steps if row == "soc-v1" else 2 * steps), SPEED)}
@@ -121,7 +138,7 @@ def compare(
 
     Args:
         checkout: folder of the other build: soc_env, policies, experiments.
-        only: names of `ROWS`; all by default.
+        only: names of `ROWS`; `UNASKED` by default.
         pairs: of runs, in each row; memory is measured once.
         quick: shorter runs, fewer pairs and a small replay.
         json_path: JSON file to write.
@@ -180,7 +197,7 @@ def chosen_rows(only: Sequence[str] | None) -> list[str]:
     for name in only or ():
         if name not in ROWS:
             raise ConfigError(unknown_name("row of the comparison", name, ROWS))
-    return [name for name in ROWS if not only or name in only]
+    return [name for name in ROWS if name in (only or UNASKED)]
 
 
 # --- measuring
@@ -191,8 +208,8 @@ def _turns(
 ) -> Iterator[dict[str, Any]]:
     """The runs of a row, as they end: {"label", "build", "pair", and what was found}. The first pair comes after a run
     of each build that compiles what it needs and is not counted."""
-    order = [(label, build) for label in tasks for build in folders]
-    warm = dataclasses.replace(next(iter(tasks.values()))[0], steps=1, is_filled=False, cores=None)
+    order = [(label, build) for label in tasks for build in folders if build == HERE or label not in HERE_ALONE]
+    warm = dataclasses.replace(next(iter(tasks.values()))[0], steps=1, is_filled=False, until=None, cores=None)
     done, total = 0, len(folders) + pairs * len(order)
     with Progress(label=row) as progress:
 
@@ -264,16 +281,23 @@ def rows_of(row: str, quick: bool, runs: Sequence[Found]) -> dict[str, dict[str,
     of pairs, of those rows of which there is a pair."""
     found, pairs = {}, dict[str, list[dict[str, Found]]]()
     for label, (_, numbers) in tasks_of(row, quick).items():
-        pairs[label] = _pairs([run for run in runs if run["label"] == label])
+        pairs[label] = _pairs([run for run in runs if run["label"] == _label(label, run["build"])])
         for name, unit, value, is_more_better in numbers if pairs[label] else ():
             values = [[value(pair[build]) for build in (HERE, THERE)] for pair in pairs[label]]
             found[f"{label}, {name}"] = _row(unit, values, is_more_better) | _work(pairs[label])
+            if row == "score":
+                found[f"{label}, {name}"] |= {"unreached": _unreached(pairs[label])}
     if row == "cores" and pairs[TWO_CORES]:
         wall = WALL[0][2]
         both = zip(pairs[TWO_CORES], pairs[ONE_CORE], strict=False)
         values = [[wall(two[build]) / wall(one[build]) for build in (HERE, THERE)] for two, one in both]
         found["soc-v1, two cores over one"] = _row("times", values, False) | _work(pairs[TWO_CORES])
     return found
+
+
+def _label(label: str, build: str) -> str:
+    """Of the runs that stand for a build in the row with that label."""
+    return SCRATCH if label in HERE_ALONE and build == THERE else label
 
 
 def _row(unit: str, values: Sequence[Sequence[float]], is_more_better: bool) -> dict[str, Any]:
@@ -297,6 +321,11 @@ def _pairs(runs: Sequence[Found]) -> list[dict[str, Found]]:
     return [{b: of[n, b] for b in (HERE, THERE)} for n in numbers if (n, HERE) in of and (n, THERE) in of]
 
 
+def _unreached(pairs: Sequence[Mapping[str, Found]]) -> dict[str, int]:
+    """Build -> number of runs that ended below the score: their time is that of the whole run."""
+    return {b: sum(pair[b]["reached"]["score"] < SCORE for pair in pairs) for b in (HERE, THERE)}
+
+
 def _work(pairs: Sequence[Mapping[str, Found]]) -> dict[str, Any]:
     """Rows that are learned from for a step of the environment, of this build over the other: 1 if it is equal work."""
     here, there = (pairs[0][build]["updates_per_step"] * pairs[0][build]["rows_per_update"] for build in (HERE, THERE))
@@ -312,6 +341,8 @@ def print_rows(result: Mapping[str, Any], file: TextIO) -> None:
     for label, row in rows.items():
         spread = f"({row['low']:.2f} to {row['high']:.2f}, {row['pairs']})"
         note = "" if row["work"] == 1.0 else f"  learns from {row['work']:.2f} times as many rows a step"
+        for build, number in row.get("unreached", {}).items():
+            note += f"  not reached by {build} in {number}" if number else ""
         values = f"{shown(row[HERE]):>11}  {shown(row[THERE]):>11}  {row['unit']:<11}"
         print(f"{label:<{width}}  {values}  {row['ratio']:5.2f} {spread}{note}", file=file)
     print(f"\n{machine_line(result['machine'])}", file=file)

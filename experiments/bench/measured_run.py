@@ -78,6 +78,7 @@ class Watch:
         self.iterations = [0, 0.0, 0.0]  # steps, CPU and wall seconds
         self.begun: list[float] | None = None
         self.run = self.iterations
+        self.reached: dict[str, Any] = {}
         self.algo: Any = None
 
     def follow(self, run: Any) -> None:
@@ -86,6 +87,8 @@ class Watch:
         config = self.algo.config
         first = config.learning_starts + 2 * config.train_batch_size  # what learning needs once is done by then
         wanted = config.replay_capacity if self.task["is_filled"] else self.task["steps"]
+        if self.task["until"] is not None:
+            self._follow_score(run)
 
         def measured() -> Any:
             steps, before = self.algo.num_env_steps, now()
@@ -107,6 +110,19 @@ class Watch:
 
         run.algo.train = measured
 
+    def _follow_score(self, run: Any) -> None:
+        """Ends the run at the first validation with the score that is wanted."""
+        validate = run.validate
+
+        def measured() -> Any:
+            means = validate()
+            score = means.get(f"validation_{run.goal}", float("-inf"))
+            self.reached = {"cpu": now()[1], "steps": self.algo.num_env_steps, "score": score}
+            run.wants_stop = run.wants_stop or score >= self.task["until"]
+            return means
+
+        run.validate = measured
+
     def found(self) -> dict[str, Any]:
         config = self.algo.config
         names = ("steps", "cpu", "wall")
@@ -114,6 +130,7 @@ class Watch:
             "start": self.start,
             "iterations": dict(zip(names, self.iterations, strict=True)),
             "run": dict(zip(names, self.run, strict=True)),
+            "reached": self.reached,
             "peak": peak_bytes(),
             "replay_rows": config.replay_capacity,
             "num_envs": config.num_envs_per_env_runner,

@@ -12,6 +12,7 @@ from typing import Any
 import soc_env
 from experiments import curves
 from experiments.cli.config_file import read_config
+from experiments.cli.options import parse_overrides
 from experiments.curves.contestants import CENTRAL, METHODS, NEEDS, Task, can_train
 from experiments.curves.draw import table
 from experiments.families import protocol_of
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--every", type=float, default=30.0, metavar="SECONDS", help="CPU time between validations (default: 30)")
     add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="a curve of each method for each (default: 0)")
     add("--scenario", default="soc-v1", help="default: soc-v1")
+    add("--override", nargs="+", default=[], metavar="KEY=VALUE", help="fields of the scenario, for all curves")
     add("--methods", nargs="*", default=None, metavar="NAME", help=f"of {', '.join(METHODS)} (default: the installed)")
     kinds = "of the central methods, a curve for each: discrete (default), continuous"
     add("--actions", nargs="+", default=["discrete"], metavar="KIND", help=kinds)
@@ -56,7 +58,8 @@ def tasks_of(options: argparse.Namespace) -> list[Task]:
         ConfigError: A method, kind of action, number, file or name that is none.
         ScenarioError: An unknown scenario.
     """
-    soc_env.make_scenario(options.scenario)
+    overrides = parse_overrides(options.override)
+    soc_env.make_scenario(options.scenario, **overrides)
     for name in ("minutes", "every"):
         value = getattr(options, name)
         if not (math.isfinite(value) and value > 0):
@@ -69,6 +72,7 @@ def tasks_of(options: argparse.Namespace) -> list[Task]:
     if min(options.seeds) < 0:
         raise ConfigError(f"seeds={options.seeds} must be integers of at least 0")
     common: dict[str, Any] = {"scenario": options.scenario, "minutes": options.minutes, "every": options.every}
+    common["overrides"] = overrides
     common["episodes"] = options.episodes or protocol_of(options.scenario).validation_episodes
     kinds: list[tuple[str, str, dict[str, Any]]] = []
     for method in _methods(options.methods):

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from policies.hmarl.row_keys import row_keys
+
 OBS, NEXT_OBS = "obs/", "next_obs/"  # columns of agents
 FIRST_ROOM = 1024  # rows kept aside
 BLOCK = 256  # rows compared at once: they stay in the processor's cache
@@ -30,15 +32,13 @@ class Following:
     def __init__(self, seen: Mapping[str, np.ndarray]):
         self.seen = dict(seen)
         self.capacity = len(next(iter(self.seen.values())))
-        rng = np.random.default_rng(0)
-        self._weights = {agent: rng.random(of.shape[1], np.float32) for agent, of in self.seen.items()}
         self.clear()
 
     def clear(self) -> None:
         """Forgets all rows."""
         self.place = np.zeros(self.capacity, np.int64)  # of a row: that of the one that has them, or -1 - one aside
         self.aside = {agent: np.zeros((0, of.shape[1]), of.dtype) for agent, of in self.seen.items()}
-        self._key, self._uses = np.zeros(0, np.float32), np.zeros(0, np.int64)  # of those aside; 0 uses: free
+        self._key, self._uses = np.zeros(0, np.uint64), np.zeros(0, np.int64)  # of those aside; 0 uses: free
 
     @property
     def nbytes(self) -> int:
@@ -72,11 +72,7 @@ class Following:
             self.place[index[rest]] = -1 - self._kept(wanted[rest], {a: of[rest] for a, of in following.items()})
 
     def _keys(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-        """A number for each row, the same for the same bits; but for rounding, which depends on a row's neighbours."""
-        key = np.zeros(len(next(iter(rows.values()))), np.float32)
-        for agent, weights in self._weights.items():
-            key += rows[agent] @ weights
-        return key
+        return row_keys(rows[agent] for agent in self.seen)
 
     def _same(
         self,
@@ -126,7 +122,7 @@ class Following:
         """Keeps rows aside, equal ones once: their numbers there, (n,)."""
         order = np.argsort(keys, kind="stable")
         first = self._same(keys, rows, keys[order], order, rows)  # of each row the last one like it
-        lone = first < 0  # no number: never like another
+        lone = first < 0  # one that differs has its key
         first[lone] = np.nonzero(lone)[0]
         used = np.nonzero(self._uses)[0]
         sorted_ = used[np.argsort(self._key[used], kind="stable")]
@@ -149,7 +145,7 @@ class Following:
             size = max(FIRST_ROOM, before * 3 // 2, before + n - len(free))
             for agent, of in self.aside.items():
                 self.aside[agent] = np.concatenate([of, np.zeros((size - before, of.shape[1]), of.dtype)])
-            self._key = np.concatenate([self._key, np.zeros(size - before, np.float32)])
+            self._key = np.concatenate([self._key, np.zeros(size - before, np.uint64)])
             self._uses = np.concatenate([self._uses, np.zeros(size - before, np.int64)])
             free = np.nonzero(self._uses == 0)[0]
         return free[:n]

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save
 
 from policies.hmarl.following import NEXT_OBS, OBS
 from policies.hmarl.replay import Columns, JointReplay
+from policies.hmarl.row_keys import row_keys
 from soc_env.errors import CheckpointError
 from soc_env.files import link_or_copy
 
@@ -148,15 +149,9 @@ def packed(columns: Columns) -> dict[str, np.ndarray]:
 def _sources(seen: list[np.ndarray], following: list[np.ndarray]) -> np.ndarray:
     """For every row the number of one whose observations are its next ones, bit for bit, or -1: (n,) int32.
 
-    Rows are found by their products with a random vector. Where two products of the same row differ in rounding, it is
-    not found, and stored twice.
+    Where rows that differ have the same key, one of them is not found, and stored twice.
     """
-    rng = np.random.default_rng(0)
-    key, wanted = np.zeros((2, len(seen[0])), np.float32)
-    for before, after in zip(seen, following, strict=True):
-        weights = rng.random(before.shape[1], np.float32)
-        key += before @ weights
-        wanted += after @ weights
+    key, wanted = row_keys(seen), row_keys(following)
     order = np.argsort(key, kind="stable")
     source = order[np.minimum(np.searchsorted(key[order], wanted), len(order) - 1)] if len(order) else order
     same = key[source] == wanted

@@ -227,13 +227,14 @@ class Console:
         return result
 
     def submit(self) -> None:
-        """Hands the queued calls (none is a minute without any) and the directive to the simulator's next step."""
+        """Hands the queued calls (none is a minute without any) and the directive to the simulator's next step, beside
+        those that were handed over for the same minute before."""
         self._check_running()
         self._forget_past()
-        self.simulator.set_calls([call.row for call in self.queued], self.index)
+        self._sent, self.queued = self._of_minute, []
+        self.simulator.set_calls([call.row for call in self._sent], self.index)
         if self._directive is not None and self._play is None:
             self.simulator.actions[COORDINATOR][self.index] = self._directive
-        self._sent, self.queued = self.queued, []
 
     def collect(self) -> list[tuple[str, int, float, float]] | None:
         """Fills in the outcomes of what the last step carried out. Returns these calls, None if it decoded actions."""
@@ -257,7 +258,7 @@ class Console:
     def before_step(self) -> None:
         """Called by an environment before every step: hands over what is queued, also where `advance` is not used."""
         self._forget_past()
-        if self._sent is None and self.queued:
+        if self.queued:
             self.submit()
 
     # ------------------------------------------------------------------ the directive
@@ -309,6 +310,11 @@ class Console:
     def _network(self) -> Any:
         return self.simulator.network_of(self.index)
 
+    @property
+    def _of_minute(self) -> list[ToolCall]:
+        """The calls for the coming minute: handed over, then queued."""
+        return [*(self._sent or ()), *self.queued]
+
     def _check_running(self) -> None:
         if not self.simulator.is_started:
             raise HMARLSOCError("no episode yet: call reset() first")
@@ -335,7 +341,7 @@ class Console:
         self._check_running()
         self._forget_past()
         room = len(self._env["calls"])
-        if len(self.queued) >= room:
+        if len(self._of_minute) >= room:
             raise ConfigError(f"{tool.name}: {room} calls are queued for this minute already; allowed: at most {room}")
         call = ToolCall(tool.name, target, level, depth, self.minute + 1)
         self.queued.append(call)
@@ -350,7 +356,7 @@ class Console:
             is_deep = tool.name == "deep_scan"
             allowed = "above 0.5, hunt() is for less" if is_deep else "0 to 0.5, deep_scan() is for more"
             raise ConfigError(f"{tool.name}: depth={depth!r}; allowed: {allowed}")
-        if any(call.tool in ("hunt", "deep_scan") and call.target == z for call in self.queued):
+        if any(call.tool in ("hunt", "deep_scan") and call.target == z for call in self._of_minute):
             name = self._network.zone_names[z]
             raise ConfigError(f"{tool.name}: zone {name!r} is being hunted in this minute already")
         return self.queue(tool, z, level, deep)

@@ -109,6 +109,35 @@ def test_two_cores_are_compared_with_one_within_a_build() -> None:
     assert rows[f"{two}, wall time"][HERE] == pytest.approx(4.0)  # 2 x 2 s for 1,000 steps, in milliseconds
 
 
+def test_what_this_build_has_beside_is_compared_with_the_other_from_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tasks_of("score", quick=False)
+    assert [task.until for task, _ in labels.values()] == [against.SCORE] * len(labels)
+    builds, order = Builds(tmp_path, monkeypatch, lambda build, pair: 1.0), []
+
+    def measure(task: Task, where: Path, seed: int, show: Callable[[float], None]) -> dict[str, Any]:
+        build = THERE if where == builds.other else HERE
+        cpu, score = {HERE: (60.0, 80.0), THERE: (300.0, 78.0)}[build]
+        if task.settings:
+            cpu = 20.0
+        if task.until is not None:  # not the run that compiles
+            order.append((build, dict(task.settings)))
+        return found(1.0, reached={"cpu": cpu, "steps": 1, "score": score})
+
+    monkeypatch.setattr(against, "measured", measure)
+    file = io.StringIO()
+    rows = compare(builds.other, ["score"], pairs=1, file=file)["rows"]
+    assert [settings for build, settings in order if build == THERE] == [{}]  # the other has no teacher
+    assert len(order) == len(labels) + 1
+    assert rows[f"{against.SCRATCH}, to a score of 79"]["ratio"] == pytest.approx(5.0)
+    taught = rows["soc-v1, with a teacher, to a score of 79"]
+    assert (taught[HERE], taught[THERE], taught["ratio"]) == pytest.approx((20.0, 300.0, 15.0))
+    assert taught["unreached"] == {HERE: 0, THERE: 1}
+    assert "not reached by the other in 1" in file.getvalue()
+    assert "score" not in against.chosen_rows(None)
+
+
 def test_unequal_work_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (label,) = tasks_of("memory", quick=True)
     runs = [run(label, HERE, 0, 1.0), run(label, THERE, 0, 3.0, rows_per_update=128)]
@@ -156,7 +185,11 @@ class Run:
         self.algo, self.wants_stop = self.algo, False
         while not self.wants_stop:
             self.algo.train()
+            self.validate()
         raise KeyboardInterrupt
+    goal = "score"
+    def validate(self):
+        return {"validation_score": self.algo.num_env_steps / 2}
 
 def train(scenario, out, seed, steps, config, evaluation):
     print("chatter", scenario, config)
@@ -179,6 +212,9 @@ def test_a_process_measures_what_it_finds_in_the_checkout(tmp_path: Path) -> Non
     assert shares[:2] == pytest.approx([1 / 7, 2 / 7])
     assert shares[6] == 1.0
     assert measured(Task("soc-v1", is_filled=True), folder, 3, shares.append)["run"]["steps"] == 50  # the whole ring
+    reached = measured(Task("soc-v1", steps=1_000, until=24.0), folder, 3, shares.append)["reached"]
+    assert (reached["steps"], reached["score"]) == (50, 25.0)
+    assert reached["cpu"] > 0
     uneven = fake_checkout(tmp_path / "uneven", RUN.replace("learning_starts=20", "learning_starts=25"))
     assert measured(Task("soc-v1", steps=1), uneven, 3, shares.append)["run"]["steps"] == 10  # never none
 

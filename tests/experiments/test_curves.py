@@ -208,6 +208,13 @@ def test_a_variant_of_hmarl_has_the_settings_of_a_file(constant, tmp_path):
     assert curves.lines_of(out / "hmarl-seed0.jsonl")[0]["task"]["config"] == {}
 
 
+def test_fields_of_the_scenario_are_those_of_all_curves(constant, tmp_path):
+    assert main(["--out", str(tmp_path), *OPTIONS, "hmarl", "ppo", "--override", "num_hosts=60"]) == 0
+    tasks = [curves.lines_of(path)[0]["task"] for path in sorted(tmp_path.glob("*.jsonl"))]
+    assert [task["overrides"] for task in tasks] == [{"num_hosts": 60}] * 2
+    assert json.loads((tmp_path / "curves.json").read_text())["overrides"] == {"num_hosts": 60}
+
+
 def test_central_methods_have_a_curve_for_each_kind_of_action(constant, tmp_path):
     asked = ["hmarl", "ppo", "--actions", "discrete", "continuous"]
     assert main(["--out", str(tmp_path), *OPTIONS, *asked]) == 0
@@ -227,6 +234,7 @@ def test_central_methods_have_a_curve_for_each_kind_of_action(constant, tmp_path
         (["--seeds", "-1"], r"seeds=\[-1\] must be"),
         (["--actions", "mixed"], "actions 'mixed' does not exist"),
         (["--scenario", "soc-v9"], "soc-v9"),
+        (["--override", "num_hosts=0"], "num_hosts"),
         (["--methods", "hmarl", "hmarl"], "curves are called hmarl, hmarl; allowed: names of their own"),
         (["--methods"], "curves are called nothing"),
         (["--methods", "--hmarl", "x"], "hmarl='x'; allowed: NAME=FILE"),

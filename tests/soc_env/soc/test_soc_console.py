@@ -139,6 +139,26 @@ def test_queued_calls_also_count_in_an_ordinary_step():
     assert len(env.simulator.calls()) > 1
 
 
+def test_calls_that_were_handed_over_are_played_by_advance():
+    env = soc_env.parallel_env("soc-v1", seed=0)
+    env.reset(seed=2)
+    for soc in (console(0, seed=2), env.console):
+        handed, more = soc.soar.isolate(3), None
+        soc.submit()
+        more = soc.edr.hunt(0)  # for the same minute
+        with pytest.raises(ConfigError, match="is being hunted in this minute already"):
+            soc.edr.hunt(0)
+        soc.advance(2)
+        assert (handed.outcome, more.outcome) == ("started", "done")
+        assert [call["tool"] for call in soc.simulator.calls(0)] == []  # none is left for the minute after
+    soc, room = console(), len(console().simulator.records(0).env["calls"])
+    for _ in range(room):
+        soc.edr.intel_sweep()
+        soc.submit()
+    with pytest.raises(ConfigError, match=f"{room} calls are queued for this minute already"):
+        soc.edr.intel_sweep()
+
+
 def test_a_minute_without_calls_does_nothing():
     env = soc_env.parallel_env("soc-v1")
     env.reset(seed=1)
