@@ -24,18 +24,6 @@ from policies.networks.trunk import of_weight, product
 PER_LAYER = 4  # weights of a further layer, beside `belongs`: Wd, bd, Wq, Wo
 
 
-class Relations(NamedTuple):
-    """Which cases belong where.
-
-    Attributes:
-        labels: (B, T) int64, the zone of each token; negative where it has none. (B, 0) without cases.
-        is_absent: (B, T), whether a token is left out.
-    """
-
-    labels: torch.Tensor
-    is_absent: torch.Tensor
-
-
 class Form(NamedTuple):
     """What `AttentionTrunk` needs to know beside weights.
 
@@ -72,9 +60,14 @@ class Attended(NamedTuple):
     shares: torch.Tensor
 
 
+def no_relations(rows: int, num_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What stands for `ZoneMLP.relations` where there are no cases: nothing is linked, nothing is absent."""
+    return torch.zeros(rows, num_tokens, num_tokens), torch.zeros(rows, num_tokens, dtype=torch.bool)
+
+
 class AttentionTrunk(torch.autograd.Function):
-    """(zones (B, Z, F) or None, context (B, F), cases (B, C, F) or None, relations' two, form, weights...) -> (zones'
-    tokens (N, B, Z or 0, H), the context's (N, B, 1, H)).
+    """(zones (B, Z, F) or None, context (B, F), cases (B, C, F) or None, links (B, T, T) and is_absent (B, T) as
+    `ZoneMLP.relations` has them, form, weights...) -> (zones' tokens (N, B, Z or 0, H), the context's (N, B, 1, H)).
 
     Weights have an axis of networks in front, in this order: Wz, bz if there are zones, their numbers' (N, Z, H), zeros
     without; Wx, bx; Wc, bc if there are cases; Wd, bd, Wq, Wo and with cases `belongs` of each further layer, of which
@@ -87,19 +80,18 @@ class AttentionTrunk(torch.autograd.Function):
         zones: torch.Tensor | None,
         context: torch.Tensor,
         cases: torch.Tensor | None,
-        labels: torch.Tensor,
+        links: torch.Tensor,
         is_absent: torch.Tensor,
         form: Form,
         *weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         first, deeper, norms = _apart(weights, zones is not None, cases is not None, form.eps is not None)
-        relations = Relations(labels, is_absent)
         layers = [_activated(_embedded(zones, context, cases, first), norms[:2], form, -1)]
         passes: list[Attended] = []
         for k, layer in enumerate(deeper, 1):
             is_last = k == len(deeper)
             queries = _queries(form, layers[-1].tokens.shape[2], is_last)
-            found = _attended(layers[-1].tokens, layer, relations, form, queries)
+            found = _attended(layers[-1].tokens, layer, (links, is_absent), form, queries)
             x = product(found.read, layer[3])
             torch.baddbmm(x.add_(layer[1].unsqueeze(1)), found.asking, layer[0].transpose(1, 2), out=x)
             x = x.view(len(x), len(context), queries.stop - queries.start, -1)
@@ -107,7 +99,7 @@ class AttentionTrunk(torch.autograd.Function):
             passes.append(found)
             layers.append(_activated(x, norms[2 * k : 2 * k + 2], form, split))
         # What is put out must not hang on to what holds it: PyTorch keeps such tensors apart.
-        inputs = [zones, context, cases, labels]
+        inputs = [zones, context, cases, links]
         kept = [part for group in (*layers, *passes) for part in group]
         ctx.save_for_backward(*inputs, *(w for layer in deeper for w in layer), *norms, *kept)
         ctx.form, ctx.sizes = form, (len(deeper), len(deeper[0]), len(norms))
@@ -116,12 +108,12 @@ class AttentionTrunk(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         saved, form = _Saved(ctx), ctx.form
-        zones, context, cases, labels = saved.inputs
+        zones, context, cases, links = saved.inputs
         of_deeper: list[torch.Tensor] = []
         g_x, of_norms = _activated_back(saved, len(saved.layers) - 1, form, gradients)
         for k in range(len(saved.deeper) - 1, -1, -1):
             queries = _queries(form, saved.layers[k].tokens.shape[2], k == len(saved.deeper) - 1)
-            found, g_tokens = _attended_back(saved, k, labels, form, queries, g_x.flatten(1, 2))
+            found, g_tokens = _attended_back(saved, k, links, form, queries, g_x.flatten(1, 2))
             of_deeper = [*found, *of_deeper]
             g_x, of_norm = _activated_back(saved, k, form, (g_tokens, saved.layers[k].last))
             of_norms = [*of_norm, *of_norms]
@@ -224,7 +216,7 @@ def _activated_back(saved: _Saved, k: int, form: Form, gradients: Sequence[torch
 
 
 def _attended(
-    tokens: torch.Tensor, layer: Sequence[torch.Tensor], relations: Relations, form: Form, queries: slice
+    tokens: torch.Tensor, layer: Sequence[torch.Tensor], relations: Sequence[torch.Tensor], form: Form, queries: slice
 ) -> Attended:
     """What tokens read of tokens (N, B, T, D)."""
     num, rows, num_tokens, size = tokens.shape
@@ -235,14 +227,13 @@ def _attended(
     belongs = layer[4] if len(layer) > PER_LAYER else tokens.new_zeros(num, form.heads)
     scratch = tokens.new_empty(2, shares.shape[-1])
     links = [part.numpy() for part in (belongs.contiguous(), *relations)]
-    places = (form.num_zones, queries.start, scratch.numpy())
-    kernels.share(shares.numpy(), 1.0 / math.sqrt(size), *links, *places)
+    kernels.share(shares.numpy(), 1.0 / math.sqrt(size), *links, queries.start, scratch.numpy())
     read = torch.bmm(shares.flatten(0, 1).transpose(1, 2), keys)
     return Attended(asking, query, read.view_as(query), shares)
 
 
 def _attended_back(
-    saved: _Saved, k: int, labels: torch.Tensor, form: Form, queries: slice, g_x: torch.Tensor
+    saved: _Saved, k: int, links: torch.Tensor, form: Form, queries: slice, g_x: torch.Tensor
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Gradients of the weights of the layer after layer k, and of layer k's tokens, by that of x (N, B * Q, H)."""
     layer, passed, tokens = saved.deeper[k], saved.passes[k], saved.layers[k].tokens
@@ -252,8 +243,8 @@ def _attended_back(
     g_shares = torch.bmm(keys, g_read.transpose(1, 2)).view(shares.shape)
     g_belongs = tokens.new_zeros(num, form.heads)
     scratch = tokens.new_empty(2, shares.shape[-1])
-    places = (form.num_zones, queries.start, scratch.numpy(), g_shares.numpy(), g_belongs.numpy())
-    kernels.share_back(shares.numpy(), 1.0 / math.sqrt(size), labels.numpy(), *places)
+    places = (queries.start, scratch.numpy(), g_shares.numpy(), g_belongs.numpy())
+    kernels.share_back(shares.numpy(), 1.0 / math.sqrt(size), links.numpy(), *places)
     g_scores = g_shares.flatten(0, 1)
     g_query = torch.bmm(g_scores.transpose(1, 2), keys).view_as(passed.query)
     g_tokens = torch.bmm(g_scores, passed.query.view(num * rows, -1, size))

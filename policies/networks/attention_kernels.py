@@ -47,12 +47,6 @@ def _exp(x: float) -> float:
     return found * _with_bits(np.int32((np.int32(power) + np.int32(127)) << np.int32(23)))
 
 
-@part
-def _is_linked(labels: Array, r: int, token: int, query: int, num_zones: int) -> bool:
-    """Of the same zone: a case and a zone, or without zones any two."""
-    return labels[r, token] == labels[r, query] and (num_zones == 0 or (token < num_zones) != (query < num_zones))
-
-
 @fast_entry_point
 def join(zones: Array, context: Array, cases: Array, numbers: Array, out: Array) -> None:
     """Fills out (N, R, Z + 1 + C, H): zones (N, R, Z, H), to which the context (N, R, H) and what belongs to their
@@ -171,9 +165,8 @@ def share(
     scores: Array,
     scale: float,
     belongs: Array,
-    labels: Array,
+    links: Array,
     is_absent: Array,
-    num_zones: int,
     start: int,
     scratch: Array,
 ) -> None:
@@ -183,9 +176,8 @@ def share(
         scores: see above.
         scale: of scores.
         belongs: (N, heads), the bias.
-        labels: (R, T) int64; tokens of the same are linked as `_is_linked` says. (R, 0) if there are no links.
+        links: (R, T, T), above 0 between tokens that are linked.
         is_absent: (R, T), whether a token has no share.
-        num_zones: how many tokens, the first ones, are zones.
         start: the token of the first query.
         scratch: (2, M).
     """
@@ -201,11 +193,10 @@ def share(
                     continue
                 for m in range(columns):
                     scores[n, r, t, m] *= factor
-                if labels.shape[1]:
-                    for query in range(columns // heads):
-                        if _is_linked(labels, r, t, start + query, num_zones):
-                            for head in range(heads):
-                                scores[n, r, t, query * heads + head] += belongs[n, head]
+                for query in range(columns // heads):
+                    if links[r, t, start + query] > 0.0:
+                        for head in range(heads):
+                            scores[n, r, t, query * heads + head] += belongs[n, head]
                 for m in range(columns):
                     scratch[0, m] = max(scratch[0, m], scores[n, r, t, m])
             for t in range(tokens):
@@ -228,8 +219,7 @@ def share(
 def share_back(
     shares: Array,
     scale: float,
-    labels: Array,
-    num_zones: int,
+    links: Array,
     start: int,
     scratch: Array,
     g_shares: Array,
@@ -250,10 +240,9 @@ def share_back(
             for t in range(tokens):
                 for m in range(columns):
                     g_shares[n, r, t, m] = shares[n, r, t, m] * (g_shares[n, r, t, m] - scratch[0, m])
-                if labels.shape[1]:
-                    for query in range(columns // heads):
-                        if _is_linked(labels, r, t, start + query, num_zones):
-                            for head in range(heads):
-                                g_belongs[n, head] += g_shares[n, r, t, query * heads + head]
+                for query in range(columns // heads):
+                    if links[r, t, start + query] > 0.0:
+                        for head in range(heads):
+                            g_belongs[n, head] += g_shares[n, r, t, query * heads + head]
                 for m in range(columns):
                     g_shares[n, r, t, m] *= factor

@@ -40,6 +40,7 @@ from policies.networks.blocks import (
     small_linear,
 )
 from policies.networks.tokens import Tokens
+from policies.networks.attending import AttentionTrunk, Form, no_relations
 from policies.networks.trunk import Trunk
 from soc_env.engine.jit import IS_COMPILED
 
@@ -362,16 +363,23 @@ class ZoneMLP(nn.Module):
 
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
+        inputs = (read.zones, read.context, read.cases)
+        if self.attends:
+            form = Form(cast(Attention, self.mixing[0]).heads, self.num_zones, self.keeps_zones, self.eps)
+            relations = read.relations or no_relations(len(read), self.num_zones + 1)
+            tokens, network = AttentionTrunk.apply(*inputs, *relations, form, *self.in_order())
+            network = network.squeeze(-2)
+        else:
+            tokens, network = Trunk.apply(*inputs, self.eps, *self.in_order())
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
         return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
 
     @property
     def fits_kernels(self) -> bool:
-        """Whether `trunk.Trunk` computes what it computes, where its weights are."""
-        is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
-        return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
+        """Whether `trunk.Trunk` or `attending.AttentionTrunk` computes what it computes, where its weights are."""
+        has_form = len(self.deeper) > 0 if self.attends else self.num_zones > 0 and self.embedding.numbers is None
+        return has_form and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
 
     @property
     def eps(self) -> float | None:
@@ -379,13 +387,29 @@ class ZoneMLP(nn.Module):
         return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
 
     def in_order(self) -> list[torch.Tensor]:
-        """Its weights as `trunk.Trunk` takes them."""
+        """Its weights as `trunk.Trunk` or `attending.AttentionTrunk` takes them."""
+        weights = self._attention_weights() if self.attends else self._zone_weights()
+        weights += [weight for norm in self.norms for weight in norm.parameters()]
+        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in weights]
+
+    def _zone_weights(self) -> list[torch.Tensor]:
         first = [self.embedding.case, self.embedding.context, self.embedding.zone]
-        layers: list[Any] = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
+        weights: list[Any] = [part for layer in first if layer is not None for part in (layer.weight, layer.bias)]
         for layer, mix in zip(self.deeper, self.mixing, strict=True):
-            layers += [layer.weight, layer.bias, mix.weight]
-        norms = [weight for norm in self.norms for weight in norm.parameters()]
-        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in (*layers, *norms)]
+            weights += [layer.weight, layer.bias, mix.weight]
+        return weights
+
+    def _attention_weights(self) -> list[torch.Tensor]:
+        zone, case, context, numbers = (getattr(self.embedding, name) for name in ("zone", "case", "context", "numbers"))
+        weights: list[Any] = []
+        if zone is not None:
+            places = (*zone.bias.shape[:-1], self.num_zones, zone.bias.shape[-1])
+            weights += [zone.weight, zone.bias, zone.bias.new_zeros(places) if numbers is None else numbers]
+        weights += [part for layer in (context, case) if layer is not None for part in (layer.weight, layer.bias)]
+        for layer, mix in zip(self.deeper, cast(Any, self.mixing), strict=True):
+            weights += [layer.weight, layer.bias, mix.query.weight, mix.write.weight]
+            weights += [] if mix.belongs is None else [mix.belongs]
+        return weights
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
