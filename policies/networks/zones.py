@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from policies.networks.attending import AttentionTrunk, Form, no_relations
 from policies.networks.blocks import (
     OBSERVATION_CLIP,
     HatBasis,
@@ -40,7 +41,6 @@ from policies.networks.blocks import (
     small_linear,
 )
 from policies.networks.tokens import Tokens
-from policies.networks.attending import AttentionTrunk, Form, no_relations
 from policies.networks.trunk import Trunk
 from soc_env.engine.jit import IS_COMPILED
 
@@ -400,12 +400,13 @@ class ZoneMLP(nn.Module):
         return weights
 
     def _attention_weights(self) -> list[torch.Tensor]:
-        zone, case, context, numbers = (getattr(self.embedding, name) for name in ("zone", "case", "context", "numbers"))
+        zone, numbers = self.embedding.zone, self.embedding.numbers
         weights: list[Any] = []
         if zone is not None:
             places = (*zone.bias.shape[:-1], self.num_zones, zone.bias.shape[-1])
             weights += [zone.weight, zone.bias, zone.bias.new_zeros(places) if numbers is None else numbers]
-        weights += [part for layer in (context, case) if layer is not None for part in (layer.weight, layer.bias)]
+        others = (self.embedding.context, self.embedding.case)
+        weights += [part for layer in others if layer is not None for part in (layer.weight, layer.bias)]
         for layer, mix in zip(self.deeper, cast(Any, self.mixing), strict=True):
             weights += [layer.weight, layer.bias, mix.query.weight, mix.write.weight]
             weights += [] if mix.belongs is None else [mix.belongs]
