@@ -291,9 +291,13 @@ class UpdateMixin:
 
 
 def _prepared(readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
-    inner = {name: (getattr(body, "body", body), columns) for name, (body, columns) in readers.items()}
-    can = {name: reader for name, reader in inner.items() if hasattr(reader[0], "prepare")}
-    return {name: body.prepare(*(batch[column] for column in columns)) for name, (body, columns) in can.items()}
+    found = {}
+    for name, (body, columns) in readers.items():
+        inner = body.body if body.has_action_value else body  # which reads all but the own action
+        is_before_action = body.has_action_value or not body.reads_actions
+        if is_before_action and hasattr(inner, "prepare"):
+            found[name] = inner.prepare(*(batch[column] for column in columns))
+    return found
 
 
 def read_by(batch: Batch, name: str, *columns: str) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -248,17 +248,18 @@ class Prepared:
     """
 
     observation: torch.Tensor
-    zones: torch.Tensor | None
+    zones: Any
     context: torch.Tensor
-    cases: torch.Tensor | None
+    cases: Any
     seen: torch.Tensor
     seen_mean: torch.Tensor
     relations: tuple[torch.Tensor, ...]
 
     def __getitem__(self, rows: Any) -> Prepared:
-        parts = (self.observation, self.zones, self.context, self.cases, self.seen, self.seen_mean)
-        taken: list[Any] = [None if part is None else part[rows] for part in parts]
-        return Prepared(*taken, tuple(part[rows] for part in self.relations))
+        def taken(part: Any) -> Any:
+            return tuple(map(taken, part)) if isinstance(part, tuple) else part if part is None else part[rows]
+
+        return Prepared(*(taken(getattr(self, each.name)) for each in fields(self)))
 
     def __len__(self) -> int:
         return len(self.observation)
