@@ -32,7 +32,7 @@ def _with_bits(typingctx: Any, bits: Any) -> Any:
 
 
 @part
-def _exp(x: float) -> float:
+def _exp(x: Any) -> Any:
     """e^x to 1e-7, of x <= 0, without a call, so that several are computed at once (Cephes' `expf`, S. Moshier)."""
     x = max(x, LEAST)
     power = np.floor(x * LOG2_E + np.float32(0.5))
