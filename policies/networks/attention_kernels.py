@@ -10,25 +10,12 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from soc_env.engine.jit import fast_entry_point, part
 
 Array = np.ndarray
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 LEAST = np.float32(-87.0)  # of exponents: e^-87 is the smallest normal number
-
-
-@intrinsic
-def _with_bits(typingctx: Any, bits: Any) -> Any:
-    """The float32 with these bits."""
-
-    def made(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), made
 
 
 @part
@@ -44,7 +31,7 @@ def _exp(x: Any) -> Any:
     found = found * x + np.float32(1.6666665459e-1)
     found = found * x + np.float32(5.0000001201e-1)
     found = found * x * x + x + np.float32(1.0)
-    return found * _with_bits(np.int32((np.int32(power) + np.int32(127)) << np.int32(23)))
+    return found * np.int32((np.int32(power) + 127) << 23).view(np.float32)  # by the bits of a power of two
 
 
 @fast_entry_point
@@ -160,15 +147,35 @@ def activate_back(
                         g_x[n, r, t, j] = scales[n, r, t] * (g_x[n, r, t, j] - level - x[n, r, t, j] * slope)
 
 
+@part
+def _softmax(scores: Array, is_absent: Array, scratch: Array) -> None:
+    """Over the first axis of scores (T, M), in place, where tokens are not absent."""
+    tokens, columns = scores.shape
+    for m in range(columns):
+        scratch[0, m], scratch[1, m] = np.float32(-np.inf), np.float32(0.0)
+    for t in range(tokens):
+        if not is_absent[t]:
+            for m in range(columns):
+                scratch[0, m] = max(scratch[0, m], scores[t, m])
+    for t in range(tokens):
+        if is_absent[t]:
+            for m in range(columns):
+                scores[t, m] = 0.0
+        else:
+            for m in range(columns):
+                value = _exp(scores[t, m] - scratch[0, m])
+                scores[t, m] = value
+                scratch[1, m] += value
+    for m in range(columns):
+        scratch[1, m] = np.float32(1.0) / scratch[1, m]
+    for t in range(tokens):
+        for m in range(columns):
+            scores[t, m] *= scratch[1, m]
+
+
 @fast_entry_point
 def share(
-    scores: Array,
-    scale: float,
-    belongs: Array,
-    links: Array,
-    is_absent: Array,
-    start: int,
-    scratch: Array,
+    scores: Array, scale: float, belongs: Array, links: Array, is_absent: Array, start: int, scratch: Array
 ) -> None:
     """Replaces scores (N, R, T, M) by a softmax over tokens of scale * score, and of its bias where tokens are linked.
 
@@ -186,33 +193,14 @@ def share(
     factor = np.float32(scale)
     for n in range(num):
         for r in range(rows):
-            for m in range(columns):
-                scratch[0, m], scratch[1, m] = np.float32(-np.inf), np.float32(0.0)
             for t in range(tokens):
-                if is_absent[r, t]:
-                    continue
                 for m in range(columns):
                     scores[n, r, t, m] *= factor
                 for query in range(columns // heads):
                     if links[r, t, start + query] > 0.0:
                         for head in range(heads):
                             scores[n, r, t, query * heads + head] += belongs[n, head]
-                for m in range(columns):
-                    scratch[0, m] = max(scratch[0, m], scores[n, r, t, m])
-            for t in range(tokens):
-                if is_absent[r, t]:
-                    for m in range(columns):
-                        scores[n, r, t, m] = 0.0
-                    continue
-                for m in range(columns):
-                    value = _exp(scores[n, r, t, m] - scratch[0, m])
-                    scores[n, r, t, m] = value
-                    scratch[1, m] += value
-            for m in range(columns):
-                scratch[1, m] = np.float32(1.0) / scratch[1, m]
-            for t in range(tokens):
-                for m in range(columns):
-                    scores[n, r, t, m] *= scratch[1, m]
+            _softmax(scores[n, r], is_absent[r], scratch)
 
 
 @fast_entry_point
