@@ -387,11 +387,15 @@ class ZoneMLP(nn.Module):
         """Of its layer normalisations, if it has any."""
         return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
 
-    def in_order(self) -> list[torch.Tensor]:
-        """Its weights as `trunk.Trunk` or `attending.AttentionTrunk` takes them."""
+    def weights_in_order(self) -> list[torch.Tensor]:
+        """Its weights, in the order in which `trunk.Trunk` or `attending.AttentionTrunk` takes them."""
         weights = self._attention_weights() if self.attends else self._zone_weights()
-        weights += [weight for norm in self.norms for weight in norm.parameters()]
-        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in weights]
+        return [*weights, *(weight for norm in self.norms for weight in norm.parameters())]
+
+    def in_order(self) -> list[torch.Tensor]:
+        """As `weights_in_order`, with an axis of networks in front."""
+        weights = self.weights_in_order()
+        return weights if is_stacked(self) else [weight.unsqueeze(0) for weight in weights]
 
     def _zone_weights(self) -> list[torch.Tensor]:
         first = [self.embedding.case, self.embedding.context, self.embedding.zone]
