@@ -20,7 +20,6 @@ outputs in that order. paper-v0's segments have identities: to each token a lear
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
@@ -29,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from policies.networks.attending import AttentionTrunk, Form, no_relations
+from policies.networks.attending import Attention, AttentionTrunk
 from policies.networks.blocks import (
     OBSERVATION_CLIP,
     HatBasis,
@@ -105,49 +104,6 @@ class Windows:
         return [x[:, span].unfold(1, width, step) for span, width, step in self.parts]
 
 
-class Attention(nn.Module):
-    """Attention of tokens to all tokens, by `heads` heads: (B, T, in_dim) -> (B, queries, out_dim).
-
-    Keys and values are the tokens themselves, so d_k is their size: with projections to as many dimensions, those of
-    queries and keys would only be multiplied with each other, and those of values and the output too. `belongs` is the
-    weight, by head, of the bias between a case and its zone; there is none without `has_cases`.
-    """
-
-    def __init__(self, in_dim: int, out_dim: int, heads: int, has_cases: bool = True):
-        super().__init__()
-        self.heads, self.scale = heads, 1.0 / math.sqrt(in_dim)
-        self.query = nn.Linear(in_dim, heads * in_dim, bias=False)
-        self.write = nn.Linear(heads * in_dim, out_dim, bias=False)
-        self.belongs = nn.Parameter(torch.ones(heads)) if has_cases else None
-
-    def forward(
-        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
-    ) -> torch.Tensor:
-        """What the tokens at `queries` read from all tokens; `relations` as in `weights`."""
-        attended = self.weights(tokens, relations, queries).flatten(-3, -2) @ tokens
-        return affine(self.write, attended.unflatten(-2, (-1, self.heads)).flatten(-2))
-
-    def weights(
-        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
-    ) -> torch.Tensor:
-        """(B, queries, heads, T): the attention of a token to each token; the last axis sums to 1.
-
-        Args:
-            tokens: (B, T, in_dim).
-            relations: with cases, links, (B, T, T), 1 between a case and its zone, else 0, symmetric; and absent,
-                (B, T), whether a token is left out.
-            queries: which tokens attend.
-        """
-        query = affine(self.query, tokens[..., queries, :]).unflatten(-1, (self.heads, -1)).flatten(-3, -2) * self.scale
-        score = (tokens @ query.transpose(-2, -1)).unflatten(-1, (-1, self.heads))  # torch is slow on short rows
-        if self.belongs is not None:
-            links, absent = relations
-            bias = self.belongs if self.belongs.dim() == 1 else self.belongs[:, None, None, None]
-            score = score + bias * links[:, :, queries].unsqueeze(-1)
-            score = score.masked_fill(absent[:, :, None, None], -torch.inf)
-        return torch.softmax(score, -3).movedim(-3, -1)
-
-
 class TokenEmbedding(nn.Module):
     """The first layer of a network by tokens: (B, size) observation and actions -> tokens (B, T, dim), before the ReLU.
 
@@ -157,12 +113,14 @@ class TokenEmbedding(nn.Module):
         acting: agents whose actions are read too, in that order.
         attends: whether cases are tokens; otherwise their mean is part of the context, where there are zones.
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
+        memory: reads past minutes behind the observation (`policies.networks.memory.Memory`).
     """
 
     read_of_cases: torch.Tensor | None
 
-    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int):
+    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int, memory: Any = None):
         super().__init__()
+        self.memory = memory
         self.tokens, self.attends, self.num_zones = tokens, attends, len(tokens.zones)
         self.norm = ZoneNorm(tokens)
         self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
@@ -188,9 +146,13 @@ class TokenEmbedding(nn.Module):
         zone, context, cases, seen = read.zones, read.context, read.cases, read.seen
         case = None if self.case is None else affine(self.case, self.lifted(cases))
         network = self.read_context(self.lifted(context), case)
+        recalled, of_zones = (None, None) if self.memory is None else self.memory(read.past)
+        if recalled is not None:
+            network = network + recalled.unsqueeze(-2)
         tokens = [network] if self.attends or self.zone is None else []
         if self.zone is not None:
             zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            zones = zones if of_zones is None else zones + of_zones
             tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
         if self.attends and case is not None:
             tokens.append(case)
@@ -245,6 +207,7 @@ class Prepared:
         zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
         seen_mean: of what is seen of zones, (B, features).
         relations: as `ZoneMLP.relations`.
+        past: as `memory.Memory.prepare`; () without memory.
     """
 
     observation: torch.Tensor
@@ -254,6 +217,7 @@ class Prepared:
     seen: torch.Tensor
     seen_mean: torch.Tensor
     relations: tuple[torch.Tensor, ...]
+    past: tuple[Any, ...]
 
     def __getitem__(self, rows: Any) -> Prepared:
         def taken(part: Any) -> Any:
@@ -301,6 +265,7 @@ class ZoneMLP(nn.Module):
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         keeps_zones: if the agent acts on zones, `ZoneFeatures`, `zones + 1` times `width` of them; else the features of
             the network alone, (B, hiddens[-1]).
+        memory: as `TokenEmbedding` takes it.
     """
 
     has_action_value = False
@@ -317,6 +282,7 @@ class ZoneMLP(nn.Module):
         layer_norm: bool = False,
         bins: int = 0,
         keeps_zones: bool = False,
+        memory: Any = None,
     ):
         super().__init__()
         self.agent, self.tokens, self.attends = agent, tokens, heads > 0
@@ -325,7 +291,7 @@ class ZoneMLP(nn.Module):
         self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
         self.out_dim = self.width * (self.num_zones + 1 if self.keeps_zones else 1)
         self.reads_actions, self.raw_cases = bool(acting), Windows(tokens.cases)
-        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins)
+        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins, memory)
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
@@ -337,7 +303,8 @@ class ZoneMLP(nn.Module):
         """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
         zones, context, cases, seen = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
-        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations)
+        past = () if self.embedding.memory is None else self.embedding.memory.prepare(observation)
+        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations, past)
 
     def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
         read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
@@ -364,14 +331,10 @@ class ZoneMLP(nn.Module):
 
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        inputs = (read.zones, read.context, read.cases)
         if self.attends:
-            form = Form(cast(Attention, self.mixing[0]).heads, self.num_zones, self.keeps_zones, self.eps)
-            relations = read.relations or no_relations(len(read), self.num_zones + 1)
-            tokens, network = AttentionTrunk.apply(*inputs, *relations, form, *self.in_order())
-            network = network.squeeze(-2)
+            tokens, network = AttentionTrunk.apply(self, read, *self.in_order())
         else:
-            tokens, network = Trunk.apply(*inputs, self.eps, *self.in_order())
+            tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
         return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
@@ -380,7 +343,8 @@ class ZoneMLP(nn.Module):
     def fits_kernels(self) -> bool:
         """Whether `trunk.Trunk` or `attending.AttentionTrunk` computes what it computes, where its weights are."""
         has_form = len(self.deeper) > 0 if self.attends else self.num_zones > 0 and self.embedding.numbers is None
-        return has_form and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
+        is_plain = has_form and self.embedding.memory is None
+        return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
 
     @property
     def eps(self) -> float | None:
