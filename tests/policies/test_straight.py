@@ -99,7 +99,6 @@ def test_other_terms_are_added_in_each_step(case, monkeypatch):
     ("tier", "settings"),
     [
         (SAC, {"encoder": "mlp", **ADDITIVE}),
-        (SAC, {"encoder": "attention", **ADDITIVE}),
         (SAC, {"encoder": "zones"}),  # a critic that reads the action in its first layer
         (SAC, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
         (MADDPG, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
