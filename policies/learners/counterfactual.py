@@ -81,10 +81,13 @@ def _difference_loss(batch: Batch, choice: torch.Tensor, alternative: torch.Tens
 
 
 def _critics_loss(module: Any, batch: Batch) -> Losses:
-    """By critic, of those that are asked for the value of an action: `module.values_of`."""
+    """By critic, of those that are asked for the values of actions: `module.values_of`."""
     columns = {name: batch[own] for name, own in READ.items() if own in batch}
-    choices, alternatives = (module.values_of(columns, batch[name]) for name in (CHOICE, ALTERNATIVE))
-    return {name: _difference_loss(batch, choices[name], alternatives[name]) for name in choices}
+    choices, alternatives = module.values_of(columns, batch[CHOICE], batch[ALTERNATIVE])
+    return {
+        name: _difference_loss(batch, choice, alternative)
+        for name, choice, alternative in zip(module.critics(), choices, alternatives, strict=True)
+    }
 
 
 def _choices_loss(module: Any, batch: Batch) -> Losses:
@@ -95,7 +98,8 @@ def _choices_loss(module: Any, batch: Batch) -> Losses:
 
 
 def _lowest(module: Any, columns: Batch) -> torch.Tensor:
-    return torch.stack(list(module.values_of(columns, columns[ACTIONS]).values())).amin(0)
+    module.side_by_side().stacked.link()  # weights may have been loaded since the last update
+    return module.values_of(columns, columns[ACTIONS])[0].amin(0)
 
 
 ADAPTERS: dict[str, Adapter] = {

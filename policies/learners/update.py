@@ -111,8 +111,8 @@ class Differentiated:
     weights: list[torch.Tensor] = field(default_factory=list)
     is_stacked: bool = False
 
-    def backward(self, loss: torch.Tensor, extra: torch.Tensor | None) -> None:
-        """Sets the parameters' gradients; `extra` is a loss of the parameters themselves."""
+    def backward(self, loss: torch.Tensor) -> None:
+        """Sets the parameters' gradients."""
         found = [  # the fused Adam takes gradients to lie as weights do
             None if gradient is None else gradient.contiguous()
             for gradient in torch.autograd.grad(loss, self.weights, allow_unused=True)
@@ -120,12 +120,6 @@ class Differentiated:
         for k, owned in enumerate(self.owners):
             for own, gradient in zip(owned, found, strict=True):
                 own.grad = gradient[k] if self.is_stacked and gradient is not None else gradient
-        if extra is None or not extra.requires_grad:
-            return
-        parameters = [p for owned in self.owners for p in owned]
-        for parameter, more in zip(parameters, torch.autograd.grad(extra, parameters, allow_unused=True), strict=True):
-            if more is not None:
-                parameter.grad = more.contiguous() if parameter.grad is None else parameter.grad + more
 
 
 class UpdateMixin:
@@ -206,9 +200,9 @@ class UpdateMixin:
         for batch in batches:
             found, terms = self.losses(module, batch), terms_of(module, batch)
             for part in parts:
-                loss = sum(found.by_optimizer[name] for name in part.names if name in found.by_optimizer)
+                own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
                 more = [t for term in terms.values() for name, t in term.items() if _is_of(name, part, parts)]
-                part.backward(loss, sum(more) if more else None)  # type: ignore[arg-type]
+                part.backward(sum(own + more))  # type: ignore[arg-type]
             self._share_gradients(descents.values())
             for name, descent in descents.items():
                 if config.grad_clip:
