@@ -9,8 +9,9 @@ part of the variance that returns have (common random numbers: Glasserman & Yao 
                  + gamma^horizon (value where the alternative came to - value where the choice came to)
 
 Rewards are those that the tier learns from. A tier that decides every K steps holds the alternative until its next
-decision; then it goes on with its policy, as everybody else. `policies.learners.counterfactual` says what each
-algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual
+decision; then it goes on with its policy, as everybody else. With `hold` H the entries in which the alternative differs
+are held for H decisions, and the difference is divided by the sum of gamma^k over the times of those: the mean worth of
+one of them. `policies.learners.counterfactual` says what each algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual
 baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
 
 The simulator is used as a generative model, and the true state as the start. That is a signal for training: averaged
@@ -72,6 +73,7 @@ class Credit:
         (self.agent,) = plan.members[tier]
         self.tier_settings = plan.settings[tier]
         self.settings, self.gamma = self.tier_settings.counterfactual, self.tier_settings.gamma
+        self.period = int(futures.env.decision_periods[self.agent]) if self.agent in plan.slow else 1
         self.adapter = learned.ADAPTERS[self.tier_settings.algorithm]
         self.differences = Differences(self.settings.capacity, self.settings.max_age)
         self.rng = np.random.default_rng(seed)
@@ -141,13 +143,19 @@ class Credit:
             env.actions[self.agent][rows] = own.executed
         acted = {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
         everyone = np.concatenate(blocks)
-        act_all = functools.partial(self._act, modules, now, blocks, exploring)
+        held = [(rows, own.executed != choice.executed, own.executed) for rows, own in zip(blocks[1:], alternatives)]
+
+        def act_all(step: int) -> None:
+            self._act(modules, now, blocks, exploring)
+            if step < self.settings.hold * self.period:
+                self._hold(held)
+
         ends = self.futures.play(everyone, self.agent, self.settings.horizon, act_all)
         returns = ends.total
         if self.settings.bootstrap:
             returns = returns + self.gamma**ends.steps * ~ends.terminated * values(self._situations(modules, ends))
         self._account(int(ends.steps.max()) * len(everyone))
-        base, *others = np.split(returns, self.num_blocks)
+        base, *others = np.split(returns / self._decisions(), self.num_blocks)
         parts = [
             self._rows(observed, acted, choice, own, other - base, kept)
             for own, other, kept in zip(alternatives, others, differ, strict=True)
@@ -156,6 +164,17 @@ class Credit:
         self.newest = rows_[learned.DIFFERENCE]
         self.num_compared += len(self.newest)
         self.differences.add(rows_, now)
+
+    def _hold(self, held: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Writes the entries of alternatives that differ, by (rows, which entries, alternative)."""
+        actions = self.futures.env.actions[self.agent]
+        for rows, differs, own in held:
+            actions[rows] = np.where(differs, own, actions[rows])
+
+    def _decisions(self) -> float:
+        """Of the alternative, discounted."""
+        times = range(0, min(self.settings.hold * self.period, self.settings.horizon), self.period)
+        return float(sum(self.gamma**k for k in times))
 
     def _account(self, steps: int) -> None:
         self.budget -= steps
@@ -216,7 +235,7 @@ class Credit:
         return choice, found, [one.any(-1) for one in differ]
 
     def _others(self, module: Any, observation: np.ndarray, choice: np.ndarray) -> list[PolicyOutput]:
-        """Other choices, all different; or the choice with one entry, drawn at random, at a level drawn uniformly."""
+        """Other choices, all different; or the choice with some entries, drawn at random, at levels drawn uniformly."""
         number, count = self.settings.num_alternatives, len(choice)
         if module.is_discrete:
             order = self.rng.random((count, int(module.action_space.n)))
@@ -228,9 +247,9 @@ class Credit:
             return [PolicyOutput(column, column) for column in other.T]
         found = []
         for _ in range(number):
-            other = choice.copy()
-            entry = self.rng.integers(choice.shape[1], size=count)
-            other[np.arange(count), entry] = self.rng.uniform(-1.0, 1.0, count)
+            other, size = choice.copy(), (count, self.settings.entries)
+            entries = self.rng.random(choice.shape).argsort(1)[:, : size[1]]
+            np.put_along_axis(other, entries, self.rng.uniform(-1.0, 1.0, size).astype(other.dtype), 1)
             found.append(PolicyOutput(other, other))
         return found
 
@@ -451,6 +470,9 @@ def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: s
     if isinstance(space, gym.spaces.Discrete) and own.num_alternatives >= space.n:
         found = f"tier {tier!r}: counterfactual.num_alternatives={own.num_alternatives}"
         raise ConfigError(f"{found}; allowed: at most {int(space.n) - 1}, there are {int(space.n)} choices")
+    if not isinstance(space, gym.spaces.Discrete) and getattr(own, "entries", 1) > flat_dim(space):
+        found = f"tier {tier!r}: counterfactual.entries={own.entries}"
+        raise ConfigError(f"{found}; allowed: at most {flat_dim(space)}, an action has no more")
 
 
 def check_share(tier: str, own: Any, train_batch_size: int) -> None:
