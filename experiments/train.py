@@ -29,6 +29,7 @@ from experiments.run_settings import (
     record_budget,
     remove_rests,
     resume_hint,
+    with_credit,
     with_defaults,
     with_given,
     with_playbooks,
@@ -49,6 +50,7 @@ def train(
     num_envs: int | None = None,
     adverse_start: bool | None = None,
     config: Mapping[str, Any] | None = None,
+    credit: bool = False,
     evaluation: bool = True,
     ray_address: str | None = None,
 ) -> Path:
@@ -64,6 +66,7 @@ def train(
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
         adverse_start: start from actors that hunt, isolate and remediate fully.
         config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
+        credit: tiers learn by counterfactual credit, with the preset that the scenario has for it.
         evaluation: end with the comparison and report.
 
     Raises:
@@ -79,7 +82,7 @@ def train(
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out):
         remove_rests(out)
-        _go(out, _settings(out, resume, *given), resume, evaluation, ray_address)
+        _go(out, _settings(out, resume, credit, *given), resume, evaluation, ray_address)
     return out
 
 
@@ -92,6 +95,7 @@ def _check(settings: Mapping[str, Any]) -> None:
 def _settings(
     out: Path,
     resume: bool,
+    credit: bool,
     asked: Mapping[str, Any],
     overrides: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -99,11 +103,14 @@ def _settings(
 ) -> dict[str, Any]:
     """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
     config = with_playbooks(config)
+    found = read_settings(out) if resume else with_defaults(asked)
+    if credit:
+        config = with_credit(found["scenario"], config)
     if not resume:
         settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
         _check(settings)
         return settings
-    settings = read_settings(out)
+    settings = found
     check_same(out, settings, asked, overrides, config)
     try:
         check_names(settings["config"], config, "config")

@@ -82,6 +82,8 @@ Teacher = Annotated[
         show_default="none: from scratch",
     ),
 ]
+CREDIT_HELP = "Learn from choices that are played again in copies of the simulator; soc-v1 has a preset for it."
+Credit = Annotated[bool, flag("--credit", CREDIT_HELP, RUN)]
 NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and the report at the end.", OUTPUT)]
 
 
@@ -97,6 +99,7 @@ def train(
     resume: Resume = False,
     config: Config = None,
     teacher: Teacher = None,
+    credit: Credit = False,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
     ray_address: RayAddress = None,
@@ -127,6 +130,7 @@ def train(
         num_envs=num_envs,
         adverse_start=adverse_start or None,
         config=_config(config, teacher),
+        credit=credit,
         evaluation=not no_evaluation,
         ray_address=ray_address,
     )

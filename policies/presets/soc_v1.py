@@ -80,3 +80,24 @@ SOC_V1_TAUGHT: dict[str, Any] = {
         "strategic_coordinator": {"lr": 1e-4},
     },
 }
+# What differs with counterfactual credit (`--credit`, docs/learning/counterfactual.md): the simulator is a generative
+# model in training.
+_CREDIT: dict[str, Any] = {"weight": 1.0, "states": 128, "capacity": 16_384, "max_age": 300_000}
+SOC_V1_CREDIT: dict[str, Any] = {
+    "tiers": {
+        "alert_triage": {"counterfactual": {**_CREDIT, "share": 0.25, "horizon": 10}},
+        # One minute of hunting in one zone is worth nothing that could be measured: all of it changes, for ten minutes.
+        "threat_hunter": {"counterfactual": {**_CREDIT, "share": 1.0, "horizon": 25, "entries": 16, "hold": 10}},
+        "response_orchestrator": {"counterfactual": {**_CREDIT, "share": 1.0, "horizon": 25, "entries": 3}},
+    },
+}
+# The same where no teacher begins: with credit a tier sees soon what its choices are worth, and need not wait for
+# others.
+SOC_V1_CREDIT_SCRATCH: dict[str, Any] = {
+    "learning_starts": 4096,
+    "tiers": {
+        "alert_triage": {"epsilon": [[0, 1.0], [20_000, 1.0], [60_000, 0.1]]},
+        "threat_hunter": {"actor_lr": [[0, 0.0], [20_000, 0.0], [30_000, 3e-4]]},
+        "response_orchestrator": {"actor_lr": [[0, 0.0], [10_000, 0.0], [15_000, 5e-4]]},
+    },
+}
