@@ -58,6 +58,7 @@ class Simulator(abc.ABC):
             assignment copies.
         observations: dict agent -> (num_envs, size) float32, overwritten by the next step.
         final_observations: The same; rows are valid where an episode has just ended (only with `autoreset`).
+        final_states: (num_envs, len(state_table)) float32, as `state()` there; no part of `get_state` and `branch`.
         rewards: (num_envs,) float64, the team's reward.
         reward_terms: (num_envs, 4) float64: detection, response, cost, false_positive, before weighting.
         terminated: (num_envs,) bool, contained or exfiltrated.
@@ -134,7 +135,8 @@ class Simulator(abc.ABC):
 
     def _check_memory(self, record_bytes: int, also: str = "") -> None:
         """ConfigError if the batch does not fit into memory; `record_bytes`: of an env, `also`: their cause."""
-        buffers = 8 * (sum(self._observation_sizes().values()) + sum(self._box_sizes().values()) + 100)
+        seen, told = sum(self._observation_sizes().values()), len(self.state_table)
+        buffers = 8 * (seen + told + sum(self._box_sizes().values()) + 100)
         check_memory(f"num_envs={shown(self.num_envs)}{also}", self.num_envs * (record_bytes + buffers))
 
     def _settle_network(self) -> None:  # noqa: B027 (nothing to do is a good answer)
@@ -225,7 +227,7 @@ class Simulator(abc.ABC):
         boxes, seen = self._box_sizes(), self._observation_sizes()
         self.raw_actions = np.zeros(n * (1 + sum(boxes.values())), np.float32)
         self._observations = np.zeros(n * sum(seen.values()), np.float32)
-        self._finals = np.zeros_like(self._observations)
+        self._finals = np.zeros(n * (sum(seen.values()) + len(self.state_table)), np.float32)
         self._rewards = np.zeros(n * (1 + NUM_TERMS))
         self._flags = np.zeros(n * 3, np.bool_)
         self.episode_metrics = np.zeros(n, [(metric.name, "f8") for metric in self.metric_table])
@@ -237,6 +239,7 @@ class Simulator(abc.ABC):
         self.actions = ActionBuffers(self.split_actions(self.raw_actions), self.num_choices)
         self.observations = _blocks(self._observations, self._observation_sizes(), n)
         self.final_observations = _blocks(self._finals, self._observation_sizes(), n)
+        self.final_states = self._finals[len(self._observations) :].reshape(n, len(self.state_table))
         self.rewards = self._rewards[:n]
         self.reward_terms = self._rewards[n:].reshape(n, NUM_TERMS)
         self.terminated, self.truncated, self.decides = self._flags.reshape(3, n)
@@ -458,8 +461,9 @@ class Simulator(abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Buffers without their views and threads; the copy goes on exactly where this one stands."""
-        derived = {"actions", "observations", "final_observations", "rewards", "reward_terms", "terminated",
-                   "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices", "_branches"}  # fmt: skip
+        derived = {"actions", "observations", "final_observations", "final_states", "rewards", "reward_terms",
+                   "terminated", "truncated", "decides", "_arguments", "_pool", "_pool_process", "_slices",
+                   "_branches"}  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -123,7 +123,8 @@ def run(
         box_actions: (num_envs * 36,) float32, blocks of hunter, orchestrator, coordinator.
         choices: (num_envs,) int32, triage.
         observations: (num_envs * 352,) float32, blocks of the four agents.
-        finals: The same for the last observations of episodes that ended; (num_envs * STATE_SIZE,) if STATE_ONLY.
+        finals: The same for the last observations of episodes that ended, and after them (num_envs * STATE_SIZE,) their
+            last states; the states alone if STATE_ONLY.
         rewards: (num_envs * 5,) float64, rewards then reward terms.
         flags: (num_envs * 3,) bool, blocks terminated, truncated, decides.
         metrics: (num_envs,) METRIC.
@@ -165,13 +166,13 @@ def step_env(
         return
     else:
         rewards[i] = play_step(world, env, footholds, marks, i, num_envs, box_actions, choice, terms)
-        end_step(world, env, footholds, marks, i, num_envs, finals, flags, row, mode)
+        end_step(world, env, footholds, marks, i, num_envs, observations, finals, flags, row, mode)
     flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
     observe(world, env, footholds, i, num_envs, observations)
 
 
 @part
-def end_step(world, env, footholds, marks, i, num_envs, finals, flags, row, mode):
+def end_step(world, env, footholds, marks, i, num_envs, observations, finals, flags, row, mode):
     """Ends the episode if it was its last step, and starts the next one if `mode` says so."""
     is_terminated = env["is_contained"] != 0 or env["is_exfiltrated"] != 0
     is_truncated = env["step"] >= world["max_steps"]
@@ -182,6 +183,8 @@ def end_step(world, env, footholds, marks, i, num_envs, finals, flags, row, mode
         write_metrics(world, env, row)
         if mode == STEP_AND_RESET:
             observe(world, env, footholds, i, num_envs, finals)
+            first = observations.shape[0] + i * STATE_SIZE
+            write_state(world, env, finals[first : first + STATE_SIZE])
             start_episode(world, env, marks)
 
 

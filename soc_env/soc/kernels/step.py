@@ -201,7 +201,8 @@ def run(
         box_actions: float32, blocks of hunter, orchestrator, coordinator.
         choices: (num_envs,) int32, triage.
         observations: float32, blocks of the four agents.
-        finals: The same for the last observations of episodes that ended; the states if STATE_ONLY.
+        finals: The same for the last observations of episodes that ended, and after them (num_envs * size,) their last
+            states; the states alone if STATE_ONLY.
         rewards: (num_envs * 5,) float64, rewards then reward terms.
         flags: (num_envs * 3,) bool, blocks terminated, truncated, decides.
         metrics: (num_envs, len(METRICS)) float64.
@@ -246,14 +247,14 @@ def step_env(
     else:
         net, assets = networks[env["network"]], all_assets[env["network"]]
         rewards[i] = play_step(world, net, assets, env, hosts, slots, logs, i, num_envs, box_actions, choice, terms)
-        end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals, flags, row, mode)
+        end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, observations, finals, flags, row, mode)
     flags[2 * num_envs + i] = env["is_over"] == 0 and env["step"] % world["coordinator_period"] == 0
     k = env["network"]
     observe(world, networks[k], all_assets[k], env, hosts, slots, observations, i, num_envs)
 
 
 @part
-def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals, flags, row, mode):
+def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, observations, finals, flags, row, mode):
     """Ends the episode if it was its last minute, and starts the next one if `mode` says so."""
     is_truncated = env["step"] >= world["max_steps"]
     flags[i] = False
@@ -264,7 +265,17 @@ def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, finals
         if mode == STEP_AND_RESET:
             k = env["network"]
             observe(world, networks[k], all_assets[k], env, hosts, slots, finals, i, num_envs)
+            tell_state(world, env, hosts, i, num_envs, finals, finals[observations.shape[0] :])
             start_episode(world, networks, all_assets, env, hosts, slots)
+
+
+@kernel
+def tell_state(world, env, hosts, i, num_envs, observations, states):
+    """Writes the state of env i into a flat buffer of states, with what triage sees by `observations`."""
+    size = world["num_zones"] * (ZONE_SIZE + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
+    total = states.shape[0] // num_envs
+    seen = observations[i * size : (i + 1) * size]
+    write_state(world, env, hosts, seen, states[i * total : (i + 1) * total])
 
 
 @kernel
@@ -276,10 +287,7 @@ def read_env(
     if mode == METRICS_ONLY:
         write_metrics(world, env, row)
     elif mode == STATE_ONLY:
-        size = world["num_zones"] * (ZONE_SIZE + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
-        total = finals.shape[0] // num_envs
-        seen = observations[i * size : (i + 1) * size]
-        write_state(world, env, hosts, seen, finals[i * total : (i + 1) * total])
+        tell_state(world, env, hosts, i, num_envs, observations, finals)
     elif mode == DECODE_ONLY:
         decode(world, net, env, hosts, slots, i, num_envs, box_actions, choice)
     else:

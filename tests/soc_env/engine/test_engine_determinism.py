@@ -124,6 +124,7 @@ def test_autoreset_plays_the_same_episodes_as_reset(scenario):
         last = auto.final_observations if is_end else auto.observations
         for agent in auto.agents:
             np.testing.assert_array_equal(last[agent], manual.observations[agent])
+        np.testing.assert_array_equal(auto.final_states if is_end else auto.state(), manual.state())
         assert auto.rewards[0] == manual.rewards[0]
         assert auto.episode_metrics[0] == manual.episode_metrics[0]
         if is_end:
