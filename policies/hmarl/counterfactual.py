@@ -11,8 +11,9 @@ part of the variance that returns have (common random numbers: Glasserman & Yao 
 Rewards are those that the tier learns from. A tier that decides every K steps holds the alternative until its next
 decision; then it goes on with its policy, as everybody else. With `hold` H the entries in which the alternative differs
 are held for H decisions, and the difference is divided by the sum of gamma^k over the times of those: the mean worth of
-one of them. `policies.learners.counterfactual` says what each algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual
-baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
+one of them. `policies.learners.counterfactual` says what each algorithm learns from differences. The idea is that of
+difference rewards (Wolpert & Tumer 2002), of counterfactual baselines (Foerster et al. 2018, "COMA") and of vine
+rollouts (Schulman et al. 2015, "TRPO").
 
 The simulator is used as a generative model, and the true state as the start. That is a signal for training: averaged
 over states that look the same to the tier, it estimates what an action is worth given what the tier sees. Acting needs
@@ -143,7 +144,10 @@ class Credit:
             env.actions[self.agent][rows] = own.executed
         acted = {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
         everyone = np.concatenate(blocks)
-        held = [(rows, own.executed != choice.executed, own.executed) for rows, own in zip(blocks[1:], alternatives)]
+        held = [
+            (rows, own.executed != choice.executed, own.executed)
+            for rows, own in zip(blocks[1:], alternatives, strict=True)
+        ]
 
         def act_all(step: int) -> None:
             self._act(modules, now, blocks, exploring)

@@ -94,7 +94,9 @@ def test_a_slow_tier_holds_the_alternative_until_its_next_decision(explore):
     assert np.abs(found).max() < 1e-5  # and others explore with the same noise on both sides
 
 
-@pytest.mark.parametrize(("tier", "slow"), [("threat_hunter", ()), ("alert_triage", ()), ("response_orchestrator", (2,))])
+@pytest.mark.parametrize(
+    ("tier", "slow"), [("threat_hunter", ()), ("alert_triage", ()), ("response_orchestrator", (2,))]
+)
 def test_an_alternative_is_held_for_so_many_decisions_and_counts_by_their_mean(tier, slow, monkeypatch):
     """A tier that decides every second step holds for four steps; others go on with their policy after two."""
     agent, credit = f"{tier}_0", {**CREDIT, "horizon": 6, "hold": 2, "states": 48}
