@@ -43,7 +43,7 @@ from policies.learners.shared import (
     existing,
     take_settings,
 )
-from policies.learners.update import Batch, Losses
+from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import value_at, value_layer
 from policies.networks.build import make_body
 
@@ -99,8 +99,9 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
     @torch.no_grad()
     def forward_target(self, batch: Batch) -> torch.Tensor:
         """The lowest target Q of the next joint state, with the target actor's own action: (B,)."""
-        own, critics = torch.tanh(self.target_actor(batch[Columns.NEXT_OBS])), self.side_by_side("target_")
-        return critics.at(critics.read(*given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)), own).amin(0)
+        own = torch.tanh(self.target_actor(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)))
+        critics, columns = self.side_by_side("target_"), given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)
+        return critics.at(critics.read(*read_by(batch, TARGETS_READ, *columns)), own).amin(0)
 
     def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
         """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
@@ -139,9 +140,9 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         return (own + scale * torch.randn(own.shape, **drawn)).clamp(-1, 1)
 
 
-def given(batch: Batch, observation: str, others: str) -> tuple[torch.Tensor, ...]:
-    """What a critic reads beside the own action; without others only the observation."""
-    return (batch[observation], batch[others]) if batch[others].shape[1] else (batch[observation],)
+def given(batch: Batch, observation: str, others: str) -> tuple[str, ...]:
+    """The columns that a critic reads beside the own action; without others only the observation."""
+    return (observation, others) if batch[others].shape[1] else (observation,)
 
 
 class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
@@ -173,14 +174,23 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
         module.side_by_side("target_").stacked.link()
         return module.side_by_side().stacked, ("qf",)
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        targets = module.side_by_side("target_")
+        return {
+            ACTOR_READS: (module.actor.body, (Columns.OBS,)),
+            NEXT_ACTOR_READS: (module.target_actor.body, (Columns.NEXT_OBS,)),
+            CRITICS_READ: (module.side_by_side().body, given(batch, JOINT_OBS, OTHER_ACTIONS)),
+            TARGETS_READ: (targets.body, given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)),
+        }
+
     def losses(self, module: Any, batch: Batch) -> Losses:
         target = batch[Columns.REWARDS] + discount(self.config, batch) * module.forward_target(batch)
         critics = module.side_by_side()
-        read = critics.read(*given(batch, JOINT_OBS, OTHER_ACTIONS))
+        read = critics.read(*read_by(batch, CRITICS_READ, *given(batch, JOINT_OBS, OTHER_ACTIONS)))
         q = critics.at(read, batch[Columns.ACTIONS])
         huber = F.huber_loss(q, target.expand_as(q), reduction="none")
         critic_loss = (batch["weights"] * huber).mean(-1).sum()
-        pre_tanh = module.actor(batch[Columns.OBS])
+        pre_tanh = module.actor(*read_by(batch, ACTOR_READS, Columns.OBS))
         saturation = self.pull(module.settings.rest.weight, pre_tanh, module.actor.initial)
         # The actor's gradient flows through the critic's input, not into its weights.
         value = critics.first_at(read, module.improved_at(pre_tanh, self.generator))

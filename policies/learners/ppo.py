@@ -6,7 +6,7 @@ decision process), and advantages are estimated where the rows are collected (`p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from torch import nn
 
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
-from policies.learners.update import Batch, Losses
+from policies.learners.update import ACTOR_READS, CRITICS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder
 from policies.networks.build import make_body
 
@@ -80,15 +80,21 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
 class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
     """RLlib's PPO losses."""
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        encoder = module.encoder
+        bodies = {ACTOR_READS: encoder.actor_encoder.body, CRITICS_READ: encoder.critic_encoder.body}
+        return {name: (body, (Columns.OBS,)) for name, body in bodies.items()}
+
     def losses(self, module: Any, batch: Batch) -> Losses:
         (tier,) = self.module.keys()
-        config, observation, advantages = self.config, batch[Columns.OBS], batch[Postprocessing.ADVANTAGES]
+        config, advantages = self.config, batch[Postprocessing.ADVANTAGES]
         distribution = module.get_train_action_dist_cls().from_logits
-        now = distribution(module.inputs(observation))
+        now = distribution(module.inputs(*read_by(batch, ACTOR_READS, Columns.OBS)))
         ratio = torch.exp(now.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP])
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
         surrogate = torch.min(advantages * ratio, advantages * clipped).mean()
-        values, targets = module.state_values(observation), batch[Postprocessing.VALUE_TARGETS]
+        values = module.state_values(*read_by(batch, CRITICS_READ, Columns.OBS))
+        targets = batch[Postprocessing.VALUE_TARGETS]
         errors = (values - targets).pow(2)
         value_loss = errors.clamp(0, config.vf_clip_param).mean()
         loss = config.vf_loss_coeff * value_loss - surrogate

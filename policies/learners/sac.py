@@ -31,7 +31,7 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
-from policies.learners.update import Batch, Losses
+from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder, flat_dim, value_layer
 from policies.networks.build import make_body
 
@@ -96,6 +96,15 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         module.side_by_side("target_").stacked.link()
         return module.side_by_side().stacked, ("qf", "qf_twin")
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        actor, now, following = module.pi_encoder.body, (Columns.OBS,), (Columns.NEXT_OBS,)
+        return {
+            ACTOR_READS: (actor, now),
+            NEXT_ACTOR_READS: (actor, following),
+            CRITICS_READ: (module.side_by_side().body, now),
+            TARGETS_READ: (module.side_by_side("target_").body, following),
+        }
+
     def losses(self, module: Any, batch: Batch) -> Losses:
         (tier,) = self.module.keys()
         log_alpha = self.curr_log_alpha[tier]
@@ -122,15 +131,16 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
     def _of_gaussian(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's
         loss, and what is measured."""
-        critics, targets, observation = module.side_by_side(), module.side_by_side("target_"), batch[Columns.OBS]
-        read = critics.read(observation)
+        critics, targets = module.side_by_side(), module.side_by_side("target_")
+        read = critics.read(*read_by(batch, CRITICS_READ, Columns.OBS))
         q = critics.at(read, batch[Columns.ACTIONS])
-        inputs = module.pi(module.pi_encoder.body(observation))
+        inputs = module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS)))
         action, logp = squashed(inputs, self.generator)
         with torch.no_grad():
-            following = batch[Columns.NEXT_OBS]
-            next_action, next_logp = squashed(module.pi(module.pi_encoder.body(following)), self.generator)
-            next_value = targets.at(targets.read(following), next_action).amin(0) - alpha * next_logp
+            following = module.pi(module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)))
+            next_action, next_logp = squashed(following, self.generator)
+            read_next = targets.read(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS))
+            next_value = targets.at(read_next, next_action).amin(0) - alpha * next_logp
         q_current = critics.at(read, action).amin(0)
         policy_loss = (alpha * logp - q_current).mean()
         if module.settings.rest.weight:
@@ -140,14 +150,15 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
 
     def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
-        values = module.side_by_side().values(batch[Columns.OBS])
+        values = module.side_by_side().values(*read_by(batch, CRITICS_READ, Columns.OBS))
         chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
         q = values.gather(-1, chosen).squeeze(-1)
-        logp = F.log_softmax(module.pi(module.pi_encoder.body(batch[Columns.OBS])), -1)
+        logp = F.log_softmax(module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS))), -1)
         with torch.no_grad():
-            following = batch[Columns.NEXT_OBS]
-            next_logp = F.log_softmax(module.pi(module.pi_encoder.body(following)), -1)
-            next_q = module.side_by_side("target_").values(following).amin(0)
+            following = module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS))
+            next_logp = F.log_softmax(module.pi(following), -1)
+            targets = module.side_by_side("target_")
+            next_q = targets.values(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS)).amin(0)
             next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
         lowest = values.detach().amin(0)
         policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()

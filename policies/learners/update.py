@@ -24,6 +24,13 @@ from torch.optim.adam import adam
 from policies.learners.terms import POLICY, RESTS, terms_of
 
 Batch = Mapping[str, torch.Tensor]
+# Names of what is prepared for a network, see `read_by`.
+ACTOR_READS, NEXT_ACTOR_READS, CRITICS_READ, TARGETS_READ = (
+    "actor_reads",
+    "next_actor_reads",
+    "critics_read",
+    "targets_read",
+)
 
 
 @dataclass
@@ -129,6 +136,11 @@ class UpdateMixin:
         """Of one gradient step."""
         raise NotImplementedError
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        """Name -> a network's body, and the columns that it reads: what it makes of them before any weight counts is
+        prepared once an update, for all its steps (`read_by`)."""
+        return {}
+
     def stacked(self, module: Any) -> tuple[Any, Sequence[str]] | None:
         """The `policies.networks.stacked.Stacked` whose networks some optimisers hold, and the names of those."""
         return None
@@ -164,6 +176,7 @@ class UpdateMixin:
         device = self._device  # type: ignore[attr-defined]
         tensors = {name: torch.as_tensor(np.asarray(column), device=device) for name, column in columns.items()}
         size = len(next(iter(tensors.values())))
+        tensors |= _prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
         minibatches = self._minibatches(size, minibatch_size or size, num_epochs, shuffle_batch_per_epoch)
         self._descend(tier, ({name: t[rows] for name, t in tensors.items()} for rows in minibatches))
         self.after_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
@@ -269,6 +282,21 @@ class UpdateMixin:
             is_all = of == keys.ALL_MODULES
             metrics.log_value((of, name), rows, reduce="sum", with_throughput=is_all)
             metrics.log_value((of, f"{name}_lifetime"), rows, reduce="lifetime_sum", with_throughput=True)
+
+
+def _prepared(readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
+    found = {}
+    for name, (body, columns) in readers.items():
+        inner = body.body if body.has_action_value else body  # which reads all but the own action
+        is_before_action = body.has_action_value or not body.reads_actions
+        if is_before_action and hasattr(inner, "prepare"):
+            found[name] = inner.prepare(*(batch[column] for column in columns))
+    return found
+
+
+def read_by(batch: Batch, name: str, *columns: str) -> tuple[Any, ...]:
+    """What the reader of that name (`UpdateMixin.readers`) is given: what was prepared for it, or the columns."""
+    return (batch[name],) if name in batch else tuple(batch[column] for column in columns)
 
 
 def _is_of(name: str, part: Differentiated, parts: Sequence[Differentiated]) -> bool:

@@ -235,7 +235,7 @@ class ActionValues(nn.Module):
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
         return self.at(self.read(observation, *actions[:-1]), actions[-1])
 
-    def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def read(self, observation: Any, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What no action of its own changes: features (B, width), and values at the points, by the parts that the
         output layer has: (B, points, entries), or of each zone (B, Z, points, entries) and of the network."""
         features = self.body(observation, *others)

@@ -10,7 +10,7 @@ import torch
 
 from policies.networks.blocks import MLP, ActionValues
 from policies.networks.tokens import AGENTS, agent_of, impossible_choices, joint_tokens, own_tokens
-from policies.networks.zones import ZoneMLP
+from policies.networks.zones import Prepared, ZoneMLP
 from soc_env.errors import ConfigError
 
 
@@ -99,7 +99,9 @@ def _action_groups(role: str | None, obs_dim: int) -> list[int]:
     return [len(tokens.zones)] * tokens.entries[agent][0]
 
 
-def masked(is_on: bool, values: torch.Tensor, observation: torch.Tensor, filler: float) -> torch.Tensor:
+def masked(is_on: bool, values: torch.Tensor, observation: torch.Tensor | Prepared, filler: float) -> torch.Tensor:
     """The choices' values (B, choices), those of impossible choices replaced by `filler` where masking is on. What is
     possible is read off the observation, so that next states are masked too."""
+    if isinstance(observation, Prepared):
+        observation = observation.observation
     return values.masked_fill(impossible_choices(observation), filler) if is_on else values

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -181,9 +182,9 @@ class TokenEmbedding(nn.Module):
         has_numbers = tokens.is_numbered and self.num_zones > 0
         self.numbers = nn.Parameter(torch.zeros(self.num_zones, dim)) if has_numbers else None
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, read: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
-        zone, context, cases, seen = self.inputs(observation, *actions)
+        zone, context, cases, seen = read.zones, read.context, read.cases, read.seen
         case = None if self.case is None else affine(self.case, self.lifted(cases))
         network = self.read_context(self.lifted(context), case)
         tokens = [network] if self.attends or self.zone is None else []
@@ -231,6 +232,36 @@ class TokenEmbedding(nn.Module):
                 zone.append(self.basis(acted[:, first:last].unflatten(1, (per_zone, self.num_zones)).transpose(1, 2)))
             context.append(self.basis(acted[:, last : last + whole]))
             first = last + whole
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a `ZoneMLP` reads of B rows, as far as no weight changes it (`ZoneMLP.prepare`): made once for the rows of
+    many gradient steps. `[rows]` takes some of them; it stands for an observation and its actions.
+
+    Attributes:
+        observation: (B, size), as it came.
+        zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
+        seen_mean: of what is seen of zones, (B, features).
+        relations: as `ZoneMLP.relations`.
+    """
+
+    observation: torch.Tensor
+    zones: Any
+    context: torch.Tensor
+    cases: Any
+    seen: torch.Tensor
+    seen_mean: torch.Tensor
+    relations: tuple[torch.Tensor, ...]
+
+    def __getitem__(self, rows: Any) -> Prepared:
+        def taken(part: Any) -> Any:
+            return tuple(map(taken, part)) if isinstance(part, tuple) else part if part is None else part[rows]
+
+        return Prepared(*(taken(getattr(self, each.name)) for each in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.observation)
 
 
 class ZoneFeatures(NamedTuple):
@@ -301,12 +332,18 @@ class ZoneMLP(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
-        if self.uses_kernels and not any(action.requires_grad for action in actions):
-            return self.by_kernels(observation, *actions)
-        tokens, seen = self.embedding(observation, *actions)
-        tokens = activated(self.norms[0], tokens)
+    def prepare(self, observation: torch.Tensor, *actions: torch.Tensor) -> Prepared:
+        """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
+        zones, context, cases, seen = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
+        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations)
+
+    def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+        read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
+        if self.uses_kernels and not any(action.requires_grad for action in actions):
+            return self.by_kernels(read)
+        tokens, seen = self.embedding(read)
+        tokens, relations = activated(self.norms[0], tokens), read.relations
         zones, every = self.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
             if self.attends:  # the last layer is wanted of the zones and the context alone
@@ -322,15 +359,14 @@ class ZoneMLP(nn.Module):
             network = network.squeeze(-2)
         else:
             network = tokens.squeeze(-2)
-        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+        return ZoneFeatures(tokens, network, seen, read.seen_mean) if self.keeps_zones else network
 
-    def by_kernels(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+    def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        zone, context, cases, seen = self.embedding.inputs(observation, *actions)
-        tokens, network = Trunk.apply(zone, context, cases, self.eps, *self.in_order())
+        tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
-        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+        return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
 
     @property
     def fits_kernels(self) -> bool:
@@ -354,8 +390,9 @@ class ZoneMLP(nn.Module):
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
-        tokens = activated(self.norms[0], self.embedding(observation)[0])
-        return cast(Attention, self.mixing[0]).weights(tokens, self.relations(observation)).transpose(1, 2)
+        read = self.prepare(observation)
+        tokens = activated(self.norms[0], self.embedding(read)[0])
+        return cast(Attention, self.mixing[0]).weights(tokens, read.relations).transpose(1, 2)
 
     def relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from policies.learners import build_config
 from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.networks.zones import ZoneMLP
 from policies.tiers import parse
 from soc_env.engine.tables import AGENTS
 from soc_env.soc.tables import actions, layout
@@ -43,6 +45,7 @@ CASES = {
     ),
     "sac": ("threat_hunter", {"algorithm": "SAC"}),
     "sac, zones": ("threat_hunter", {"algorithm": "SAC", "encoder": "zones", **ADDITIVE}),
+    "sac, zones, by the action": ("threat_hunter", {"algorithm": "SAC", "encoder": "zones"}),
     "sac, attention": (
         "threat_hunter",
         {"algorithm": "SAC", "encoder": "attention", **ADDITIVE, "rllib": {"grad_clip": 0.01, "grad_clip_by": "norm"}},
@@ -197,6 +200,35 @@ def test_gradients_and_losses_are_those_of_rllib(case):
     for name in {*expected, "total_loss"}:
         value = number(results[name].peek())
         torch.testing.assert_close(value, number(expected[name]), atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "zones" in name or "attention" in name])
+def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(case, monkeypatch):
+    """Two steps on halves of the rows, by rows that were prepared and by those as they came."""
+    tier, settings = CASES[case]
+    found = []
+    for is_prepared in (True, False):
+        learner, batch = learner_of(tier, settings)
+        if not is_prepared:
+            monkeypatch.setattr(type(learner), "readers", lambda *_: {})
+        module, calls = learner.module[tier].unwrapped(), []
+
+        def counted(*rows, prepare, calls=calls):
+            calls.append(len(rows[0]))
+            return prepare(*rows)
+
+        for part in module.modules():
+            if isinstance(part, ZoneMLP):
+                monkeypatch.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
+        learner.generator.manual_seed(5)
+        learner.update(
+            batch=MultiAgentBatch({tier: SampleBatch(batch)}, ROWS), timesteps=TIMES, minibatch_size=ROWS // 2
+        )
+        found.append(module.state_dict())
+        assert (ROWS if is_prepared else ROWS // 2) in calls
+        assert (ROWS in calls) == is_prepared
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 def trained(case, steps=3):
