@@ -106,7 +106,7 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
     def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
         """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
         critics = self.side_by_side()
-        read = critics.read(*given(columns, JOINT_OBS, OTHER_ACTIONS))
+        read = critics.read(*(columns[name] for name in given(columns, JOINT_OBS, OTHER_ACTIONS)))
         return [critics.at(read, action) for action in actions]
 
     def critics(self) -> list[str]:
