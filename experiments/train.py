@@ -57,16 +57,14 @@ def train(
     """Trains until a budget is used up, then compares; returns the run folder, which no other run can use meanwhile.
 
     Args:
-        scenario, overrides: the environment; default soc-v1.
-        seed: of everything drawn in the run; default 0.
+        scenario, overrides, seed: the environment, default soc-v1; of everything drawn in the run, default 0.
         minutes, steps: the whole run's budget, one of them; default 10 minutes, resumed: what the folder has recorded.
         workers, ray_address: remote env runners, default none; the Ray cluster of remote parts, default a private Ray.
         out: run folder; default `runs/<scenario>-seed<seed>`.
         resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
-        adverse_start: start from actors that hunt, isolate and remediate fully.
         config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
-        credit: tiers learn by counterfactual credit, with the preset that the scenario has for it.
+        adverse_start, credit: actors begin by hunting, isolating and remediating fully; with the preset of credit.
         evaluation: end with the comparison and report.
 
     Raises:

@@ -107,8 +107,7 @@ def train(
     """Train the four tiers together, then evaluate them beside scripted policies.
 
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
-    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget counts the whole run,
-    resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
+    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget is that of the whole run.
 
     Examples:
         hmarl-soc train --teacher expert --minutes 5 --out runs/first
@@ -129,17 +128,16 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
-        config=_config(config, teacher),
-        credit=credit,
+        **_learning(config, teacher, credit),
         evaluation=not no_evaluation,
         ray_address=ray_address,
     )
 
 
-def _config(path: pathlib.Path | None, teacher: str | None) -> dict[str, Any]:
-    """Settings from a file, and a teacher that goes before the file's."""
+def _learning(path: pathlib.Path | None, teacher: str | None, credit: bool) -> dict[str, Any]:
+    """Settings from a file, and a teacher that goes before the file's; whether there is credit."""
     settings = {} if path is None else _read_config(path)
-    return settings if teacher is None else {**settings, "teacher": teacher}
+    return {"config": settings if teacher is None else {**settings, "teacher": teacher}, "credit": credit}
 
 
 def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:

@@ -137,12 +137,7 @@ class Credit:
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
         taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
         choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
-        env = self.futures.env
-        for rows, own in zip(blocks, [choice, *alternatives], strict=True):
-            for agent in self.plan.agents if rows is not blocks[0] else ():
-                env.actions[agent][rows] = env.actions[agent][blocks[0]]
-            env.actions[self.agent][rows] = own.executed
-        acted = {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
+        acted = self._begin_with(blocks, [choice, *alternatives])
         everyone = np.concatenate(blocks)
         held = [
             (rows, own.executed != choice.executed, own.executed)
@@ -168,6 +163,16 @@ class Credit:
         self.newest = rows_[learned.DIFFERENCE]
         self.num_compared += len(self.newest)
         self.differences.add(rows_, now)
+
+    def _begin_with(self, blocks: list[np.ndarray], own: list[PolicyOutput]) -> Columnar:
+        """Writes the first actions: the tier's own, by block, and what others do in the first one. Returns that
+        block's."""
+        env = self.futures.env
+        for rows, one in zip(blocks, own, strict=True):
+            for agent in self.plan.agents if rows is not blocks[0] else ():
+                env.actions[agent][rows] = env.actions[agent][blocks[0]]
+            env.actions[self.agent][rows] = one.executed
+        return {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
 
     def _hold(self, held: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         """Writes the entries of alternatives that differ, by (rows, which entries, alternative)."""
