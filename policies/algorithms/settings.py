@@ -177,9 +177,7 @@ class Counterfactual(Part):
     weight: Schedule = schedule(0.0, 0.0, 1e6, "weight of the differences in the loss; 0 rolls nothing out", OURS)
     share: float = setting(0.2, 1e-6, 1e3, "environment steps of rollouts for each one of training", OURS)
     horizon: int = setting(50, 1, 100_000, "environment steps of a rollout", "Schulman et al. 2015, vine")
-    hold: int = setting(
-        1, 1, 100_000, "decisions for which an alternative is held; the difference is the mean of one of them", OURS
-    )
+    hold: int = setting(1, 1, 100_000, "decisions for which the entries in which an alternative differs are held", OURS)
     states: int = setting(64, 1, 1_000_000, "states from which the team is rolled out at once", OURS)
     num_alternatives: int = setting(1, 1, 1_000, "alternatives at a state", "Schulman et al. 2015, vine")
     draws: str = choice(

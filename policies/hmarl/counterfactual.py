@@ -10,10 +10,9 @@ part of the variance that returns have (common random numbers: Glasserman & Yao 
 
 Rewards are those that the tier learns from. A tier that decides every K steps holds the alternative until its next
 decision; then it goes on with its policy, as everybody else. With `hold` H the entries in which the alternative differs
-are held for H decisions, and the difference is divided by the sum of gamma^k over the times of those: the mean worth of
-one of them. `policies.learners.counterfactual` says what each algorithm learns from differences. The idea is that of
-difference rewards (Wolpert & Tumer 2002), of counterfactual baselines (Foerster et al. 2018, "COMA") and of vine
-rollouts (Schulman et al. 2015, "TRPO").
+are held for H decisions, and the difference is what it is worth to hold them. `policies.learners.counterfactual` says
+what each algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of
+counterfactual baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
 
 The simulator is used as a generative model, and the true state as the start. That is a signal for training: averaged
 over states that look the same to the tier, it estimates what an action is worth given what the tier sees. Acting needs
@@ -154,7 +153,7 @@ class Credit:
         if self.settings.bootstrap:
             returns = returns + self.gamma**ends.steps * ~ends.terminated * values(self._situations(modules, ends))
         self._account(int(ends.steps.max()) * len(everyone))
-        base, *others = np.split(returns / self._decisions(), self.num_blocks)
+        base, *others = np.split(returns, self.num_blocks)
         parts = [
             self._rows(observed, acted, choice, own, other - base, kept)
             for own, other, kept in zip(alternatives, others, differ, strict=True)
@@ -179,11 +178,6 @@ class Credit:
         actions = self.futures.env.actions[self.agent]
         for rows, differs, own in held:
             actions[rows] = np.where(differs, own, actions[rows])
-
-    def _decisions(self) -> float:
-        """Of the alternative, discounted."""
-        times = range(0, min(self.settings.hold * self.period, self.settings.horizon), self.period)
-        return float(sum(self.gamma**k for k in times))
 
     def _account(self, steps: int) -> None:
         self.budget -= steps

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from policies.hmarl.following import NEXT_OBS, OBS, Following
+from policies.hmarl.kernels import find_leaves, set_leaves
 from soc_env import SCENARIOS, features
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
@@ -28,18 +29,15 @@ DETECTION_FLOOR = 0.02  # priority of a row in which triage sees nothing, agains
 
 
 class SumTree:
-    """Binary tree of sums over `capacity` leaves, with set and search vectorised over many leaves."""
+    """Binary tree of sums over `capacity` leaves, with set and search for many leaves at once."""
 
     def __init__(self, capacity: int):
         self.num_leaves = 1 << max(1, int(capacity - 1).bit_length())
         self.sums = np.zeros(2 * self.num_leaves)
 
-    def set(self, leaves: np.ndarray, values: np.ndarray | float) -> None:
-        node = np.asarray(leaves) + self.num_leaves
-        self.sums[node] = values
-        while node[0] > 1:
-            node = np.unique(node >> 1)
-            self.sums[node] = self.sums[2 * node] + self.sums[2 * node + 1]
+    def set(self, leaves: np.ndarray, values: np.ndarray) -> None:
+        """Sets leaves; of one that is named twice the last value counts."""
+        set_leaves(self.sums, leaves, values)
 
     def fill(self, leaves: np.ndarray, values: np.ndarray) -> None:
         """Sets these leaves, and all others to 0."""
@@ -67,14 +65,9 @@ class SumTree:
 
     def find(self, prefix: np.ndarray) -> np.ndarray:
         """Leaves at which the running sum passes `prefix` (B,)."""
-        node, rest = np.ones(len(prefix), np.int64), prefix.astype(np.float64)
-        while node[0] < self.num_leaves:
-            node *= 2
-            left = self.sums[node]
-            goes_right = rest >= left
-            rest -= left * goes_right
-            node += goes_right
-        return node - self.num_leaves
+        found = np.empty(len(prefix), np.int64)
+        find_leaves(self.sums, prefix, found)
+        return found
 
 
 class JointReplay:

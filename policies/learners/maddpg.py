@@ -16,8 +16,9 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,9 +44,11 @@ from policies.learners.shared import (
     existing,
     take_settings,
 )
+from policies.learners.straight import Step, Steps, critics_fit
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
-from policies.networks.blocks import value_at, value_layer
+from policies.networks.blocks import soft_bound, value_at, value_layer
 from policies.networks.build import make_body
+from policies.networks.passes import fits
 
 
 class CentralCritic(nn.Module):
@@ -148,6 +151,8 @@ def given(batch: Batch, observation: str, others: str) -> tuple[str, ...]:
 class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
     """MADDPG's two losses; RLlib's DQN learner keeps the target networks."""
 
+    steps: Steps | None = None
+
     @classmethod
     def rl_module_required_apis(cls) -> list[type]:
         return [TargetNetworkAPI]
@@ -196,12 +201,51 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
         value = critics.first_at(read, module.improved_at(pre_tanh, self.generator))
         actor_loss = saturation - value.mean()
 
+        losses = {"policy": actor_loss, "qf": critic_loss}
+        return Losses(losses, self._logs(losses, q, saturation), (q.detach() - target).abs().mean(0))
+
+    def _logs(
+        self, losses: Mapping[str, torch.Tensor], q: torch.Tensor, saturation: torch.Tensor
+    ) -> Callable[[], dict[str, torch.Tensor]]:
         def logs() -> dict[str, torch.Tensor]:
-            found = {POLICY_LOSS_KEY: actor_loss, "qf_loss": critic_loss, "qf_mean": q[0].mean()}
+            found = {POLICY_LOSS_KEY: losses["policy"], "qf_loss": losses["qf"], "qf_mean": q[0].mean()}
             return {**found, "rest_loss": saturation}
 
-        td_error = (q.detach() - target).abs().mean(0)
-        return Losses({"policy": actor_loss, "qf": critic_loss}, logs, td_error)
+        return logs
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        critics, actors = module.side_by_side(), (module.actor, module.target_actor)
+        if not (critics_fit(critics) and all(fits(actor.body, actor.head) for actor in actors)):
+            return None
+        if self.steps is None:
+            layers = tuple((actor.body, actor.head) for actor in actors)
+            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), layers))
+        return functools.partial(self._in_a_straight_line, module, self.steps)
+
+    def _in_a_straight_line(self, module: Any, steps: Steps, batch: Batch) -> Losses:
+        """As `losses`, with gradients set."""
+        actor, weight, step = module.actor, module.settings.rest.weight, steps.of(len(batch["weights"]))
+        (following,) = step.next_actor.forward(batch[NEXT_ACTOR_READS])
+        own = torch.tanh(soft_bound(following + module.target_actor.initial, actor.bound))
+        target = batch[Columns.REWARDS] + discount(self.config, batch) * step.rate_next(batch, own)
+        q = step.rate_taken(batch)
+        (raw,) = step.actor.forward(batch[ACTOR_READS])
+        pre_tanh = soft_bound(raw + actor.initial, actor.bound)
+        action = module.improved_at(pre_tanh, self.generator)
+        value = step.rate_own(action)[0]
+        first = torch.zeros_like(q)
+        first[0] = 1.0
+        slope = step.slope(first) * (1.0 - torch.tanh(pre_tanh).square())
+        if module.smoothing:
+            slope *= action.abs() < 1.0  # beyond it was cut off
+        critic_losses = step.learn_values(q, target, batch["weights"])
+        away = pre_tanh - actor.initial
+        g_pre = 2.0 * value_at(weight, self.env_steps) * away / away.numel() - slope / len(action)
+        step.actor.backward(g_pre * (1.0 - (pre_tanh / actor.bound).square()))
+        step.finish()
+        saturation = self.pull(weight, pre_tanh, actor.initial)
+        losses = {"policy": saturation - value.mean(), "qf": critic_losses.sum()}
+        return Losses(losses, self._logs(losses, q, saturation), (q - target).abs().mean(0), has_gradients=True)
 
 
 class MADDPGConfig(AlgorithmConfig):

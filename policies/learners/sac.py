@@ -7,8 +7,8 @@ and a pull of the actor's mean to a resting action.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,9 +31,11 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
+from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
-from policies.networks.blocks import BatchEncoder, flat_dim, value_layer
+from policies.networks.blocks import BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
+from policies.networks.passes import fits
 
 
 class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
@@ -76,21 +78,18 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
 def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Actions drawn by means and log standard deviations before the tanh, (B, 2 dim): (B, dim), with gradients, and
-    the logarithms of their densities, (B,).
-
-    log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)): Haarnoja et al. 2018, equation 21, stable as in
-    OpenAI's Spinning Up.
-    """
+    the logarithms of their densities, (B,)."""
     mean, log_std = inputs.chunk(2, -1)
     log_std = log_std.clamp(*LOG_STD_DRAWN)
     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
     x = mean + log_std.exp() * noise
-    logp = -0.5 * noise.pow(2) - log_std - 2.0 * (math.log(2.0) - x - F.softplus(-2.0 * x))
-    return torch.tanh(x), logp.sum(-1) - 0.5 * math.log(2.0 * math.pi) * mean.shape[-1]
+    return torch.tanh(x), log_density(noise, log_std, x)
 
 
 class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
     """RLlib's SAC losses, and a pull of the actor's mean."""
+
+    steps: Steps | None = None
 
     def stacked(self, module: Any) -> tuple[Any, Sequence[str]]:
         module.side_by_side("target_").stacked.link()
@@ -121,12 +120,62 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
             losses["qf_twin"] = critic_losses[1]
 
         def all_logs() -> dict[str, torch.Tensor]:
-            measured = {f"{name}_loss": loss for name, loss in losses.items()}
-            alphas = {"alpha_value": log_alpha_now.exp()[0], "log_alpha_value": log_alpha_now[0]}
-            entropies = {"target_entropy": self.target_entropy[tier]}
-            return {**measured, **alphas, **entropies, **logs(), TD_ERROR_MEAN_KEY: td_error.mean()}
+            return {**self._logs(losses, log_alpha_now, td_error), **logs()}
 
         return Losses(losses, all_logs, td_error)
+
+    def _logs(
+        self, losses: Mapping[str, torch.Tensor], log_alpha: torch.Tensor, td_error: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        (tier,) = self.module.keys()
+        measured = {f"{name}_loss": loss for name, loss in losses.items()}
+        alphas = {"alpha_value": log_alpha.exp()[0], "log_alpha_value": log_alpha[0]}
+        return {**measured, **alphas, "target_entropy": self.target_entropy[tier], TD_ERROR_MEAN_KEY: td_error.mean()}
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        critics = module.side_by_side()
+        if module.is_discrete or not (critics_fit(critics) and fits(module.pi_encoder.body, module.pi.linear)):
+            return None
+        if self.steps is None:
+            actor = module.pi_encoder.body, module.pi.linear
+            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), (actor, actor)))
+        return functools.partial(self._in_a_straight_line, module, self.steps)
+
+    def _in_a_straight_line(self, module: Any, steps: Steps, batch: Batch) -> Losses:
+        """As `losses`, of a Gaussian, with gradients set."""
+        (tier,) = self.module.keys()
+        rows, log_alpha, step = len(batch[Columns.REWARDS]), self.curr_log_alpha[tier], steps.of(len(batch["weights"]))
+        log_alpha_now = log_alpha.detach().clone()
+        alpha, drawn = log_alpha_now.exp(), functools.partial(Gaussian.drawn, module.pi, self.generator)
+        q = step.rate_taken(batch)
+        now, logp = drawn(step.actor.forward(batch[ACTOR_READS]))
+        following, next_logp = drawn(step.next_actor.forward(batch[NEXT_ACTOR_READS]))
+        next_value = step.rate_next(batch, following.action) - alpha * next_logp
+        target = batch[Columns.REWARDS] + discount(self.config, batch) * next_value
+        q_now = step.rate_own(now.action)
+        q_current = q_now.amin(0)
+        lowest = (q_now == q_current).float()
+        slope = step.slope(lowest / lowest.sum(0))
+        critic_losses = step.learn_values(q, target, batch["weights"])
+        g_x = (2.0 * alpha * now.action - slope * (1.0 - now.action.square())) / rows
+        policy_loss, g_mean = (alpha * logp - q_current).mean(), 0.0
+        if weight := module.settings.rest.weight:
+            away = now.mean - module.pi.initial
+            policy_loss = policy_loss + self.pull(weight, now.mean, module.pi.initial)
+            g_mean = 2.0 * value_at(weight, self.env_steps) * away / away.numel()
+        step.actor.backward(*now.back(g_x, g_mean, -alpha / rows))
+        step.finish()
+        gap = logp.mean() + self.target_entropy[tier]
+        log_alpha.grad = -gap.expand_as(log_alpha).contiguous()
+        losses = {"policy": policy_loss, "alpha": -(log_alpha_now * gap).mean()}
+        losses |= dict(zip(("qf", "qf_twin"), critic_losses, strict=False))
+        td_error = (q - target).abs().mean(0)
+
+        def logs() -> dict[str, torch.Tensor]:
+            measured = {LOGPS_KEY: logp.mean(), **spread_of(q_current)}
+            return {**self._logs(losses, log_alpha_now, td_error), **measured}
+
+        return Losses(losses, logs, td_error, has_gradients=True)
 
     def _of_gaussian(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's

@@ -10,6 +10,7 @@ steps trained are counted as rows that were learned from.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from torch.optim.adam import adam
 
 from policies.learners.terms import POLICY, RESTS, terms_of
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Mapping[str, Any]  # tensors, and what was prepared
 # Names of what is prepared for a network, see `read_by`.
 ACTOR_READS, NEXT_ACTOR_READS, CRITICS_READ, TARGETS_READ = (
     "actor_reads",
@@ -41,11 +42,13 @@ class Losses:
         by_optimizer: name -> scalar.
         logs: what is measured; called after the last step of an update alone.
         td_error: (B,), for priorities.
+        has_gradients: whether the parameters have them already.
     """
 
     by_optimizer: dict[str, torch.Tensor]
     logs: Callable[[], dict[str, torch.Tensor]] = dict
     td_error: torch.Tensor | None = None
+    has_gradients: bool = False
 
     @property
     def total(self) -> torch.Tensor:
@@ -128,6 +131,17 @@ class Differentiated:
             for own, gradient in zip(owned, found, strict=True):
                 own.grad = gradient[k] if self.is_stacked and gradient is not None else gradient
 
+    def add(self, extra: torch.Tensor) -> None:
+        """Adds the gradients of another loss."""
+        if not extra.requires_grad:
+            return
+        found = torch.autograd.grad(extra, self.weights, allow_unused=True)
+        for k, owned in enumerate(self.owners):
+            for own, gradient in zip(owned, found, strict=True):
+                if gradient is not None:
+                    more = (gradient[k] if self.is_stacked else gradient).contiguous()
+                    own.grad = more if own.grad is None else own.grad + more
+
 
 class UpdateMixin:
     """A learner of one module with the update described above; `losses` says what it learns."""
@@ -135,6 +149,10 @@ class UpdateMixin:
     def losses(self, module: Any, batch: Batch) -> Losses:
         """Of one gradient step."""
         raise NotImplementedError
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        """What takes the place of `losses` and sets gradients too, if there is such for the module's networks."""
+        return None
 
     def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
         """Name -> a network's body, and the columns that it reads: what it makes of them before any weight counts is
@@ -210,12 +228,16 @@ class UpdateMixin:
         parts = self._differentiated(module, descents)
         pairs = self._targets(module, config)
         td_errors, norms, rows, steps = [], {}, 0, 0
+        losses_of = self.straight(module) or functools.partial(self.losses, module)
         for batch in batches:
-            found, terms = self.losses(module, batch), terms_of(module, batch)
+            found, terms = losses_of(batch), terms_of(module, batch)
             for part in parts:
                 own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
                 more = [t for term in terms.values() for name, t in term.items() if _is_of(name, part, parts)]
-                part.backward(sum(own + more))  # type: ignore[arg-type]
+                if not found.has_gradients:
+                    part.backward(sum(own + more))  # type: ignore[arg-type]
+                elif more:
+                    part.add(sum(more))  # type: ignore[arg-type]
             self._share_gradients(descents.values())
             for name, descent in descents.items():
                 if config.grad_clip:
@@ -268,7 +290,8 @@ class UpdateMixin:
         for name, value in values.items():
             metrics.log_value((tier, name), value.detach(), window=1)
         if td_errors:
-            metrics.log_value((tier, keys.TD_ERROR_KEY), torch.cat(td_errors).detach(), reduce="item_series")
+            errors = torch.cat(td_errors).numpy(force=True)  # one item: RLlib takes a tensor's entries for one each
+            metrics.log_value((tier, keys.TD_ERROR_KEY), errors, reduce="item_series")
 
     def _log_steps(self, tier: str, rows: int, steps: int) -> None:
         metrics = self.metrics  # type: ignore[attr-defined]

@@ -379,14 +379,18 @@ class ZoneMLP(nn.Module):
         """Of its layer normalisations, if it has any."""
         return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
 
-    def in_order(self) -> list[torch.Tensor]:
-        """Its weights as `trunk.Trunk` takes them."""
+    def weights_in_order(self) -> list[torch.Tensor]:
+        """Its weights, in the order in which `trunk.Trunk` takes them."""
         first = [self.embedding.case, self.embedding.context, self.embedding.zone]
         layers: list[Any] = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
         for layer, mix in zip(self.deeper, self.mixing, strict=True):
             layers += [layer.weight, layer.bias, mix.weight]
-        norms = [weight for norm in self.norms for weight in norm.parameters()]
-        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in (*layers, *norms)]
+        return [*layers, *(weight for norm in self.norms for weight in norm.parameters())]
+
+    def in_order(self) -> list[torch.Tensor]:
+        """As `weights_in_order`, with an axis of networks in front."""
+        weights = self.weights_in_order()
+        return weights if is_stacked(self) else [weight.unsqueeze(0) for weight in weights]
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
