@@ -298,12 +298,14 @@ class Credit:
         weight = value_at(self.settings.weight, now)
         if weight <= 0 or len(self.differences) == 0:
             return {}
-        index, counts = self.differences.draw(self.rng, num_steps, size, now)
+        rows = -(-size // self.adapter.one_in)  # of each step, the first ones
+        index, counts = self.differences.draw(self.rng, num_steps, rows, now)
         columns = {name: column[index] for name, column in self.differences.columns.items()}
         unit = max(self.differences.root_mean_square(), SMALLEST * scale)
         columns[learned.DIFFERENCE] = columns[learned.DIFFERENCE] / np.float32(unit)
         columns[learned.UNIT] = np.full(len(index), unit / scale, np.float32)
-        return {**columns, learned.WEIGHT: (weight * counts).astype(np.float32)}
+        columns[learned.WEIGHT] = (weight * counts).astype(np.float32)
+        return {name: _spread(column, num_steps, rows, size) for name, column in columns.items()}
 
     # ---- state
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -419,6 +421,15 @@ class CounterfactualCredit:
         """Goes on from `get_state`; a tier that compared nothing then begins anew."""
         for tier, credit in self.credits.items():
             credit.set_state(state.get(tier, self._first[tier]))
+
+
+def _spread(column: np.ndarray, num_steps: int, rows: int, size: int) -> np.ndarray:
+    """(num_steps * rows, ...) as the first rows of each of as many batches of `size`; the others are zero."""
+    if rows == size:
+        return column
+    found = np.zeros((num_steps, size, *column.shape[1:]), column.dtype)
+    found[:, :rows] = column.reshape(num_steps, rows, *column.shape[1:])
+    return found.reshape(num_steps * size, *column.shape[1:])
 
 
 def _impossible(module: Any, observation: np.ndarray) -> np.ndarray:

@@ -235,8 +235,10 @@ def test_alternatives_can_be_draws_of_the_exploring_policy_in_turn_with_others()
 def test_critics_learn_the_difference_in_its_own_unit(algos):
     algo, tier = algos["same"], "threat_hunter"
     module = algo.learner_group[tier]._learner.module[tier].unwrapped()
-    batch = {name: torch.as_tensor(column) for name, column in algo.credit.columns(algo, tier, 1, 32).items()}
+    batch = {name: torch.as_tensor(column) for name, column in algo.credit.columns(algo, tier, 1, 128).items()}
     losses = learned.counterfactual(module, batch)
+    assert all(len(column) == 128 and not column[32:].any() for column in batch.values())
+    batch = {name: column[:32] for name, column in batch.items()}
     assert set(losses) == {"qf", "qf_twin"}
     for critic, loss in losses.items():
         encoder, head, one = getattr(module, f"{critic}_encoder"), getattr(module, critic), {"obs": batch["cf_obs"]}
