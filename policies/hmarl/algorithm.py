@@ -486,7 +486,7 @@ class HMARL(DurableAlgorithm):
     def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> Update:
         """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
         replay = self.batches.replay_of(tier)
-        if len(replay) == 0:
+        if replay.trees[tier].total == 0:  # no rows, or none that is complete
             return
         num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
         index, batch = self.batches.draw(tier, num_updates)

@@ -55,7 +55,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         env: the batch; None in a driver whose remote runners step the environments.
         module: tier -> RLModule.
         num_envs: environments of the batch.
-        watch: called with `env` before each step of training's sampling, or None.
+        watch: called with `env`, and agent -> its past, before each step of training's sampling, or None.
     """
 
     def __init__(self, config: Any, **kwargs: Any):
@@ -66,7 +66,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._callbacks: list[RLlibCallback] = [make() for make in force_list(config.callbacks_class)]
         self.env: Any = None
         self.module: Any = None
-        self.watch: Callable[[Any], None] | None = None
+        self.watch: Callable[[Any, Mapping[str, Any]], None] | None = None
         self._collector: Collector | None = None
         worker = self.worker_index or 0
         offset = worker + EVALUATION_SEEDS * config.in_evaluation
@@ -141,7 +141,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             )
             for tier in plan.scripted
         }
-        return Collector(self.env, plan, scripted, self.config.n_step, self.config.make_teacher(self.env, seed))
+        teacher, worker = self.config.make_teacher(self.env, seed), int(self.worker_index or 0)
+        return Collector(self.env, plan, scripted, self.config.n_step, teacher, worker)
 
     @torch.no_grad()
     def sample(
