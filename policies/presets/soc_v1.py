@@ -92,9 +92,9 @@ SOC_V1_CREDIT: dict[str, Any] = {
         "response_orchestrator": {"counterfactual": {**_CREDIT, "share": 1.5, "horizon": 15, "entries": 3}},
     },
 }
-# The same where no teacher begins. Critics know from differences sooner than from returns what to do, so actors begin
-# sooner: response after some 700 differences. Begun at 10,000 steps, it went to an end of its range and stayed there for
-# 50,000 steps. Response also pays the mission's loss, which prices a blocked perimeter as the score does.
+# The same where no teacher begins. Critics know sooner from differences than from returns what to do, so actors begin
+# sooner: response after some 700 differences. Begun at 10,000 steps, it went to an end of its range and stayed there
+# for 50,000 steps. Response also pays the mission's loss, which prices a blocked perimeter as the score does.
 SOC_V1_CREDIT_SCRATCH: dict[str, Any] = {
     "learning_starts": 4096,
     "tiers": {
