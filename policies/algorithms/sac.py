@@ -120,7 +120,7 @@ class SACNetwork(TierNetwork):
             return categorical(inputs, explore)
         mean, log_std = inputs.chunk(2, -1)
         if not explore:
-            return Draw(mean)  # RLlib's greedy action: the mean as it is, clipped by whoever takes it, not its tanh
+            return Draw(torch.tanh(mean))  # RLlib's is the mean as it is, clipped: another policy than was trained
         if noise is not None:
             return Draw(torch.tanh(mean + log_std.exp() * noise))
         drawn = gaussian(torch.cat([mean, log_std.clamp(*LOG_STD_DRAWN)], -1), explore)
