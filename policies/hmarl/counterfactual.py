@@ -35,7 +35,7 @@ from policies.hmarl.differences import Differences
 from policies.hmarl.futures import SEEDS, Ends, Exploring, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
-from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS, STATE
 from policies.networks.blocks import ACTIONS, OBS, flat_dim, value_at
 from policies.networks.tokens import impossible_choices
 from policies.runner.acting import PolicyOutput, act
@@ -132,8 +132,10 @@ class Credit:
         exploring = self._exploring()
         observed = self.futures.observed(blocks[0])
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
+        if self.tier_settings.reads_state:
+            observed[STATE] = self.futures.state(blocks[0])
         taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
-        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
+        choice, alternatives, differ = self._choices(modules[self.tier], observed, now, taught)
         env = self.futures.env
         for rows, own in zip(blocks, [choice, *alternatives], strict=True):
             for agent in self.plan.agents if rows is not blocks[0] else ():
@@ -191,15 +193,16 @@ class Credit:
 
     # ---- alternatives
     def _choices(
-        self, module: Any, observation: np.ndarray, now: int, taught: np.ndarray | None
+        self, module: Any, observed: Columnar, now: int, taught: np.ndarray | None
     ) -> tuple[PolicyOutput, list[PolicyOutput], list[np.ndarray]]:
         """The tier's own choice, the alternatives, and where each of those is another one: (count,)."""
         kinds, number = self.kinds, self.settings.num_alternatives
+        observation, state = observed[self.agent], observed.get(STATE)
         with Exploring(int(self.rng.integers(SEEDS))).step():
             is_drawn = self.adapter.draws_choice
-            choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn)
+            choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn, state=state)
             draws = [
-                act(module, observation, explore=True, t=now, with_value=is_drawn)
+                act(module, observation, explore=True, t=now, with_value=is_drawn, state=state)
                 for _ in range(number if "draw" in kinds else 0)
             ]
         others = self._others(module, observation, choice.executed) if "other" in kinds else []
@@ -245,6 +248,8 @@ class Credit:
                 ends.acted[agent] if is_held else act(modules[tier], ends.observed[agent], explore=False).executed
             )
         columns = {OBS: ends.observed[self.agent], ACTIONS: acted[self.agent]}
+        if self.tier_settings.reads_state:
+            columns[STATE] = ends.observed[STATE]
         if self.batches.is_central(self.tier):
             columns |= self.batches.seen_by_critic(self.tier, self.agent, ends.observed, acted)
         return columns
@@ -260,6 +265,8 @@ class Credit:
             columns |= {learned.CHOICE_LOGP: choice.logp, learned.ALTERNATIVE_LOGP: own.logp}
         else:
             columns |= {learned.CHOICE: choice.executed, learned.ALTERNATIVE: own.executed}
+        if learned.TOLD in self.sizes():
+            columns[learned.TOLD] = observed[STATE]
         if self.batches.is_central(self.tier):
             seen = self.batches.seen_by_critic(self.tier, self.agent, observed, acted)
             columns |= {learned.READ[name]: seen[name] for name in (JOINT_OBS, OTHER_ACTIONS)}
@@ -292,6 +299,8 @@ class Credit:
         found |= {learned.CHOICE: action, learned.ALTERNATIVE: action}
         if self.adapter.draws_choice:
             found |= {learned.CHOICE_LOGP: (), learned.ALTERNATIVE_LOGP: ()}
+        elif self.tier_settings.reads_state:
+            found[learned.TOLD] = observed[STATE]
         if self.batches.is_central(self.tier):
             known = team.known[self.tier]
             others = sum(flat_dim(team.action_spaces[a]) for a in known if a != self.agent)

@@ -21,7 +21,7 @@ from policies.hmarl.teacher import check_teacher
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.runner.batched_env import names_scenario
-from policies.runner.plan import make_scripted, spaces_of_tiers
+from policies.runner.plan import make_scripted, spaces_of_tiers, told_state
 from policies.scripted import builder_of, is_code
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
@@ -101,7 +101,8 @@ def _check_tier(config: Any, tier: str, spaces: tuple[gym.Space, gym.Space], sim
 def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Space]], simulator: Any) -> None:
     """That the tiers' networks can be made, and held in memory: they are made without their numbers."""
     joint = tuple(gym.spaces.Dict(dict(of)) for of in (simulator.observation_spaces, simulator.action_spaces))
-    specs = config.get_multi_rl_module_spec(spaces={INPUT_ENV_SINGLE_SPACES: joint, **of_tiers}).rl_module_specs
+    spaces = {INPUT_ENV_SINGLE_SPACES: joint, "state": told_state(simulator), **of_tiers}
+    specs = config.get_multi_rl_module_spec(spaces=spaces).rl_module_specs
     for tier, spec in specs.items():
         try:
             with torch.device("meta"):
@@ -118,6 +119,8 @@ def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator
     observed, acted = (
         sum(flat_dim(space) for space in of.values()) for of in (simulator.observation_spaces, simulator.action_spaces)
     )
+    if any(config.trains(tier) and config.tier(tier).reads_state for tier in members):
+        observed += flat_dim(simulator.state_space)
     row, stored = NUMBER_BYTES * (2 * observed + acted), NUMBER_BYTES * (observed + acted)
     learns_off_policy = [tier for tier in members if config.trains(tier) and not config.is_on_policy(tier)]
     kept: list[tuple[str, int, int]] = [("train_batch_size", config.train_batch_size, row)]

@@ -11,15 +11,23 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
-from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import (
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    NEXT_STATE,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
+    STATE,
+)
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
-from policies.networks.blocks import encode_actions
+from policies.networks.blocks import encode_actions, flat_dim
 from policies.runner.acting import act
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, Rollout
@@ -35,7 +43,7 @@ class Team:
 
     Attributes:
         plan: who acts when, and for which tier.
-        slices: agent -> its part of all observations.
+        slices: agent -> its part of all observations; behind them `STATE` -> the state, where critics read it.
         action_spaces: agent -> space as tiers see it.
         known: tier -> the agents whose transitions its store holds and its central critic reads.
         have_lives: whether agents may leave before the episode ends.
@@ -46,6 +54,23 @@ class Team:
     action_spaces: Mapping[str, gym.Space]
     known: Mapping[str, tuple[str, ...]]
     have_lives: bool
+
+    @classmethod
+    def of(cls, config: Any, spaces: Mapping[str, Any]) -> Team:
+        """The team of an `HMARLConfig` in an environment with these `spaces`, as runners say them."""
+        plan = Plan.of(config, spaces["decision_periods"])
+        observed, action_spaces = spaces[INPUT_ENV_SINGLE_SPACES]
+        sizes = {agent: flat_dim(observed[agent]) for agent in plan.agents}
+        if plan.told:
+            sizes[STATE] = flat_dim(spaces["state"])
+        ends = np.cumsum([0, *sizes.values()]).tolist()
+        return cls(
+            plan=plan,
+            slices={name: slice(ends[i], ends[i + 1]) for i, name in enumerate(sizes)},
+            action_spaces=action_spaces,
+            known={tier: config.known_agents(tier, plan.agents) for tier in plan.members},
+            have_lives=spaces["have_lives"],
+        )
 
 
 class TierBatches:
@@ -106,6 +131,9 @@ class TierBatches:
             columns[f"action/{agent}"] = ((), np.int64) if is_discrete else (space.shape or (), np.float32)
             if self.team.have_lives:
                 columns[f"terminated/{agent}"] = ((), np.bool_)
+        if any(self.plan.settings[tier].reads_state for tier in tiers):
+            part = self.team.slices[STATE]
+            columns |= dict.fromkeys((f"obs/{STATE}", f"next_obs/{STATE}"), ((part.stop - part.start,), np.float32))
         columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
         for agent in (a for tier in tiers for a in self.plan.members[tier]):
             columns[f"reward/{agent}"] = ((), np.float32)
@@ -134,8 +162,8 @@ class TierBatches:
     def _add(self, replay: JointReplay, rows: Mapping[str, np.ndarray]) -> None:
         """Adds the store's columns of joint rows. Rows that no agent of a tier has part in are never drawn by it."""
         columns = dict(rows)
-        for agent in self.plan.agents:
-            columns |= {f"{name}/{agent}": rows[name][:, self.team.slices[agent]] for name in ("obs", "next_obs")}
+        for agent, part in self.team.slices.items():
+            columns |= {f"{name}/{agent}": rows[name][:, part] for name in ("obs", "next_obs")}
         scale = {}
         for tier in replay.trees:
             alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.shapes]
@@ -204,6 +232,8 @@ class TierBatches:
         if self.imitation:
             columns[TEACHER_ACTIONS] = stored[f"teacher/{agent}"][index]
             columns[TEACHER_WEIGHT] = np.full(len(index), self.imitation, np.float32)
+        if self.plan.settings[tier].reads_state:
+            columns |= {STATE: stored[f"obs/{STATE}"][index], NEXT_STATE: replay.take(f"next_obs/{STATE}", index)}
         if tier in self._central:
             columns |= self._joint_columns(tier, agent, index)
         return columns

@@ -25,17 +25,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS, STATE
 from policies.networks.blocks import ACTIONS, OBS
 
 OBSERVED = "cf_obs"  # (B, size) the tier's own
 JOINT, OTHERS = "cf_joint_obs", "cf_other_actions"  # as `JOINT_OBS` and `OTHER_ACTIONS`, for central critics
+TOLD = "cf_state"  # as `STATE`, for critics that read it
 CHOICE, ALTERNATIVE = "cf_base_actions", "cf_actions"  # (B, dim), or (B,) whole numbers
 CHOICE_LOGP, ALTERNATIVE_LOGP = "cf_base_logp", "cf_logp"  # (B,) when they were drawn; PPO alone
 DIFFERENCE = "cf_difference"  # (B,) alternative minus choice, in units of their root mean square
 UNIT = "cf_unit"  # (B,) that unit, in units of the return scale
 WEIGHT = "cf_weight"  # (B,)
-READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS}  # what a critic reads -> where rows have it
+READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS, STATE: TOLD}  # what critics read -> where rows have it
 
 LARGEST = 10.0  # error of a critic, and advantage, that counts in full
 
@@ -51,7 +52,8 @@ class Adapter(NamedTuple):
     Attributes:
         loss: (module, batch) -> loss by optimiser.
         value: (module, columns of B situations) -> (B,) their values, in units of the module's return scale. Columns
-            are `OBS`, `ACTIONS` (what the policy does there) and, for central critics, `JOINT_OBS` and `OTHER_ACTIONS`.
+            are `OBS`, `ACTIONS` (what the policy does there), for central critics `JOINT_OBS` and `OTHER_ACTIONS`, and
+            `STATE` for those that read it.
         draws_choice: whether the tier's own choice is a draw of its policy too; otherwise the best that it knows.
     """
 

@@ -33,7 +33,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
-from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import (
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    NEXT_STATE,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
+    STATE,
+    read_by_critic,
+)
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -63,14 +71,15 @@ class CentralCritic(nn.Module):
 
 
 class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: role, settings, joint_obs_dim, other_action_dim."""
+    """model_config: role, settings, joint_obs_dim, other_action_dim, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
         self.build_actor()
         if not self.inference_only:
             config, num_actions = self.model_config, self.action_space.shape[0]
-            sizes = (config["joint_obs_dim"], config["other_action_dim"], num_actions)
+            observed = config["joint_obs_dim"] + config.get("state_dim", 0)
+            sizes = (observed, config["other_action_dim"], num_actions)
             for name in self.critics():
                 setattr(self, name, CentralCritic(self.settings, self.role, *sizes))
         self.set_time(0)
@@ -100,11 +109,13 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
     def forward_target(self, batch: Batch) -> torch.Tensor:
         """The lowest target Q of the next joint state, with the target actor's own action: (B,)."""
         own, critics = torch.tanh(self.target_actor(batch[Columns.NEXT_OBS])), self.side_by_side("target_")
-        return critics.at(critics.read(*given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)), own).amin(0)
+        read = critics.read(*given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS, NEXT_STATE))
+        return critics.at(read, own).amin(0)
 
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
-        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
+        seen = read_by_critic(columns, JOINT_OBS)
+        return {n: getattr(self, n)(seen, columns[OTHER_ACTIONS], actions) for n in self.critics()}
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]
@@ -137,9 +148,10 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         return (own + scale * torch.randn(own.shape, **drawn)).clamp(-1, 1)
 
 
-def given(batch: Batch, observation: str, others: str) -> tuple[torch.Tensor, ...]:
-    """What a critic reads beside the own action; without others only the observation."""
-    return (batch[observation], batch[others]) if batch[others].shape[1] else (batch[observation],)
+def given(batch: Batch, observation: str, others: str, state: str = STATE) -> tuple[torch.Tensor, ...]:
+    """What a critic reads beside the own action; without others only the observation, and the state if that is read."""
+    seen = read_by_critic(batch, observation, state)
+    return (seen, batch[others]) if batch[others].shape[1] else (seen,)
 
 
 class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
+from policies.learners.columns import NEXT_STATE, read_by_critic
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -37,7 +38,7 @@ from policies.networks.build import make_body
 
 
 class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
-    """RLlib's SAC forward passes on our networks; model_config: role, settings."""
+    """RLlib's SAC forward passes on our networks; model_config: role, settings, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
@@ -45,6 +46,7 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         self.build_actor()
         if not self.inference_only:
             obs_dim, num_actions = self.observation_space.shape[0], flat_dim(self.action_space)
+            obs_dim += self.model_config.get("state_dim", 0)
             for critic in self.critics():
                 acted = () if self.is_discrete else (num_actions,)
                 body = make_body(self.settings.critic_body(self.role), obs_dim, acted)
@@ -62,7 +64,7 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
-        batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
+        batch, found = {Columns.OBS: read_by_critic(columns), Columns.ACTIONS: actions}, {}
         for critic in self.critics():
             values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
             found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
@@ -70,6 +72,9 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
+
+    def reads_all(self, name: str) -> bool:
+        return self.settings.reads_state and "qf" in name
 
 
 def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,14 +126,15 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's
         loss, and what is measured."""
         critics, targets, observation = module.side_by_side(), module.side_by_side("target_"), batch[Columns.OBS]
-        read = critics.read(observation)
+        read = critics.read(read_by_critic(batch))
         q = critics.at(read, batch[Columns.ACTIONS])
         inputs = module.pi(module.pi_encoder.body(observation))
         action, logp = squashed(inputs, self.generator)
         with torch.no_grad():
             following = batch[Columns.NEXT_OBS]
             next_action, next_logp = squashed(module.pi(module.pi_encoder.body(following)), self.generator)
-            next_value = targets.at(targets.read(following), next_action).amin(0) - alpha * next_logp
+            next_read = targets.read(read_by_critic(batch, Columns.NEXT_OBS, NEXT_STATE))
+            next_value = targets.at(next_read, next_action).amin(0) - alpha * next_logp
         q_current = critics.at(read, action).amin(0)
         policy_loss = (alpha * logp - q_current).mean()
         if module.settings.rest.weight:
@@ -138,14 +144,15 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
 
     def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
-        values = module.side_by_side().values(batch[Columns.OBS])
+        values = module.side_by_side().values(read_by_critic(batch))
         chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
         q = values.gather(-1, chosen).squeeze(-1)
         logp = F.log_softmax(module.pi(module.pi_encoder.body(batch[Columns.OBS])), -1)
         with torch.no_grad():
             following = batch[Columns.NEXT_OBS]
             next_logp = F.log_softmax(module.pi(module.pi_encoder.body(following)), -1)
-            next_q = module.side_by_side("target_").values(following).amin(0)
+            next_read = read_by_critic(batch, Columns.NEXT_OBS, NEXT_STATE)
+            next_q = module.side_by_side("target_").values(next_read).amin(0)
             next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
         lowest = values.detach().amin(0)
         policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()

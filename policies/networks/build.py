@@ -27,6 +27,7 @@ class BodySpec:
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         is_additive: whether a critic is additive in its own action, see `blocks.ActionValues`; needs `bins`.
         has_groups: whether actions that mean the same in several places are to share outputs.
+        reads_state: whether the environment's state stands behind the observations.
     """
 
     hiddens: Sequence[int]
@@ -37,6 +38,7 @@ class BodySpec:
     bins: int = 0
     is_additive: bool = False
     has_groups: bool = False
+    reads_state: bool = False
 
 
 def make_body(
@@ -51,7 +53,7 @@ def make_body(
 
     Args:
         spec: what it is made of.
-        obs_dim: size of what it observes.
+        obs_dim: size of what it observes, of the state too if it reads that.
         action_dims: sizes of the actions that it reads too: all other agents' together first if it reads the joint
             observation, then the own.
         is_joint: whether it reads the observations of all agents.
@@ -80,7 +82,7 @@ def _plain_body(
     acting += [agent] * (len(action_dims) - is_joint)
     return ZoneMLP(
         agent,
-        joint_tokens(obs_dim) if is_joint else own_tokens(agent, obs_dim),
+        joint_tokens(obs_dim, spec.reads_state) if is_joint else own_tokens(agent, obs_dim, spec.reads_state),
         spec.hiddens,
         acting,
         heads=spec.attention_heads if spec.encoder == "attention" else 0,

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from policies.learners.columns import STATE
 from policies.networks.blocks import OBS
 from policies.runner.traces import Traces
 
@@ -31,6 +32,7 @@ def act(
     explore: bool,
     t: int = 0,
     with_value: bool = False,
+    state: np.ndarray | None = None,
     noise: torch.Tensor | None = None,
     traces: Traces | None = None,
 ) -> PolicyOutput:
@@ -39,7 +41,8 @@ def act(
 
     `noise` (B, action dim) is standard normal noise for networks that draw Gaussian actions, in place of fresh one.
     `traces` are asked first for what the network makes of observations.
-    With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too.
+    With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too; its
+    value function alone reads the environments' `state`, (B, size), if that is given.
     """
     seen = torch.from_numpy(np.ascontiguousarray(observation))
     with_noise = {} if noise is None or not explore else {"noise": noise}
@@ -50,8 +53,16 @@ def act(
         result = PolicyOutput(_executed(module.action_space, raw), raw)
         if with_value:
             result.inputs, result.logp = drawn.inputs.numpy(), drawn.log_prob().numpy()
-            result.value = module.compute_values({OBS: seen}).numpy() * float(module.return_scale)
+            result.value = value_of(module, observation, state)
     return result
+
+
+def value_of(module: Any, observation: np.ndarray, state: np.ndarray | None) -> np.ndarray:
+    """(B,) values by an on-policy tier that learns [reward]; `state` as its value function reads it, or None."""
+    columns = {OBS: observation} if state is None else {OBS: observation, STATE: state}
+    batch = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+    found: np.ndarray = module.compute_values(batch).numpy() * float(module.return_scale)
+    return found
 
 
 def _executed(space: Any, raw: np.ndarray) -> np.ndarray:
