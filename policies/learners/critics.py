@@ -30,7 +30,7 @@ class Critics:
         self.body, self.head = network
         self.is_additive = self.body.has_action_value
 
-    def read(self, observation: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def read(self, observation: Any, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What they make of all but the own action."""
         return self.body.read(observation, *others) if self.is_additive else (observation, *others)
 
@@ -53,7 +53,7 @@ class Critics:
         features = self.body.at([part[0].detach() for part in read], action)
         return nn.functional.linear(features, head.weight.detach(), head.bias.detach()).squeeze(-1)
 
-    def values(self, observation: torch.Tensor) -> torch.Tensor:
+    def values(self, observation: Any) -> torch.Tensor:
         """Values of all choices, of critics that read no action: (N, B, choices)."""
         return affine(self.head, self.body(observation))
 

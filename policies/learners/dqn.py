@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
-from policies.learners.update import Batch, Losses
+from policies.learners.update import ACTOR_READS, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 
 
 class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
@@ -47,6 +47,11 @@ class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
         """As `values`, by the target network."""
         return self.values_by(self._target_encoder, self._target_af, getattr(self, "_target_vf", None), observation)
 
+    @property
+    def target_body(self) -> Any:
+        """The body of the target network."""
+        return self._target_encoder.body
+
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "af", "vf", "_target_af", "_target_vf")
 
@@ -54,13 +59,21 @@ class DQNModule(StatisticsMixin, DQNNetwork, DefaultDQNTorchRLModule):
 class DQNLearner(OffPolicyLearnerMixin, DQNTorchLearner):
     """RLlib's DQN learner: the loss of a choice's value against the best next one by the target network."""
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        values, targets = module.encoder.body, module.target_body
+        return {
+            ACTOR_READS: (values, (Columns.OBS,)),
+            NEXT_ACTOR_READS: (values, (Columns.NEXT_OBS,)),
+            TARGETS_READ: (targets, (Columns.NEXT_OBS,)),
+        }
+
     def losses(self, module: Any, batch: Batch) -> Losses:
         config = self.config
-        q = module.values(batch[Columns.OBS])
+        q = module.values(*read_by(batch, ACTOR_READS, Columns.OBS))
         with torch.no_grad():
-            following = batch[Columns.NEXT_OBS]
-            rated = module.target_values(following)
-            best = (module.values(following) if config.double_q else rated).argmax(-1, keepdim=True)
+            rated = module.target_values(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS))
+            by = module.values(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)) if config.double_q else rated
+            best = by.argmax(-1, keepdim=True)
             following = torch.nan_to_num(rated.gather(-1, best), neginf=0.0).squeeze(-1)  # all may be impossible
             target = batch[Columns.REWARDS] + discount(config, batch) * following
         chosen = torch.nan_to_num(q.gather(-1, batch[Columns.ACTIONS].long()[:, None]), neginf=0.0).squeeze(-1)

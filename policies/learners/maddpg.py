@@ -16,8 +16,9 @@ takes the first of the tier's places in the joint columns (`policies.hmarl.tier_
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,15 +34,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
-from policies.learners.columns import (
-    JOINT_NEXT_OBS,
-    JOINT_OBS,
-    NEXT_STATE,
-    OTHER_ACTIONS,
-    OTHER_NEXT_ACTIONS,
-    STATE,
-    read_by_critic,
-)
+from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -51,18 +44,23 @@ from policies.learners.shared import (
     existing,
     take_settings,
 )
-from policies.learners.update import Batch, Losses
-from policies.networks.blocks import value_at, value_layer
+from policies.learners.straight import Step, Steps, critics_fit
+from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
+from policies.networks.blocks import soft_bound, value_at, value_layer
 from policies.networks.build import make_body
+from policies.networks.passes import fits
 
 
 class CentralCritic(nn.Module):
     """Q(joint observation, every agent's action): (B,). Without others it reads the own observation and action."""
 
-    def __init__(self, settings: MADDPGSettings, role: str, joint_obs_dim: int, other_dim: int, action_dim: int):
+    def __init__(
+        self, settings: MADDPGSettings, role: str, own_dim: int, joint_obs_dim: int, other_dim: int, action_dim: int
+    ):
         super().__init__()
         dims = (other_dim, action_dim) if other_dim else (action_dim,)
-        self.body = make_body(settings.critic_body(role), joint_obs_dim, dims, is_joint=bool(other_dim))
+        spec = settings.critic_body(role)
+        self.body = make_body(spec, joint_obs_dim, dims, is_joint=bool(other_dim), own_dim=own_dim)
         self.head = value_layer(self.body)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -78,8 +76,9 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         self.build_actor()
         if not self.inference_only:
             config, num_actions = self.model_config, self.action_space.shape[0]
-            observed = config["joint_obs_dim"] + config.get("state_dim", 0)
-            sizes = (observed, config["other_action_dim"], num_actions)
+            own_dim = self.observation_space.shape[0]
+            joint_dim = config["joint_obs_dim"] + config.get("state_dim", 0)
+            sizes = (own_dim, joint_dim, config["other_action_dim"], num_actions)
             for name in self.critics():
                 setattr(self, name, CentralCritic(self.settings, self.role, *sizes))
         self.set_time(0)
@@ -108,14 +107,13 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
     @torch.no_grad()
     def forward_target(self, batch: Batch) -> torch.Tensor:
         """The lowest target Q of the next joint state, with the target actor's own action: (B,)."""
-        own, critics = torch.tanh(self.target_actor(batch[Columns.NEXT_OBS])), self.side_by_side("target_")
-        read = critics.read(*given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS, NEXT_STATE))
-        return critics.at(read, own).amin(0)
+        own = torch.tanh(self.target_actor(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)))
+        critics, columns = self.side_by_side("target_"), given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)
+        return critics.at(critics.read(*read_by(batch, TARGETS_READ, *columns)), own).amin(0)
 
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
-        seen = read_by_critic(columns, JOINT_OBS)
-        return {n: getattr(self, n)(seen, columns[OTHER_ACTIONS], actions) for n in self.critics()}
+        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]
@@ -148,14 +146,15 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         return (own + scale * torch.randn(own.shape, **drawn)).clamp(-1, 1)
 
 
-def given(batch: Batch, observation: str, others: str, state: str = STATE) -> tuple[torch.Tensor, ...]:
-    """What a critic reads beside the own action; without others only the observation, and the state if that is read."""
-    seen = read_by_critic(batch, observation, state)
-    return (seen, batch[others]) if batch[others].shape[1] else (seen,)
+def given(batch: Batch, observation: str, others: str) -> tuple[str, ...]:
+    """The columns that a critic reads beside the own action; without others only the observation."""
+    return (observation, others) if batch[others].shape[1] else (observation,)
 
 
 class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
     """MADDPG's two losses; RLlib's DQN learner keeps the target networks."""
+
+    steps: Steps | None = None
 
     @classmethod
     def rl_module_required_apis(cls) -> list[type]:
@@ -183,25 +182,73 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
         module.side_by_side("target_").stacked.link()
         return module.side_by_side().stacked, ("qf",)
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        targets = module.side_by_side("target_")
+        return {
+            ACTOR_READS: (module.actor.body, (Columns.OBS,)),
+            NEXT_ACTOR_READS: (module.target_actor.body, (Columns.NEXT_OBS,)),
+            CRITICS_READ: (module.side_by_side().body, given(batch, JOINT_OBS, OTHER_ACTIONS)),
+            TARGETS_READ: (targets.body, given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)),
+        }
+
     def losses(self, module: Any, batch: Batch) -> Losses:
         target = batch[Columns.REWARDS] + discount(self.config, batch) * module.forward_target(batch)
         critics = module.side_by_side()
-        read = critics.read(*given(batch, JOINT_OBS, OTHER_ACTIONS))
+        read = critics.read(*read_by(batch, CRITICS_READ, *given(batch, JOINT_OBS, OTHER_ACTIONS)))
         q = critics.at(read, batch[Columns.ACTIONS])
         huber = F.huber_loss(q, target.expand_as(q), reduction="none")
         critic_loss = (batch["weights"] * huber).mean(-1).sum()
-        pre_tanh = module.actor(batch[Columns.OBS])
+        pre_tanh = module.actor(*read_by(batch, ACTOR_READS, Columns.OBS))
         saturation = self.pull(module.settings.rest.weight, pre_tanh, module.actor.initial)
         # The actor's gradient flows through the critic's input, not into its weights.
         value = critics.first_at(read, module.improved_at(pre_tanh, self.generator))
         actor_loss = saturation - value.mean()
 
+        losses = {"policy": actor_loss, "qf": critic_loss}
+        return Losses(losses, self._logs(losses, q, saturation), (q.detach() - target).abs().mean(0))
+
+    def _logs(
+        self, losses: Mapping[str, torch.Tensor], q: torch.Tensor, saturation: torch.Tensor
+    ) -> Callable[[], dict[str, torch.Tensor]]:
         def logs() -> dict[str, torch.Tensor]:
-            found = {POLICY_LOSS_KEY: actor_loss, "qf_loss": critic_loss, "qf_mean": q[0].mean()}
+            found = {POLICY_LOSS_KEY: losses["policy"], "qf_loss": losses["qf"], "qf_mean": q[0].mean()}
             return {**found, "rest_loss": saturation}
 
-        td_error = (q.detach() - target).abs().mean(0)
-        return Losses({"policy": actor_loss, "qf": critic_loss}, logs, td_error)
+        return logs
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        critics, actors = module.side_by_side(), (module.actor, module.target_actor)
+        if not (critics_fit(critics) and all(fits(actor.body, actor.head) for actor in actors)):
+            return None
+        if self.steps is None:
+            layers = tuple((actor.body, actor.head) for actor in actors)
+            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), layers))
+        return functools.partial(self._in_a_straight_line, module, self.steps)
+
+    def _in_a_straight_line(self, module: Any, steps: Steps, batch: Batch) -> Losses:
+        """As `losses`, with gradients set."""
+        actor, weight, step = module.actor, module.settings.rest.weight, steps.of(len(batch["weights"]))
+        (following,) = step.next_actor.forward(batch[NEXT_ACTOR_READS])
+        own = torch.tanh(soft_bound(following + module.target_actor.initial, actor.bound))
+        target = batch[Columns.REWARDS] + discount(self.config, batch) * step.rate_next(batch, own)
+        q = step.rate_taken(batch)
+        (raw,) = step.actor.forward(batch[ACTOR_READS])
+        pre_tanh = soft_bound(raw + actor.initial, actor.bound)
+        action = module.improved_at(pre_tanh, self.generator)
+        value = step.rate_own(action)[0]
+        first = torch.zeros_like(q)
+        first[0] = 1.0
+        slope = step.slope(first) * (1.0 - torch.tanh(pre_tanh).square())
+        if module.smoothing:
+            slope *= action.abs() < 1.0  # beyond it was cut off
+        critic_losses = step.learn_values(q, target, batch["weights"])
+        away = pre_tanh - actor.initial
+        g_pre = 2.0 * value_at(weight, self.env_steps) * away / away.numel() - slope / len(action)
+        step.actor.backward(g_pre * (1.0 - (pre_tanh / actor.bound).square()))
+        step.finish()
+        saturation = self.pull(weight, pre_tanh, actor.initial)
+        losses = {"policy": saturation - value.mean(), "qf": critic_losses.sum()}
+        return Losses(losses, self._logs(losses, q, saturation), (q - target).abs().mean(0), has_gradients=True)
 
 
 class MADDPGConfig(AlgorithmConfig):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,9 +28,9 @@ from ray.rllib.utils.torch_utils import explained_variance
 from torch import nn
 
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
-from policies.learners.columns import STATE, read_by_critic
+from policies.learners.columns import read_by_critics
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
-from policies.learners.update import Batch, Losses
+from policies.learners.update import ACTOR_READS, CRITICS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder
 from policies.networks.build import make_body
 
@@ -42,13 +42,13 @@ class ActorCriticEncoder(ActorEncoder):
         super().__init__(spec, obs_dim, keeps_zones)
         self.reads_state = state_dim > 0
         own = dataclasses.replace(spec, reads_state=self.reads_state)
-        self.critic_encoder = BatchEncoder(make_body(own, obs_dim + state_dim))
+        self.critic_encoder = BatchEncoder(make_body(own, obs_dim + state_dim, own_dim=obs_dim))
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         out = {ACTOR: self.actor_encoder(batch)[ENCODER_OUT]}
-        # taken away from inference-only copies
-        if hasattr(self, "critic_encoder") and (STATE in batch or not self.reads_state):
-            out[CRITIC] = self.critic_encoder({**batch, Columns.OBS: read_by_critic(batch)})[ENCODER_OUT]
+        # The critic's is taken away from inference-only copies; who asks RLlib's forward passes tells no state.
+        if hasattr(self, "critic_encoder") and not self.reads_state:
+            out[CRITIC] = self.critic_encoder(batch)[ENCODER_OUT]
         return {ENCODER_OUT: out}
 
 
@@ -67,16 +67,6 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
         encoder: Any = self.encoder
         return self.vf(encoder.critic_encoder.body(observation)).squeeze(-1)
 
-    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
-        """As RLlib's; the batch has the state where that is read."""
-        if embeddings is None:
-            return self.state_values(read_by_critic(batch))
-        found: torch.Tensor = super().compute_values(batch, embeddings)
-        return found
-
-    def reads_all(self, name: str) -> bool:
-        return self.settings.reads_state and "critic_encoder" in name
-
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._masked(batch, super()._forward(batch, **kwargs))
 
@@ -91,19 +81,30 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "vf")
 
+    def reads_all(self, name: str) -> bool:
+        return self.settings.reads_state and "critic_encoder" in name
+
 
 class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
     """RLlib's PPO losses."""
 
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        encoder = module.encoder
+        return {
+            ACTOR_READS: (encoder.actor_encoder.body, (Columns.OBS,)),
+            CRITICS_READ: (encoder.critic_encoder.body, (read_by_critics(batch),)),
+        }
+
     def losses(self, module: Any, batch: Batch) -> Losses:
         (tier,) = self.module.keys()
-        config, observation, advantages = self.config, batch[Columns.OBS], batch[Postprocessing.ADVANTAGES]
+        config, advantages = self.config, batch[Postprocessing.ADVANTAGES]
         distribution = module.get_train_action_dist_cls().from_logits
-        now = distribution(module.inputs(observation))
+        now = distribution(module.inputs(*read_by(batch, ACTOR_READS, Columns.OBS)))
         ratio = torch.exp(now.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP])
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
         surrogate = torch.min(advantages * ratio, advantages * clipped).mean()
-        values, targets = module.state_values(read_by_critic(batch)), batch[Postprocessing.VALUE_TARGETS]
+        values = module.state_values(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
+        targets = batch[Postprocessing.VALUE_TARGETS]
         errors = (values - targets).pow(2)
         value_loss = errors.clamp(0, config.vf_clip_param).mean()
         loss = config.vf_loss_coeff * value_loss - surrogate

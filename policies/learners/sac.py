@@ -7,8 +7,8 @@ and a pull of the actor's mean to a resting action.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
-from policies.learners.columns import NEXT_STATE, read_by_critic
+from policies.learners.columns import read_by_critics
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -32,9 +32,11 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
-from policies.learners.update import Batch, Losses
-from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_layer
+from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density
+from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
+from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
+from policies.networks.passes import fits
 
 
 class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
@@ -46,10 +48,10 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         self.build_actor()
         if not self.inference_only:
             obs_dim, num_actions = self.observation_space.shape[0], flat_dim(self.action_space)
-            obs_dim += self.model_config.get("state_dim", 0)
             for critic in self.critics():
                 acted = () if self.is_discrete else (num_actions,)
-                body = make_body(self.settings.critic_body(self.role), obs_dim, acted)
+                told = self.model_config.get("state_dim", 0)
+                body = make_body(self.settings.critic_body(self.role), obs_dim + told, acted, own_dim=obs_dim)
                 setattr(self, f"{critic}_encoder", BatchEncoder(body))
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
@@ -64,7 +66,7 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
     def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Critic -> its values (B,) of actions in the situations of `columns`."""
-        batch, found = {Columns.OBS: read_by_critic(columns), Columns.ACTIONS: actions}, {}
+        batch, found = {Columns.OBS: columns[read_by_critics(columns)], Columns.ACTIONS: actions}, {}
         for critic in self.critics():
             values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
             found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
@@ -79,25 +81,31 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
 def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Actions drawn by means and log standard deviations before the tanh, (B, 2 dim): (B, dim), with gradients, and
-    the logarithms of their densities, (B,).
-
-    log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)): Haarnoja et al. 2018, equation 21, stable as in
-    OpenAI's Spinning Up.
-    """
+    the logarithms of their densities, (B,)."""
     mean, log_std = inputs.chunk(2, -1)
     log_std = log_std.clamp(*LOG_STD_DRAWN)
     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
     x = mean + log_std.exp() * noise
-    logp = -0.5 * noise.pow(2) - log_std - 2.0 * (math.log(2.0) - x - F.softplus(-2.0 * x))
-    return torch.tanh(x), logp.sum(-1) - 0.5 * math.log(2.0 * math.pi) * mean.shape[-1]
+    return torch.tanh(x), log_density(noise, log_std, x)
 
 
 class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
     """RLlib's SAC losses, and a pull of the actor's mean."""
 
+    steps: Steps | None = None
+
     def stacked(self, module: Any) -> tuple[Any, Sequence[str]]:
         module.side_by_side("target_").stacked.link()
         return module.side_by_side().stacked, ("qf", "qf_twin")
+
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        actor, now, following = module.pi_encoder.body, (Columns.OBS,), (Columns.NEXT_OBS,)
+        return {
+            ACTOR_READS: (actor, now),
+            NEXT_ACTOR_READS: (actor, following),
+            CRITICS_READ: (module.side_by_side().body, (read_by_critics(batch),)),
+            TARGETS_READ: (module.side_by_side("target_").body, (read_by_critics(batch, is_next=True),)),
+        }
 
     def losses(self, module: Any, batch: Batch) -> Losses:
         (tier,) = self.module.keys()
@@ -115,26 +123,76 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
             losses["qf_twin"] = critic_losses[1]
 
         def all_logs() -> dict[str, torch.Tensor]:
-            measured = {f"{name}_loss": loss for name, loss in losses.items()}
-            alphas = {"alpha_value": log_alpha_now.exp()[0], "log_alpha_value": log_alpha_now[0]}
-            entropies = {"target_entropy": self.target_entropy[tier]}
-            return {**measured, **alphas, **entropies, **logs(), TD_ERROR_MEAN_KEY: td_error.mean()}
+            return {**self._logs(losses, log_alpha_now, td_error), **logs()}
 
         return Losses(losses, all_logs, td_error)
+
+    def _logs(
+        self, losses: Mapping[str, torch.Tensor], log_alpha: torch.Tensor, td_error: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        (tier,) = self.module.keys()
+        measured = {f"{name}_loss": loss for name, loss in losses.items()}
+        alphas = {"alpha_value": log_alpha.exp()[0], "log_alpha_value": log_alpha[0]}
+        return {**measured, **alphas, "target_entropy": self.target_entropy[tier], TD_ERROR_MEAN_KEY: td_error.mean()}
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        critics = module.side_by_side()
+        if module.is_discrete or not (critics_fit(critics) and fits(module.pi_encoder.body, module.pi.linear)):
+            return None
+        if self.steps is None:
+            actor = module.pi_encoder.body, module.pi.linear
+            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), (actor, actor)))
+        return functools.partial(self._in_a_straight_line, module, self.steps)
+
+    def _in_a_straight_line(self, module: Any, steps: Steps, batch: Batch) -> Losses:
+        """As `losses`, of a Gaussian, with gradients set."""
+        (tier,) = self.module.keys()
+        rows, log_alpha, step = len(batch[Columns.REWARDS]), self.curr_log_alpha[tier], steps.of(len(batch["weights"]))
+        log_alpha_now = log_alpha.detach().clone()
+        alpha, drawn = log_alpha_now.exp(), functools.partial(Gaussian.drawn, module.pi, self.generator)
+        q = step.rate_taken(batch)
+        now, logp = drawn(step.actor.forward(batch[ACTOR_READS]))
+        following, next_logp = drawn(step.next_actor.forward(batch[NEXT_ACTOR_READS]))
+        next_value = step.rate_next(batch, following.action) - alpha * next_logp
+        target = batch[Columns.REWARDS] + discount(self.config, batch) * next_value
+        q_now = step.rate_own(now.action)
+        q_current = q_now.amin(0)
+        lowest = (q_now == q_current).float()
+        slope = step.slope(lowest / lowest.sum(0))
+        critic_losses = step.learn_values(q, target, batch["weights"])
+        g_x = (2.0 * alpha * now.action - slope * (1.0 - now.action.square())) / rows
+        policy_loss, g_mean = (alpha * logp - q_current).mean(), 0.0
+        if weight := module.settings.rest.weight:
+            away = now.mean - module.pi.initial
+            policy_loss = policy_loss + self.pull(weight, now.mean, module.pi.initial)
+            g_mean = 2.0 * value_at(weight, self.env_steps) * away / away.numel()
+        step.actor.backward(*now.back(g_x, g_mean, -alpha / rows))
+        step.finish()
+        gap = logp.mean() + self.target_entropy[tier]
+        log_alpha.grad = -gap.expand_as(log_alpha).contiguous()
+        losses = {"policy": policy_loss, "alpha": -(log_alpha_now * gap).mean()}
+        losses |= dict(zip(("qf", "qf_twin"), critic_losses, strict=False))
+        td_error = (q - target).abs().mean(0)
+
+        def logs() -> dict[str, torch.Tensor]:
+            measured = {LOGPS_KEY: logp.mean(), **spread_of(q_current)}
+            return {**self._logs(losses, log_alpha_now, td_error), **measured}
+
+        return Losses(losses, logs, td_error, has_gradients=True)
 
     def _of_gaussian(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's
         loss, and what is measured."""
-        critics, targets, observation = module.side_by_side(), module.side_by_side("target_"), batch[Columns.OBS]
-        read = critics.read(read_by_critic(batch))
+        critics, targets = module.side_by_side(), module.side_by_side("target_")
+        read = critics.read(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         q = critics.at(read, batch[Columns.ACTIONS])
-        inputs = module.pi(module.pi_encoder.body(observation))
+        inputs = module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS)))
         action, logp = squashed(inputs, self.generator)
         with torch.no_grad():
-            following = batch[Columns.NEXT_OBS]
-            next_action, next_logp = squashed(module.pi(module.pi_encoder.body(following)), self.generator)
-            next_read = targets.read(read_by_critic(batch, Columns.NEXT_OBS, NEXT_STATE))
-            next_value = targets.at(next_read, next_action).amin(0) - alpha * next_logp
+            following = module.pi(module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)))
+            next_action, next_logp = squashed(following, self.generator)
+            read_next = targets.read(*read_by(batch, TARGETS_READ, read_by_critics(batch, is_next=True)))
+            next_value = targets.at(read_next, next_action).amin(0) - alpha * next_logp
         q_current = critics.at(read, action).amin(0)
         policy_loss = (alpha * logp - q_current).mean()
         if module.settings.rest.weight:
@@ -144,15 +202,15 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
 
     def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
-        values = module.side_by_side().values(read_by_critic(batch))
+        values = module.side_by_side().values(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
         q = values.gather(-1, chosen).squeeze(-1)
-        logp = F.log_softmax(module.pi(module.pi_encoder.body(batch[Columns.OBS])), -1)
+        logp = F.log_softmax(module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS))), -1)
         with torch.no_grad():
-            following = batch[Columns.NEXT_OBS]
-            next_logp = F.log_softmax(module.pi(module.pi_encoder.body(following)), -1)
-            next_read = read_by_critic(batch, Columns.NEXT_OBS, NEXT_STATE)
-            next_q = module.side_by_side("target_").values(next_read).amin(0)
+            following = module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS))
+            next_logp = F.log_softmax(module.pi(following), -1)
+            targets = module.side_by_side("target_")
+            next_q = targets.values(*read_by(batch, TARGETS_READ, read_by_critics(batch, is_next=True))).amin(0)
             next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
         lowest = values.detach().amin(0)
         policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()

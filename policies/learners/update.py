@@ -10,6 +10,7 @@ steps trained are counted as rows that were learned from.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,14 @@ from torch.optim.adam import adam
 
 from policies.learners.terms import POLICY, RESTS, terms_of
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Mapping[str, Any]  # tensors, and what was prepared
+# Names of what is prepared for a network, see `read_by`.
+ACTOR_READS, NEXT_ACTOR_READS, CRITICS_READ, TARGETS_READ = (
+    "actor_reads",
+    "next_actor_reads",
+    "critics_read",
+    "targets_read",
+)
 
 
 @dataclass
@@ -34,11 +42,13 @@ class Losses:
         by_optimizer: name -> scalar.
         logs: what is measured; called after the last step of an update alone.
         td_error: (B,), for priorities.
+        has_gradients: whether the parameters have them already.
     """
 
     by_optimizer: dict[str, torch.Tensor]
     logs: Callable[[], dict[str, torch.Tensor]] = dict
     td_error: torch.Tensor | None = None
+    has_gradients: bool = False
 
     @property
     def total(self) -> torch.Tensor:
@@ -111,8 +121,8 @@ class Differentiated:
     weights: list[torch.Tensor] = field(default_factory=list)
     is_stacked: bool = False
 
-    def backward(self, loss: torch.Tensor, extra: torch.Tensor | None) -> None:
-        """Sets the parameters' gradients; `extra` is a loss of the parameters themselves."""
+    def backward(self, loss: torch.Tensor) -> None:
+        """Sets the parameters' gradients."""
         found = [  # the fused Adam takes gradients to lie as weights do
             None if gradient is None else gradient.contiguous()
             for gradient in torch.autograd.grad(loss, self.weights, allow_unused=True)
@@ -120,7 +130,10 @@ class Differentiated:
         for k, owned in enumerate(self.owners):
             for own, gradient in zip(owned, found, strict=True):
                 own.grad = gradient[k] if self.is_stacked and gradient is not None else gradient
-        if extra is None or not extra.requires_grad:
+
+    def add(self, extra: torch.Tensor) -> None:
+        """Adds the gradients of a loss of the parameters themselves."""
+        if not extra.requires_grad:
             return
         parameters = [p for owned in self.owners for p in owned]
         for parameter, more in zip(parameters, torch.autograd.grad(extra, parameters, allow_unused=True), strict=True):
@@ -134,6 +147,15 @@ class UpdateMixin:
     def losses(self, module: Any, batch: Batch) -> Losses:
         """Of one gradient step."""
         raise NotImplementedError
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        """What takes the place of `losses` and sets gradients too, if there is such for the module's networks."""
+        return None
+
+    def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
+        """Name -> a network's body, and the columns that it reads: what it makes of them before any weight counts is
+        prepared once an update, for all its steps (`read_by`)."""
+        return {}
 
     def stacked(self, module: Any) -> tuple[Any, Sequence[str]] | None:
         """The `policies.networks.stacked.Stacked` whose networks some optimisers hold, and the names of those."""
@@ -170,6 +192,7 @@ class UpdateMixin:
         device = self._device  # type: ignore[attr-defined]
         tensors = {name: torch.as_tensor(np.asarray(column), device=device) for name, column in columns.items()}
         size = len(next(iter(tensors.values())))
+        tensors |= _prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
         minibatches = self._minibatches(size, minibatch_size or size, num_epochs, shuffle_batch_per_epoch)
         self._descend(tier, ({name: t[rows] for name, t in tensors.items()} for rows in minibatches))
         self.after_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
@@ -203,12 +226,16 @@ class UpdateMixin:
         parts = self._differentiated(module, descents)
         pairs = self._targets(module, config)
         td_errors, norms, rows, steps = [], {}, 0, 0
+        losses_of = self.straight(module) or functools.partial(self.losses, module)
         for batch in batches:
-            found, terms = self.losses(module, batch), terms_of(module, batch)
+            found, terms = losses_of(batch), terms_of(module, batch)
             for part in parts:
-                loss = sum(found.by_optimizer[name] for name in part.names if name in found.by_optimizer)
+                if not found.has_gradients:
+                    own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
+                    part.backward(sum(own))  # type: ignore[arg-type]
                 more = [t for term in terms.values() for name, t in term.items() if _is_of(name, part, parts)]
-                part.backward(loss, sum(more) if more else None)  # type: ignore[arg-type]
+                if more:
+                    part.add(sum(more))  # type: ignore[arg-type]
             self._share_gradients(descents.values())
             for name, descent in descents.items():
                 if config.grad_clip:
@@ -261,7 +288,8 @@ class UpdateMixin:
         for name, value in values.items():
             metrics.log_value((tier, name), value.detach(), window=1)
         if td_errors:
-            metrics.log_value((tier, keys.TD_ERROR_KEY), torch.cat(td_errors).detach(), reduce="item_series")
+            errors = torch.cat(td_errors).numpy(force=True)  # one item: RLlib takes a tensor's entries for one each
+            metrics.log_value((tier, keys.TD_ERROR_KEY), errors, reduce="item_series")
 
     def _log_steps(self, tier: str, rows: int, steps: int) -> None:
         metrics = self.metrics  # type: ignore[attr-defined]
@@ -275,6 +303,21 @@ class UpdateMixin:
             is_all = of == keys.ALL_MODULES
             metrics.log_value((of, name), rows, reduce="sum", with_throughput=is_all)
             metrics.log_value((of, f"{name}_lifetime"), rows, reduce="lifetime_sum", with_throughput=True)
+
+
+def _prepared(readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
+    found = {}
+    for name, (body, columns) in readers.items():
+        inner = body.body if body.has_action_value else body  # which reads all but the own action
+        is_before_action = body.has_action_value or not body.reads_actions
+        if is_before_action and hasattr(inner, "prepare"):
+            found[name] = inner.prepare(*(batch[column] for column in columns))
+    return found
+
+
+def read_by(batch: Batch, name: str, *columns: str) -> tuple[Any, ...]:
+    """What the reader of that name (`UpdateMixin.readers`) is given: what was prepared for it, or the columns."""
+    return (batch[name],) if name in batch else tuple(batch[column] for column in columns)
 
 
 def _is_of(name: str, part: Differentiated, parts: Sequence[Differentiated]) -> bool:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -155,12 +156,14 @@ class TokenEmbedding(nn.Module):
         acting: agents whose actions are read too, in that order.
         attends: whether cases are tokens; otherwise their mean is part of the context, where there are zones.
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
+        memory: reads past minutes behind the observation (`policies.networks.memory.Memory`).
     """
 
     read_of_cases: torch.Tensor | None
 
-    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int):
+    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int, memory: Any = None):
         super().__init__()
+        self.memory = memory
         self.tokens, self.attends, self.num_zones = tokens, attends, len(tokens.zones)
         self.norm = ZoneNorm(tokens)
         self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
@@ -181,14 +184,18 @@ class TokenEmbedding(nn.Module):
         has_numbers = tokens.is_numbered and self.num_zones > 0
         self.numbers = nn.Parameter(torch.zeros(self.num_zones, dim)) if has_numbers else None
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, read: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
-        zone, context, cases, seen = self.inputs(observation, *actions)
+        zone, context, cases, seen = read.zones, read.context, read.cases, read.seen
         case = None if self.case is None else affine(self.case, self.lifted(cases))
         network = self.read_context(self.lifted(context), case)
+        recalled, of_zones = (None, None) if self.memory is None else self.memory(read.past)
+        if recalled is not None:
+            network = network + recalled.unsqueeze(-2)
         tokens = [network] if self.attends or self.zone is None else []
         if self.zone is not None:
             zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            zones = zones if of_zones is None else zones + of_zones
             tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
         if self.attends and case is not None:
             tokens.append(case)
@@ -233,6 +240,38 @@ class TokenEmbedding(nn.Module):
             first = last + whole
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a `ZoneMLP` reads of B rows, as far as no weight changes it (`ZoneMLP.prepare`): made once for the rows of
+    many gradient steps. `[rows]` takes some of them; it stands for an observation and its actions.
+
+    Attributes:
+        observation: (B, size), as it came.
+        zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
+        seen_mean: of what is seen of zones, (B, features).
+        relations: as `ZoneMLP.relations`.
+        past: as `memory.Memory.prepare`; () without memory.
+    """
+
+    observation: torch.Tensor
+    zones: Any
+    context: torch.Tensor
+    cases: Any
+    seen: torch.Tensor
+    seen_mean: torch.Tensor
+    relations: tuple[torch.Tensor, ...]
+    past: tuple[Any, ...]
+
+    def __getitem__(self, rows: Any) -> Prepared:
+        def taken(part: Any) -> Any:
+            return tuple(map(taken, part)) if isinstance(part, tuple) else part if part is None else part[rows]
+
+        return Prepared(*(taken(getattr(self, each.name)) for each in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.observation)
+
+
 class ZoneFeatures(NamedTuple):
     """Features of every zone and of the network, of those that act on zones.
 
@@ -269,6 +308,7 @@ class ZoneMLP(nn.Module):
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         keeps_zones: if the agent acts on zones, `ZoneFeatures`, `zones + 1` times `width` of them; else the features of
             the network alone, (B, hiddens[-1]).
+        memory: as `TokenEmbedding` takes it.
     """
 
     has_action_value = False
@@ -285,6 +325,7 @@ class ZoneMLP(nn.Module):
         layer_norm: bool = False,
         bins: int = 0,
         keeps_zones: bool = False,
+        memory: Any = None,
     ):
         super().__init__()
         self.agent, self.tokens, self.attends = agent, tokens, heads > 0
@@ -293,7 +334,7 @@ class ZoneMLP(nn.Module):
         self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
         self.out_dim = self.width * (self.num_zones + 1 if self.keeps_zones else 1)
         self.reads_actions, self.raw_cases = bool(acting), Windows(tokens.cases)
-        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins)
+        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins, memory)
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
@@ -301,12 +342,19 @@ class ZoneMLP(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in hiddens)
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
-        if self.uses_kernels and not any(action.requires_grad for action in actions):
-            return self.by_kernels(observation, *actions)
-        tokens, seen = self.embedding(observation, *actions)
-        tokens = activated(self.norms[0], tokens)
+    def prepare(self, observation: torch.Tensor, *actions: torch.Tensor) -> Prepared:
+        """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
+        zones, context, cases, seen = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
+        past = () if self.embedding.memory is None else self.embedding.memory.prepare(observation)
+        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations, past)
+
+    def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+        read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
+        if self.uses_kernels and not any(action.requires_grad for action in actions):
+            return self.by_kernels(read)
+        tokens, seen = self.embedding(read)
+        tokens, relations = activated(self.norms[0], tokens), read.relations
         zones, every = self.num_zones, slice(None)
         for k, (layer, mix, norm) in enumerate(zip(self.deeper, self.mixing, list(self.norms)[1:], strict=True), 1):
             if self.attends:  # the last layer is wanted of the zones and the context alone
@@ -322,20 +370,20 @@ class ZoneMLP(nn.Module):
             network = network.squeeze(-2)
         else:
             network = tokens.squeeze(-2)
-        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+        return ZoneFeatures(tokens, network, seen, read.seen_mean) if self.keeps_zones else network
 
-    def by_kernels(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
+    def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        zone, context, cases, seen = self.embedding.inputs(observation, *actions)
-        tokens, network = Trunk.apply(zone, context, cases, self.eps, *self.in_order())
+        tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
-        return ZoneFeatures(tokens, network, seen, seen.mean(1)) if self.keeps_zones else network
+        return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
 
     @property
     def fits_kernels(self) -> bool:
         """Whether `trunk.Trunk` computes what it computes, where its weights are."""
         is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
+        is_plain = is_plain and self.embedding.memory is None
         return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
 
     @property
@@ -343,19 +391,24 @@ class ZoneMLP(nn.Module):
         """Of its layer normalisations, if it has any."""
         return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
 
-    def in_order(self) -> list[torch.Tensor]:
-        """Its weights as `trunk.Trunk` takes them."""
+    def weights_in_order(self) -> list[torch.Tensor]:
+        """Its weights, in the order in which `trunk.Trunk` takes them."""
         first = [self.embedding.case, self.embedding.context, self.embedding.zone]
         layers: list[Any] = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
         for layer, mix in zip(self.deeper, self.mixing, strict=True):
             layers += [layer.weight, layer.bias, mix.weight]
-        norms = [weight for norm in self.norms for weight in norm.parameters()]
-        return [weight if is_stacked(self) else weight.unsqueeze(0) for weight in (*layers, *norms)]
+        return [*layers, *(weight for norm in self.norms for weight in norm.parameters())]
+
+    def in_order(self) -> list[torch.Tensor]:
+        """As `weights_in_order`, with an axis of networks in front."""
+        weights = self.weights_in_order()
+        return weights if is_stacked(self) else [weight.unsqueeze(0) for weight in weights]
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""
-        tokens = activated(self.norms[0], self.embedding(observation)[0])
-        return cast(Attention, self.mixing[0]).weights(tokens, self.relations(observation)).transpose(1, 2)
+        read = self.prepare(observation)
+        tokens = activated(self.norms[0], self.embedding(read)[0])
+        return cast(Attention, self.mixing[0]).weights(tokens, read.relations).transpose(1, 2)
 
     def relations(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Links between cases and their zones (B, T, T), and which tokens are absent cases (B, T); () without cases.

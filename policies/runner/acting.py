@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from policies.learners.columns import STATE
 from policies.networks.blocks import OBS
 from policies.runner.traces import Traces
 
@@ -23,6 +22,7 @@ class PolicyOutput:
     inputs: np.ndarray | None = None  # parameters of the distribution (B, P)
     logp: np.ndarray | None = None
     value: np.ndarray | None = None  # in reward units
+    read_by_value: np.ndarray | None = None  # what that was read from, if not the observation
 
 
 def act(
@@ -32,7 +32,7 @@ def act(
     explore: bool,
     t: int = 0,
     with_value: bool = False,
-    state: np.ndarray | None = None,
+    read_by_value: np.ndarray | None = None,
     noise: torch.Tensor | None = None,
     traces: Traces | None = None,
 ) -> PolicyOutput:
@@ -42,7 +42,7 @@ def act(
     `noise` (B, action dim) is standard normal noise for networks that draw Gaussian actions, in place of fresh one.
     `traces` are asked first for what the network makes of observations.
     With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too; its
-    value function alone reads the environments' `state`, (B, size), if that is given.
+    value function reads `read_by_value`, (B, size), where that is no observation.
     """
     seen = torch.from_numpy(np.ascontiguousarray(observation))
     with_noise = {} if noise is None or not explore else {"noise": noise}
@@ -53,14 +53,14 @@ def act(
         result = PolicyOutput(_executed(module.action_space, raw), raw)
         if with_value:
             result.inputs, result.logp = drawn.inputs.numpy(), drawn.log_prob().numpy()
-            result.value = value_of(module, observation, state)
+            result.value = value_of(module, observation if read_by_value is None else read_by_value)
+            result.read_by_value = read_by_value
     return result
 
 
-def value_of(module: Any, observation: np.ndarray, state: np.ndarray | None) -> np.ndarray:
-    """(B,) values by an on-policy tier that learns [reward]; `state` as its value function reads it, or None."""
-    columns = {OBS: observation} if state is None else {OBS: observation, STATE: state}
-    batch = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+def value_of(module: Any, seen: np.ndarray) -> np.ndarray:
+    """(B,) values by an on-policy tier that learns [reward], of what its value function reads."""
+    batch = {OBS: torch.from_numpy(np.ascontiguousarray(seen))}
     found: np.ndarray = module.compute_values(batch).numpy() * float(module.return_scale)
     return found
 

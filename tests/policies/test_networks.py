@@ -115,6 +115,24 @@ def test_a_critic_does_not_care_about_the_order_of_zones_but_about_what_is_done_
     assert not torch.allclose(body(swapped_seen, swapped_others, own), value, atol=1e-4)
 
 
+@pytest.mark.parametrize("network", ["zones", "attention"])
+@pytest.mark.parametrize("sizes", [(352, 28, 12), (64,), (layout(HUNTER, 3).size,)], ids=str)
+def test_what_is_prepared_stands_for_the_rows_that_it_was_made_of(network, sizes):
+    """Some of them, by a slice and by numbers; gradients are those of the rows too."""
+    torch.manual_seed(0)
+    role = {352: "response_orchestrator", 64: "alert_triage"}.get(sizes[0], "threat_hunter")
+    body = make_body(BodySpec([8, 8], network, role, bins=5), sizes[0], sizes[1:], is_joint=len(sizes) > 1)
+    rows = [torch.rand(20, size) * 2 - 1 for size in sizes]
+    prepared = body.prepare(*rows)
+    assert len(prepared) == 20
+    for chosen in (slice(3, 9), torch.tensor([7, 0, 7])):
+        found, wanted = body(prepared[chosen]), body(*(column[chosen] for column in rows))
+        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
+        gradients = [torch.autograd.grad(out.sum(), body.embedding.context.weight)[0] for out in (found, wanted)]
+        torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(body(prepared[:1]), body(prepared[1:2]))
+
+
 def test_statistics_are_shared_between_zones():
     shape = layout(TRIAGE, ZONES)
     body = ZoneMLP(TRIAGE, own_tokens(TRIAGE, shape.size), [8])

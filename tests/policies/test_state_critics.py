@@ -14,7 +14,7 @@ from toy_team import FAST, SMALL, assert_same, learner_state, small_paper, toy_c
 import soc_env
 from policies import HMARL, HMARLConfig, load_policy, save_checkpoint
 from policies.learners import counterfactual as learned
-from policies.learners.columns import NEXT_STATE, STATE
+from policies.learners.columns import CRITIC_NEXT_OBS, CRITIC_OBS, JOINT_NEXT_OBS, JOINT_OBS, STATE
 from policies.networks.build import BodySpec, make_body
 from policies.networks.tokens import joint_tokens, own_tokens
 from policies.runner.batched_env import make_batched_env
@@ -48,6 +48,12 @@ def trained(build, config, iterations):
     return algo
 
 
+def states_of(batch):
+    """(rows, 3) each: the state of now and of the next moment, which stand behind what is observed."""
+    columns = (JOINT_OBS, JOINT_NEXT_OBS) if JOINT_OBS in batch else (CRITIC_OBS, CRITIC_NEXT_OBS)
+    return tuple(np.asarray(batch[name])[:, -3:] for name in columns)
+
+
 def errors_of(algo):
     """Tier -> mean temporal difference of critics in rewards, on rows of the replay; of PPO the error of values."""
     found = {}
@@ -62,7 +68,8 @@ def errors_of(algo):
     rows = {name: torch.as_tensor(column) for name, column in rollout.on_policy["strategic_coordinator"].items()}
     module = algo.env_runner.module["strategic_coordinator"]
     with torch.no_grad():
-        error = (module.compute_values(rows) - rows["value_targets"]).abs().mean()
+        seen = rows[CRITIC_OBS] if CRITIC_OBS in rows else rows["obs"]
+        error = (module.compute_values({"obs": seen}) - rows["value_targets"]).abs().mean()
     return {**found, "strategic_coordinator": float(error) * float(module.return_scale)}
 
 
@@ -105,7 +112,7 @@ def test_rows_have_the_state_of_before_and_after_also_where_episodes_end(build, 
     assert algo.replay.nbytes < algo.replay.capacity * 200  # the next state is no second column
     for tier in algo.off_policy:
         batch = algo.batches.batch(tier, np.arange(len(algo.replay)), np.ones(len(algo.replay), np.float32))[tier]
-        now, following, steps = batch[STATE], batch[NEXT_STATE], batch["n_step"]
+        (now, following), steps = states_of(batch), batch["n_step"]
         np.testing.assert_allclose(following[:, 1], np.minimum(now[:, 1] + steps / 7, 1), atol=1e-6)
         assert_same(now[:, 0], following[:, 0])  # within an episode the sign is one
         has_ended = following[:, 2] == 1
@@ -119,11 +126,11 @@ def test_decisions_over_several_steps_have_the_state_of_when_they_began_and_ende
     algo = trained(build, hidden_config(TOLD, env=env, agents=(HUNTER, COORDINATOR)), 2)
     replay = algo.batches.replays["threat_hunter"]
     batch = algo.batches.batch("threat_hunter", np.arange(len(replay)), np.ones(len(replay), np.float32))
-    now, following, steps = (batch["threat_hunter"][name] for name in (STATE, NEXT_STATE, "n_step"))
+    (now, following), steps = states_of(batch["threat_hunter"]), batch["threat_hunter"]["n_step"]
     assert set(np.round(now[:, 1] * 8).tolist()) == {0, 3, 6}
     np.testing.assert_allclose(following[:, 1], now[:, 1] + steps / 8, atol=1e-6)
     [rollout] = algo.env_runner.sample(num_timesteps=256)
-    assert set(np.round(rollout.on_policy["strategic_coordinator"][STATE][:, 1] * 8).tolist()) == {0, 3, 6}
+    assert set(np.round(rollout.on_policy["strategic_coordinator"][CRITIC_OBS][:, -2] * 8).tolist()) == {0, 3, 6}
 
 
 def test_a_value_function_reads_the_last_state_of_a_truncated_episode(build, monkeypatch):
@@ -131,14 +138,14 @@ def test_a_value_function_reads_the_last_state_of_a_truncated_episode(build, mon
     config = hidden_config(TOLD, env={"length": 5}, agents=(COORDINATOR,)).tiers(more)
     algo = build(config)
     module, gamma = algo.env_runner.module["strategic_coordinator"], SMALL["gamma"]
-    monkeypatch.setattr(module, "compute_values", lambda batch: batch[STATE][:, 2] + 10 * batch[STATE][:, 1])
+    monkeypatch.setattr(module, "compute_values", lambda batch: batch["obs"][:, -1] + 10 * batch["obs"][:, -2])
     [rollout] = algo.env_runner.sample(num_timesteps=16 * 6)
     rows = rollout.on_policy["strategic_coordinator"]
-    over = rows[STATE][:, 1]
+    sign, over, _ = rows[CRITIC_OBS][:, -3:].T
     following = 10 * (over + 0.2) + (over > 0.75)
     assert (over > 0.75).any()
     reward = rows["value_targets"] - gamma * following
-    assert (np.abs(reward - WORTH * rows[STATE][:, 0]) <= 1.001).all()  # what is earned beside lies in 0 to 1
+    assert (np.abs(reward - WORTH * sign) <= 1.001).all()  # what is earned beside lies in 0 to 1
 
 
 def test_statistics_of_the_state_are_those_of_critics_alone(build):
@@ -154,13 +161,31 @@ def test_statistics_of_the_state_are_those_of_critics_alone(build):
         assert len(norms[False].mean) == 3  # what the agent observes
 
 
+def test_critics_with_memory_read_the_state_before_their_past(build):
+    memory = {"memory": {"minutes": 2, "size": 4}}
+    algo = trained(build, hidden_config(TOLD, more=memory, env={"length": 5}), 3)
+    row = 3 + 2 * 3 + 2  # now, two minutes before, and which of them there were
+    for tier, observed in (("threat_hunter", 3), ("response_orchestrator", 9)):
+        index = np.arange(len(algo.replay))
+        batch = algo.batches.batch(tier, index, np.ones(len(index), np.float32))[tier]
+        critic = np.asarray(batch[CRITIC_OBS if observed == 3 else JOINT_OBS])
+        assert critic.shape[1] == observed + 3 + row
+        assert_same(critic[:, observed + 3 :], batch["obs"])
+        assert set(critic[:, observed].tolist()) == {-1, 1}
+        learner = algo.learner_group[tier]._learner
+        sizes = {len(n.mean) for n, is_joint in learner.module[tier].unwrapped().input_norms() if is_joint}
+        assert sizes == {observed + 3}
+    save = algo.env_runner.sample(num_timesteps=64)[0].on_policy["strategic_coordinator"]
+    assert save[CRITIC_OBS].shape[1] == 3 + 3 + row
+
+
 def test_a_tier_alone_may_be_told(build):
     config = hidden_config({}).tiers({"threat_hunter": {"critic": TOLD}})
     algo = trained(build, config, 2)
     index, weights = algo.replay.sample("threat_hunter", 8)
     told, untold = (algo.batches.batch(tier, index, weights)[tier] for tier in algo.off_policy)
-    assert {STATE, NEXT_STATE} <= set(told)
-    assert not {STATE, NEXT_STATE} & set(untold)
+    assert told[CRITIC_OBS].shape[1] == 3 + 3
+    assert untold[JOINT_OBS].shape[1] == 3 * 3
 
 
 def test_a_state_that_is_no_number_ends_training(build, monkeypatch):
@@ -185,7 +210,7 @@ def test_ends_of_rollouts_are_valued_by_the_states_of_the_copies(build, monkeypa
         algo.train()
     assert len(asked) >= 3
     for columns in asked:
-        sign, over, has_ended = columns[STATE].T
+        sign, over, has_ended = columns[JOINT_OBS if JOINT_OBS in columns else CRITIC_OBS][:, -3:].T
         assert set(sign.tolist()) == {-1, 1}
         is_last = has_ended == 1
         assert 0 < is_last.mean() < 1
@@ -194,8 +219,9 @@ def test_ends_of_rollouts_are_valued_by_the_states_of_the_copies(build, monkeypa
         assert (over[~is_last] < 1).all()
     for tier in algo.off_policy:
         columns = algo.credit.credits[tier].differences.columns
-        assert columns[learned.TOLD].shape == (len(columns[learned.DIFFERENCE]), 3)
-        assert set(columns[learned.TOLD][:, 0].tolist()) == {-1, 1}
+        told = columns[learned.JOINT if learned.JOINT in columns else learned.TOLD]
+        assert set(told[:, -3].tolist()) == {-1, 1}
+        assert (told[:, -1] == 0).all()
     assert learned.TOLD not in algo.credit.credits["strategic_coordinator"].differences.columns
 
 

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import numpy as np
 import pytest
 
 pytest.importorskip("ray")
-import gymnasium as gym
 import torch
+from learner_scenes import ADDITIVE, ROWS, TIMES, learner_of
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch.nn import functional as F
 
-from policies.learners import build_config
 from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
-from policies.tiers import parse
-from soc_env.engine.tables import AGENTS
-from soc_env.soc.tables import actions, layout
+from policies.networks.zones import ZoneMLP
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-ZONES, ROWS = 2, 32
-TIMES = {"num_env_steps_sampled_lifetime": 1000}
-ADDITIVE = {"critic": {"kind": "additive", "bins": 5, "layer_norm": True}}
-SIZES = {"hiddens": [16, 12]}
 # What a tier learns with -> its name and settings.
 CASES = {
     "dqn": ("alert_triage", {"algorithm": "DQN"}),
@@ -43,6 +37,7 @@ CASES = {
     ),
     "sac": ("threat_hunter", {"algorithm": "SAC"}),
     "sac, zones": ("threat_hunter", {"algorithm": "SAC", "encoder": "zones", **ADDITIVE}),
+    "sac, zones, by the action": ("threat_hunter", {"algorithm": "SAC", "encoder": "zones"}),
     "sac, attention": (
         "threat_hunter",
         {"algorithm": "SAC", "encoder": "attention", **ADDITIVE, "rllib": {"grad_clip": 0.01, "grad_clip_by": "norm"}},
@@ -68,55 +63,6 @@ CASES = {
     "maddpg, attention": ("response_orchestrator", {"algorithm": "MADDPG", "encoder": "attention", **ADDITIVE}),
     "maddpg, one critic": ("response_orchestrator", {"algorithm": "MADDPG", "critic": {"twin": False}}),
 }
-
-
-def learner_of(tier, settings, **more):
-    """A learner of the tier, in soc-v1 with two zones, and a batch for it."""
-    torch.manual_seed(0)
-    agent = f"{tier}_0"
-    obs_dim, num_actions = layout(agent, ZONES).size, len(actions(agent, ZONES))
-    box = gym.spaces.Box(-1, 1, (num_actions,))
-    spaces = (gym.spaces.Box(-9, 9, (obs_dim,)), gym.spaces.Discrete(num_actions) if "triage" in tier else box)
-    joint = sum(layout(one, ZONES).size for one in AGENTS)
-    others = sum(len(actions(one, ZONES)) for one in AGENTS) - num_actions
-    parsed = parse(tier, {**SIZES, **settings, **more})
-    sizes = {"joint_obs_dim": joint, "other_action_dim": others} if parsed.algorithm == "MADDPG" else {}
-    config = build_config(tier, parsed, spaces, 0, **sizes)
-    learner = config.build_learner(spaces={tier: spaces})
-    with torch.no_grad():  # outputs begin near zero, where many gradients are
-        for parameter in learner.module[tier].unwrapped().parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return learner, batch_of(learner.module[tier].unwrapped(), obs_dim, joint, others)
-
-
-def batch_of(module, obs_dim, joint, others, rows=ROWS):
-    rng = np.random.default_rng(0)
-
-    def normal(*shape):
-        return rng.normal(size=shape).astype(np.float32)
-
-    def level(*shape):
-        return rng.uniform(-1, 1, shape).astype(np.float32)
-
-    space = module.action_space
-    inputs = normal(rows, space.n) if module.is_discrete else np.concatenate([level(rows, space.shape[0])] * 2, 1)
-    return {
-        Columns.OBS: normal(rows, obs_dim),
-        Columns.NEXT_OBS: normal(rows, obs_dim),
-        Columns.ACTIONS: rng.integers(space.n, size=rows) if module.is_discrete else level(rows, space.shape[0]),
-        Columns.REWARDS: 2 * normal(rows),
-        Columns.TERMINATEDS: rng.random(rows) < 0.2,
-        "n_step": rng.integers(1, 4, rows).astype(np.float32),
-        "weights": rng.random(rows, np.float32),
-        JOINT_OBS: normal(rows, joint),
-        JOINT_NEXT_OBS: normal(rows, joint),
-        OTHER_ACTIONS: level(rows, others),
-        OTHER_NEXT_ACTIONS: level(rows, others),
-        Columns.ACTION_LOGP: -2.0 - rng.random(rows, np.float32),
-        Columns.ACTION_DIST_INPUTS: inputs,
-        "advantages": normal(rows),
-        "value_targets": normal(rows),
-    }
 
 
 def updated(learner, batch, update):
@@ -197,6 +143,36 @@ def test_gradients_and_losses_are_those_of_rllib(case):
     for name in {*expected, "total_loss"}:
         value = number(results[name].peek())
         torch.testing.assert_close(value, number(expected[name]), atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "zones" in name or "attention" in name])
+def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(case, monkeypatch):
+    """Two steps on halves of the rows, by rows that were prepared and by those as they came."""
+    tier, settings = CASES[case]
+    found = []
+    for is_prepared in (True, False):
+        learner, batch = learner_of(tier, settings)
+        if not is_prepared:
+            monkeypatch.setattr(type(learner), "readers", lambda *_: {})
+            monkeypatch.setattr(type(learner), "straight", lambda *_: None)
+        module, calls = learner.module[tier].unwrapped(), []
+
+        def counted(*rows, prepare, calls=calls):
+            calls.append(len(rows[0]))
+            return prepare(*rows)
+
+        for part in module.modules():
+            if isinstance(part, ZoneMLP):
+                monkeypatch.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
+        learner.generator.manual_seed(5)
+        learner.update(
+            batch=MultiAgentBatch({tier: SampleBatch(batch)}, ROWS), timesteps=TIMES, minibatch_size=ROWS // 2
+        )
+        found.append(module.state_dict())
+        assert (ROWS if is_prepared else ROWS // 2) in calls
+        assert (ROWS in calls) == is_prepared
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 def trained(case, steps=3):

@@ -1,0 +1,121 @@
+"""Gradient steps in a straight line are those of the losses that other networks go by: gradients, losses, draws."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("ray")
+import numpy as np
+import torch
+from learner_scenes import ADDITIVE, ROWS, SIZES, TIMES, learner_of
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
+from policies.presets import PRESETS
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+ZONES = {"encoder": "zones", **SIZES}
+ADDITIVE_PLAIN = {"critic": {"kind": "additive", "bins": 4}}
+SAC, MADDPG = "threat_hunter", "response_orchestrator"
+ALGORITHMS = {SAC: "SAC", MADDPG: "MADDPG", "alert_triage": "SAC"}
+CASES = {
+    "sac": (SAC, ADDITIVE),
+    "sac, bounded": (
+        SAC,
+        {
+            **ADDITIVE,
+            "actor": {"mean_bound": 1.5, "initial_log_std": -1.0, "log_std_range": [-1.6, -0.6]},
+            "rest": {"weight": 0.3, "action": [0.2, -0.1, 0.0, 0.3]},
+        },
+    ),
+    "sac, wide": (SAC, {**ADDITIVE, "actor": {"initial_log_std": 2.0}}),  # half of what is drawn is cut off
+    "sac, no norms, one critic": (SAC, {"critic": {"kind": "additive", "bins": 4, "twin": False}, "hiddens": [8]}),
+    "maddpg": (MADDPG, ADDITIVE),
+    "maddpg, smoothed": (
+        MADDPG,
+        {**ADDITIVE, "actor": {"mean_bound": 1.5, "smoothing": [0.15, 1.0]}, "rest": {"weight": 0.2}},
+    ),
+    "maddpg, no norms, deep": (MADDPG, {**ADDITIVE_PLAIN, "hiddens": [12, 8, 8]}),
+    "maddpg, one critic": (MADDPG, {"critic": {"kind": "additive", "bins": 5, "layer_norm": True, "twin": False}}),
+    "maddpg, preset": (MADDPG, PRESETS["soc-v1"]["tiers"][MADDPG]),
+    "sac, preset": (SAC, PRESETS["soc-v1"]["tiers"][SAC]),
+}
+
+
+RATES = {"actor_lr": 0.0, "critic_lr": 0.0}  # weights stay, so that the second step's gradients compare too
+
+
+def stepped(case, monkeypatch, is_straight, has_teacher=False):
+    """What two gradient steps on different rows leave: {parameter: gradient}, what is measured, the learner."""
+    tier, settings = CASES[case]
+    rates = RATES | ({"alpha_lr": 0.0} if tier == SAC else {})
+    learner, batch = learner_of(tier, {"algorithm": ALGORITHMS[tier], **ZONES, **settings, **rates})
+    if has_teacher:
+        batch |= {TEACHER_ACTIONS: -batch[Columns.ACTIONS], TEACHER_WEIGHT: np.full(ROWS, 0.5, np.float32)}
+    if not is_straight:
+        monkeypatch.setattr(type(learner), "straight", lambda *_: None)
+    learner.generator.manual_seed(5)
+    whole = MultiAgentBatch({tier: SampleBatch(batch)}, ROWS)
+    results = learner.update(batch=whole, timesteps=TIMES, minibatch_size=ROWS // 2)[tier]
+    parameters = dict(learner.module[tier].unwrapped().named_parameters())
+    if tier == SAC:
+        parameters["log_alpha"] = learner.curr_log_alpha[tier]
+    gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    return gradients, {name: torch.as_tensor(stats.peek()).float() for name, stats in results.items()}, learner
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_and_what_is_measured_are_those_of_the_losses(case, monkeypatch):
+    found, measured, learner = stepped(case, monkeypatch, True)
+    assert learner.steps is not None
+    wanted, expected, other = stepped(case, monkeypatch, False)
+    assert other.steps is None
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda t, n=name: f"{n}: {t}")
+        assert gradient.abs().max() > 1e-6, name
+    assert measured.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(measured[name], value, atol=1e-5, rtol=1e-4, msg=lambda t, n=name: f"{n}: {t}")
+    assert torch.equal(learner.generator.get_state(), other.generator.get_state())
+
+
+@pytest.mark.parametrize("case", ["sac, bounded", "maddpg, smoothed"])
+def test_other_terms_are_added_in_each_step(case, monkeypatch):
+    """Imitation, by autograd; gradients of a step begin anew."""
+    taught, _, _ = stepped(case, monkeypatch, True, has_teacher=True)
+    without, _, _ = stepped(case, monkeypatch, True)
+    wanted, _, _ = stepped(case, monkeypatch, False, has_teacher=True)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(taught[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda t, n=name: f"{n}: {t}")
+    assert any(not torch.allclose(taught[name], gradient, atol=1e-3) for name, gradient in without.items())
+
+
+@pytest.mark.parametrize(
+    ("tier", "settings"),
+    [
+        (SAC, {"encoder": "mlp", **ADDITIVE}),
+        (SAC, {"encoder": "attention", **ADDITIVE}),
+        (SAC, {"encoder": "zones"}),  # a critic that reads the action in its first layer
+        (SAC, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
+        (MADDPG, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
+        (MADDPG, {"encoder": "mlp", **ADDITIVE}),
+        ("alert_triage", {"encoder": "zones"}),
+    ],
+)
+def test_other_networks_go_by_their_losses(tier, settings):
+    learner, _ = learner_of(tier, {"algorithm": ALGORITHMS[tier], **settings})
+    assert learner.straight(learner.module[tier].unwrapped()) is None
+
+
+def test_steps_are_made_anew_where_weights_have_moved():
+    learner, _ = learner_of(MADDPG, {"algorithm": "MADDPG", **ZONES, **ADDITIVE})
+    module = learner.module[MADDPG].unwrapped()
+    learner.straight(module)
+    first = learner.steps.of(8)
+    assert learner.steps.of(8) is first
+    assert learner.steps.of(9) is not first
+    module.actor.head.zone.weight.data = module.actor.head.zone.weight.data.clone()
+    assert learner.steps.of(8) is not first
