@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
+from experiments import garbage
 from experiments.budget import DEFAULT_MINUTES, Budget
 from experiments.final import finish, is_finished
 from experiments.run import Run, hmarl_config, is_trained
@@ -77,7 +78,7 @@ def train(
     out = Path(out or "runs/{scenario}-seed{seed}".format(**with_defaults(asked))).absolute()
     if resume:
         read_settings(out)  # or there is no run, and no folder is made
-    with run_lock(out):
+    with run_lock(out), garbage.paused():
         remove_rests(out)
         _go(out, _settings(out, resume, *given), resume, evaluation, ray_address)
     return out
@@ -129,6 +130,7 @@ def _go(out: Path, settings: Mapping[str, Any], resume: bool, evaluation: bool, 
         print(f"{shown_path(out)}: the run has used up its budget of {budget}; to train on: {more}")
         return
     if evaluation:
+        garbage.go_on()  # a run that was there has not done so
         finish(out, settings, hint)
 
 

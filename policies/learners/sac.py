@@ -56,6 +56,16 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
 
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        if self.is_discrete:
+            return self._forward_exploration(batch, **kwargs)
+        with torch.no_grad():  # RLlib's greedy action is the mean before the tanh
+            return {Columns.ACTIONS: self.draw(batch[Columns.OBS], explore=False).actions}
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super()._forward_inference(batch)
+        return found
+
     def critics(self) -> list[str]:
         return ["qf", "qf_twin"] if self.twin_q else ["qf"]
 

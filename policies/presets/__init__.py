@@ -10,7 +10,7 @@ import copy
 from typing import Any
 
 from policies.presets.cage4 import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED
-from policies.presets.paper_v0 import PAPER_V0
+from policies.presets.paper_v0 import PAPER_V0, PAPER_V0_TAUGHT
 from policies.presets.soc_v1 import SOC_V1, SOC_V1_TAUGHT
 from soc_env.settings import merged
 
@@ -26,7 +26,10 @@ __all__ = [
 ]
 
 PRESETS: dict[str, dict[str, Any]] = {"paper-v0": PAPER_V0, "soc-v1": SOC_V1}
-TAUGHT: dict[str, dict[str, Any]] = {"soc-v1": SOC_V1_TAUGHT}  # what differs where a teacher begins
+TAUGHT: dict[str, dict[str, Any]] = {
+    "paper-v0": PAPER_V0_TAUGHT,
+    "soc-v1": SOC_V1_TAUGHT,
+}  # what differs where a teacher begins
 PRESET_OF = {"soc-cage4-v0": "soc-v1"}  # scenarios that use another's preset
 DEFAULT_NUM_ENVS = 64  # environments of an env runner
 NUM_ENVS = {"paper-v0": 256}  # the same, where it differs: simulation of paper-v0 is nearly free
