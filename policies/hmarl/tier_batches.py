@@ -305,8 +305,11 @@ class TierBatches:
         return tier in self._central
 
     def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
-        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...): of
-        agents with memory rows of `policies.past`; if it reads the state, `STATE` is among what is observed."""
+        """What the tier's critics read beside the agent's own columns where agents see and do this, (B, ...): of agents
+        with memory rows of `policies.past`; if they read the state, `STATE` is among what is observed."""
+        if tier not in self._central:
+            told = self.plan.settings[tier].reads_state
+            return {CRITIC_OBS: with_state(observed[agent], observed[STATE], self.team.size(agent))} if told else {}
         order = self._order_of_critic(tier, agent)
         others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
         none = np.zeros((len(observed[agent]), 0), np.float32)

@@ -222,7 +222,6 @@ def test_ends_of_rollouts_are_valued_by_the_states_of_the_copies(build, monkeypa
         told = columns[learned.JOINT if learned.JOINT in columns else learned.TOLD]
         assert set(told[:, -3].tolist()) == {-1, 1}
         assert (told[:, -1] == 0).all()
-    assert learned.TOLD not in algo.credit.credits["strategic_coordinator"].differences.columns
 
 
 # ---- going on, and leaving
