@@ -41,10 +41,12 @@ CONTEXT = {  # what a changed value needs beside it
     "double_q": {"lr": 0.1},  # the newest network and its target soon differ
 }
 CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 2, "states": 6}  # one round an iteration
+CONTEXT["counterfactual.hold"] = {"counterfactual": {**CREDIT, "horizon": 8, "share": 4.0}}  # must show
 VALUES = {  # where a value cannot be made from the declaration
     "rest.action": [[0.3] * 16],
     "reward_shaping.metrics": [{"length": 1.0}],
     "counterfactual.alternatives": [["teacher"]],
+    "counterfactual.hold": [4, 8],
 }
 
 
