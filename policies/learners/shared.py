@@ -85,7 +85,7 @@ class CheckpointStateMixin(UpdateMixin):
 
     def build(self) -> None:
         super().build()  # type: ignore[misc]
-        self.generator = torch.Generator(self._device)  # type: ignore[attr-defined]
+        self.generator, self.workspaces = torch.Generator(self._device), {}  # type: ignore[attr-defined]
         (tier,) = self.module.keys()  # type: ignore[attr-defined]
         for part in self.module[tier].unwrapped().modules():  # type: ignore[attr-defined]
             if isinstance(part, ZoneMLP | HatBasis):

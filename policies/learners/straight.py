@@ -52,10 +52,8 @@ class Step:
         for weight, gradient in self.critics.pairs():
             owners = [owned[place[id(weight)]] for owned in stacked.owners]
             self.gradients += zip(owners, gradient.unbind(0), strict=True)
-        self.watched = [*stacked.weights, *targets.stacked.weights]
-        self.watched += [
-            weight for body, layer in (own, following) for part in (body, layer) for weight in part.parameters()
-        ]
+        networks = (critics.stacked.network, targets.stacked.network, *own, *following)
+        self.watched = [part for one in networks for part in (*one.parameters(), *one.buffers())]
         self.where = [weight.data_ptr() for weight in self.watched]
 
     @property

@@ -10,6 +10,7 @@ steps trained are counted as rows that were learned from.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from ray.rllib.utils import metrics as keys
 from torch.optim.adam import adam
 
 from policies.learners.terms import POLICY, RESTS, terms_of
+from policies.networks.passes import Workspace, fits
 
 Batch = Mapping[str, Any]  # tensors, and what was prepared
 # Names of what is prepared for a network, see `read_by`.
@@ -142,7 +144,13 @@ class Differentiated:
 
 
 class UpdateMixin:
-    """A learner of one module with the update described above; `losses` says what it learns."""
+    """A learner of one module with the update described above; `losses` says what it learns.
+
+    Attributes:
+        workspaces: what a reader's layers are evaluated in, by its name.
+    """
+
+    workspaces: dict[str, Workspace]
 
     def losses(self, module: Any, batch: Batch) -> Losses:
         """Of one gradient step."""
@@ -192,11 +200,23 @@ class UpdateMixin:
         device = self._device  # type: ignore[attr-defined]
         tensors = {name: torch.as_tensor(np.asarray(column), device=device) for name, column in columns.items()}
         size = len(next(iter(tensors.values())))
-        tensors |= _prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
+        tensors |= self._prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
         minibatches = self._minibatches(size, minibatch_size or size, num_epochs, shuffle_batch_per_epoch)
         self._descend(tier, ({name: t[rows] for name, t in tensors.items()} for rows in minibatches))
         self.after_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
         return self.metrics.reduce()  # type: ignore[attr-defined]
+
+    def _prepared(self, readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
+        found = {}
+        for name, (body, columns) in readers.items():
+            inner = body.body if body.has_action_value else body  # which reads all but the own action
+            is_before_action = body.has_action_value or not body.reads_actions
+            if is_before_action and hasattr(inner, "prepare"):
+                found[name] = inner.prepare(*(batch[column] for column in columns))
+                if fits(inner):
+                    workspace = self.workspaces.setdefault(name, Workspace(inner))
+                    found[name] = dataclasses.replace(found[name], workspace=workspace)
+        return found
 
     def _minibatches(self, size: int, part: int, num_epochs: int, is_shuffled: bool) -> Iterator[Any]:
         """Rows of each gradient step. Where parts do not divide the rows, one goes on in the next epoch, and the last
@@ -302,16 +322,6 @@ class UpdateMixin:
             is_all = of == keys.ALL_MODULES
             metrics.log_value((of, name), rows, reduce="sum", with_throughput=is_all)
             metrics.log_value((of, f"{name}_lifetime"), rows, reduce="lifetime_sum", with_throughput=True)
-
-
-def _prepared(readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
-    found = {}
-    for name, (body, columns) in readers.items():
-        inner = body.body if body.has_action_value else body  # which reads all but the own action
-        is_before_action = body.has_action_value or not body.reads_actions
-        if is_before_action and hasattr(inner, "prepare"):
-            found[name] = inner.prepare(*(batch[column] for column in columns))
-    return found
 
 
 def read_by(batch: Batch, name: str, *columns: str) -> tuple[Any, ...]:

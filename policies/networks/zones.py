@@ -244,6 +244,7 @@ class Prepared:
         zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
         seen_mean: of what is seen of zones, (B, features).
         relations: as `ZoneMLP.relations`.
+        workspace: a `policies.networks.passes.Workspace` in which the layers are to be evaluated, or None.
     """
 
     observation: torch.Tensor
@@ -253,10 +254,13 @@ class Prepared:
     seen: torch.Tensor
     seen_mean: torch.Tensor
     relations: tuple[torch.Tensor, ...]
+    workspace: Any = None
 
     def __getitem__(self, rows: Any) -> Prepared:
         def taken(part: Any) -> Any:
-            return tuple(map(taken, part)) if isinstance(part, tuple) else part if part is None else part[rows]
+            if isinstance(part, tuple):
+                return tuple(map(taken, part))
+            return part[rows] if isinstance(part, torch.Tensor) else part
 
         return Prepared(*(taken(getattr(self, each.name)) for each in fields(self)))
 
@@ -363,7 +367,10 @@ class ZoneMLP(nn.Module):
 
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
+        if read.workspace is not None:
+            tokens, network = read.workspace.evaluate(read)
+        else:
+            tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
         return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
