@@ -27,6 +27,7 @@ from typing import Any
 
 from experiments.output import output_errors
 from policies.exported import BATCH, INPUT, OUTPUT
+from policies.past import names_with_past, row_size
 from soc_env.errors import ConfigError, HMARLSOCError
 from soc_env.files import partial_folder, replace_folder, sync_tree
 from soc_env.registry import SCENARIOS
@@ -163,14 +164,15 @@ def _interface(manifest: Mapping[str, Any], tier: str) -> dict[str, Any]:
     spaces, agents = manifest["spaces"][tier], manifest["members"][tier]
     (size,), acted = spaces["observation"]["shape"], spaces["action"]
     is_ours = manifest.get("family", manifest["scenario"]) in SCENARIOS
-    is_choice = acted["kind"] == "Discrete"
+    is_choice, minutes = acted["kind"] == "Discrete", manifest["tiers"][tier].get("memory", {}).get("minutes", 0)
+    names = entry_names(agents[0], size) if is_ours else None
     return {
         "agents": agents,
         "decides_every_step": not any(agent in manifest["slow_agents"] for agent in agents),
         INPUT: {
-            "shape": [BATCH, size],
+            "shape": [BATCH, row_size(size, minutes)],
             "type": "float32",
-            "names": entry_names(agents[0], size) if is_ours else None,
+            "names": names and names_with_past(names, minutes),
         },
         OUTPUT: {
             "shape": [BATCH] if is_choice else [BATCH, *acted["shape"]],
@@ -196,7 +198,7 @@ def _save_onnx(network: Any, file: Path, interface: Mapping[str, Any], manifest:
             actions = self.network.draw(observation, explore=False).actions
             return actions if self.network.is_discrete else actions.clamp(-1.0, 1.0)
 
-    example = torch.zeros(2, *network.observation_space.shape)
+    example = torch.zeros(2, row_size(network.observation_space.shape[0], network.settings.memory.minutes))
     with _silence(), torch.no_grad():
         program = torch.onnx.export(
             Greedy().eval(),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from policies.checkpoint import damage
+from policies.past import row_size
 from policies.team import SCRIPTED, TeamPolicy
 from soc_env.errors import CheckpointError, ConfigError
 
@@ -27,8 +28,8 @@ class ExportedPolicy(TeamPolicy):
     Its `modules` are sessions of ONNX Runtime, on one thread of the CPU each.
     """
 
-    def _size(self, module: Any) -> int:
-        return module.get_inputs()[0].shape[1]
+    def _size(self, tier: str) -> int:
+        return self.manifest["spaces"][tier]["observation"]["shape"][0]
 
     def _forward(self, module: Any, rows: np.ndarray) -> np.ndarray:
         return module.run([OUTPUT], {INPUT: np.ascontiguousarray(rows)})[0]
@@ -38,7 +39,8 @@ class ExportedPolicy(TeamPolicy):
             names = self.manifest["interfaces"][self.tier_of(agent)][INPUT]["names"]
         except (KeyError, TypeError):
             return None
-        return names if isinstance(names, list) and len(names) == size else None
+        wanted = row_size(size, self.minutes(self.tier_of(agent)))
+        return names[:size] if isinstance(names, list) and len(names) == wanted else None
 
 
 def sessions_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +58,13 @@ def sessions_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
                 "--onnx"
             )
     runtime = _runtime()
-    return {tier: _session(runtime, folder, f"{tier}.onnx", manifest["spaces"][tier]) for tier in tiers}
+    return {tier: _session(runtime, folder, f"{tier}.onnx", *_sizes(manifest, tier)) for tier in tiers}
+
+
+def _sizes(manifest: Mapping[str, Any], tier: str) -> tuple[int, Mapping[str, Any]]:
+    """Number of entries that a tier's network reads, and its action space."""
+    (size,), memory = manifest["spaces"][tier]["observation"]["shape"], manifest["tiers"][tier].get("memory", {})
+    return row_size(size, memory.get("minutes", 0)), manifest["spaces"][tier]["action"]
 
 
 def _runtime() -> ModuleType:
@@ -69,7 +77,7 @@ def _runtime() -> ModuleType:
     return onnxruntime
 
 
-def _session(runtime: ModuleType, folder: Path, name: str, spaces: Mapping[str, Any]) -> Any:
+def _session(runtime: ModuleType, folder: Path, name: str, num_read: int, acted: Mapping[str, Any]) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # more only wait for each other in small networks
     options.log_severity_level = 4  # what fails is raised
@@ -81,9 +89,8 @@ def _session(runtime: ModuleType, folder: Path, name: str, spaces: Mapping[str, 
     except Exception as error:  # ONNX Runtime's own errors derive from Exception alone
         lines = str(error).splitlines() or [type(error).__name__]
         raise damage(folder, name, f"cannot be read ({lines[0]})") from None
-    acted = spaces["action"]
     wanted = [
-        (INPUT, "tensor(float)", [BATCH, *spaces["observation"]["shape"]]),
+        (INPUT, "tensor(float)", [BATCH, num_read]),
         (OUTPUT, "tensor(int64)", [BATCH])
         if acted["kind"] == "Discrete"
         else (OUTPUT, "tensor(float)", [BATCH, *acted["shape"]]),

@@ -71,7 +71,7 @@ class TrainedPolicy(TeamPolicy):
     def _tier_size(self, tier: str) -> int | None:
         """That of the observations of a tier's agents; None if nothing says it: a scripted tier of no checkpoint."""
         if tier in self.modules:
-            return self._size(self.modules[tier])
+            return self._size(tier)
         spaces = self.manifest.get("spaces", {})
         return spaces[tier]["observation"]["shape"][0] if tier in spaces else None
 
@@ -107,7 +107,16 @@ class TrainedPolicy(TeamPolicy):
         Returns:
             {agent: (N, heads, tokens, tokens)}: by head, the attention of every token to every token, last axis
             summing to 1. `tokens(agent).names` has the names of tokens.
+
+        Raises:
+            ConfigError: the tier has memory: what it attends to depends on the past too.
         """
+        for tier in map(self.tier_of, observations):
+            if self.minutes(tier):
+                raise ConfigError(
+                    f"tier {tier!r} has memory.minutes={self.minutes(tier)}: what it attends to is told of tiers "
+                    "without memory"
+                )
         bodies = {agent: self._attending(agent) for agent in observations}
         return {
             agent: body.attention(torch.from_numpy(np.ascontiguousarray(observations[agent]))).numpy()
@@ -130,13 +139,17 @@ class TrainedPolicy(TeamPolicy):
         return None
 
     # ---- acting
-    def __call__(self, observations: Mapping[str, Any], decides: Any = None) -> Actions:
+    def __call__(self, observations: Mapping[str, Any], decides: Any = None, begins: Any = None) -> Actions:
         """The agents' actions, as `TeamPolicy` has it."""
         with self._own_draws():
-            return super().__call__(observations, decides)
+            return super().__call__(observations, decides, begins)
 
-    def _size(self, module: Any) -> int:
-        return module.observation_space.shape[0]
+    def _size(self, tier: str) -> int:
+        return self.modules[tier].observation_space.shape[0]
+
+    def minutes(self, tier: str) -> int:
+        """Past observations that a tier's network reads beside the present one; 0 without memory."""
+        return self.modules[tier].settings.memory.minutes if tier in self.modules else 0
 
     def _forward(self, module: Any, rows: np.ndarray) -> np.ndarray:
         return act(module, rows, explore=not self.deterministic, t=self.num_env_steps).executed

@@ -78,7 +78,7 @@ class DQNNetwork(TierNetwork):
         if vf is not None:
             values = values - values.mean(-1, keepdim=True) + vf(features)
         # exploration and loss leave values of minus infinity out
-        return masked(self.settings.action_masking, values, observation, -torch.inf)
+        return masked(self.settings.action_masking, values, self.present(observation), -torch.inf)
 
     def inputs(self, observation: torch.Tensor) -> torch.Tensor:
         """As `values`."""

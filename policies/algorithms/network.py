@@ -80,6 +80,11 @@ class TierNetwork:
         logit of each choice (B, choices)."""
         raise NotImplementedError
 
+    def present(self, rows: Any) -> Any:
+        """The present observations (B, size) of what it reads: rows (B, .), or what was prepared of them. Without past
+        minutes, if it has memory."""
+        return getattr(rows, "observation", rows)[:, : self.observation_space.shape[0]]
+
     def action_heads(self) -> Iterable[tuple[Any, int]]:
         """(output layer of an actor, number of equal parts of its outputs, the first of which are actions); none for
         value-based algorithms.
@@ -98,7 +103,7 @@ class TierNetwork:
         """(normaliser, whether it reads the joint observation)."""
         for name, module in self.named_modules():  # type: ignore[attr-defined]
             if isinstance(module, RunningNorm):
-                yield module, self.reads_all(name)
+                yield module, self.reads_all(name) and ".memory." not in name  # which reads the own past
 
     def reads_all(self, name: str) -> bool:
         """Whether the part of that name reads the observations of all agents."""

@@ -119,7 +119,7 @@ class PPONetwork(TierNetwork):
 
     def masked_inputs(self, inputs: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:
         """Parameters of the distribution, in which impossible choices are as unlikely as can be."""
-        return masked(self.settings.action_masking, inputs, observation, torch.finfo(torch.float32).min)
+        return masked(self.settings.action_masking, inputs, self.present(observation), torch.finfo(torch.float32).min)
 
     def action_heads(self) -> list[tuple[Any, int]]:
         return [(self.pi.mean, 1)] if isinstance(self.pi, GaussianHead) else []

@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium as gym
 
 from policies.networks.build import BodySpec
+from policies.networks.memory import HEADS, KINDS
 from policies.networks.zones import ENCODERS
 from soc_env.errors import ConfigError
 from soc_env.settings import (
@@ -167,6 +168,31 @@ class Rest(Part):
 
 
 @dataclass(frozen=True)
+class Memory(Part):
+    """What a tier's networks read of the minutes before the present one (`policies.past`, `policies.networks.memory`).
+
+    They get the agent's last observations, from its episode's beginning on; actors, values and critics alike.
+    """
+
+    minutes: int = setting(0, 0, 1024, "environment steps before the present one that are read; 0: no memory", OURS)
+    kind: str = choice(
+        "attention",
+        tuple(KINDS),
+        "what is made of them. attention: they are weighted by what the present asks; gru: they are read in order",
+        "Vaswani et al. 2017; Cho et al. 2014",
+    )
+    size: int = setting(32, HEADS, 4096, f"of the summary; a multiple of {HEADS} with attention", OURS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for spec in dataclasses.fields(self) if self.minutes == 0 else ():
+            if (value := getattr(self, spec.name)) != spec.default:
+                raise ConfigError(f"{spec.name}={value!r} has no effect, minutes is 0")
+        if self.kind == "attention" and self.size % HEADS:
+            raise ConfigError(f"size={self.size} must be a multiple of {HEADS} with kind='attention'")
+
+
+@dataclass(frozen=True)
 class Counterfactual(Part):
     """What a tier learns from alternatives to its choices that are rolled out in copies of the simulator.
 
@@ -245,6 +271,7 @@ class TierSettings(Part):
     attention_heads: int = setting(
         4, 1, 64, "heads; d_k is the size of a layer", "paper", only=("encoder", "attention")
     )
+    memory: Memory = part(Memory)
     reward_shaping: RewardShaping = part(RewardShaping)
     counterfactual: Counterfactual = part(Counterfactual)
 
@@ -270,7 +297,8 @@ class TierSettings(Part):
 
     def body(self, role: str) -> BodySpec:
         """What the networks of a tier of that name are made of."""
-        return BodySpec(self.hiddens, self.encoder, role, self.attention_heads)
+        memory = (self.memory.kind, self.memory.minutes, self.memory.size) if self.memory.minutes else None
+        return BodySpec(self.hiddens, self.encoder, role, self.attention_heads, memory=memory)
 
     def to_rllib(self) -> dict[str, Any]:
         """The settings of the algorithm's RLlib configuration that ours stand for."""

@@ -39,7 +39,6 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.utils import metrics as keys
-from ray.rllib.utils.numpy import convert_to_numpy
 
 from policies import tiers as tier_data
 from policies.algorithms import ALGORITHMS
@@ -487,14 +486,13 @@ class HMARL(DurableAlgorithm):
     def _update_off_policy(self, tier: str, timesteps: dict[str, int]) -> Update:
         """`updates_per_iteration` gradient steps, in one call of the learner: a call costs more than a step."""
         replay = self.batches.replay_of(tier)
-        if len(replay) == 0:
+        if replay.trees[tier].total == 0:  # no rows, or none that is complete
             return
         num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
         index, batch = self.batches.draw(tier, num_updates)
         batch[tier].update(self.credit.columns(self, tier, num_updates, size))
         results = yield from self._learned(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
         if self.config.replay_priority == "td_error":
-            errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).peek()]
-            td_error = np.concatenate([np.atleast_1d(convert_to_numpy(e)) for e in errors])
-            replay.update_priorities(tier, index, td_error)
+            errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).items]
+            replay.update_priorities(tier, index, np.concatenate(errors, dtype=np.float64))
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)

@@ -38,6 +38,7 @@ from policies.learners import counterfactual as learned
 from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
 from policies.networks.blocks import ACTIONS, OBS, flat_dim, value_at
 from policies.networks.tokens import impossible_choices
+from policies.past import Past, row_size
 from policies.runner.acting import PolicyOutput, act
 from policies.runner.batched_env import import_path, make_batched_env
 from policies.runner.rows import Columnar
@@ -105,7 +106,7 @@ class Credit:
             cells = np.sort(self.rng.choice(num_steps * num_envs, number, replace=False))[::-1]
             self.waiting = [(int(cell) // num_envs, int(cell) % num_envs) for cell in cells]
 
-    def watch(self, env: Any, step: int) -> None:
+    def watch(self, env: Any, past: Mapping[str, Past], step: int) -> None:
         """Copies the states whose time has come. A tier that decides every K steps is looked at when it decides."""
         is_slow, late = self.agent in self.plan.slow, []
         while self.waiting and self.waiting[-1][0] <= step:
@@ -113,7 +114,7 @@ class Credit:
             if is_slow and not env.decides[cell[1]]:
                 late.append(cell)
                 continue
-            self.futures.take(env, cell[1], self.count)
+            self.futures.take(env, past, cell[1], self.count)
             self.count += 1
         self.waiting += late[::-1]
 
@@ -130,7 +131,7 @@ class Credit:
             return
         blocks = self.futures.fan_out(self.count, self.num_blocks, self.settings.draws == "same")
         exploring = self._exploring()
-        observed = self.futures.observed(blocks[0])
+        observed = {agent: self.futures.seen(agent, blocks[0]) for agent in self.plan.agents}
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
         taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
         choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
@@ -177,12 +178,10 @@ class Credit:
                 self.futures.act(rows, functools.partial(self._explored, modules, now, noise))
 
     def _greedy(self, modules: Any, agent: str, rows: np.ndarray) -> np.ndarray:
-        return act(
-            modules[self.plan.tier_of[agent]], self.futures.env.observations[agent][rows], explore=False
-        ).executed
+        return act(modules[self.plan.tier_of[agent]], self.futures.seen(agent, rows), explore=False).executed
 
     def _explored(self, modules: Any, now: int, noise: Exploring, agent: str, rows: np.ndarray) -> np.ndarray:
-        module, observation = modules[self.plan.tier_of[agent]], self.futures.env.observations[agent][rows]
+        module, observation = modules[self.plan.tier_of[agent]], self.futures.seen(agent, rows)
         takes_noise = agent in self.plan.learning and agent not in self.plan.on_policy and not module.is_discrete
         held = None
         if takes_noise:
@@ -288,14 +287,17 @@ class Credit:
         """Column -> shape of a row of it."""
         team, action = self.batches.team, self.batches.team.action_spaces[self.agent].shape or ()
         observed = {a: (part.stop - part.start,) for a, part in team.slices.items()}
-        found = {learned.OBSERVED: observed[self.agent], learned.DIFFERENCE: ()}
+        minutes = self.plan.minutes(self.agent)
+        own = (row_size(*observed[self.agent], minutes),)
+        found = {learned.OBSERVED: own, learned.DIFFERENCE: ()}
         found |= {learned.CHOICE: action, learned.ALTERNATIVE: action}
         if self.adapter.draws_choice:
             found |= {learned.CHOICE_LOGP: (), learned.ALTERNATIVE_LOGP: ()}
         if self.batches.is_central(self.tier):
             known = team.known[self.tier]
             others = sum(flat_dim(team.action_spaces[a]) for a in known if a != self.agent)
-            found |= {learned.JOINT: (sum(observed[a][0] for a in known),), learned.OTHERS: (others,)}
+            joint = sum(observed[a][0] for a in known) + (own[0] if minutes else 0)
+            found |= {learned.JOINT: (joint,), learned.OTHERS: (others,)}
         return found
 
     def get_state(self) -> dict[str, Any]:
@@ -365,10 +367,10 @@ class CounterfactualCredit:
         for credit in self.credits.values() if now >= self.config.learning_starts else ():
             credit.begin(now, -(-self.config.train_batch_size // num_envs), num_envs)
 
-    def watch(self, env: Any) -> None:
-        """Called before each step of that."""
+    def watch(self, env: Any, past: Mapping[str, Past]) -> None:
+        """Called before each step of that, with what agents remember."""
         for credit in self.credits.values():
-            credit.watch(env, self._step)
+            credit.watch(env, past, self._step)
         self._step += 1
 
     def compare(self, algo: Any) -> None:
@@ -403,7 +405,7 @@ def _impossible(module: Any, observation: np.ndarray) -> np.ndarray:
     """(B, choices), which of them masking forbids."""
     if not getattr(module.settings, "action_masking", False):
         return np.zeros((len(observation), int(module.action_space.n)), bool)
-    return impossible_choices(torch.as_tensor(observation)).numpy()
+    return impossible_choices(torch.as_tensor(module.present(observation))).numpy()
 
 
 def _copies(config: Any, tier: str) -> Any:

@@ -20,6 +20,7 @@ from policies.hmarl.state import starting_manifest
 from policies.hmarl.teacher import check_teacher
 from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
+from policies.past import row_size
 from policies.runner.batched_env import names_scenario
 from policies.runner.plan import make_scripted, spaces_of_tiers
 from policies.scripted import builder_of, is_code
@@ -126,14 +127,18 @@ def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator
         kept += [("replay_batch_size", config.replay_batch_size, row)]
     for name, number, size in kept:
         check_memory(f"{name}={number}", number * size)
+    drawn = config.updates_per_iteration * config.replay_batch_size
     if learns_off_policy:
-        drawn = config.updates_per_iteration * config.replay_batch_size
         names = f"updates_per_iteration={config.updates_per_iteration} of replay_batch_size={config.replay_batch_size}"
         check_memory(names, drawn * row)
         waiting = config.n_step * config.num_envs_per_env_runner
         check_memory(f"n_step={config.n_step} of {config.num_envs_per_env_runner} environments", waiting * row)
-    for tier in members:
+    for tier, agents in members.items():
         settings = config.tier(tier)
         if config.trains(tier) and config.is_on_policy(tier):
             size = settings.train_batch_size
             check_memory(f"tier {tier!r}: train_batch_size={size}", size * row)
+        if settings.algorithm != SCRIPTED and settings.memory.minutes:
+            rows = len(agents) * config.num_envs_per_env_runner + 2 * drawn
+            read = row_size(flat_dim(simulator.observation_spaces[agents[0]]), settings.memory.minutes)
+            check_memory(f"tier {tier!r}: memory.minutes={settings.memory.minutes}", NUMBER_BYTES * rows * read)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
+from policies.past import Past
 from policies.runner.exploration import HeldNoise
 from policies.runner.plan import Plan
 from policies.runner.rows import Columnar, shaped_reward
@@ -50,7 +51,7 @@ class Ends:
         total: discounted rewards.
         steps: environment steps.
         terminated: whether the episode ended, other than by its length.
-        observed, acted: agent -> what it saw last, and the action in force then.
+        observed, acted: agent -> what its network reads last, and the action in force then.
     """
 
     total: np.ndarray
@@ -77,10 +78,15 @@ class Futures:
         self.env, self.plan, self.scripted, self.num_states = env, plan, scripted, num_states
         self.teacher = teacher
         env.reset()
+        seen = {agent: env.observations[agent] for agent in plan.remembering}
+        self.past = {agent: Past(len(of), of.shape[1], plan.minutes(agent)) for agent, of in seen.items()}
 
-    def take(self, source: Any, index: int, slot: int) -> None:
-        """Copies environment `index` of another batch into place `slot` of the first block."""
+    def take(self, source: Any, past: Mapping[str, Past], index: int, slot: int) -> None:
+        """Copies environment `index` of another batch, with what agents remember there, into place `slot` of the first
+        block."""
         source.branch([index], [slot], into=self.env)
+        for agent, own in self.past.items():
+            own.take(past[agent], index, slot)
 
     def fan_out(self, count: int, num_blocks: int, keep_draws: bool) -> list[np.ndarray]:
         """Copies the first `count` environments of the first block into the others: the rows of each block."""
@@ -88,6 +94,8 @@ class Futures:
         blocks = [first + block * self.num_states for block in range(num_blocks)]
         for rows in blocks[1:]:
             self.env.branch(first, rows, keep_draws=keep_draws)
+            for past in self.past.values():
+                past.take(past, first, rows)
         for policy in self.scripted.values():
             policy.reset(0)
         return blocks
@@ -95,6 +103,11 @@ class Futures:
     def observed(self, rows: np.ndarray) -> Columnar:
         """Agent -> what it sees in these rows. Copies."""
         return {agent: self.env.observations[agent][rows] for agent in self.plan.agents}
+
+    def seen(self, agent: str, rows: np.ndarray) -> np.ndarray:
+        """What the agent's network reads in these rows, with the past if it has memory. A copy."""
+        observed = self.env.observations[agent][rows]
+        return self.past[agent].beside(observed, rows) if agent in self.past else observed
 
     def taught(self, rows: np.ndarray, agent: str) -> np.ndarray:
         """What the teacher, without memory of the time before, would have the agent do in these rows."""
@@ -133,6 +146,8 @@ class Futures:
         for step in range(horizon):
             if step:
                 act_all()
+            for agent_, past in self.past.items():
+                past.push(env.observations[agent_])
             env.step()
             done = env.terminated | env.truncated
             after = env.running_metrics() if shaping.metrics else None
@@ -142,6 +157,8 @@ class Futures:
             ends.steps += goes_on
             ended = goes_on & done[rows]
             self._note(ends, rows, ended, env.final_observations)
+            for past in self.past.values():
+                past.forget(done)
             ends.terminated |= ended & env.terminated[rows]
             goes_on &= ~done[rows]
             if not goes_on.any():
@@ -150,8 +167,12 @@ class Futures:
         return ends
 
     def _note(self, ends: Ends, rows: np.ndarray, where: np.ndarray, observations: Columnar) -> None:
+        which = rows[where]
         for kept, now in ((ends.observed, observations), (ends.acted, self.env.actions)):
             for agent in self.plan.agents:
+                new = now[agent][which]
+                if kept is ends.observed and agent in self.past:
+                    new = self.past[agent].beside(new, which)
                 if agent not in kept:
-                    kept[agent] = np.zeros((len(rows), *now[agent].shape[1:]), now[agent].dtype)
-                kept[agent][where] = now[agent][rows[where]]
+                    kept[agent] = np.zeros((len(rows), *new.shape[1:]), new.dtype)
+                kept[agent][where] = new

@@ -167,6 +167,12 @@ class TieredLearnerGroup(LearnerGroup):
         self._num_weight_syncs += 1
         return {COMPONENT_RL_MODULE: weights, WEIGHTS_SEQ_NO: self._num_weight_syncs}
 
+    def hand_over(self, runner: Any) -> None:
+        """Gives a runner of this process the weights of learners that are in it too, without a copy in between."""
+        networks = {tier: self.edit(tier, lambda module: module, keep=False)[0] for tier in self.groups}
+        self._num_weight_syncs += 1
+        runner.take_weights(networks, self._num_weight_syncs)
+
     def set_state(self, state: dict[str, Any]) -> None:
         for tier, weights in state.get(COMPONENT_LEARNER, {}).get(COMPONENT_RL_MODULE, {}).items():
             self._set_tier(tier, {COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {tier: weights}}})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from policies.hmarl.kernels import mean_and_spread
 from policies.networks.blocks import VARIANCE_FLOOR
 from policies.runner.plan import Plan
 from policies.runner.rows import Rollout
@@ -28,10 +29,11 @@ class Moments:
         self.count, self.mean, self.m2 = 0, np.zeros(dim), np.zeros(dim)
 
     def add(self, rows: np.ndarray) -> None:
-        """Takes in `rows` (n, dim)."""
-        n, mean = len(rows), rows.mean(0, dtype=np.float64)
+        """Takes in `rows` (n, dim), one at least."""
+        n, (mean, spread) = len(rows), np.empty((2, rows.shape[1]))
+        mean_and_spread(rows, mean, spread)
         delta, total = mean - self.mean, self.count + n
-        self.m2 = self.m2 + ((rows - mean) ** 2).sum(0) + delta**2 * (self.count * n / total)
+        self.m2 = self.m2 + spread + delta**2 * (self.count * n / total)
         self.mean = self.mean + delta * (n / total)
         self.count = total
 

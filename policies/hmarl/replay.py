@@ -15,7 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from policies.hmarl.chains import NONE, Chains, Complete
 from policies.hmarl.following import NEXT_OBS, OBS, Following
+from policies.hmarl.kernels import find_leaves, set_leaves
+from policies.past import row_size
 from soc_env import SCENARIOS, features
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import CheckpointError, ConfigError
@@ -28,18 +31,15 @@ DETECTION_FLOOR = 0.02  # priority of a row in which triage sees nothing, agains
 
 
 class SumTree:
-    """Binary tree of sums over `capacity` leaves, with set and search vectorised over many leaves."""
+    """Binary tree of sums over `capacity` leaves, with set and search for many leaves at once."""
 
     def __init__(self, capacity: int):
         self.num_leaves = 1 << max(1, int(capacity - 1).bit_length())
         self.sums = np.zeros(2 * self.num_leaves)
 
-    def set(self, leaves: np.ndarray, values: np.ndarray | float) -> None:
-        node = np.asarray(leaves) + self.num_leaves
-        self.sums[node] = values
-        while node[0] > 1:
-            node = np.unique(node >> 1)
-            self.sums[node] = self.sums[2 * node] + self.sums[2 * node + 1]
+    def set(self, leaves: np.ndarray, values: np.ndarray) -> None:
+        """Sets leaves; of one that is named twice the last value counts."""
+        set_leaves(self.sums, leaves, values)
 
     def fill(self, leaves: np.ndarray, values: np.ndarray) -> None:
         """Sets these leaves, and all others to 0."""
@@ -67,14 +67,9 @@ class SumTree:
 
     def find(self, prefix: np.ndarray) -> np.ndarray:
         """Leaves at which the running sum passes `prefix` (B,)."""
-        node, rest = np.ones(len(prefix), np.int64), prefix.astype(np.float64)
-        while node[0] < self.num_leaves:
-            node *= 2
-            left = self.sums[node]
-            goes_right = rest >= left
-            rest -= left * goes_right
-            node += goes_right
-        return node - self.num_leaves
+        found = np.empty(len(prefix), np.int64)
+        find_leaves(self.sums, prefix, found)
+        return found
 
 
 class JointReplay:
@@ -86,6 +81,7 @@ class JointReplay:
         tiers: who draws from it.
         alpha: exponent of the priorities; 0 draws uniformly.
         seed: of the draws.
+        minutes: past observations that `read` gives beside others; where there are any, rows have `STREAM` and `AGE`.
 
     Attributes:
         shapes: name -> (shape of one entry, dtype) of all columns.
@@ -102,6 +98,7 @@ class JointReplay:
         tiers: Iterable[str],
         alpha: float = 0.6,
         seed: int | Sequence[int] = 0,
+        minutes: int = 0,
     ):
         self.capacity, self.alpha = capacity, alpha
         self.shapes = dict(columns)
@@ -110,6 +107,8 @@ class JointReplay:
         self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in stored.items()}
         self._following = Following({a: self.columns[OBS + a] for a in agents}) if agents else None
         self.trees = {tier: SumTree(capacity) for tier in tiers}
+        self._chains = Chains(capacity, minutes) if minutes else None
+        self._complete = None if self._chains is None else Complete(self._chains, self.trees)
         self.max_priority = dict.fromkeys(self.trees, 1.0)
         self.position = self.size = self.num_added = self.old_end = 0
         self.history: object = object()  # another one where rows change under their numbers
@@ -128,16 +127,33 @@ class JointReplay:
             rows, scale = ({k: values[-self.capacity :] for k, values in part.items()} for part in (rows, scale))
             n = self.capacity
         index = (self.position + np.arange(n)) % self.capacity
-        self._write(index, rows)
-        for tier, tree in self.trees.items():
-            priority = self.max_priority[tier] * scale.get(tier, np.ones(n))
-            tree.set(index, np.where(priority > 0, priority**self.alpha, 0.0))
+        number = self.num_added
         self.position = int((self.position + n) % self.capacity)
         self.size = min(self.capacity, self.size + n)
         self.num_added += n
+        self._write(index, rows, number)
+        new = {}
+        for tier, tree in self.trees.items():
+            priority = self.max_priority[tier] * scale.get(tier, np.ones(n))
+            new[tier] = np.where(priority > 0, priority**self.alpha, 0.0)
+            tree.set(index, new[tier])
+        if self._complete is not None:
+            self._hold_back(number + np.arange(n), new)
 
-    def _write(self, index: np.ndarray, rows: Columns) -> None:
-        """Puts rows at these places, in the order of their numbers."""
+    def _hold_back(self, numbers: np.ndarray, priorities: Mapping[str, np.ndarray]) -> None:
+        """Rows that have come are drawn when their past is whole, and others no more when theirs is not."""
+        assert self._complete is not None
+        settled = self._complete.settle(numbers, priorities, self.columns["n_step"], self.first, self.num_added)
+        ready, own, never = settled
+        for tier, tree in self.trees.items():
+            leaves = never % self.capacity
+            leaves = leaves[tree.sums[tree.num_leaves + leaves] > 0]
+            for changed, values in ((leaves, np.zeros(len(leaves))), (ready % self.capacity, own[tier])):
+                if len(changed):
+                    tree.set(changed, values)
+
+    def _write(self, index: np.ndarray, rows: Columns, number: int) -> None:
+        """Puts rows at these places, in the order of their numbers, the first of which is given."""
         is_block = index[-1] - index[0] == len(index) - 1  # which is written faster
         place: Any = slice(index[0], index[-1] + 1) if is_block else index
         for name, column in self.columns.items():
@@ -145,6 +161,8 @@ class JointReplay:
         if self._following is not None:
             of = ({a: np.asarray(rows[kind + a], np.float32) for a in self._following.seen} for kind in (OBS, NEXT_OBS))
             self._following.add(index, *of)
+        if self._chains is not None:
+            self._chains.add(number, rows, self.first)
 
     def take(self, name: str, index: np.ndarray) -> np.ndarray:
         """Entries of a column in the rows at these places of the ring, (len(index), ...): a copy."""
@@ -153,10 +171,33 @@ class JointReplay:
         assert self._following is not None
         return self._following.take(name.removeprefix(NEXT_OBS), index)
 
+    def read(self, agent: str, index: np.ndarray, minutes: int, *, is_next: bool = False) -> np.ndarray:
+        """What the agent's network reads in the rows at these places, or in their next observations: the observation,
+        and where it has memory that many before it, a row of `policies.past`."""
+        now = self.take(f"next_{OBS}{agent}" if is_next else f"{OBS}{agent}", index)
+        if minutes == 0:
+            return now
+        assert self._chains is not None
+        numbers = self.num_added - 1 - (self.position - 1 - index) % self.capacity
+        if is_next:  # the last step before it, and those before that one
+            numbers = self._chains.after(numbers, self.columns["n_step"][index].astype(np.int64) - 1)
+            earlier = self._chains.past(numbers, minutes - 1, self.first)
+            past = np.concatenate([earlier, numbers[:, None]], 1)
+        else:
+            past = self._chains.past(numbers, minutes, self.first)
+        seen, dim = past != NONE, now.shape[1]
+        observed = self.columns[OBS + agent][past % self.capacity]  # (B, K, D)
+        observed[~seen] = 0.0
+        rows = np.empty((len(index), row_size(dim, minutes)), np.float32)
+        rows[:, :dim], rows[:, -minutes:] = now, seen
+        rows[:, dim:-minutes] = observed.reshape(len(index), minutes * dim)
+        return rows
+
     @property
     def nbytes(self) -> int:
         """What the rows take, a full ring's."""
         stored = sum(column.nbytes for column in self.columns.values())
+        stored += 0 if self._chains is None else self._chains.nbytes
         return stored + (0 if self._following is None else self._following.nbytes)
 
     def sample(
@@ -224,6 +265,9 @@ class JointReplay:
             tree.fill(np.zeros(0, int), np.zeros(0))
         if self._following is not None:
             self._following.clear()
+        if self._complete is not None:
+            self._complete.chains.clear()
+            self._complete.clear()
         self.max_priority = dict.fromkeys(self.trees, 1.0)
 
     # ---- state: rows by their numbers, the count of rows before them
@@ -249,6 +293,7 @@ class JointReplay:
             "num_added": self.num_added,
             "old_end": self.old_end,
             "rng": copy.deepcopy(self._rng.bit_generator.state),
+            **({} if self._complete is None else {"waiting": self._complete.get_state()}),
             **({"columns": copy.deepcopy(self.rows(self.first, self.num_added))} if with_rows else {}),
         }
 
@@ -272,11 +317,18 @@ class JointReplay:
         self.position = self.num_added % self.capacity
         if self._following is not None:
             self._following.clear()
+        if self._complete is not None:
+            self._complete.chains.clear()
         for number, block in rows if rows is not None else [(self.num_added - num_saved, state["columns"])]:
             self._put(number, block)
         index = np.arange(self.first, self.num_added) % self.capacity
         for tier, tree in self.trees.items():
             tree.fill(index, state["leaves"][tier][num_saved - self.size :])
+        if self._complete is not None:
+            self._complete.set_state(state["waiting"], self.first)
+            lost = index[self._complete.chains.reach[index] < self.first]  # in a smaller store
+            for tree in self.trees.values() if len(lost) else ():
+                tree.set(lost, np.zeros(len(lost)))
         self.max_priority = {tier: state["max_priority"][tier] for tier in self.trees}
         self._rng.bit_generator.state = state["rng"]
 
@@ -290,7 +342,7 @@ class JointReplay:
         skipped, n = max(0, self.first - number), len(block[next(iter(self.shapes))])
         if skipped < n:
             index = np.arange(number + skipped, number + n) % self.capacity
-            self._write(index, {name: block[name][skipped:] for name in self.shapes})
+            self._write(index, {name: block[name][skipped:] for name in self.shapes}, number + skipped)
 
 
 class DetectionPriority:

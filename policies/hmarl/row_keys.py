@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from soc_env.engine.jit import entry_point
+from policies.hmarl.kernels import add_products
 
 
 def row_keys(columns: Iterable[np.ndarray]) -> np.ndarray:
@@ -36,19 +36,3 @@ def row_keys(columns: Iterable[np.ndarray]) -> np.ndarray:
 def _factors(number: int, size: int) -> np.ndarray:
     """Odd random factors of the entries of a column's row."""
     return np.random.default_rng(number).integers(1 << 64, size=size, dtype=np.uint64) | np.uint64(1)
-
-
-@entry_point
-def add_products(bits: np.ndarray, factors: np.ndarray, keys: np.ndarray) -> None:
-    """keys += bits @ factors, modulo 2^64.
-
-    Args:
-        bits: (n, size) uint32.
-        factors: (size,) uint64.
-        keys: (n,) uint64, is changed.
-    """
-    for row in range(len(bits)):
-        total = np.uint64(0)
-        for k in range(len(factors)):
-            total += np.uint64(bits[row, k]) * factors[k]
-        keys[row] += total

@@ -59,6 +59,9 @@ class LocalRunnerGroup(EnvRunnerGroup):
         inference_only: bool | None = False,
     ) -> None:
         """Gives the driver's runner the learners' weights."""
+        if policies is None and not from_worker_or_learner_group.is_remote:
+            from_worker_or_learner_group.hand_over(self.local_env_runner)
+            return
         component = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
         wanted = [component] if policies is None else [f"{component}/{tier}" for tier in policies]
         state = from_worker_or_learner_group.get_state(components=wanted, inference_only=inference_only)

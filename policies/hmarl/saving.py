@@ -20,6 +20,7 @@ from policies.hmarl.description import describe
 from policies.hmarl.state import AVERAGED, REPLAY, size_of
 from policies.state_files import load_tree, save_tree, write_arrays
 from policies.trained import TrainedPolicy, load_networks
+from soc_env import SCENARIOS
 from soc_env.errors import CheckpointError, HMARLSOCError
 from soc_env.files import partial_folder, recover_folder, remove_leftovers, replace_folder, sync_tree
 
@@ -172,12 +173,14 @@ def read_replay(algo: Any, folder: Path, files: dict[str, Any]) -> None:
 
 def policy_of(algo: Any, *, deterministic: bool = True, seed: int = 0) -> TrainedPolicy:
     """What `algo` has learned, as `load_policy` would have it from a checkpoint written now."""
+    env = algo.config.env
     return TrainedPolicy(
         algo.averaged_modules(),
         algo.slow_agents,
         deterministic=deterministic,
         num_env_steps=algo.num_env_steps,
         seed=seed,
+        manifest={"scenario": env} if isinstance(env, str) and env in SCENARIOS else None,
         members=algo.plan.members,
         scripted=algo.scripted_policies(seed),
     )

@@ -27,11 +27,12 @@ from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils.metrics import LEARNER_RESULTS, TIMERS
 
 from policies.checkpoint import checkpoint_folder
+from policies.hmarl.chains import Chains
 from policies.hmarl.moments import Statistics, observation_statistics
 from policies.learners.terms import imitation_errors
 from policies.loading import load_policy
 from policies.networks.blocks import value_at
-from policies.runner.rows import Rollout
+from policies.runner.rows import AGE, STREAM, Rollout
 from policies.scripted import Policy, builder_of, is_file, is_policy, make_policy
 from soc_env.errors import CheckpointError, ConfigError
 
@@ -58,7 +59,7 @@ class Lessons:
         self.config, self.team, self.tiers = config, team, tuple(tiers)
         self.num_rounds = config.teacher_rounds if config.teacher is not None else 0
         self.round = self.steps = self.ended_at = 0
-        self._rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {tier: [] for tier in self.tiers}
+        self._rows: dict[str, list[tuple[np.ndarray, ...]]] = {tier: [] for tier in self.tiers}
 
     @property
     def go_on(self) -> bool:
@@ -106,11 +107,17 @@ class Lessons:
         """Whether the round has all of its situations."""
         return self.steps >= self.config.teacher_steps
 
-    def _of_agent(self, rollout: Rollout, agent: str) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.arange(0, len(rollout.seen), KEPT)
-        alive = rollout.taught.get(f"alive/{agent}")
-        rows = rows if alive is None else rows[alive[rows]]
-        return rollout.seen[rows, self.team.slices[agent]], rollout.taught[agent][rows]
+    def _of_agent(self, rollout: Rollout, agent: str) -> tuple[np.ndarray, ...]:
+        """Situations and what the teacher would do there; with memory all of them, with their places, and which are
+        lessons."""
+        every = np.arange(len(rollout.seen))
+        alive = rollout.taught.get(f"alive/{agent}", np.ones(len(every), bool))
+        is_lesson = (every % KEPT == 0) & alive
+        part = self.team.slices[agent]
+        if self.team.plan.minutes(agent):
+            places = rollout.places[STREAM], rollout.places[AGE]
+            return rollout.seen[:, part].copy(), rollout.taught[agent], is_lesson, *places
+        return rollout.seen[is_lesson, part], rollout.taught[agent][is_lesson]
 
     def hold(self, algo: Any) -> bool:
         """A part of a lesson of an `HMARL`, after it has sampled; whether networks have been fitted."""
@@ -133,10 +140,12 @@ class Lessons:
         """
         errors = {}
         for number, tier in enumerate(self.tiers):
-            rows = [np.concatenate(part) for part in zip(*self._rows[tier], strict=True)]
-            self._rows[tier] = [(rows[0], rows[1])]
+            rows = tuple(np.concatenate(part) for part in zip(*self._rows[tier], strict=True))
+            self._rows[tier] = [rows]
             seed = [self.config.seed or 0, number, self.round]
-            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed))[0]
+            minutes = self.team.plan.minutes(self.team.plan.members[tier][0])
+            past = PastOf(minutes, *rows[2:]) if minutes else None
+            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed, past=past))[0]
         self.round, self.steps, self.ended_at = self.round + 1, 0, num_env_steps
         if not self.go_on:
             self._rows = {tier: [] for tier in self.tiers}
@@ -156,7 +165,31 @@ class Lessons:
         self._rows = {tier: [tuple(pair) for pair in state[ROWS].get(tier, [])] for tier in self.tiers}
 
 
-def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], module: Any) -> float:
+class PastOf:
+    """The past of situations that were collected step by step.
+
+    Args:
+        minutes: how many observations before each of them are read.
+        is_lesson: (n,) whether a situation is one to learn from; the others are past to later ones.
+        stream, age: (n,) as `policies.runner.rows` has them.
+    """
+
+    def __init__(self, minutes: int, is_lesson: np.ndarray, stream: np.ndarray, age: np.ndarray):
+        self.minutes, self.chains = minutes, Chains(len(age), minutes)
+        self.chains.add(0, {STREAM: stream, AGE: age}, 0)
+        self.lessons = np.nonzero(is_lesson & (self.chains.reach >= 0))[0]
+
+    def beside(self, observation: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of `policies.past`: (len(rows), .)."""
+        past = torch.from_numpy(self.chains.past(rows.numpy(), self.minutes, 0))
+        seen = past >= 0
+        observed = observation[past.clamp_min(0)] * seen.unsqueeze(-1)
+        return torch.cat([observation[rows], observed.flatten(1), seen.float()], 1)
+
+
+def clone(
+    observation: np.ndarray, taught: np.ndarray, seed: list[int], module: Any, past: PastOf | None = None
+) -> float:
     """Fits a tier's network to a teacher: mean error of the last epoch (`policies.learners.terms`).
 
     Args:
@@ -164,19 +197,22 @@ def clone(observation: np.ndarray, taught: np.ndarray, seed: list[int], module: 
         taught: (n, dim) actions, or (n,) choices.
         seed: of the order of rows.
         module: the tier's RLModule, changed in place; target networks follow at once.
+        past: of these observations, if the module has memory.
     """
     rng, mean = np.random.default_rng(seed), 0.0
     seen, said = torch.from_numpy(observation), torch.from_numpy(np.ascontiguousarray(taught))
     optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True)
-    for _ in range(EPOCHS if len(seen) else 0):
-        order, total = torch.from_numpy(rng.permutation(len(seen))), 0.0
+    lessons = np.arange(len(seen)) if past is None else past.lessons
+    for _ in range(EPOCHS if len(lessons) else 0):
+        order, total = torch.from_numpy(lessons[rng.permutation(len(lessons))]), 0.0
         for rows in order.split(BATCH):
-            error = imitation_errors(module, seen[rows], said[rows]).mean()
+            read = seen[rows] if past is None else past.beside(seen, rows)
+            error = imitation_errors(module, read, said[rows]).mean()
             optimizer.zero_grad(set_to_none=True)
             error.backward()
             optimizer.step()
             total += float(error.detach()) * len(rows)
-        mean = total / len(seen)
+        mean = total / len(lessons)
     optimizer.zero_grad(set_to_none=True)
     for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
         target.load_state_dict(network.state_dict())

@@ -22,9 +22,9 @@ from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
 from policies.networks.blocks import encode_actions
 from policies.runner.acting import act
 from policies.runner.plan import Plan
-from policies.runner.rows import Columnar, Rollout
+from policies.runner.rows import AGE, STREAM, Columnar, Rollout
 from policies.scripted import Policy
-from soc_env.errors import CheckpointError
+from soc_env.errors import CheckpointError, ConfigError
 
 JOINT = "joint"  # the store that tiers share; other stores have the name of their tier
 
@@ -96,6 +96,25 @@ class TierBatches:
         """Whether rows may stand for some of the tiers' agents only: those that take part, or that decided."""
         return self.team.have_lives or any(self.plan.is_slow(t) and len(self.plan.members[t]) > 1 for t in tiers)
 
+    def _minutes(self, tiers: list[str]) -> int:
+        """The most past observations that are read of a row: by the tiers, and by others that say what they do next.
+
+        Raises:
+            ConfigError: there are any, but rows are decisions, between which others observe too.
+        """
+        own = [a for tier in tiers for a in self.plan.members[tier]]
+        others = [
+            a for tier in tiers if tier in self._central for a in self.team.known[tier] if a not in self.plan.slow
+        ]
+        most = max((*own, *others), key=self.plan.minutes)
+        if self.plan.is_slow(tiers[0]) and self.plan.minutes(most):
+            (tier,), period = tiers, self.plan.periods[own[0]]
+            raise ConfigError(
+                f"tier {self.plan.tier_of[most]!r}: memory.minutes={self.plan.minutes(most)}, but tier {tier!r} acts "
+                f"every {period} steps, and its replay has no others; allowed: 0, or an algorithm that is on-policy"
+            )
+        return self.plan.minutes(most)
+
     def _build(self, tiers: list[str], seed: list[int]) -> JointReplay:
         columns: dict[str, tuple[tuple[int, ...], Any]] = {}
         for agent in self.team.known[tiers[0]]:
@@ -113,8 +132,10 @@ class TierBatches:
                 columns[f"teacher/{agent}"] = columns[f"action/{agent}"]
             if self._is_masked(tiers):
                 columns[f"alive/{agent}"] = ((), np.bool_)
+        minutes = self._minutes(tiers)
+        columns |= dict.fromkeys((STREAM, AGE) if minutes else (), ((), np.int64))
         alpha = 0.0 if self.config.replay == "uniform" else self.config.replay_alpha
-        return JointReplay(self.config.replay_capacity, columns, tiers, alpha, seed)
+        return JointReplay(self.config.replay_capacity, columns, tiers, alpha, seed, minutes)
 
     def replay_of(self, tier: str) -> JointReplay:
         """The store that an off-policy tier draws from."""
@@ -194,8 +215,8 @@ class TierBatches:
         replay = self.replay_of(tier)
         stored = replay.columns
         columns = {
-            Columns.OBS: stored[f"obs/{agent}"][index],
-            Columns.NEXT_OBS: replay.take(f"next_obs/{agent}", index),
+            Columns.OBS: replay.read(agent, index, self.plan.minutes(agent)),
+            Columns.NEXT_OBS: replay.read(agent, index, self.plan.minutes(agent), is_next=True),
             Columns.ACTIONS: stored[f"action/{agent}"][index],
             Columns.REWARDS: stored[f"reward/{agent}"][index] / np.float32(self.statistics.scale(tier)),
             Columns.TERMINATEDS: stored[f"terminated/{agent}" if self.team.have_lives else "terminated"][index],
@@ -215,14 +236,17 @@ class TierBatches:
         spaces, others = self.team.action_spaces, [a for a in order if a != agent]
         acted = {a: replay.take(f"action/{a}", index) for a in others}
         now = [encode_actions(spaces[a], acted[a]) for a in others]
-        after = [encode_actions(spaces[a], self._next_action(a, following, acted[a])) for a in others]
+        after = [encode_actions(spaces[a], self._next_action(a, replay, index, following, acted[a])) for a in others]
         if self.team.have_lives:  # who has left does nothing
             gone = [replay.take(f"terminated/{a}", index) for a in others]
             after = [action * ~left[:, None] for left, action in zip(gone, after, strict=True)]
-        none = np.zeros((len(index), 0), np.float32)
+        none, observed = np.zeros((len(index), 0), np.float32), [replay.take(f"obs/{a}", index) for a in order]
+        own = [none, none]
+        if minutes := self.plan.minutes(agent):
+            own = [replay.read(agent, index, minutes, is_next=is_next) for is_next in (False, True)]
         return {
-            JOINT_OBS: np.concatenate([replay.take(f"obs/{a}", index) for a in order], 1),
-            JOINT_NEXT_OBS: np.concatenate(list(following.values()), 1),
+            JOINT_OBS: np.concatenate([*observed, own[0]], 1),
+            JOINT_NEXT_OBS: np.concatenate([*following.values(), own[1]], 1),
             OTHER_ACTIONS: np.concatenate([none, *now], 1),
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
         }
@@ -232,12 +256,14 @@ class TierBatches:
         return tier in self._central
 
     def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
-        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...)."""
+        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...): of
+        agents with memory rows of `policies.past`."""
         order = self._order_of_critic(tier, agent)
         others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
         none = np.zeros((len(observed[agent]), 0), np.float32)
+        present = [observed[a][:, : self.team.slices[a].stop - self.team.slices[a].start] for a in order]
         return {
-            JOINT_OBS: np.concatenate([observed[a] for a in order], 1),
+            JOINT_OBS: np.concatenate([*present, observed[agent] if self.plan.minutes(agent) else none], 1),
             OTHER_ACTIONS: np.concatenate([none, *others], 1),
         }
 
@@ -249,7 +275,9 @@ class TierBatches:
         turned = iter(members[first:] + members[:first])
         return [next(turned) if a in members else a for a in self.team.known[tier]]
 
-    def _next_action(self, agent: str, following: Mapping[str, np.ndarray], held: np.ndarray) -> np.ndarray:
+    def _next_action(
+        self, agent: str, replay: JointReplay, index: np.ndarray, following: Mapping[str, np.ndarray], held: np.ndarray
+    ) -> np.ndarray:
         """What another agent's newest policy does in the next state; a slow one holds on to what it did, a scripted
         one is asked without its memory."""
         tier = self.plan.tier_of[agent]
@@ -261,7 +289,9 @@ class TierBatches:
             self.scripted[tier].reset(0)
             return self.scripted[tier](following, np.ones(len(held), bool))[agent]
         with torch.no_grad():
-            return act(self.modules()[tier], following[agent], explore=False).executed
+            minutes = self.plan.minutes(agent)
+            own = replay.read(agent, index, minutes, is_next=True) if minutes else following[agent]
+            return act(self.modules()[tier], own, explore=False).executed
 
     # ---- checkpoints
     def get_state(self, *, with_rows: bool = True) -> dict[str, Any]:

@@ -54,10 +54,13 @@ from policies.networks.passes import fits
 class CentralCritic(nn.Module):
     """Q(joint observation, every agent's action): (B,). Without others it reads the own observation and action."""
 
-    def __init__(self, settings: MADDPGSettings, role: str, joint_obs_dim: int, other_dim: int, action_dim: int):
+    def __init__(
+        self, settings: MADDPGSettings, role: str, own_dim: int, joint_obs_dim: int, other_dim: int, action_dim: int
+    ):
         super().__init__()
         dims = (other_dim, action_dim) if other_dim else (action_dim,)
-        self.body = make_body(settings.critic_body(role), joint_obs_dim, dims, is_joint=bool(other_dim))
+        spec = settings.critic_body(role)
+        self.body = make_body(spec, joint_obs_dim, dims, is_joint=bool(other_dim), own_dim=own_dim)
         self.head = value_layer(self.body)
 
     def forward(self, joint_obs: torch.Tensor, others: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -73,7 +76,8 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         self.build_actor()
         if not self.inference_only:
             config, num_actions = self.model_config, self.action_space.shape[0]
-            sizes = (config["joint_obs_dim"], config["other_action_dim"], num_actions)
+            own_dim = self.observation_space.shape[0]
+            sizes = (own_dim, config["joint_obs_dim"], config["other_action_dim"], num_actions)
             for name in self.critics():
                 setattr(self, name, CentralCritic(self.settings, self.role, *sizes))
         self.set_time(0)

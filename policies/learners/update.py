@@ -308,7 +308,8 @@ class UpdateMixin:
         for name, value in values.items():
             metrics.log_value((tier, name), value.detach(), window=1)
         if td_errors:
-            metrics.log_value((tier, keys.TD_ERROR_KEY), torch.cat(td_errors).detach(), reduce="item_series")
+            errors = torch.cat(td_errors).numpy(force=True)  # one item: RLlib takes a tensor's entries for one each
+            metrics.log_value((tier, keys.TD_ERROR_KEY), errors, reduce="item_series")
 
     def _log_steps(self, tier: str, rows: int, steps: int) -> None:
         metrics = self.metrics  # type: ignore[attr-defined]

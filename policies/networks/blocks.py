@@ -164,7 +164,8 @@ class HatBasis(nn.Module):
 class MLP(nn.Module):
     """Normalised observation, and actions (in the `HatBasis` if `bins`) -> ReLU layers -> (B, hiddens[-1]).
 
-    `groups` are the sizes of the leading runs of its own action's entries that mean the same in several places.
+    `groups` are the sizes of the leading runs of its own action's entries that mean the same in several places. With
+    `memory` (`policies.networks.memory.Memory`) it reads past minutes behind the observation.
     """
 
     has_action_value = False
@@ -177,8 +178,10 @@ class MLP(nn.Module):
         layer_norm: bool = False,
         bins: int = 0,
         groups: Sequence[int] = (),
+        memory: Any = None,
     ):
         super().__init__()
+        self.obs_dim, self.memory = obs_dim, memory
         self.basis = HatBasis(bins) if bins else None
         action_dim *= max(1, bins)
         self.norm = RunningNorm(obs_dim)
@@ -194,13 +197,16 @@ class MLP(nn.Module):
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
         if self.basis is not None:
             actions = tuple(self.basis(x) for x in actions)
-        x = torch.cat([self.norm(observation), *actions], -1)
+        x = torch.cat([self.norm(observation[:, : self.obs_dim]), *actions], -1)
         if is_stacked(self):
             x = x.unsqueeze(0)
         layers = list(self.layers)
         step = 3 if isinstance(layers[1], nn.LayerNorm) else 2
         for k in range(0, len(layers), step):
-            x = activated(layers[k + 1], affine(layers[k], x))
+            x = affine(layers[k], x)
+            if k == 0 and self.memory is not None:
+                x = x + self.memory(self.memory.prepare(observation))[0]
+            x = activated(layers[k + 1], x)
         return x
 
     def group_sizes(self) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from policies.networks.blocks import MLP, ActionValues
+from policies.networks.memory import Memory
 from policies.networks.tokens import AGENTS, agent_of, impossible_choices, joint_tokens, own_tokens
 from policies.networks.zones import Prepared, ZoneMLP
 from soc_env.errors import ConfigError
@@ -27,6 +28,7 @@ class BodySpec:
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         is_additive: whether a critic is additive in its own action, see `blocks.ActionValues`; needs `bins`.
         has_groups: whether actions that mean the same in several places are to share outputs.
+        memory: what it makes of how many past minutes, and the size of that (`memory.Memory`); None for nothing.
     """
 
     hiddens: Sequence[int]
@@ -37,6 +39,7 @@ class BodySpec:
     bins: int = 0
     is_additive: bool = False
     has_groups: bool = False
+    memory: tuple[str, int, int] | None = None
 
 
 def make_body(
@@ -45,6 +48,7 @@ def make_body(
     action_dims: Sequence[int] = (),
     *,
     is_joint: bool = False,
+    own_dim: int | None = None,
     keeps_zones: bool = False,
 ) -> Any:
     """A `blocks.Body`.
@@ -55,24 +59,35 @@ def make_body(
         action_dims: sizes of the actions that it reads too: all other agents' together first if it reads the joint
             observation, then the own.
         is_joint: whether it reads the observations of all agents.
+        own_dim: size of the own agent's, whose past it reads behind them if it has memory; None: `obs_dim`.
         keeps_zones: whether actions follow, which may want features of every zone.
 
     Raises:
         ConfigError: a network by tokens, or shared outputs, for an observation that is none of ours.
     """
     if action_dims and spec.is_additive:
-        inner = _plain_body(spec, obs_dim, action_dims[:-1], is_joint, keeps_zones=True)
+        inner = _plain_body(spec, obs_dim, action_dims[:-1], is_joint, own_dim, keeps_zones=True)
         return ActionValues(inner, action_dims[-1], spec.bins)
-    return _plain_body(spec, obs_dim, action_dims, is_joint, keeps_zones)
+    return _plain_body(spec, obs_dim, action_dims, is_joint, own_dim, keeps_zones)
+
+
+def _memory(spec: BodySpec, obs_dim: int, own_dim: int | None, is_joint: bool) -> Memory | None:
+    if spec.memory is None:
+        return None
+    kind, minutes, size = spec.memory
+    own = obs_dim if own_dim is None else own_dim
+    tokens = None if spec.encoder == "mlp" else own_tokens(agent_of(spec.role), own)
+    hides = tokens is not None and spec.encoder == "attention" and not tokens.is_numbered
+    return Memory(kind, minutes, size, own, obs_dim * is_joint, spec.hiddens[0], tokens, hides)
 
 
 def _plain_body(
-    spec: BodySpec, obs_dim: int, action_dims: Sequence[int], is_joint: bool, keeps_zones: bool
+    spec: BodySpec, obs_dim: int, action_dims: Sequence[int], is_joint: bool, own_dim: int | None, keeps_zones: bool
 ) -> MLP | ZoneMLP:
-    bins = spec.bins if action_dims else 0
+    bins, memory = spec.bins if action_dims else 0, _memory(spec, obs_dim, own_dim, is_joint)
     if spec.encoder == "mlp":
         groups = _action_groups(spec.role, obs_dim) if spec.has_groups else ()
-        return MLP(obs_dim, spec.hiddens, sum(action_dims), spec.layer_norm, bins, groups)
+        return MLP(obs_dim, spec.hiddens, sum(action_dims), spec.layer_norm, bins, groups, memory)
     agent = agent_of(spec.role)
     if spec.has_groups:
         _action_groups(spec.role, obs_dim)  # raises where there are none
@@ -87,6 +102,7 @@ def _plain_body(
         layer_norm=spec.layer_norm,
         bins=bins,
         keeps_zones=keeps_zones,
+        memory=memory,
     )
 
 

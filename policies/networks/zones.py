@@ -156,12 +156,14 @@ class TokenEmbedding(nn.Module):
         acting: agents whose actions are read too, in that order.
         attends: whether cases are tokens; otherwise their mean is part of the context, where there are zones.
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
+        memory: reads past minutes behind the observation (`policies.networks.memory.Memory`).
     """
 
     read_of_cases: torch.Tensor | None
 
-    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int):
+    def __init__(self, tokens: Tokens, dim: int, acting: Sequence[str], attends: bool, bins: int, memory: Any = None):
         super().__init__()
+        self.memory = memory
         self.tokens, self.attends, self.num_zones = tokens, attends, len(tokens.zones)
         self.norm = ZoneNorm(tokens)
         self.zone_windows, self.case_windows = Windows(tokens.zones, tokens.read), Windows(tokens.cases, tokens.read)
@@ -187,9 +189,13 @@ class TokenEmbedding(nn.Module):
         zone, context, cases, seen = read.zones, read.context, read.cases, read.seen
         case = None if self.case is None else affine(self.case, self.lifted(cases))
         network = self.read_context(self.lifted(context), case)
+        recalled, of_zones = (None, None) if self.memory is None else self.memory(read.past)
+        if recalled is not None:
+            network = network + recalled.unsqueeze(-2)
         tokens = [network] if self.attends or self.zone is None else []
         if self.zone is not None:
             zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            zones = zones if of_zones is None else zones + of_zones
             tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
         if self.attends and case is not None:
             tokens.append(case)
@@ -244,6 +250,7 @@ class Prepared:
         zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
         seen_mean: of what is seen of zones, (B, features).
         relations: as `ZoneMLP.relations`.
+        past: as `memory.Memory.prepare`; () without memory.
         workspace: a `policies.networks.passes.Workspace` in which the layers are to be evaluated, or None.
     """
 
@@ -254,6 +261,7 @@ class Prepared:
     seen: torch.Tensor
     seen_mean: torch.Tensor
     relations: tuple[torch.Tensor, ...]
+    past: tuple[Any, ...]
     workspace: Any = None
 
     def __getitem__(self, rows: Any) -> Prepared:
@@ -304,6 +312,7 @@ class ZoneMLP(nn.Module):
         bins: resolution at which actions are read, see `blocks.HatBasis`; 0 for raw.
         keeps_zones: if the agent acts on zones, `ZoneFeatures`, `zones + 1` times `width` of them; else the features of
             the network alone, (B, hiddens[-1]).
+        memory: as `TokenEmbedding` takes it.
     """
 
     has_action_value = False
@@ -320,6 +329,7 @@ class ZoneMLP(nn.Module):
         layer_norm: bool = False,
         bins: int = 0,
         keeps_zones: bool = False,
+        memory: Any = None,
     ):
         super().__init__()
         self.agent, self.tokens, self.attends = agent, tokens, heads > 0
@@ -328,7 +338,7 @@ class ZoneMLP(nn.Module):
         self.width = hiddens[-1] + tokens.num_seen * self.keeps_zones
         self.out_dim = self.width * (self.num_zones + 1 if self.keeps_zones else 1)
         self.reads_actions, self.raw_cases = bool(acting), Windows(tokens.cases)
-        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins)
+        self.embedding = TokenEmbedding(tokens, hiddens[0], acting, self.attends, bins, memory)
         sizes = list(zip(hiddens, hiddens[1:], strict=False))
         self.deeper = nn.ModuleList(nn.Linear(a, b) for a, b in sizes)
         self.mixing = nn.ModuleList(
@@ -340,7 +350,8 @@ class ZoneMLP(nn.Module):
         """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
         zones, context, cases, seen = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
-        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations)
+        past = () if self.embedding.memory is None else self.embedding.memory.prepare(observation)
+        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations, past)
 
     def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
         read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
@@ -379,6 +390,7 @@ class ZoneMLP(nn.Module):
     def fits_kernels(self) -> bool:
         """Whether `trunk.Trunk` computes what it computes, where its weights are."""
         is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
+        is_plain = is_plain and self.embedding.memory is None
         return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
 
     @property

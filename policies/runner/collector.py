@@ -14,11 +14,21 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from policies.learners.terms import TEACHER_ACTIONS
+from policies.past import Past
 from policies.runner.acting import PolicyOutput, act
 from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.guide import Guide
 from policies.runner.plan import Plan
-from policies.runner.rows import Columnar, OpenDecisions, Rollout, advantages, n_step_rows, shaped_reward
+from policies.runner.rows import (
+    AGE,
+    STREAM,
+    Columnar,
+    OpenDecisions,
+    Rollout,
+    advantages,
+    n_step_rows,
+    shaped_reward,
+)
 from policies.runner.traces import Traces
 from policies.scripted import Policy, identity
 from soc_env.engine.state import take
@@ -37,7 +47,7 @@ class Fragment:
         steps_at_once: environment steps of all runners a step of it.
         traces: recordings of the networks of `module`, if they are to be used.
         lesson: share of the environments in which the teacher acts; None: it is not asked.
-        watch: called with the environments before each step of them.
+        watch: called with the environments, and agent -> its past, before each step of them.
     """
 
     module: Any
@@ -47,7 +57,7 @@ class Fragment:
     steps_at_once: int
     lesson: float | None = None
     taught: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
-    watch: Callable[[Any], None] | None = None
+    watch: Callable[[Any, Mapping[str, Past]], None] | None = None
     traces: Traces | None = None
     columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     absolute: dict[str, list[float]] = field(default_factory=dict)  # tier -> [sum of absolute returns, number]
@@ -70,9 +80,22 @@ class Collector:
         scripted: tier -> policy of the tiers without networks.
         n_step: steps whose rewards the row of an agent with one row a step sums.
         teacher: says what it would do, where it is asked.
+        worker: number of the runner, which tells its environments from those of others.
+
+    Attributes:
+        past: agent -> its last observations, of those with memory.
+        age: (N,) steps since the episode began.
     """
 
-    def __init__(self, env: Any, plan: Plan, scripted: Mapping[str, Policy], n_step: int, teacher: Any = None):
+    def __init__(
+        self,
+        env: Any,
+        plan: Plan,
+        scripted: Mapping[str, Policy],
+        n_step: int,
+        teacher: Any = None,
+        worker: int = 0,
+    ):
         self.env, self.plan, self.scripted, self.n_step = env, plan, scripted, n_step
         self.guide = None if teacher is None else Guide(teacher, env, plan)
         self.num_envs, self.stored = len(env.decides), plan.stored
@@ -82,6 +105,9 @@ class Collector:
         self.open = {a: OpenDecisions(self.num_envs, plan.of_agent(a).gamma) for a in plan.waiting}
         self.returns = {a: np.zeros(self.num_envs) for a in plan.learning}
         self.noise = {a: self._held_noise(a) for a in plan.learning if self._holds_noise(a)}
+        sizes = {a: env.observations[a].shape[1] for a in plan.remembering}
+        self.past = {a: Past(self.num_envs, size, plan.minutes(a)) for a, size in sizes.items()}
+        self.stream, self.age = worker * self.num_envs + self.everyone, np.zeros(self.num_envs, np.int64)
         self.latest: list[Columnar] = []  # steps whose n-step return is not complete
         self.metrics_before: Any = None
         self.reads_metrics = any(plan.of_agent(a).reward_shaping.metrics for a in plan.learning)
@@ -99,6 +125,7 @@ class Collector:
             "n_step": self.n_step,
             "scripted": {tier: identity(self.plan.settings[tier].policy) for tier in self.scripted},
             **({} if self.guide is None else {"teacher": self.guide.name}),
+            **({"past": {agent: past.minutes for agent, past in self.past.items()}} if self.past else {}),
         }
 
     def get_state(self) -> dict[str, Any]:
@@ -116,7 +143,11 @@ class Collector:
                 tier: policy.get_state() for tier, policy in self.scripted.items() if hasattr(policy, "get_state")
             },
             **({} if self.guide is None else {"teacher": self.guide.get_state()}),
+            **({"age": self.age.copy(), "past": self._past_state()} if self.past else {}),
         }
+
+    def _past_state(self) -> dict[str, Any]:
+        return {agent: past.get_state() for agent, past in self.past.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on where `get_state` was called, if the environments do so too.
@@ -141,6 +172,10 @@ class Collector:
                 policy.set_state(remembered)
             if self.guide is not None:
                 self.guide.set_state(state["teacher"])
+            for agent, past in self.past.items():
+                past.set_state(state["past"][agent])
+            if self.past:
+                take(state["age"], self.age, "age")
         except CheckpointError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -163,7 +198,7 @@ class Collector:
         fragment.absolute = {self.plan.tier_of[a]: [0.0, 0] for a in self.plan.learning}
         while fragment.num_steps < num_steps and len(fragment.episodes) < num_episodes:
             if fragment.watch is not None:
-                fragment.watch(self.env)
+                fragment.watch(self.env, self.past)
             self._step(fragment)
         return self._finish(fragment)
 
@@ -186,6 +221,8 @@ class Collector:
         rewards = self._rewards(fragment, done, ended)
         # always: observation statistics need it
         fragment.columns["obs"].append(np.concatenate(list(observation.values()), 1))
+        if self.past:
+            self._remember(fragment, observation)
         if self.stored:
             self._append_joint(fragment, acted, followed, rewards, alive)
         for agent, decisions in self.open.items():
@@ -193,8 +230,24 @@ class Collector:
         if done.any() or self.have_lives:
             self._end_lives(fragment, ended, followed)
             self._end_episodes(fragment, np.nonzero(done)[0])
+        if self.past and done.any():
+            self.age[done] = 0
+            for past in self.past.values():
+                past.forget(done)
+
+    def _remember(self, fragment: Fragment, observation: Columnar) -> None:
+        """The step is over: what was observed in it is past."""
+        fragment.columns[STREAM].append(self.stream)
+        fragment.columns[AGE].append(self.age.copy())
+        for agent, past in self.past.items():
+            past.push(observation[agent])
+        self.age += 1
 
     # ---- acting
+    def _seen(self, agent: str, observation: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """What the agent's network reads in `envs`, where it observes that: with the past, if it has memory."""
+        return self.past[agent].beside(observation, envs) if agent in self.past else observation
+
     def _act(self, fragment: Fragment, observation: Columnar, alive: Columnar | None) -> None:
         env, plan = self.env, self.plan
         for tier in plan.scripted:
@@ -206,12 +259,13 @@ class Collector:
             acts = env.decides if is_slow else None if alive is None else alive[agent]
             envs = self.everyone if acts is None or acts.all() else np.nonzero(acts)[0]
             if len(envs):
-                choice = self._choose(fragment, agent, observation[agent][envs], envs)
+                own = self._seen(agent, observation[agent][envs], envs)
+                choice = self._choose(fragment, agent, own, envs)
                 if self.guide is not None:
                     choice.executed = self.guide.lead(agent, envs, choice.executed)
                 (self.held if is_slow else env.actions)[agent][envs] = choice.executed
                 if agent in self.open:
-                    self._decide(agent, envs, observation, choice)
+                    self._decide(agent, envs, observation, own, choice)
             if is_slow:
                 env.actions[agent][:] = self.held[agent]
         envs = np.nonzero(env.decides)[0]
@@ -241,7 +295,7 @@ class Collector:
             self.env.actions[agent][:] = actions[agent]
 
     def _choose(self, fragment: Fragment, agent: str, own: np.ndarray, envs: np.ndarray) -> PolicyOutput:
-        """The agent's actions in `envs`, where it observes `own`."""
+        """The agent's actions in `envs`, where its network reads `own`."""
         on_policy, learns = agent in self.plan.on_policy, agent in self.returns
         held = self.noise.get(agent)
         if held is not None:
@@ -261,14 +315,16 @@ class Collector:
         fragment.num_agent_steps += len(envs)
         return choice
 
-    def _decide(self, agent: str, envs: np.ndarray, observation: Columnar, choice: PolicyOutput) -> None:
+    def _decide(
+        self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: PolicyOutput
+    ) -> None:
         """Closes the agent's last decision in `envs` with what is seen now, and opens the new one."""
         decisions = self.open[agent]
         if agent in self.plan.on_policy:
             assert choice.value is not None
             decisions.close(envs, False, next_value=choice.value)
             values = {
-                "obs": observation[agent][envs],
+                "obs": own,
                 "raw": choice.raw,
                 "logp": choice.logp,
                 "inputs": choice.inputs,
@@ -333,7 +389,7 @@ class Collector:
             terminated = (env.agent_terminated[agent] if self.have_lives else env.terminated)[envs]
             if agent in self.plan.on_policy:
                 module = fragment.module[self.plan.tier_of[agent]]
-                batch = {Columns.OBS: torch.from_numpy(followed[agent][envs])}
+                batch = {Columns.OBS: torch.from_numpy(self._seen(agent, followed[agent][envs], envs))}
                 value = module.compute_values(batch).numpy() * float(module.return_scale)
                 decisions.close(envs, True, next_value=value * ~terminated)
             else:
@@ -368,6 +424,7 @@ class Collector:
             num_env_steps=fragment.num_steps * self.num_envs,
             num_agent_steps=fragment.num_agent_steps,
             taught={name: np.concatenate(parts) for name, parts in fragment.taught.items()},
+            places={name: np.concatenate(fragment.columns[name]) for name in (STREAM, AGE) if self.past},
         )
 
     def _joint(self, fragment: Fragment) -> Columnar:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import ray
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -54,7 +55,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         env: the batch; None in a driver whose remote runners step the environments.
         module: tier -> RLModule.
         num_envs: environments of the batch.
-        watch: called with `env` before each step of training's sampling, or None.
+        watch: called with `env`, and agent -> its past, before each step of training's sampling, or None.
     """
 
     def __init__(self, config: Any, **kwargs: Any):
@@ -65,7 +66,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._callbacks: list[RLlibCallback] = [make() for make in force_list(config.callbacks_class)]
         self.env: Any = None
         self.module: Any = None
-        self.watch: Callable[[Any], None] | None = None
+        self.watch: Callable[[Any, Mapping[str, Any]], None] | None = None
         self._collector: Collector | None = None
         worker = self.worker_index or 0
         offset = worker + EVALUATION_SEEDS * config.in_evaluation
@@ -140,7 +141,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             )
             for tier in plan.scripted
         }
-        return Collector(self.env, plan, scripted, self.config.n_step, self.config.make_teacher(self.env, seed))
+        teacher, worker = self.config.make_teacher(self.env, seed), int(self.worker_index or 0)
+        return Collector(self.env, plan, scripted, self.config.n_step, teacher, worker)
 
     @torch.no_grad()
     def sample(
@@ -224,21 +226,25 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if self._finished:
             self.metrics.log_value(keys.NUM_EPISODES, len(self._finished), reduce="sum")
             self.metrics.log_value(keys.NUM_EPISODES_LIFETIME, len(self._finished), reduce="lifetime_sum")
-        for episode in self._finished[-window:]:
-            self.metrics.log_dict(
-                {
-                    keys.EPISODE_LEN_MEAN: episode["length"],
-                    keys.EPISODE_RETURN_MEAN: episode["reward"],
-                    "episode_metrics": {k: v for k, v in episode.items() if k not in ("length", "reward")},
-                },
-                window=window,
-            )
-            extremes = {"episode_len": episode["length"], "episode_return": episode["reward"]}
-            for reduce in ("min", "max"):
-                named = {f"{name}_{reduce}": value for name, value in extremes.items()}
-                self.metrics.log_dict(named, reduce=reduce, window=window)
+            self._log_episodes(self._finished[-window:], window)
         self._finished.clear()
         return self.metrics.reduce()
+
+    def _log_episodes(self, episodes: list[dict[str, float]], window: int) -> None:
+        """Their means and extremes, one value for all of them: RLlib would make that of single ones, at a price."""
+        names = dict.fromkeys(name for episode in episodes for name in episode)
+        columns = {name: [episode[name] for episode in episodes if name in episode] for name in names}
+        returns, lengths = columns.pop("reward"), columns.pop("length")
+        means: dict[tuple[str, ...], list[float]] = {
+            (keys.EPISODE_LEN_MEAN,): lengths,
+            (keys.EPISODE_RETURN_MEAN,): returns,
+        }
+        means |= {("episode_metrics", name): column for name, column in columns.items()}
+        for key, column in means.items():
+            self.metrics.log_value(key, _known(np.nanmean, column), window=window)
+        for reduce, extreme in (("min", np.nanmin), ("max", np.nanmax)):
+            for name, column in (("episode_len", lengths), ("episode_return", returns)):
+                self.metrics.log_value(f"{name}_{reduce}", _known(extreme, column), reduce=reduce, window=window)
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """As RLlib's, and "sampling" if it is among `components` by name: plain data, see `_sampling_state`."""
@@ -253,6 +259,17 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if SAMPLING in force_list(components):
             state[SAMPLING] = self._sampling_state()
         return state
+
+    def take_weights(self, networks: Mapping[str, Any], number: int) -> None:
+        """As `set_state`, from the learners' own modules in this process: tier -> module."""
+        if number <= self._weights_seq_no:
+            return
+        self._weights_seq_no = number
+        with torch.no_grad():
+            for tier, network in networks.items():
+                newest = network.state_dict()
+                for name, own in self.module[tier].state_dict().items():
+                    own.copy_(newest[name])
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes a state back. Weights are taken if they are newer than the present ones, or if the state holds
@@ -317,3 +334,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), {"config": self.config}
+
+
+def _known(of: Callable[[list[float]], Any], values: list[float]) -> float:
+    """`of` the values that are numbers; NaN if none are."""
+    return math.nan if np.isnan(values).all() else float(of(values))

@@ -62,6 +62,16 @@ class Plan:
         """The settings of the agent's tier."""
         return self.settings[self.tier_of[agent]]
 
+    def minutes(self, agent: str) -> int:
+        """Past observations that the agent's networks read beside the present one; 0 without memory."""
+        memory = getattr(self.of_agent(agent), "memory", None)
+        return 0 if memory is None else memory.minutes
+
+    @property
+    def remembering(self) -> list[str]:
+        """Agents whose networks have memory."""
+        return [agent for agent in self.agents if self.minutes(agent)]
+
     def learning_tiers(self, *, is_on_policy: bool) -> list[str]:
         """The tiers that learn in this way, in the order of tiers."""
         found = {self.tier_of[a] for a in self.learning if (a in self.on_policy) == is_on_policy}

@@ -17,6 +17,7 @@ from soc_env.engine.state import take
 from soc_env.errors import CheckpointError
 
 Columnar = dict[str, np.ndarray]
+STREAM, AGE = "stream", "age"  # columns: number of the environment among all runners', steps since its episode began
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Rollout:
         on_policy: PPO's columns per on-policy tier, advantages not yet standardised.
         taught: where a teacher was asked, agent -> what it would have done, one row per environment step as in `seen`;
             where agents have lives of their own also `alive/<agent>`.
+        places: where a tier has memory, `STREAM` and `AGE` of each row of `seen`; `joint` has them too.
         absolute_returns: tier -> (sum of absolute discounted returns, number), for the unit of values.
         num_env_steps, num_agent_steps: counts.
     """
@@ -46,6 +48,7 @@ class Rollout:
     num_env_steps: int
     num_agent_steps: int
     taught: Columnar = field(default_factory=dict)
+    places: Columnar = field(default_factory=dict)
 
     def env_steps(self) -> int:
         return self.num_env_steps
@@ -163,7 +166,7 @@ def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Co
     Args:
         steps: (T, N, ...) columns of consecutive steps of N environments: `obs`, `next_obs` (the last observation where
             an episode ended), `action/<agent>`, `reward/<agent>`, `terminated`, `done`, and possibly `alive/<agent>`
-            and `terminated/<agent>`; with a teacher `teacher/<agent>`.
+            and `terminated/<agent>`; with a teacher `teacher/<agent>`; with memory `STREAM` and `AGE`.
         n_step: steps that are summed.
         gammas: agent -> discount per step.
 
@@ -171,7 +174,7 @@ def n_step_rows(steps: Columnar, n_step: int, gammas: Mapping[str, float]) -> Co
         The first T - n_step + 1 steps as ((T - n_step + 1) * N, ...) rows, in time order.
     """
     length, num_envs = len(steps["done"]) - n_step + 1, steps["done"].shape[1]
-    at_start, at_end = ("obs", "action", "alive", "teacher"), ("next_obs", "terminated")
+    at_start, at_end = ("obs", "action", "alive", "teacher", STREAM, AGE), ("next_obs", "terminated")
     rows = {name: column[:length] for name, column in steps.items() if name.split("/")[0] in at_start}
     last, is_alive = np.zeros((length, num_envs), np.int64), np.ones((length, num_envs), bool)
     rewards = {name: np.zeros((length, num_envs)) for name in steps if name.startswith("reward/")}

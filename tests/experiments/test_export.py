@@ -20,6 +20,7 @@ from experiments.export import export
 from policies import load_policy
 from policies.checkpoint import MANIFEST, NETWORKS, read_manifest
 from policies.networks.tokens import entry_names
+from soc_env import Simulator
 from soc_env.errors import CheckpointError, ConfigError
 
 MIXED = {  # an algorithm and an encoder each
@@ -244,3 +245,23 @@ def test_a_card_needs_a_finished_run(tmp_path, run_folders, capsys):
     with pytest.raises(CheckpointError, match=r"evaluation\.json"):
         export(run, card=())
     assert not (run / "policy").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "encoder"), [("attention", "zones"), ("gru", "mlp")])
+def test_a_network_with_memory_is_the_same_in_onnx_through_episodes(tmp_path, kind, encoder):
+    pytest.importorskip("onnxruntime")
+    memory = {"minutes": 4, "kind": kind, "size": 8}
+    network = network_for("soc-v1", "threat_hunter", "SAC", encoder=encoder, memory=memory)
+    for name, weight in network.named_parameters():
+        if ".write." in name:
+            torch.nn.init.normal_(weight)  # it begins at 0
+    folder = export(run_folder(tmp_path / "run", "soc-v1", {"threat_hunter": network}), onnx=True)
+    policies = [load_policy(folder), load_policy(folder, runtime="onnx")]
+    simulator, agent = Simulator("soc-v1", num_envs=3, seed=0, max_steps=6), "threat_hunter_0"
+    simulator.reset()
+    for _ in range(15):  # two ends of episodes
+        one, two = (policy({agent: simulator.observations[agent]})[agent] for policy in policies)
+        np.testing.assert_allclose(one, two, atol=2e-6)
+        simulator.actions[agent][:] = one
+        simulator.step()

@@ -36,6 +36,8 @@ PPO_TINY = {"train_batch_size": 16, "minibatch_size": 8, "num_epochs": 1}
 OF_ALL = field_names(HMARLSettings)
 CONTEXT = {  # what a changed value needs beside it
     "critic.kind": {"critic": {"bins": 3}},
+    "memory.kind": {"memory": {"minutes": 2}},
+    "memory.size": {"memory": {"minutes": 2}},
     "double_q": {"lr": 0.1},  # the newest network and its target soon differ
 }
 CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 2, "states": 6}  # one round an iteration
