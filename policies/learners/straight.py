@@ -37,8 +37,7 @@ class Step:
         rows: B.
 
     Attributes:
-        q: (N, B) values of what was done.
-        errors: (N, B), q minus target.
+        gradients: (parameter, its gradient) of the actor and the critics.
     """
 
     def __init__(self, critics: Critics, targets: Critics, actors: Iterable[tuple[Any, Any]], rows: int):
@@ -82,16 +81,19 @@ class Step:
         """Of the values in `rate_own` by the action, weighted (N, B): (B, entries)."""
         return self.critics.slope(self.critics.other, weight)
 
-    def learn_values(self, q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Sets gradients of the critics' losses, which are returned: (N,). `rate_taken` came before."""
-        loss = (weights * F.huber_loss(q, target.expand_as(q), reduction="none")).mean(-1)
+    def learn_values(self, q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> None:
+        """Sets gradients of `value_losses`, with q from `rate_taken`."""
         self.critics.backward(self.critics.taken, weights * (q - target).clamp(-1.0, 1.0) / len(target))
-        return loss
 
     def finish(self) -> None:
         """Hands gradients over to the parameters."""
         for parameter, gradient in self.gradients:
             parameter.grad = gradient
+
+
+def value_losses(q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Losses of critics by values (N, B), targets and weights (B,): (N,)."""
+    return (weights * F.huber_loss(q, target.expand_as(q), reduction="none")).mean(-1)
 
 
 class Steps:

@@ -24,6 +24,7 @@ import torch
 from policies.networks import action_kernels, kernels
 from policies.networks.zones import Prepared, ZoneLinear, ZoneMLP
 
+MOST_KEPT = 16  # bodies, by numbers of rows: those of a learner are few
 Pairs = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -31,6 +32,17 @@ def fits(body: Any, layer: Any = None) -> bool:
     """Whether the passes compute what that body does, and the output layer on it."""
     is_of_zones = layer is None or (isinstance(layer, ZoneLinear) and layer.deviation == 1.0)
     return isinstance(body, ZoneMLP) and body.uses_kernels and is_of_zones
+
+
+def read_alike(one: Any, other: Any) -> bool:
+    """Whether what is prepared for one body holds for the other too."""
+    if not (isinstance(one, ZoneMLP) and isinstance(other, ZoneMLP)) or one.uses_kernels != other.uses_kernels:
+        return False
+    a, b = one.embedding, other.embedding
+    if a.memory is not None or b.memory is not None or a.groups or b.groups:
+        return False
+    are_same = a.tokens is b.tokens and a.attends == b.attends
+    return are_same and torch.equal(a.norm.mean, b.norm.mean) and torch.equal(a.norm.inv_std, b.norm.inv_std)
 
 
 def lifted(weight: torch.Tensor, is_stacked: bool) -> torch.Tensor:
@@ -101,6 +113,7 @@ class Hidden:
 
     def __init__(self, body: ZoneMLP, rows: int, is_trained: bool):
         self.weights = body.weights_in_order()
+        self.times = 0  # evaluated by autograd
         self.where = [weight.data_ptr() for weight in self.weights]
         self.is_stacked = self.weights[0].dim() == 3
         weights, has_norm = [lifted(weight, self.is_stacked) for weight in self.weights], body.eps is not None
@@ -208,24 +221,24 @@ class Hidden:
 
 
 class Workspace:
-    """The memory of a body that is evaluated once a gradient step by the general way, autograd.
+    """Memory of bodies that are evaluated once a gradient step by the general way, autograd.
 
-    What it gives is overwritten by the next evaluation, and so are gradients.
+    What a body gives is overwritten by its next evaluation, and so are gradients. Evaluations with gradients and those
+    without have memory of their own.
     """
 
-    def __init__(self, body: ZoneMLP):
-        self.body = body
-        self.kept: dict[tuple[int, bool], Hidden] = {}
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, int, bool], Hidden] = {}
 
-    def evaluate(self, read: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+    def evaluate(self, body: ZoneMLP, read: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens of the last layer (N, B, Z, H) and their mean (N, B, H)."""
-        weights = self.body.weights_in_order()
-        key = len(read), torch.is_grad_enabled() and weights[0].requires_grad
-        hidden = self.kept.get(key)
+        weights, rows = body.weights_in_order(), len(read)
+        is_trained = torch.is_grad_enabled() and weights[0].requires_grad
+        hidden = self.kept.get((id(body), rows, is_trained))
         if hidden is None or hidden.where != [weight.data_ptr() for weight in weights]:
-            if len(self.kept) > 2:
+            if len(self.kept) > MOST_KEPT:
                 self.kept.clear()
-            hidden = self.kept[key] = Hidden(self.body, *key)
+            hidden = self.kept[id(body), rows, is_trained] = Hidden(body, rows, is_trained)
         found: tuple[torch.Tensor, torch.Tensor] = _Kept.apply(hidden, read, *weights)
         return found
 
@@ -236,13 +249,16 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Hidden, read: Prepared, *weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         hidden.forward(read)
-        ctx.hidden = hidden
+        hidden.times += 1
+        ctx.hidden, ctx.times = hidden, hidden.times
         ctx.set_materialize_grads(False)
         return hidden.tokens.unflatten(1, (hidden.rows, -1)), hidden.mean.view(hidden.mean.shape)
 
     @staticmethod
     def backward(ctx: Any, g_tokens: torch.Tensor | None, g_mean: torch.Tensor | None) -> tuple[Any, ...]:
         hidden = ctx.hidden
+        if hidden.times != ctx.times:
+            raise RuntimeError("a body was evaluated again before its gradients were taken: its memory is overwritten")
         for own, given in ((hidden.g_tokens, g_tokens), (hidden.g_mean, g_mean)):
             if given is None:
                 own.zero_()

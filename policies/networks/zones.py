@@ -201,21 +201,20 @@ class TokenEmbedding(nn.Module):
             tokens.append(case)
         return torch.cat(tokens, -2) if len(tokens) > 1 else tokens[0], seen
 
-    def inputs(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[Any, torch.Tensor, Any, torch.Tensor]:
+    def inputs(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[Any, torch.Tensor, Any]:
         """What the first layer reads, normalised and with actions: of zones (B, Z, F), of the context (B, F), of cases
-        (B, C, F), each of the two None where there are none; and what is seen of zones."""
+        (B, C, F), each of the two None where there are none. What is seen of zones comes first."""
         x = self.norm(observation)
         zone = self.zone_windows(x)
-        seen = zone[0][..., : self.tokens.num_seen] if zone else x[:, None, :0]
         context = [part.squeeze(1) for part in self.context_windows(x)]
         self.add_actions(torch.cat(actions, -1) if actions else None, zone, context)
         cases = None
         if self.case is not None:
-            (cases,) = self.case_windows(x)
+            cases = self.case_windows(x)[0].contiguous()
             if self.read_of_cases is not None:
                 cases = cases * self.read_of_cases
             context.append(cases[:, 0])
-        return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases, seen
+        return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases
 
     def lifted(self, x: torch.Tensor) -> torch.Tensor:
         """What stacked networks all read, with their axis in front."""
@@ -247,8 +246,9 @@ class Prepared:
 
     Attributes:
         observation: (B, size), as it came.
-        zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
+        zones, context, cases: as `TokenEmbedding.inputs` has them.
         seen_mean: of what is seen of zones, (B, features).
+        num_seen: how many of a zone's features, the first ones, those are.
         relations: as `ZoneMLP.relations`.
         past: as `memory.Memory.prepare`; () without memory.
         workspace: a `policies.networks.passes.Workspace` in which the layers are to be evaluated, or None.
@@ -258,8 +258,8 @@ class Prepared:
     zones: Any
     context: torch.Tensor
     cases: Any
-    seen: torch.Tensor
     seen_mean: torch.Tensor
+    num_seen: int
     relations: tuple[torch.Tensor, ...]
     past: tuple[Any, ...]
     workspace: Any = None
@@ -274,6 +274,11 @@ class Prepared:
 
     def __len__(self) -> int:
         return len(self.observation)
+
+    @property
+    def seen(self) -> torch.Tensor:
+        """What is seen of the zones, normalised (B, Z, features)."""
+        return self.context[:, None, :0] if self.zones is None else self.zones[..., : self.num_seen]
 
 
 class ZoneFeatures(NamedTuple):
@@ -348,10 +353,12 @@ class ZoneMLP(nn.Module):
 
     def prepare(self, observation: torch.Tensor, *actions: torch.Tensor) -> Prepared:
         """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
-        zones, context, cases, seen = self.embedding.inputs(observation, *actions)
+        zones, context, cases = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
         past = () if self.embedding.memory is None else self.embedding.memory.prepare(observation)
-        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations, past)
+        num_seen = self.tokens.num_seen
+        seen_mean = context[:, :0] if zones is None else zones[..., :num_seen].mean(1)
+        return Prepared(observation, zones, context, cases, seen_mean, num_seen, relations, past)
 
     def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
         read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
@@ -379,7 +386,7 @@ class ZoneMLP(nn.Module):
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
         if read.workspace is not None:
-            tokens, network = read.workspace.evaluate(read)
+            tokens, network = read.workspace.evaluate(self, read)
         else:
             tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
         if not is_stacked(self):
