@@ -10,7 +10,6 @@ steps trained are counted as rows that were learned from.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils import metrics as keys
 
 from policies.learners.terms import POLICY, RESTS, terms_of
+from policies.networks import reading
 from policies.networks.passes import Workspace, fits, read_alike
 
 Batch = Mapping[str, Any]  # tensors, and what was prepared
@@ -231,9 +231,11 @@ class UpdateMixin:
                 continue
             found[name] = next((p for other, of, p in made if of == columns and read_alike(inner, other)), None)
             if found[name] is None:
-                found[name] = inner.prepare(*(batch[column] for column in columns))
-                if fits(inner):
-                    found[name] = dataclasses.replace(found[name], workspace=self.workspace)
+                is_fit = fits(inner)
+                prepare = functools.partial(reading.prepare, inner) if is_fit else inner.prepare
+                found[name] = prepare(*(batch[column] for column in columns))
+                if is_fit:
+                    found[name].workspace = self.workspace
                 made.append((inner, columns, found[name]))
         return found
 

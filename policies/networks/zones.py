@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -239,7 +239,7 @@ class TokenEmbedding(nn.Module):
             first = last + whole
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
     """What a `ZoneMLP` reads of B rows, as far as no weight changes it (`ZoneMLP.prepare`): made once for the rows of
     many gradient steps. `[rows]` takes some of them; it stands for an observation and its actions.
@@ -270,7 +270,8 @@ class Prepared:
                 return tuple(map(taken, part))
             return part[rows] if isinstance(part, torch.Tensor) else part
 
-        return Prepared(*(taken(getattr(self, each.name)) for each in fields(self)))
+        tensors = (self.observation, self.zones, self.context, self.cases, self.seen_mean)
+        return Prepared(*map(taken, (*tensors, self.num_seen, self.relations, self.past, self.workspace)))
 
     def __len__(self) -> int:
         return len(self.observation)
