@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import soc_env
+from experiments import garbage
 from experiments.budget import Budget, Points, Rhythm
 from experiments.evaluate import evaluate
 from experiments.families import protocol_of
@@ -109,6 +110,7 @@ class Run:
 
         with session(ray_address):
             run = cls(out, settings, resume, hint)
+            garbage.go_on()
             try:
                 run.loop()
             finally:

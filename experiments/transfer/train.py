@@ -20,6 +20,7 @@ from typing import Any
 from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.soc_batch import TEAMS, check_num_envs
+from experiments import garbage
 from experiments.budget import Budget, Rhythm
 from experiments.evaluate import episode_seeds
 from experiments.run import VALIDATION_SEED, Run, is_trained
@@ -138,7 +139,8 @@ def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) 
     resume = (out / CONFIG).exists()
     settings = _resumed(out, asked, config) if resume else asked
     if not (resume and is_trained(out, Budget.of(settings["budget"]))):
-        Cage4Run.go(out, settings, resume, f"the same command ({shown_path(out)} is kept)")
+        with garbage.paused():
+            Cage4Run.go(out, settings, resume, f"the same command ({shown_path(out)} is kept)")
 
 
 def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

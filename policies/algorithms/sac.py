@@ -1,7 +1,8 @@
 """SAC (Haarnoja et al. 2018): its settings, and the network that acts.
 
 The Gaussian's mean stays within bounds before the tanh; zones can share their outputs. `policies.learners.sac` has what
-learns.
+learns. Deliberate difference from RLlib: the greedy action is the tanh of the mean, which critics have judged, not the
+mean itself.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class SACNetwork(TierNetwork):
             return categorical(inputs, explore)
         mean, log_std = inputs.chunk(2, -1)
         if not explore:
-            return Draw(mean)  # RLlib's greedy action: the mean as it is, clipped by whoever takes it, not its tanh
+            return Draw(torch.tanh(mean))  # which draws lie around; RLlib's is the mean as it is, clipped
         if noise is not None:
             return Draw(torch.tanh(mean + log_std.exp() * noise))
         drawn = gaussian(torch.cat([mean, log_std.clamp(*LOG_STD_DRAWN)], -1), explore)

@@ -9,9 +9,10 @@ part of the variance that returns have (common random numbers: Glasserman & Yao 
                  + gamma^horizon (value where the alternative came to - value where the choice came to)
 
 Rewards are those that the tier learns from. A tier that decides every K steps holds the alternative until its next
-decision; then it goes on with its policy, as everybody else. `policies.learners.counterfactual` says what each
-algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual
-baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
+decision; then it goes on with its policy, as everybody else. With `hold` H the entries in which the alternative differs
+are held for H decisions, and the difference is what it is worth to hold them. `policies.learners.counterfactual` says
+what each algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of
+counterfactual baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
 
 The simulator is used as a generative model, and the true state as the start. That is a signal for training: averaged
 over states that look the same to the tier, it estimates what an action is worth given what the tier sees. Acting needs
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 from ray.rllib.utils.metrics import TIMERS
 
-from policies.hmarl.differences import Differences
+from policies.hmarl.differences import Differences, spread
 from policies.hmarl.futures import SEEDS, Ends, Exploring, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
@@ -73,6 +74,7 @@ class Credit:
         (self.agent,) = plan.members[tier]
         self.tier_settings = plan.settings[tier]
         self.settings, self.gamma = self.tier_settings.counterfactual, self.tier_settings.gamma
+        self.period = int(futures.env.decision_periods[self.agent]) if self.agent in plan.slow else 1
         self.adapter = learned.ADAPTERS[self.tier_settings.algorithm]
         self.differences = Differences(self.settings.capacity, self.settings.max_age)
         self.rng = np.random.default_rng(seed)
@@ -135,14 +137,18 @@ class Credit:
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
         taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
         choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
-        env = self.futures.env
-        for rows, own in zip(blocks, [choice, *alternatives], strict=True):
-            for agent in self.plan.agents if rows is not blocks[0] else ():
-                env.actions[agent][rows] = env.actions[agent][blocks[0]]
-            env.actions[self.agent][rows] = own.executed
-        acted = {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
+        acted = self._begin_with(blocks, [choice, *alternatives])
         everyone = np.concatenate(blocks)
-        act_all = functools.partial(self._act, modules, now, blocks, exploring)
+        held = [
+            (rows, own.executed != choice.executed, own.executed)
+            for rows, own in zip(blocks[1:], alternatives, strict=True)
+        ]
+
+        def act_all(step: int) -> None:
+            self._act(modules, now, blocks, exploring)
+            if step < self.settings.hold * self.period:
+                self._hold(held)
+
         ends = self.futures.play(everyone, self.agent, self.settings.horizon, act_all)
         returns = ends.total
         if self.settings.bootstrap:
@@ -157,6 +163,22 @@ class Credit:
         self.newest = rows_[learned.DIFFERENCE]
         self.num_compared += len(self.newest)
         self.differences.add(rows_, now)
+
+    def _begin_with(self, blocks: list[np.ndarray], own: list[PolicyOutput]) -> Columnar:
+        """Writes the first actions: the tier's own, by block, and what others do in the first one. Returns that
+        block's."""
+        env = self.futures.env
+        for rows, one in zip(blocks, own, strict=True):
+            for agent in self.plan.agents if rows is not blocks[0] else ():
+                env.actions[agent][rows] = env.actions[agent][blocks[0]]
+            env.actions[self.agent][rows] = one.executed
+        return {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
+
+    def _hold(self, held: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Writes the entries of alternatives that differ, by (rows, which entries, alternative)."""
+        actions = self.futures.env.actions[self.agent]
+        for rows, differs, own in held:
+            actions[rows] = np.where(differs, own, actions[rows])
 
     def _account(self, steps: int) -> None:
         self.budget -= steps
@@ -215,7 +237,7 @@ class Credit:
         return choice, found, [one.any(-1) for one in differ]
 
     def _others(self, module: Any, observation: np.ndarray, choice: np.ndarray) -> list[PolicyOutput]:
-        """Other choices, all different; or the choice with one entry, drawn at random, at a level drawn uniformly."""
+        """Other choices, all different; or the choice with some entries, drawn at random, at levels drawn uniformly."""
         number, count = self.settings.num_alternatives, len(choice)
         if module.is_discrete:
             order = self.rng.random((count, int(module.action_space.n)))
@@ -227,9 +249,9 @@ class Credit:
             return [PolicyOutput(column, column) for column in other.T]
         found = []
         for _ in range(number):
-            other = choice.copy()
-            entry = self.rng.integers(choice.shape[1], size=count)
-            other[np.arange(count), entry] = self.rng.uniform(-1.0, 1.0, count)
+            other, size = choice.copy(), (count, self.settings.entries)
+            entries = self.rng.random(choice.shape).argsort(1)[:, : size[1]]
+            np.put_along_axis(other, entries, self.rng.uniform(-1.0, 1.0, size).astype(other.dtype), 1)
             found.append(PolicyOutput(other, other))
         return found
 
@@ -275,12 +297,14 @@ class Credit:
         weight = value_at(self.settings.weight, now)
         if weight <= 0 or len(self.differences) == 0:
             return {}
-        index, counts = self.differences.draw(self.rng, num_steps, size, now)
+        rows = -(-size // self.adapter.one_in)  # of each step, the first ones
+        index, counts = self.differences.draw(self.rng, num_steps, rows, now)
         columns = {name: column[index] for name, column in self.differences.columns.items()}
         unit = max(self.differences.root_mean_square(), SMALLEST * scale)
         columns[learned.DIFFERENCE] = columns[learned.DIFFERENCE] / np.float32(unit)
         columns[learned.UNIT] = np.full(len(index), unit / scale, np.float32)
-        return {**columns, learned.WEIGHT: (weight * counts).astype(np.float32)}
+        columns[learned.WEIGHT] = (weight * counts).astype(np.float32)
+        return {name: spread(column, num_steps, rows, size) for name, column in columns.items()}
 
     # ---- state
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -453,6 +477,9 @@ def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: s
     if isinstance(space, gym.spaces.Discrete) and own.num_alternatives >= space.n:
         found = f"tier {tier!r}: counterfactual.num_alternatives={own.num_alternatives}"
         raise ConfigError(f"{found}; allowed: at most {int(space.n) - 1}, there are {int(space.n)} choices")
+    if not isinstance(space, gym.spaces.Discrete) and getattr(own, "entries", 1) > flat_dim(space):
+        found = f"tier {tier!r}: counterfactual.entries={own.entries}"
+        raise ConfigError(f"{found}; allowed: at most {flat_dim(space)}, an action has no more")
 
 
 def check_share(tier: str, own: Any, train_batch_size: int) -> None:

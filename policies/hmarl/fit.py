@@ -31,6 +31,7 @@ from soc_env.memory import check_memory
 RUNNER_OPTIONS = ("worker_index", "num_envs")  # in env_config, but for the runner
 NUMBER_BYTES = 4  # float32
 COPIES = 6  # of a network: it, its gradient, two moments of Adam, the runner's and the averaged one
+_fitting: list[str] = []  # settings and spaces of the networks that were made last, and fitted
 
 
 def check_fit(config: Any) -> None:
@@ -100,7 +101,15 @@ def _check_tier(config: Any, tier: str, spaces: tuple[gym.Space, gym.Space], sim
 
 
 def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Space]], simulator: Any) -> None:
-    """That the tiers' networks can be made, and held in memory: they are made without their numbers."""
+    """That the tiers' networks can be made, and held in memory: they are made without their numbers.
+
+    RLlib asks several times while an algorithm is built, for what takes a tenth of a second: the last that fitted are
+    kept in mind.
+    """
+    spaces = {**of_tiers, "observations": simulator.observation_spaces, "actions": simulator.action_spaces}
+    asked = repr((config.tier_settings, config.replay, spaces))
+    if _fitting == [asked]:
+        return
     joint = tuple(gym.spaces.Dict(dict(of)) for of in (simulator.observation_spaces, simulator.action_spaces))
     specs = config.get_multi_rl_module_spec(spaces={INPUT_ENV_SINGLE_SPACES: joint, **of_tiers}).rl_module_specs
     for tier, spec in specs.items():
@@ -112,6 +121,7 @@ def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Spa
         size = sum(value.numel() for value in module.state_dict().values())
         settings = config.tier(tier)
         check_memory(f"tier {tier!r}: hiddens={shown(list(settings.hiddens))}", COPIES * NUMBER_BYTES * size)
+    _fitting[:] = [asked]
 
 
 def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator: Any) -> None:

@@ -136,8 +136,9 @@ class Futures:
             policy.state = self.env.state()[rows]
         return policy(observed, decides)
 
-    def play(self, rows: np.ndarray, agent: str, horizon: int, act_all: Callable[[], None]) -> Ends:
-        """Plays on from actions that are written: at most `horizon` steps, each row until its episode ends."""
+    def play(self, rows: np.ndarray, agent: str, horizon: int, act_all: Callable[[int], None]) -> Ends:
+        """Plays on from actions that are written: at most `horizon` steps, each row until its episode ends; `act_all`
+        (step) writes those of each step after the first."""
         env, settings, n = self.env, self.plan.of_agent(agent), len(rows)
         shaping = settings.reward_shaping
         before = env.running_metrics() if shaping.metrics else None
@@ -145,7 +146,7 @@ class Futures:
         goes_on = np.ones(n, bool)
         for step in range(horizon):
             if step:
-                act_all()
+                act_all(step)
             for agent_, past in self.past.items():
                 past.push(env.observations[agent_])
             env.step()

@@ -34,17 +34,21 @@ class SideBySide:
 
     def __call__(self, updates: Sequence[Update]) -> None:
         """Runs them to their ends; raises the first error, by their order, after all jobs have ended."""
-        begun = [(update, job) for update in updates if (job := next(update, None)) is not None]
-        threads = min(len(begun), self._most())
-        if threads < 2:
+        if min(len(updates), self._most()) < 2:
+            begun = [(update, job) for update in updates if (job := next(update, None)) is not None]
             for update, job in begun:
                 _finish(update, job)
             return
         if self.pool is None:
             self.pool = ThreadPoolExecutor(self._most(), thread_name_prefix="learner")
-        jobs: list[Future[Any]] = [self.pool.submit(job) for _, job in begun]
-        concurrent.futures.wait(jobs)
-        for (update, _), future in zip(begun, jobs, strict=True):
+        jobs: list[tuple[Update, Future[Any]]] = []
+        try:
+            for update in updates:  # a job begins while the next update is prepared
+                if (job := next(update, None)) is not None:
+                    jobs.append((update, self.pool.submit(job)))
+        finally:
+            concurrent.futures.wait([future for _, future in jobs])
+        for update, future in jobs:
             _finish(update, future.result)
 
     def _most(self) -> int:

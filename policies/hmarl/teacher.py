@@ -17,7 +17,8 @@ kept.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from soc_env.errors import CheckpointError, ConfigError
 
 SHARES = (1.0, 0.3, 0.3)  # of environments that the teacher acts in, by round; none in later ones
 EPOCHS, BATCH, LEARNING_RATE = 2, 1024, 1e-3  # of a round's fit: over all situations so far
+CLOSE = 1e-5  # error at which a tier does what it is taught already: it is not fitted in that round
 KEPT = 2  # of so many neighbouring rows one is kept
 ROWS = "rows"
 
@@ -141,11 +143,13 @@ class Lessons:
         errors = {}
         for number, tier in enumerate(self.tiers):
             rows = tuple(np.concatenate(part) for part in zip(*self._rows[tier], strict=True))
+            num_old = len(self._rows[tier][0][0]) if self.round else 0
             self._rows[tier] = [rows]
             seed = [self.config.seed or 0, number, self.round]
             minutes = self.team.plan.minutes(self.team.plan.members[tier][0])
             past = PastOf(minutes, *rows[2:]) if minutes else None
-            errors[tier] = learner_group.edit(tier, functools.partial(clone, rows[0], rows[1], seed, past=past))[0]
+            fit = functools.partial(clone, rows[0], rows[1], seed, past=past, num_old=num_old)
+            errors[tier] = learner_group.edit(tier, fit)[0]
         self.round, self.steps, self.ended_at = self.round + 1, 0, num_env_steps
         if not self.go_on:
             self._rows = {tier: [] for tier in self.tiers}
@@ -188,9 +192,15 @@ class PastOf:
 
 
 def clone(
-    observation: np.ndarray, taught: np.ndarray, seed: list[int], module: Any, past: PastOf | None = None
+    observation: np.ndarray,
+    taught: np.ndarray,
+    seed: list[int],
+    module: Any,
+    past: PastOf | None = None,
+    num_old: int = 0,
 ) -> float:
-    """Fits a tier's network to a teacher: mean error of the last epoch (`policies.learners.terms`).
+    """Fits a tier's network to a teacher, unless it is `CLOSE` on the newest rows: mean error of the last epoch, or
+    there (`policies.learners.terms`).
 
     Args:
         observation: (n, size).
@@ -198,24 +208,44 @@ def clone(
         seed: of the order of rows.
         module: the tier's RLModule, changed in place; target networks follow at once.
         past: of these observations, if the module has memory.
+        num_old: rows of earlier rounds, which come first.
     """
-    rng, mean = np.random.default_rng(seed), 0.0
     seen, said = torch.from_numpy(observation), torch.from_numpy(np.ascontiguousarray(taught))
-    optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True)
+
+    def errors_of(rows: torch.Tensor) -> torch.Tensor:
+        return imitation_errors(module, seen[rows] if past is None else past.beside(seen, rows), said[rows])
+
     lessons = np.arange(len(seen)) if past is None else past.lessons
+    newest = lessons[lessons >= num_old]
+    if 0 < len(newest) < len(lessons):
+        with torch.no_grad():
+            mean = float(errors_of(torch.from_numpy(newest)).mean())
+        if mean < CLOSE:
+            return mean
+    mean = _fit(module, errors_of, lessons, np.random.default_rng(seed))
+    for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
+        target.load_state_dict(network.state_dict())
+    return mean
+
+
+def _fit(
+    module: Any, errors_of: Callable[[torch.Tensor], torch.Tensor], lessons: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Passes over rows `lessons` with ever smaller steps: mean error of the last one."""
+    optimizer, mean = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True), 0.0
+    num_steps = EPOCHS * ceil(len(lessons) / BATCH)
+    slowing = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1.0 / max(1, num_steps), max(1, num_steps - 1))
     for _ in range(EPOCHS if len(lessons) else 0):
         order, total = torch.from_numpy(lessons[rng.permutation(len(lessons))]), 0.0
         for rows in order.split(BATCH):
-            read = seen[rows] if past is None else past.beside(seen, rows)
-            error = imitation_errors(module, read, said[rows]).mean()
+            error = errors_of(rows).mean()
             optimizer.zero_grad(set_to_none=True)
             error.backward()
             optimizer.step()
+            slowing.step()
             total += float(error.detach()) * len(rows)
         mean = total / len(lessons)
     optimizer.zero_grad(set_to_none=True)
-    for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
-        target.load_state_dict(network.state_dict())
     return mean
 
 

@@ -110,9 +110,11 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         critics, columns = self.side_by_side("target_"), given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)
         return critics.at(critics.read(*read_by(batch, TARGETS_READ, *columns)), own).amin(0)
 
-    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Critic -> its values (B,) of actions in the situations of `columns`."""
-        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
+    def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
+        """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
+        critics = self.side_by_side()
+        read = critics.read(*(columns[name] for name in given(columns, JOINT_OBS, OTHER_ACTIONS)))
+        return [critics.at(read, action) for action in actions]
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]

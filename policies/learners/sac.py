@@ -33,7 +33,7 @@ from policies.learners.shared import (
 )
 from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density, value_losses
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
-from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_at, value_layer
+from policies.networks.blocks import BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
 from policies.networks.passes import fits
 
@@ -54,6 +54,16 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
 
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        if self.is_discrete:
+            return self._forward_exploration(batch, **kwargs)
+        with torch.no_grad():  # RLlib's greedy action is the mean before the tanh
+            return {Columns.ACTIONS: self.draw(batch[Columns.OBS], explore=False).actions}
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super()._forward_inference(batch)
+        return found
+
     def critics(self) -> list[str]:
         return ["qf", "qf_twin"] if self.twin_q else ["qf"]
 
@@ -62,13 +72,15 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         names = [f"{prefix}{critic}" for critic in self.critics()]
         return linked(self, prefix, [(getattr(self, f"{n}_encoder").body, getattr(self, n)) for n in names])
 
-    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Critic -> its values (B,) of actions in the situations of `columns`."""
-        batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
-        for critic in self.critics():
-            values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
-            found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
-        return found
+    def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
+        """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
+        critics, observation = self.side_by_side(), columns[Columns.OBS]
+        if not self.is_discrete:
+            read = critics.read(observation)
+            return [critics.at(read, action) for action in actions]
+        values = critics.values(observation)
+        chosen = [action.long().expand(len(values), -1).unsqueeze(-1) for action in actions]
+        return [values.gather(-1, index).squeeze(-1) for index in chosen]
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")

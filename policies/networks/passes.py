@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from policies.networks import action_kernels, kernels
+from policies.networks.attending import HiddenAttention
 from policies.networks.zones import Prepared, ZoneLinear, ZoneMLP
 
 MOST_KEPT = 16  # bodies, by numbers of rows: those of a learner are few
@@ -73,7 +74,6 @@ class Layer:
             arrays += [part.numpy() for part in (norm[0], norm[1], self.tokens, self.scales)]
         self.arrays = arrays
         self.x, self.tokens = self.x.flatten(1, 2), self.tokens.flatten(1, 2)
-        self.tokens_t, self.mean_t = self.tokens.transpose(1, 2), self.mean.transpose(1, 2)
         if is_trained:
             self.g_x, self.g_mean, self.g_more = torch.zeros(shape), torch.zeros_like(of_row), torch.zeros_like(of_row)
             self.g_bias = torch.zeros(num, size)
@@ -268,6 +268,11 @@ class _Kept(torch.autograd.Function):
         return (None, None, *(g if hidden.is_stacked else g[0] for g in hidden.gradients))
 
 
+def hidden_of(body: ZoneMLP, rows: int, is_trained: bool) -> Hidden | HiddenAttention:
+    """The hidden layers of a body that `fits`, as its encoder has them."""
+    return (HiddenAttention if body.attends else Hidden)(body, rows, is_trained)
+
+
 class ZoneOutputs:
     """A `ZoneLinear` on hidden layers.
 
@@ -277,8 +282,8 @@ class ZoneOutputs:
         g_zone, g_whole: gradients of what comes out; filled by whoever calls `backward`.
     """
 
-    def __init__(self, layer: ZoneLinear, hidden: Hidden, is_trained: bool):
-        self.hidden = hidden
+    def __init__(self, layer: ZoneLinear, hidden: Hidden | HiddenAttention, is_trained: bool):
+        self.hidden, self.tokens_t, self.mean_t = hidden, hidden.tokens.transpose(1, 2), hidden.mean.transpose(1, 2)
         self.weights = [layer.zone.weight, layer.zone.bias, layer.whole.weight, layer.whole.bias]
         self.wz, self.bz, self.ww, self.bw = (lifted(weight, hidden.is_stacked) for weight in self.weights)
         num, size = hidden.num, hidden.tokens.shape[2]
@@ -305,13 +310,13 @@ class ZoneOutputs:
 
     def forward(self, read: Prepared) -> None:
         """Fills `zone` and `whole` by what the hidden layers hold."""
-        hidden, last = self.hidden, self.hidden.layers[-1]
+        hidden = self.hidden
         self.seen = hidden.zones[..., : self.num_seen]  # a zone's first features
         self.seen_mean = hidden.for_all(read.seen_mean)
         (wz, wz_seen), (ww, ww_seen) = self.split
-        torch.bmm(wz, last.tokens_t, out=self.zone)
+        torch.bmm(wz, self.tokens_t, out=self.zone)
         self.zone.baddbmm_(wz_seen, self.seen.transpose(1, 2))
-        torch.bmm(ww, last.mean_t, out=self.whole)
+        torch.bmm(ww, self.mean_t, out=self.whole)
         self.whole.baddbmm_(ww_seen, self.seen_mean.transpose(1, 2))
         for bias, out, fixed in self.biases:
             torch.add(bias, fixed, out=out)
@@ -364,7 +369,7 @@ class Actor:
     """
 
     def __init__(self, body: ZoneMLP, layer: ZoneLinear, rows: int, is_trained: bool):
-        self.hidden = Hidden(body, rows, is_trained)
+        self.hidden = hidden_of(body, rows, is_trained)
         self.outputs = ZoneOutputs(layer, self.hidden, is_trained)
         parts, per_zone, zones = layer.num_parts, layer.per_zone, body.num_zones
         self.num_parts, of_zones = parts, per_zone * zones
@@ -419,7 +424,7 @@ class AdditiveCritics:
     """
 
     def __init__(self, body: Any, head: Any, rows: int, is_trained: bool):
-        self.hidden = Hidden(body.body, rows, is_trained)
+        self.hidden = hidden_of(body.body, rows, is_trained)
         self.outputs = ZoneOutputs(body.values, self.hidden, is_trained)
         self.weights = [head.weight, head.bias]
         self.w, self.b = head.weight.detach(), head.bias.detach()

@@ -14,7 +14,8 @@ Of `paper-v0`:
 | `null` | nothing is hunted and nothing is contained (every Box entry at its lower bound, triage "enrich") |
 | `zeros` | every Box entry 0, triage "enrich": the constant an untrained network with small outputs resembles |
 | `best-constant` | the best constant action known |
-| `waiting` | the same, but no hunting during initial access, which it reads off a leak: the best policy known |
+| `waiting` | the same, but no hunting during initial access, which it reads off a leak |
+| `patient` | waits in execution too, until every host taken has executed: the best policy known |
 | `rule-soar` | a threshold playbook that reads only what an analyst would see |
 
 Of `soc-v1` and its kin:
@@ -94,6 +95,7 @@ SCRIPTED: dict[str, dict[str, Builder]] = {
         "zeros": paper.zeros_policy,
         "best-constant": paper.best_constant_policy,
         "waiting": paper.WaitingPolicy,
+        "patient": paper.PatientPolicy,
         "rule-soar": paper.RuleSoarPolicy,
     },
     "soc": {

@@ -12,7 +12,7 @@ from soc_env.engine.state import check_fit, check_names
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE, index_of
 from soc_env.errors import ConfigError
 from soc_env.paper.scenario import NUM_SEGMENTS, PUBLISHED_SEGMENTS
-from soc_env.paper.tables import ACTIONS, FEATURES, NUM_SHOWN_ALERTS, QUEUE_CAPACITY
+from soc_env.paper.tables import ACTIONS, FEATURES, MAX_STAGE, NUM_SHOWN_ALERTS, QUEUE_CAPACITY
 
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(len(ACTIONS[TRIAGE]))
 
@@ -211,8 +211,15 @@ def best_constant_policy(action_spaces: Spaces, seed: int = 0) -> ConstantPolicy
     return ConstantPolicy(action_spaces, {TRIAGE: ENRICH, HUNTER: hunt, ORCHESTRATOR: respond, COORDINATOR: directive})
 
 
-INITIAL_ACCESS_NOISE = 0.06, 0.105  # between the published visible noise of reconnaissance, .03, and execution, .15
+# Between the published visible noise of neighbouring phases: reconnaissance .03, initial access .09, lateral movement
+# .12, execution .15, exfiltration .18.
+INITIAL_ACCESS_NOISE, EXECUTION_NOISE = (0.06, 0.105), (0.135, 0.165)
+EXECUTED_STAGE = 1.8  # mean stage of compromised hosts from which all have executed: 2, or only copies are left
 _NOISE_COLUMN = index_of(FEATURES[HUNTER], "flow0_attacker_noise")
+_SEGMENT_COLUMNS = {
+    name: [index_of(FEATURES[HUNTER], f"segment{s}_{name}") for s in range(NUM_SEGMENTS)]
+    for name in ("compromised", "stage")
+}
 
 
 class WaitingPolicy:
@@ -221,7 +228,7 @@ class WaitingPolicy:
 
     What is found in that phase pays once; left alone, the intruder brings more hosts to find. It tells the phase by the
     visible noise of the attacker, which ``paper-v0`` shows the hunter (`RULE_SOAR_READS` has what that leaks), so it is
-    no fair player. It is what a team can learn there, and what none has found by rewards alone.
+    no fair player.
     """
 
     def __init__(self, action_spaces: Spaces, seed: int = 0) -> None:
@@ -231,7 +238,37 @@ class WaitingPolicy:
         """Nothing to forget."""
 
     def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
-        actions, noise = self._always(observations, decides), observations[HUNTER][:, _NOISE_COLUMN]
-        waits = (noise > INITIAL_ACCESS_NOISE[0]) & (noise < INITIAL_ACCESS_NOISE[1])
-        actions[HUNTER][waits, :NUM_SEGMENTS] = -1.0
+        actions = self._always(observations, decides)
+        actions[HUNTER][self._waits(observations[HUNTER]), :NUM_SEGMENTS] = -1.0
         return actions
+
+    def _waits(self, seen: np.ndarray) -> np.ndarray:
+        """(N,) where nothing is hunted."""
+        return _is_between(seen[:, _NOISE_COLUMN], INITIAL_ACCESS_NOISE)
+
+
+class PatientPolicy(WaitingPolicy):
+    """`WaitingPolicy` that also waits in execution until all intruders have executed, and keeps away from the cliffs:
+    12.00 [11.95, 12.06] reward on ``paper-v0``, `WaitingPolicy` 11.85 [11.80, 11.90] (measured, 8,192 episodes, seed
+    77). The best policy known.
+
+    A host that has executed is found twice as easily and pays twice as much, and nothing is lost by waiting for the
+    last one: no host is added in that phase. It hunts at intensity 0.68 and isolates at 0.88, 0.02 below the cliffs:
+    that costs .07 and a network that learns from it (`policies.hmarl.teacher`) may be wrong by as much.
+    """
+
+    INTENSITY, ISOLATION = 0.68, 0.88
+
+    def __init__(self, action_spaces: Spaces, seed: int = 0) -> None:
+        super().__init__(action_spaces, seed)
+        self._always.constants[HUNTER][:NUM_SEGMENTS] = 2 * self.INTENSITY - 1
+        self._always.constants[ORCHESTRATOR][:NUM_SEGMENTS] = 2 * self.ISOLATION - 1
+
+    def _waits(self, seen: np.ndarray) -> np.ndarray:
+        compromised, stage = (seen[:, columns].sum(1) for columns in _SEGMENT_COLUMNS.values())
+        is_early = stage * (MAX_STAGE + 1) < EXECUTED_STAGE * compromised
+        return super()._waits(seen) | (_is_between(seen[:, _NOISE_COLUMN], EXECUTION_NOISE) & is_early)
+
+
+def _is_between(value: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    return (value > limits[0]) & (value < limits[1])

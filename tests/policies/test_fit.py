@@ -162,3 +162,17 @@ def test_what_rllib_refuses_is_one_line_too(monkeypatch):
     monkeypatch.setattr(AlgorithmConfig, "validate", refuse)
     with pytest.raises(ConfigError, match="^[^\n]*a setting must be another[^\n]*$"):
         config_of().validate()
+
+
+def test_networks_are_made_once_for_the_same_settings_and_spaces(monkeypatch):
+    made = []
+    spec = HMARLConfig.get_multi_rl_module_spec
+    monkeypatch.setattr(HMARLConfig, "get_multi_rl_module_spec", lambda *a, **k: made.append(0) or spec(*a, **k))
+    for hiddens, expected in (([7], 1), ([7], 1), ([9], 2), ([7], 3)):
+        config_of(tiers={"threat_hunter": {"hiddens": hiddens}}).validate()
+        assert len(made) == expected, hiddens
+    config_of(env_config={"num_zones": 4}, tiers={"threat_hunter": {"hiddens": [7]}}).validate()
+    assert len(made) == 4
+    for _ in range(2):  # what does not fit is refused each time
+        with pytest.raises(ConfigError, match="threat_hunter"):
+            config_of(tiers={"threat_hunter": WIDE}).validate()

@@ -117,8 +117,7 @@ def test_grouped_zones_differ_from_their_mean_by_their_deviation_alone(network):
 )
 def test_actors_start_at_the_action_that_they_rest_at(algorithm, settings, expected):
     module = response_module({"algorithm": algorithm, "encoder": "zones", "hiddens": [8], **settings})
-    out = module.forward_inference({"obs": torch.rand(3, module.observation_space.shape[0])})
-    actions = out["actions"] if algorithm == "MADDPG" else torch.tanh(out["action_dist_inputs"][:, :12])
+    actions = module.forward_inference({"obs": torch.rand(3, module.observation_space.shape[0])})["actions"]
     torch.testing.assert_close(actions, torch.tensor([expected] * 3), atol=0.05, rtol=0)
 
 
@@ -154,3 +153,14 @@ def test_outputs_are_shared_where_actions_are_by_zone_alone():
 def test_an_additive_critic_needs_points():
     with pytest.raises(ConfigError, match="critic.bins=0 must be 2 or more for an additive critic"):
         HMARLConfig().tiers({"threat_hunter": {"critic": {"kind": "additive"}}})
+
+
+def test_the_greedy_action_of_sac_is_in_the_middle_of_its_draws():
+    module = response_module({"algorithm": "SAC", "encoder": "zones", "hiddens": [8]})
+    with torch.no_grad():
+        module.pi.linear.bias.chunk(2)[0].fill_(1.0)  # 0.76 after the tanh
+    seen = torch.rand(1, module.observation_space.shape[0])
+    greedy = module.draw(seen, explore=False).actions
+    drawn = torch.cat([module.draw(seen, explore=True).actions for _ in range(400)])
+    torch.testing.assert_close(drawn.median(0).values, greedy[0], atol=0.02, rtol=0)
+    torch.testing.assert_close(module.forward_inference({"obs": seen})["actions"], greedy)

@@ -169,6 +169,27 @@ def test_waiting_is_better_than_every_constant(results: dict[str, EvaluationResu
     assert_mean(results["waiting"], "reward", 11.81, 0.025)
 
 
+def test_patience_is_better_than_waiting(results: dict[str, EvaluationResult]) -> None:
+    """On 8,192 common episodes 12.00 instead of 11.85."""
+    gain = paired_gain(results["patient"], results["waiting"])
+    assert 0.05 < gain.low < gain.high < 0.3
+    assert_mean(results["patient"], "reward", 12.0, 0.03)
+
+
+def test_the_patient_one_hunts_when_all_have_executed() -> None:
+    seen = {agent: np.zeros((6, len(FEATURES[agent])), np.float32) for agent in FEATURES}
+    names = [feature.name for feature in FEATURES[HUNTER]]
+    noise, compromised, stage = (
+        names.index(name) for name in ("flow0_attacker_noise", "segment0_compromised", "segment0_stage")
+    )
+    seen[HUNTER][:, noise] = [0.03, 0.09, 0.15, 0.15, 0.12, 0.18]  # reconnaissance, ..., exfiltration
+    seen[HUNTER][:, compromised] = 4 / 40
+    seen[HUNTER][:, stage] = np.array([0, 4, 7, 8, 7, 7]) / 5 / 40  # of four hosts
+    policy = SCRIPTED["paper"]["patient"](SPACES, 0)
+    hunts = (policy(seen, np.ones(6, bool))[HUNTER][:, :5] + 1) / 2
+    assert hunts == pytest.approx(np.array([[0.68], [0], [0], [0.68], [0.68], [0.68]]).repeat(5, 1), abs=1e-6)
+
+
 def test_rule_soar_is_a_fair_yardstick(results: dict[str, EvaluationResult]) -> None:
     """Not crippled: it contains nearly every attack without disturbing anyone; and it leaves room above it."""
     result = results["rule-soar"]

@@ -68,6 +68,38 @@ def test_jobs_run_at_the_same_time():
     run.close()
 
 
+def test_a_job_runs_while_the_next_update_is_prepared():
+    begun = threading.Event()
+
+    def first():
+        yield begun.set
+
+    def second():
+        assert begun.wait(10)
+        yield int
+
+    run = SideBySide(2)
+    run([first(), second()])
+    run.close()
+
+
+def test_where_an_update_cannot_be_prepared_jobs_end_first():
+    ended = []
+
+    def first():
+        yield lambda: (time.sleep(0.05), ended.append(True))
+
+    def second():
+        raise KeyError
+        yield
+
+    run = SideBySide(2)
+    with pytest.raises(KeyError):
+        run([first(), second()])
+    assert ended
+    run.close()
+
+
 def test_one_thread_where_torch_has_several(monkeypatch):
     log, run = [], SideBySide(AUTO)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)

@@ -177,6 +177,39 @@ def test_lessons_keep_observation_statistics_as_they_were_fitted(build):
         torch.testing.assert_close(algo.env_runner.module[tier].state_dict()[entry], value, rtol=1e-4, atol=1e-5)
 
 
+def test_a_fit_slows_down_to_its_end(build, monkeypatch):
+    made = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            made.append((self, []))
+
+        def step(self, *given):
+            made[-1][1].append(self.param_groups[0]["lr"])
+            return super().step(*given)
+
+    algo = build(toy_config())
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    monkeypatch.setattr(lessons, "BATCH", 16)
+    size = algo.env_runner.module["threat_hunter"].observation_space.shape[0]
+    seen = np.random.default_rng(0).uniform(-1, 1, (33, size)).astype(np.float32)
+    algo.learner_group.edit("threat_hunter", lambda module: lessons.clone(seen, seen[:, :2], [0], module))
+    [(_, rates)] = made
+    assert rates == pytest.approx(np.linspace(1, 1 / 6, 6) * lessons.LEARNING_RATE)  # two passes of three steps
+    for num_old, limit, fits in (
+        (20, 1.0, 0),
+        (20, 1e-9, 1),
+        (0, 1.0, 1),
+    ):  # close on the newest rows; not; all are new
+        made.clear()
+        monkeypatch.setattr(lessons, "CLOSE", limit)
+        algo.learner_group.edit(
+            "threat_hunter", lambda module, n=num_old: lessons.clone(seen, seen[:, :2], [0], module, num_old=n)
+        )
+        assert len(made) == fits
+
+
 # ---- who may teach
 SOC = soc_env.Simulator("soc-v1", num_envs=2, seed=0)
 RULES = Path(soc_env.__file__).parent.parent / "policies" / "scripted" / "playbook"
@@ -254,6 +287,9 @@ def test_code_that_teaches_is_not_in_a_checkpoint(build, tmp_path):
 
 
 def test_a_taught_run_has_a_preset_of_its_own(tmp_path):
+    HMARLConfig().environment("paper-v0").training(**with_preset("paper-v0", {"teacher": "patient"})).validate()
+    assert with_preset("paper-v0", {"teacher": "patient"})["teacher_rounds"] == TAUGHT["paper-v0"]["teacher_rounds"]
+    assert "teacher_rounds" not in with_preset("paper-v0", {})
     (tmp_path / "mine.toml").write_text(next(RULES.rglob("expert.toml")).read_text())
     config = with_playbooks({"teacher": str(tmp_path / "mine.toml"), "tiers": {"threat_hunter": {"actor_lr": 2e-4}}})
     (tmp_path / "mine.toml").unlink()  # the run keeps its text
@@ -264,7 +300,6 @@ def test_a_taught_run_has_a_preset_of_its_own(tmp_path):
         expected = {**PRESETS["soc-v1"]["tiers"][tier], **changes}
         expected |= {"actor_lr": 2e-4} if tier == "threat_hunter" else {}  # what the user says goes before
         assert {name: taught["tiers"][tier][name] for name in expected} == expected
-    assert with_preset("paper-v0", {"teacher": "rule-soar"})["tiers"] == PRESETS["paper-v0"]["tiers"]
 
 
 def test_a_file_of_settings_names_no_code_that_teaches():
