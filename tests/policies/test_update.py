@@ -17,6 +17,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch.nn import functional as F
 
 from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.networks import reading
 from policies.networks.zones import ZoneMLP
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -158,16 +159,17 @@ def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(c
         module, calls = learner.module[tier].unwrapped(), []
 
         def counted(*rows, prepare, calls=calls):
-            calls.append(len(rows[0]))
+            calls.append(len(rows[-1]))
             return prepare(*rows)
 
-        for part in module.modules():
-            if isinstance(part, ZoneMLP):
-                monkeypatch.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
-        learner.generator.manual_seed(5)
-        learner.update(
-            batch=MultiAgentBatch({tier: SampleBatch(batch)}, ROWS), timesteps=TIMES, minibatch_size=ROWS // 2
-        )
+        with monkeypatch.context() as patched:  # by kernels, where an update prepares, or as networks do
+            patched.setattr(reading, "prepare", functools.partial(counted, prepare=reading.prepare))
+            for part in module.modules():
+                if isinstance(part, ZoneMLP):
+                    patched.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
+            learner.generator.manual_seed(5)
+            whole = MultiAgentBatch({tier: SampleBatch(batch)}, ROWS)
+            learner.update(batch=whole, timesteps=TIMES, minibatch_size=ROWS // 2)
         found.append(module.state_dict())
         assert (ROWS if is_prepared else ROWS // 2) in calls
         assert (ROWS in calls) == is_prepared
