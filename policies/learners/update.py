@@ -82,7 +82,7 @@ class Descent:
         moving = [p for p in self.parameters if p.grad is not None]
         if len(moving) != len(self.moving):
             self.finish()
-            if any(p not in self.optimizer.state for p in moving):
+            if not all(self.optimizer.state.get(p) for p in moving):
                 self.optimizer.step()  # which makes the state
                 return
             self._begin(moving)
