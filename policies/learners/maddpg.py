@@ -69,7 +69,7 @@ class CentralCritic(nn.Module):
 
 
 class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: role, settings, joint_obs_dim, other_action_dim."""
+    """model_config: role, settings, joint_obs_dim, other_action_dim, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
@@ -77,7 +77,8 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         if not self.inference_only:
             config, num_actions = self.model_config, self.action_space.shape[0]
             own_dim = self.observation_space.shape[0]
-            sizes = (own_dim, config["joint_obs_dim"], config["other_action_dim"], num_actions)
+            joint_dim = config["joint_obs_dim"] + config.get("state_dim", 0)
+            sizes = (own_dim, joint_dim, config["other_action_dim"], num_actions)
             for name in self.critics():
                 setattr(self, name, CentralCritic(self.settings, self.role, *sizes))
         self.set_time(0)
