@@ -20,7 +20,7 @@ from experiments.budget import Budget
 from experiments.output import write_json
 from experiments.run_folder import ATTENTION, CONFIG, EVALUATION, EVALUATION_TRAIN, PROGRESS
 from experiments.run_lock import HOLDER, shown_path
-from policies.presets import DEFAULT_NUM_ENVS, NUM_ENVS, preset_of
+from policies.presets import CREDIT, DEFAULT_NUM_ENVS, NUM_ENVS, PRESET_OF, credit_of, preset_of, with_changes
 from soc_env.errors import CheckpointError, ConfigError, HMARLSOCError, shown
 from soc_env.files import remove_partials
 from soc_env.registry import kept_overrides
@@ -82,6 +82,26 @@ def with_preset(scenario: str, config: dict[str, Any]) -> dict[str, Any]:
         keeps = "algorithm" not in own or own["algorithm"] == DEFAULT_TIERS.get(tier, {}).get("algorithm")
         tiers[tier] = merged(tiers.get(tier, {}) if keeps else {}, own)
     return {**preset, **config, **({"tiers": tiers} if tiers else {})}
+
+
+def with_credit(scenario: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's settings over those of counterfactual credit, which a tier of another algorithm has not.
+
+    Raises:
+        ConfigError: the scenario has none.
+    """
+    from policies.tiers import DEFAULT_TIERS, well_formed
+
+    changes = credit_of(scenario, is_taught=config.get("teacher") is not None)
+    if not changes:
+        allowed = ", ".join(sorted({*CREDIT, *(name for name, of in PRESET_OF.items() if of in CREDIT)}))
+        raise ConfigError(f"credit: there is no preset of it for scenario {scenario!r}; allowed: {allowed}")
+    given = well_formed(config.get("tiers", {}), "config: tiers")
+    usual = {tier: own["algorithm"] for tier, own in DEFAULT_TIERS.items()}
+    for tier, own in given.items():
+        if own.get("algorithm", usual.get(tier)) != usual.get(tier):
+            changes["tiers"].pop(tier, None)
+    return with_changes(changes, {**config, "tiers": given})
 
 
 def with_given(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

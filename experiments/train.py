@@ -30,6 +30,7 @@ from experiments.run_settings import (
     record_budget,
     remove_rests,
     resume_hint,
+    with_credit,
     with_defaults,
     with_given,
     with_playbooks,
@@ -50,21 +51,21 @@ def train(
     num_envs: int | None = None,
     adverse_start: bool | None = None,
     config: Mapping[str, Any] | None = None,
+    credit: bool = False,
     evaluation: bool = True,
     ray_address: str | None = None,
 ) -> Path:
     """Trains until a budget is used up, then compares; returns the run folder, which no other run can use meanwhile.
 
     Args:
-        scenario, overrides: the environment; default soc-v1.
-        seed: of everything drawn in the run; default 0.
+        scenario, overrides, seed: the environment, default soc-v1; of everything drawn in the run, default 0.
         minutes, steps: the whole run's budget, one of them; default 10 minutes, resumed: what the folder has recorded.
         workers, ray_address: remote env runners, default none; the Ray cluster of remote parts, default a private Ray.
         out: run folder; default `runs/<scenario>-seed<seed>`.
         resume: go on with the folder's own settings; any given here have to be the same, but for the budget.
         num_envs: environments of each env runner; default `NUM_ENVS`'s.
-        adverse_start: start from actors that hunt, isolate and remediate fully.
         config: settings of HMARLConfig by name, "tiers" among them; code of yours has to be given again to resume.
+        adverse_start, credit: actors begin by hunting, isolating and remediating fully; with the preset of credit.
         evaluation: end with the comparison and report.
 
     Raises:
@@ -80,7 +81,7 @@ def train(
         read_settings(out)  # or there is no run, and no folder is made
     with run_lock(out), garbage.paused():
         remove_rests(out)
-        _go(out, _settings(out, resume, *given), resume, evaluation, ray_address)
+        _go(out, _settings(out, resume, credit, *given), resume, evaluation, ray_address)
     return out
 
 
@@ -93,6 +94,7 @@ def _check(settings: Mapping[str, Any]) -> None:
 def _settings(
     out: Path,
     resume: bool,
+    credit: bool,
     asked: Mapping[str, Any],
     overrides: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -100,11 +102,14 @@ def _settings(
 ) -> dict[str, Any]:
     """The settings of a run that begins, or of the one in a folder, where a budget that is asked for is recorded."""
     config = with_playbooks(config)
+    found = read_settings(out) if resume else with_defaults(asked)
+    if credit:
+        config = with_credit(found["scenario"], config)
     if not resume:
         settings = new_settings(out, asked, overrides, config, budget or Budget(DEFAULT_MINUTES))
         _check(settings)
         return settings
-    settings = read_settings(out)
+    settings = found
     check_same(out, settings, asked, overrides, config)
     try:
         check_names(settings["config"], config, "config")

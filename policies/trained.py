@@ -111,13 +111,13 @@ class TrainedPolicy(TeamPolicy):
         Raises:
             ConfigError: the tier has memory: what it attends to depends on the past too.
         """
-        for tier in map(self.tier_of, observations):
+        bodies = {agent: self._attending(agent) for agent in observations}
+        for tier in (self.tier_of(agent) for agent, body in bodies.items() if body is not None):
             if self.minutes(tier):
                 raise ConfigError(
                     f"tier {tier!r} has memory.minutes={self.minutes(tier)}: what it attends to is told of tiers "
                     "without memory"
                 )
-        bodies = {agent: self._attending(agent) for agent in observations}
         return {
             agent: body.attention(torch.from_numpy(np.ascontiguousarray(observations[agent]))).numpy()
             for agent, body in bodies.items()

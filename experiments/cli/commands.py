@@ -82,6 +82,8 @@ Teacher = Annotated[
         show_default="none: from scratch",
     ),
 ]
+CREDIT_HELP = "Learn from choices that are played again in copies of the simulator; soc-v1 has a preset for it."
+Credit = Annotated[bool, flag("--credit", CREDIT_HELP, RUN)]
 NoEvaluation = Annotated[bool, flag("--no-evaluation", "Skip the evaluation and the report at the end.", OUTPUT)]
 
 
@@ -97,6 +99,7 @@ def train(
     resume: Resume = False,
     config: Config = None,
     teacher: Teacher = None,
+    credit: Credit = False,
     adverse_start: AdverseStart = False,
     no_evaluation: NoEvaluation = False,
     ray_address: RayAddress = None,
@@ -104,8 +107,7 @@ def train(
     """Train the four tiers together, then evaluate them beside scripted policies.
 
     The run folder holds config.json, progress.csv, tensorboard/, checkpoints/, evaluation.json and report.html.
-    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget counts the whole run,
-    resumptions included, and is kept in the folder. No other command can train in the folder meanwhile.
+    Ctrl-C writes a checkpoint and stops; --resume goes on, also after a kill. The budget is that of the whole run.
 
     Examples:
         hmarl-soc train --teacher expert --minutes 5 --out runs/first
@@ -126,16 +128,16 @@ def train(
         overrides=parse_overrides(override),
         num_envs=num_envs,
         adverse_start=adverse_start or None,
-        config=_config(config, teacher),
+        **_learning(config, teacher, credit),
         evaluation=not no_evaluation,
         ray_address=ray_address,
     )
 
 
-def _config(path: pathlib.Path | None, teacher: str | None) -> dict[str, Any]:
-    """Settings from a file, and a teacher that goes before the file's."""
+def _learning(path: pathlib.Path | None, teacher: str | None, credit: bool) -> dict[str, Any]:
+    """Settings from a file, and a teacher that goes before the file's; whether there is credit."""
     settings = {} if path is None else _read_config(path)
-    return settings if teacher is None else {**settings, "teacher": teacher}
+    return {"config": settings if teacher is None else {**settings, "teacher": teacher}, "credit": credit}
 
 
 def _read_config(path: pathlib.Path, option: str = "config") -> dict[str, Any]:

@@ -116,7 +116,16 @@ class OffPolicyGradients(Gradients):
 
 
 @dataclass(frozen=True)
-class Critic(Part):
+class StateCritic(Part):
+    """What critics read beside observations. Policies read observations alone."""
+
+    reads_state: bool = flag(
+        False, "critics read the environment's `state()` too, the truth: in training alone", "Pinto et al. 2018"
+    )
+
+
+@dataclass(frozen=True)
+class Critic(StateCritic):
     """How a critic reads actions, and what it is made of."""
 
     kind: str = choice(
@@ -203,6 +212,7 @@ class Counterfactual(Part):
     weight: Schedule = schedule(0.0, 0.0, 1e6, "weight of the differences in the loss; 0 rolls nothing out", OURS)
     share: float = setting(0.2, 1e-6, 1e3, "environment steps of rollouts for each one of training", OURS)
     horizon: int = setting(50, 1, 100_000, "environment steps of a rollout", "Schulman et al. 2015, vine")
+    hold: int = setting(1, 1, 100_000, "decisions for which the entries in which an alternative differs are held", OURS)
     states: int = setting(64, 1, 1_000_000, "states from which the team is rolled out at once", OURS)
     num_alternatives: int = setting(1, 1, 1_000, "alternatives at a state", "Schulman et al. 2015, vine")
     draws: str = choice(
@@ -215,6 +225,11 @@ class Counterfactual(Part):
     bootstrap: bool = flag(True, "what follows a rollout counts by the tier's own values", "Sutton 1988")
     capacity: int = setting(8_192, 1, STEPS, "newest differences kept", OURS)
     max_age: int = setting(200_000, 1, STEPS, "environment steps after which a difference is no longer used", OURS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hold > self.horizon:
+            raise ConfigError(f"hold={self.hold} is longer than a rollout; allowed: at most horizon={self.horizon}")
 
 
 @dataclass(frozen=True)
@@ -233,9 +248,12 @@ class ActionCounterfactual(Counterfactual):
     alternatives: tuple[str, ...] = choice(
         ("other",),
         ("other", "draw", "teacher"),
-        "in turn. other: another choice, or one entry of the action at another level; draw: what the tier does when it "
+        "in turn. other: another choice, or entries of the action at other levels; draw: what the tier does when it "
         "explores; teacher: what the teacher does",
         OURS,
+    )
+    entries: int = setting(
+        1, 1, 1_000_000, "entries of the action, drawn at random, that are other in `other`", OURS, space="Box"
     )
 
 
@@ -295,6 +313,11 @@ class TierSettings(Part):
         if asked and not self.num_learners:
             raise ConfigError(f"custom_resources_per_learner={asked!r} has no effect with num_learners=0")
 
+    @property
+    def reads_state(self) -> bool:
+        """Whether it has critics that read the environment's state."""
+        return False
+
     def body(self, role: str) -> BodySpec:
         """What the networks of a tier of that name are made of."""
         memory = (self.memory.kind, self.memory.minutes, self.memory.size) if self.memory.minutes else None
@@ -325,14 +348,23 @@ class ActorCriticSettings(TierSettings):
     )
     rllib: OffPolicyGradients = part(OffPolicyGradients)
 
+    @property
+    def reads_state(self) -> bool:
+        return self.critic.reads_state
+
     def body(self, role: str) -> BodySpec:
         return dataclasses.replace(super().body(role), has_groups=self.segment_sharing is not None)
 
     def critic_body(self, role: str) -> BodySpec:
         """As `body`, of critics."""
         critic, spec = self.critic, super().body(role)
-        is_additive = critic.kind == "additive"
-        return dataclasses.replace(spec, layer_norm=critic.layer_norm, bins=critic.bins, is_additive=is_additive)
+        return dataclasses.replace(
+            spec,
+            layer_norm=critic.layer_norm,
+            bins=critic.bins,
+            is_additive=critic.kind == "additive",
+            reads_state=critic.reads_state,
+        )
 
     def to_rllib(self) -> dict[str, Any]:
         return {**super().to_rllib(), "tau": self.tau, **vars(self.rllib)}

@@ -9,9 +9,10 @@ part of the variance that returns have (common random numbers: Glasserman & Yao 
                  + gamma^horizon (value where the alternative came to - value where the choice came to)
 
 Rewards are those that the tier learns from. A tier that decides every K steps holds the alternative until its next
-decision; then it goes on with its policy, as everybody else. `policies.learners.counterfactual` says what each
-algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of counterfactual
-baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
+decision; then it goes on with its policy, as everybody else. With `hold` H the entries in which the alternative differs
+are held for H decisions, and the difference is what it is worth to hold them. `policies.learners.counterfactual` says
+what each algorithm learns from differences. The idea is that of difference rewards (Wolpert & Tumer 2002), of
+counterfactual baselines (Foerster et al. 2018, "COMA") and of vine rollouts (Schulman et al. 2015, "TRPO").
 
 The simulator is used as a generative model, and the true state as the start. That is a signal for training: averaged
 over states that look the same to the tier, it estimates what an action is worth given what the tier sees. Acting needs
@@ -31,11 +32,11 @@ import numpy as np
 import torch
 from ray.rllib.utils.metrics import TIMERS
 
-from policies.hmarl.differences import Differences
+from policies.hmarl.differences import Differences, spread
 from policies.hmarl.futures import SEEDS, Ends, Exploring, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
-from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import CRITIC_OBS, STATE
 from policies.networks.blocks import ACTIONS, OBS, flat_dim, value_at
 from policies.networks.tokens import impossible_choices
 from policies.past import Past, row_size
@@ -73,6 +74,7 @@ class Credit:
         (self.agent,) = plan.members[tier]
         self.tier_settings = plan.settings[tier]
         self.settings, self.gamma = self.tier_settings.counterfactual, self.tier_settings.gamma
+        self.period = int(futures.env.decision_periods[self.agent]) if self.agent in plan.slow else 1
         self.adapter = learned.ADAPTERS[self.tier_settings.algorithm]
         self.differences = Differences(self.settings.capacity, self.settings.max_age)
         self.rng = np.random.default_rng(seed)
@@ -133,16 +135,22 @@ class Credit:
         exploring = self._exploring()
         observed = {agent: self.futures.seen(agent, blocks[0]) for agent in self.plan.agents}
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
+        if self.tier_settings.reads_state:
+            observed[STATE] = self.futures.state(blocks[0])
         taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
-        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
-        env = self.futures.env
-        for rows, own in zip(blocks, [choice, *alternatives], strict=True):
-            for agent in self.plan.agents if rows is not blocks[0] else ():
-                env.actions[agent][rows] = env.actions[agent][blocks[0]]
-            env.actions[self.agent][rows] = own.executed
-        acted = {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
+        choice, alternatives, differ = self._choices(modules[self.tier], observed, now, taught)
+        acted = self._begin_with(blocks, [choice, *alternatives])
         everyone = np.concatenate(blocks)
-        act_all = functools.partial(self._act, modules, now, blocks, exploring)
+        held = [
+            (rows, own.executed != choice.executed, own.executed)
+            for rows, own in zip(blocks[1:], alternatives, strict=True)
+        ]
+
+        def act_all(step: int) -> None:
+            self._act(modules, now, blocks, exploring)
+            if step < self.settings.hold * self.period:
+                self._hold(held)
+
         ends = self.futures.play(everyone, self.agent, self.settings.horizon, act_all)
         returns = ends.total
         if self.settings.bootstrap:
@@ -157,6 +165,22 @@ class Credit:
         self.newest = rows_[learned.DIFFERENCE]
         self.num_compared += len(self.newest)
         self.differences.add(rows_, now)
+
+    def _begin_with(self, blocks: list[np.ndarray], own: list[PolicyOutput]) -> Columnar:
+        """Writes the first actions: the tier's own, by block, and what others do in the first one. Returns that
+        block's."""
+        env = self.futures.env
+        for rows, one in zip(blocks, own, strict=True):
+            for agent in self.plan.agents if rows is not blocks[0] else ():
+                env.actions[agent][rows] = env.actions[agent][blocks[0]]
+            env.actions[self.agent][rows] = one.executed
+        return {agent: env.actions[agent][blocks[0]].copy() for agent in self.plan.agents}
+
+    def _hold(self, held: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Writes the entries of alternatives that differ, by (rows, which entries, alternative)."""
+        actions = self.futures.env.actions[self.agent]
+        for rows, differs, own in held:
+            actions[rows] = np.where(differs, own, actions[rows])
 
     def _account(self, steps: int) -> None:
         self.budget -= steps
@@ -190,15 +214,17 @@ class Credit:
 
     # ---- alternatives
     def _choices(
-        self, module: Any, observation: np.ndarray, now: int, taught: np.ndarray | None
+        self, module: Any, observed: Columnar, now: int, taught: np.ndarray | None
     ) -> tuple[PolicyOutput, list[PolicyOutput], list[np.ndarray]]:
         """The tier's own choice, the alternatives, and where each of those is another one: (count,)."""
         kinds, number = self.kinds, self.settings.num_alternatives
+        observation, is_drawn, told = observed[self.agent], self.adapter.draws_choice, None
+        if is_drawn:
+            told = self.batches.seen_by_critic(self.tier, self.agent, observed, {}).get(CRITIC_OBS)
         with Exploring(int(self.rng.integers(SEEDS))).step():
-            is_drawn = self.adapter.draws_choice
-            choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn)
+            choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn, read_by_value=told)
             draws = [
-                act(module, observation, explore=True, t=now, with_value=is_drawn)
+                act(module, observation, explore=True, t=now, with_value=is_drawn, read_by_value=told)
                 for _ in range(number if "draw" in kinds else 0)
             ]
         others = self._others(module, observation, choice.executed) if "other" in kinds else []
@@ -215,7 +241,7 @@ class Credit:
         return choice, found, [one.any(-1) for one in differ]
 
     def _others(self, module: Any, observation: np.ndarray, choice: np.ndarray) -> list[PolicyOutput]:
-        """Other choices, all different; or the choice with one entry, drawn at random, at a level drawn uniformly."""
+        """Other choices, all different; or the choice with some entries, drawn at random, at levels drawn uniformly."""
         number, count = self.settings.num_alternatives, len(choice)
         if module.is_discrete:
             order = self.rng.random((count, int(module.action_space.n)))
@@ -227,9 +253,9 @@ class Credit:
             return [PolicyOutput(column, column) for column in other.T]
         found = []
         for _ in range(number):
-            other = choice.copy()
-            entry = self.rng.integers(choice.shape[1], size=count)
-            other[np.arange(count), entry] = self.rng.uniform(-1.0, 1.0, count)
+            other, size = choice.copy(), (count, self.settings.entries)
+            entries = self.rng.random(choice.shape).argsort(1)[:, : size[1]]
+            np.put_along_axis(other, entries, self.rng.uniform(-1.0, 1.0, size).astype(other.dtype), 1)
             found.append(PolicyOutput(other, other))
         return found
 
@@ -243,10 +269,8 @@ class Credit:
             acted[agent] = (
                 ends.acted[agent] if is_held else act(modules[tier], ends.observed[agent], explore=False).executed
             )
-        columns = {OBS: ends.observed[self.agent], ACTIONS: acted[self.agent]}
-        if self.batches.is_central(self.tier):
-            columns |= self.batches.seen_by_critic(self.tier, self.agent, ends.observed, acted)
-        return columns
+        seen = self.batches.seen_by_critic(self.tier, self.agent, ends.observed, acted)
+        return {OBS: ends.observed[self.agent], ACTIONS: acted[self.agent], **seen}
 
     def _rows(
         self, observed: Columnar, acted: Columnar, choice: PolicyOutput, own: PolicyOutput, difference: np.ndarray,
@@ -259,9 +283,8 @@ class Credit:
             columns |= {learned.CHOICE_LOGP: choice.logp, learned.ALTERNATIVE_LOGP: own.logp}
         else:
             columns |= {learned.CHOICE: choice.executed, learned.ALTERNATIVE: own.executed}
-        if self.batches.is_central(self.tier):
-            seen = self.batches.seen_by_critic(self.tier, self.agent, observed, acted)
-            columns |= {learned.READ[name]: seen[name] for name in (JOINT_OBS, OTHER_ACTIONS)}
+        seen = self.batches.seen_by_critic(self.tier, self.agent, observed, acted)
+        columns |= {learned.READ[name]: column for name, column in seen.items()}
         return {name: column[kept] for name, column in columns.items()}
 
     def columns(self, num_steps: int, size: int, now: int, scale: float) -> Columnar:
@@ -275,12 +298,14 @@ class Credit:
         weight = value_at(self.settings.weight, now)
         if weight <= 0 or len(self.differences) == 0:
             return {}
-        index, counts = self.differences.draw(self.rng, num_steps, size, now)
+        rows = -(-size // self.adapter.one_in)  # of each step, the first ones
+        index, counts = self.differences.draw(self.rng, num_steps, rows, now)
         columns = {name: column[index] for name, column in self.differences.columns.items()}
         unit = max(self.differences.root_mean_square(), SMALLEST * scale)
         columns[learned.DIFFERENCE] = columns[learned.DIFFERENCE] / np.float32(unit)
         columns[learned.UNIT] = np.full(len(index), unit / scale, np.float32)
-        return {**columns, learned.WEIGHT: (weight * counts).astype(np.float32)}
+        columns[learned.WEIGHT] = (weight * counts).astype(np.float32)
+        return {name: spread(column, num_steps, rows, size) for name, column in columns.items()}
 
     # ---- state
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -293,10 +318,13 @@ class Credit:
         found |= {learned.CHOICE: action, learned.ALTERNATIVE: action}
         if self.adapter.draws_choice:
             found |= {learned.CHOICE_LOGP: (), learned.ALTERNATIVE_LOGP: ()}
+        told = observed[STATE][0] if self.tier_settings.reads_state else 0
+        if told and not self.batches.is_central(self.tier):
+            found[learned.TOLD] = (observed[self.agent][0] + told + (own[0] if minutes else 0),)
         if self.batches.is_central(self.tier):
             known = team.known[self.tier]
             others = sum(flat_dim(team.action_spaces[a]) for a in known if a != self.agent)
-            joint = sum(observed[a][0] for a in known) + (own[0] if minutes else 0)
+            joint = sum(observed[a][0] for a in known) + told + (own[0] if minutes else 0)
             found |= {learned.JOINT: (joint,), learned.OTHERS: (others,)}
         return found
 
@@ -453,6 +481,9 @@ def check_tier(tier: str, settings: Any, batches: TierBatches, env: Any, name: s
     if isinstance(space, gym.spaces.Discrete) and own.num_alternatives >= space.n:
         found = f"tier {tier!r}: counterfactual.num_alternatives={own.num_alternatives}"
         raise ConfigError(f"{found}; allowed: at most {int(space.n) - 1}, there are {int(space.n)} choices")
+    if not isinstance(space, gym.spaces.Discrete) and getattr(own, "entries", 1) > flat_dim(space):
+        found = f"tier {tier!r}: counterfactual.entries={own.entries}"
+        raise ConfigError(f"{found}; allowed: at most {flat_dim(space)}, an action has no more")
 
 
 def check_share(tier: str, own: Any, train_batch_size: int) -> None:

@@ -74,3 +74,12 @@ class Differences:
         """Goes on from `get_state`."""
         self.born = np.array(state["born"])
         self.columns = {name: np.array(column) for name, column in state["columns"].items()}
+
+
+def spread(column: np.ndarray, num_steps: int, rows: int, size: int) -> np.ndarray:
+    """(num_steps * rows, ...) as the first rows of each of as many batches of `size`; the others are zero."""
+    if rows == size:
+        return column
+    found = np.zeros((num_steps, size, *column.shape[1:]), column.dtype)
+    found[:, :rows] = column.reshape(num_steps, rows, *column.shape[1:])
+    return found.reshape(num_steps * size, *column.shape[1:])

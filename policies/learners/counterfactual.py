@@ -13,7 +13,7 @@ r times the Huber loss of its errors in that unit: its slope by what the critic 
 of a temporal difference is 1 at an error of a return. Beyond 10 r it grows no more: most alternatives change little and
 a few change much, and a loss that counts those less would learn the median.
 
-Rows have a weight each; those of weight 0 only fill the batch.
+Rows have a weight each; those of weight 0 only fill the batch, as do all beyond the first `Adapter.one_in`-th.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import CRITIC_OBS, JOINT_OBS, OTHER_ACTIONS, read_by_critics
 from policies.networks.blocks import ACTIONS, OBS
 
 OBSERVED = "cf_obs"  # (B, size) the tier's own
 JOINT, OTHERS = "cf_joint_obs", "cf_other_actions"  # as `JOINT_OBS` and `OTHER_ACTIONS`, for central critics
+TOLD = "cf_critic_obs"  # as `CRITIC_OBS`, for critics that read the state
 CHOICE, ALTERNATIVE = "cf_base_actions", "cf_actions"  # (B, dim), or (B,) whole numbers
 CHOICE_LOGP, ALTERNATIVE_LOGP = "cf_base_logp", "cf_logp"  # (B,) when they were drawn; PPO alone
 DIFFERENCE = "cf_difference"  # (B,) alternative minus choice, in units of their root mean square
 UNIT = "cf_unit"  # (B,) that unit, in units of the return scale
 WEIGHT = "cf_weight"  # (B,)
-READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS}  # what a critic reads -> where rows have it
+COLUMNS = (
+    *(OBSERVED, TOLD, JOINT, OTHERS, CHOICE, ALTERNATIVE, CHOICE_LOGP, ALTERNATIVE_LOGP),
+    *(DIFFERENCE, UNIT, WEIGHT),
+)
+READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS, CRITIC_OBS: TOLD}  # critics read -> rows have
 
 LARGEST = 10.0  # error of a critic, and advantage, that counts in full
 
@@ -51,13 +56,17 @@ class Adapter(NamedTuple):
     Attributes:
         loss: (module, batch) -> loss by optimiser.
         value: (module, columns of B situations) -> (B,) their values, in units of the module's return scale. Columns
-            are `OBS`, `ACTIONS` (what the policy does there) and, for central critics, `JOINT_OBS` and `OTHER_ACTIONS`.
+            are `OBS`, `ACTIONS` (what the policy does there), for central critics `JOINT_OBS` and `OTHER_ACTIONS`, for
+            others that read the state `CRITIC_OBS`.
         draws_choice: whether the tier's own choice is a draw of its policy too; otherwise the best that it knows.
+        one_in: a gradient step takes one difference for so many rows of its batch, in the first rows of it. Differences
+            are few and say much: more of them a step cost as much as the algorithm's own loss and only repeat.
     """
 
     loss: Callable[[Any, Batch], Losses]
     value: Callable[[Any, Batch], torch.Tensor]
     draws_choice: bool = False
+    one_in: int = 1
 
 
 def _policy_loss(module: Any, batch: Batch) -> Losses:
@@ -81,10 +90,13 @@ def _difference_loss(batch: Batch, choice: torch.Tensor, alternative: torch.Tens
 
 
 def _critics_loss(module: Any, batch: Batch) -> Losses:
-    """By critic, of those that are asked for the value of an action: `module.values_of`."""
+    """By critic, of those that are asked for the values of actions: `module.values_of`."""
     columns = {name: batch[own] for name, own in READ.items() if own in batch}
-    choices, alternatives = (module.values_of(columns, batch[name]) for name in (CHOICE, ALTERNATIVE))
-    return {name: _difference_loss(batch, choices[name], alternatives[name]) for name in choices}
+    choices, alternatives = module.values_of(columns, batch[CHOICE], batch[ALTERNATIVE])
+    return {
+        name: _difference_loss(batch, choice, alternative)
+        for name, choice, alternative in zip(module.critics(), choices, alternatives, strict=True)
+    }
 
 
 def _choices_loss(module: Any, batch: Batch) -> Losses:
@@ -94,23 +106,31 @@ def _choices_loss(module: Any, batch: Batch) -> Losses:
     return {POLICY: _difference_loss(batch, choice, alternative)}
 
 
+def _value(module: Any, columns: Batch) -> torch.Tensor:
+    found: torch.Tensor = module.compute_values({OBS: columns[read_by_critics(columns)]})
+    return found
+
+
 def _lowest(module: Any, columns: Batch) -> torch.Tensor:
-    return torch.stack(list(module.values_of(columns, columns[ACTIONS]).values())).amin(0)
+    module.side_by_side().stacked.link()  # weights may have been loaded since the last update
+    return module.values_of(columns, columns[ACTIONS])[0].amin(0)
 
 
 ADAPTERS: dict[str, Adapter] = {
-    "PPO": Adapter(_policy_loss, lambda module, columns: module.compute_values(columns), draws_choice=True),
-    "SAC": Adapter(_critics_loss, _lowest),
+    "PPO": Adapter(_policy_loss, _value, draws_choice=True),
+    "SAC": Adapter(_critics_loss, _lowest, one_in=4),
     # one optimiser has both critics
-    "MADDPG": Adapter(lambda module, batch: {QF: sum(_critics_loss(module, batch).values(), ZERO)}, _lowest),
-    "DQN": Adapter(_choices_loss, lambda module, columns: module.values(columns[OBS]).amax(-1)),
+    "MADDPG": Adapter(lambda module, batch: {QF: sum(_critics_loss(module, batch).values(), ZERO)}, _lowest, one_in=4),
+    "DQN": Adapter(_choices_loss, lambda module, columns: module.values(columns[OBS]).amax(-1), one_in=4),
 }
 """By the names of `policies.algorithms.ALGORITHMS`."""
 
 
 def counterfactual(module: Any, batch: Batch) -> Losses:
     """The term of `policies.learners.terms`, by `DIFFERENCE`."""
-    return ADAPTERS[module.settings.algorithm].loss(module, batch)
+    adapter = ADAPTERS[module.settings.algorithm]
+    rows = -(-len(batch[DIFFERENCE]) // adapter.one_in)
+    return adapter.loss(module, {name: batch[name][:rows] for name in COLUMNS if name in batch})
 
 
 def values(module: Any, columns: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -69,7 +69,7 @@ class CentralCritic(nn.Module):
 
 
 class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """model_config: role, settings, joint_obs_dim, other_action_dim."""
+    """model_config: role, settings, joint_obs_dim, other_action_dim, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
@@ -77,7 +77,8 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         if not self.inference_only:
             config, num_actions = self.model_config, self.action_space.shape[0]
             own_dim = self.observation_space.shape[0]
-            sizes = (own_dim, config["joint_obs_dim"], config["other_action_dim"], num_actions)
+            joint_dim = config["joint_obs_dim"] + config.get("state_dim", 0)
+            sizes = (own_dim, joint_dim, config["other_action_dim"], num_actions)
             for name in self.critics():
                 setattr(self, name, CentralCritic(self.settings, self.role, *sizes))
         self.set_time(0)
@@ -110,9 +111,11 @@ class MADDPGModule(StatisticsMixin, MADDPGNetwork, TorchRLModule, InferenceOnlyA
         critics, columns = self.side_by_side("target_"), given(batch, JOINT_NEXT_OBS, OTHER_NEXT_ACTIONS)
         return critics.at(critics.read(*read_by(batch, TARGETS_READ, *columns)), own).amin(0)
 
-    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Critic -> its values (B,) of actions in the situations of `columns`."""
-        return {n: getattr(self, n)(columns[JOINT_OBS], columns[OTHER_ACTIONS], actions) for n in self.critics()}
+    def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
+        """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
+        critics = self.side_by_side()
+        read = critics.read(*(columns[name] for name in given(columns, JOINT_OBS, OTHER_ACTIONS)))
+        return [critics.at(read, action) for action in actions]
 
     def critics(self) -> list[str]:
         return ["critic", "twin_critic"] if self.settings.critic.twin else ["critic"]

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
+from policies.learners.columns import read_by_critics
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -33,13 +34,13 @@ from policies.learners.shared import (
 )
 from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
-from policies.networks.blocks import FEATURES, BatchEncoder, flat_dim, value_at, value_layer
+from policies.networks.blocks import BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
 from policies.networks.passes import fits
 
 
 class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
-    """RLlib's SAC forward passes on our networks; model_config: role, settings."""
+    """RLlib's SAC forward passes on our networks; model_config: role, settings, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
@@ -49,7 +50,8 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
             obs_dim, num_actions = self.observation_space.shape[0], flat_dim(self.action_space)
             for critic in self.critics():
                 acted = () if self.is_discrete else (num_actions,)
-                body = make_body(self.settings.critic_body(self.role), obs_dim, acted)
+                told = self.model_config.get("state_dim", 0)
+                body = make_body(self.settings.critic_body(self.role), obs_dim + told, acted, own_dim=obs_dim)
                 setattr(self, f"{critic}_encoder", BatchEncoder(body))
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
@@ -72,16 +74,21 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
         names = [f"{prefix}{critic}" for critic in self.critics()]
         return linked(self, prefix, [(getattr(self, f"{n}_encoder").body, getattr(self, n)) for n in names])
 
-    def values_of(self, columns: Mapping[str, torch.Tensor], actions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Critic -> its values (B,) of actions in the situations of `columns`."""
-        batch, found = {Columns.OBS: columns[Columns.OBS], Columns.ACTIONS: actions}, {}
-        for critic in self.critics():
-            values = getattr(self, critic)(getattr(self, f"{critic}_encoder")(batch)[FEATURES])
-            found[critic] = (values.gather(-1, actions.long()[:, None]) if self.is_discrete else values).squeeze(-1)
-        return found
+    def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
+        """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
+        critics, observation = self.side_by_side(), columns[read_by_critics(columns)]
+        if not self.is_discrete:
+            read = critics.read(observation)
+            return [critics.at(read, action) for action in actions]
+        values = critics.values(observation)
+        chosen = [action.long().expand(len(values), -1).unsqueeze(-1) for action in actions]
+        return [values.gather(-1, index).squeeze(-1) for index in chosen]
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
+
+    def reads_all(self, name: str) -> bool:
+        return self.settings.reads_state and "qf" in name
 
 
 def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,8 +115,8 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         return {
             ACTOR_READS: (actor, now),
             NEXT_ACTOR_READS: (actor, following),
-            CRITICS_READ: (module.side_by_side().body, now),
-            TARGETS_READ: (module.side_by_side("target_").body, following),
+            CRITICS_READ: (module.side_by_side().body, (read_by_critics(batch),)),
+            TARGETS_READ: (module.side_by_side("target_").body, (read_by_critics(batch, is_next=True),)),
         }
 
     def losses(self, module: Any, batch: Batch) -> Losses:
@@ -189,14 +196,14 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's
         loss, and what is measured."""
         critics, targets = module.side_by_side(), module.side_by_side("target_")
-        read = critics.read(*read_by(batch, CRITICS_READ, Columns.OBS))
+        read = critics.read(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         q = critics.at(read, batch[Columns.ACTIONS])
         inputs = module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS)))
         action, logp = squashed(inputs, self.generator)
         with torch.no_grad():
             following = module.pi(module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)))
             next_action, next_logp = squashed(following, self.generator)
-            read_next = targets.read(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS))
+            read_next = targets.read(*read_by(batch, TARGETS_READ, read_by_critics(batch, is_next=True)))
             next_value = targets.at(read_next, next_action).amin(0) - alpha * next_logp
         q_current = critics.at(read, action).amin(0)
         policy_loss = (alpha * logp - q_current).mean()
@@ -207,7 +214,7 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
 
     def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
-        values = module.side_by_side().values(*read_by(batch, CRITICS_READ, Columns.OBS))
+        values = module.side_by_side().values(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
         q = values.gather(-1, chosen).squeeze(-1)
         logp = F.log_softmax(module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS))), -1)
@@ -215,7 +222,7 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
             following = module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS))
             next_logp = F.log_softmax(module.pi(following), -1)
             targets = module.side_by_side("target_")
-            next_q = targets.values(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS)).amin(0)
+            next_q = targets.values(*read_by(batch, TARGETS_READ, read_by_critics(batch, is_next=True))).amin(0)
             next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
         lowest = values.detach().amin(0)
         policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()

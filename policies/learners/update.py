@@ -132,13 +132,15 @@ class Differentiated:
                 own.grad = gradient[k] if self.is_stacked and gradient is not None else gradient
 
     def add(self, extra: torch.Tensor) -> None:
-        """Adds the gradients of a loss of the parameters themselves."""
+        """Adds the gradients of another loss."""
         if not extra.requires_grad:
             return
-        parameters = [p for owned in self.owners for p in owned]
-        for parameter, more in zip(parameters, torch.autograd.grad(extra, parameters, allow_unused=True), strict=True):
-            if more is not None:
-                parameter.grad = more.contiguous() if parameter.grad is None else parameter.grad + more
+        found = torch.autograd.grad(extra, self.weights, allow_unused=True)
+        for k, owned in enumerate(self.owners):
+            for own, gradient in zip(owned, found, strict=True):
+                if gradient is not None:
+                    more = (gradient[k] if self.is_stacked else gradient).contiguous()
+                    own.grad = more if own.grad is None else own.grad + more
 
 
 class UpdateMixin:
@@ -230,11 +232,11 @@ class UpdateMixin:
         for batch in batches:
             found, terms = losses_of(batch), terms_of(module, batch)
             for part in parts:
-                if not found.has_gradients:
-                    own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
-                    part.backward(sum(own))  # type: ignore[arg-type]
+                own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
                 more = [t for term in terms.values() for name, t in term.items() if _is_of(name, part, parts)]
-                if more:
+                if not found.has_gradients:
+                    part.backward(sum(own + more))  # type: ignore[arg-type]
+                elif more:
                     part.add(sum(more))  # type: ignore[arg-type]
             self._share_gradients(descents.values())
             for name, descent in descents.items():

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from policies.networks import action_kernels, kernels
+from policies.networks.attending import HiddenAttention
 from policies.networks.zones import Prepared, ZoneLinear, ZoneMLP
 
 Pairs = Iterator[tuple[torch.Tensor, torch.Tensor]]
@@ -201,6 +202,11 @@ class Hidden:
         return self.deeper[k - 1], self.g_deeper[k - 1]
 
 
+def hidden_of(body: ZoneMLP, rows: int, is_trained: bool) -> Hidden | HiddenAttention:
+    """The hidden layers of a body that `fits`, as its encoder has them."""
+    return (HiddenAttention if body.attends else Hidden)(body, rows, is_trained)
+
+
 class ZoneOutputs:
     """A `ZoneLinear` on hidden layers.
 
@@ -210,7 +216,7 @@ class ZoneOutputs:
         g_zone, g_whole: gradients of what comes out; filled by whoever calls `backward`.
     """
 
-    def __init__(self, layer: ZoneLinear, hidden: Hidden, is_trained: bool):
+    def __init__(self, layer: ZoneLinear, hidden: Hidden | HiddenAttention, is_trained: bool):
         self.layer, self.hidden = layer, hidden
         self.weights = [layer.zone.weight, layer.zone.bias, layer.whole.weight, layer.whole.bias]
         self.wz, self.bz, self.ww, self.bw = (lifted(weight, hidden.is_stacked) for weight in self.weights)
@@ -289,7 +295,7 @@ class Actor:
     """
 
     def __init__(self, body: ZoneMLP, layer: ZoneLinear, rows: int, is_trained: bool):
-        self.hidden = Hidden(body, rows, is_trained)
+        self.hidden = hidden_of(body, rows, is_trained)
         self.outputs = ZoneOutputs(layer, self.hidden, is_trained)
         parts, per_zone, zones = layer.num_parts, layer.per_zone, body.num_zones
         self.num_parts, of_zones = parts, per_zone * zones
@@ -344,7 +350,7 @@ class AdditiveCritics:
     """
 
     def __init__(self, body: Any, head: Any, rows: int, is_trained: bool):
-        self.hidden = Hidden(body.body, rows, is_trained)
+        self.hidden = hidden_of(body.body, rows, is_trained)
         self.outputs = ZoneOutputs(body.values, self.hidden, is_trained)
         self.weights = [head.weight, head.bias]
         self.w, self.b = head.weight.detach(), head.bias.detach()

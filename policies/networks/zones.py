@@ -20,7 +20,6 @@ outputs in that order. paper-v0's segments have identities: to each token a lear
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
@@ -29,6 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from policies.networks.attending import Attention, AttentionTrunk
 from policies.networks.blocks import (
     OBSERVATION_CLIP,
     HatBasis,
@@ -102,49 +102,6 @@ class Windows:
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
         return [x[:, span].unfold(1, width, step) for span, width, step in self.parts]
-
-
-class Attention(nn.Module):
-    """Attention of tokens to all tokens, by `heads` heads: (B, T, in_dim) -> (B, queries, out_dim).
-
-    Keys and values are the tokens themselves, so d_k is their size: with projections to as many dimensions, those of
-    queries and keys would only be multiplied with each other, and those of values and the output too. `belongs` is the
-    weight, by head, of the bias between a case and its zone; there is none without `has_cases`.
-    """
-
-    def __init__(self, in_dim: int, out_dim: int, heads: int, has_cases: bool = True):
-        super().__init__()
-        self.heads, self.scale = heads, 1.0 / math.sqrt(in_dim)
-        self.query = nn.Linear(in_dim, heads * in_dim, bias=False)
-        self.write = nn.Linear(heads * in_dim, out_dim, bias=False)
-        self.belongs = nn.Parameter(torch.ones(heads)) if has_cases else None
-
-    def forward(
-        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
-    ) -> torch.Tensor:
-        """What the tokens at `queries` read from all tokens; `relations` as in `weights`."""
-        attended = self.weights(tokens, relations, queries).flatten(-3, -2) @ tokens
-        return affine(self.write, attended.unflatten(-2, (-1, self.heads)).flatten(-2))
-
-    def weights(
-        self, tokens: torch.Tensor, relations: Sequence[torch.Tensor] = (), queries: slice = slice(None)
-    ) -> torch.Tensor:
-        """(B, queries, heads, T): the attention of a token to each token; the last axis sums to 1.
-
-        Args:
-            tokens: (B, T, in_dim).
-            relations: with cases, links, (B, T, T), 1 between a case and its zone, else 0, symmetric; and absent,
-                (B, T), whether a token is left out.
-            queries: which tokens attend.
-        """
-        query = affine(self.query, tokens[..., queries, :]).unflatten(-1, (self.heads, -1)).flatten(-3, -2) * self.scale
-        score = (tokens @ query.transpose(-2, -1)).unflatten(-1, (-1, self.heads))  # torch is slow on short rows
-        if self.belongs is not None:
-            links, absent = relations
-            bias = self.belongs if self.belongs.dim() == 1 else self.belongs[:, None, None, None]
-            score = score + bias * links[:, :, queries].unsqueeze(-1)
-            score = score.masked_fill(absent[:, :, None, None], -torch.inf)
-        return torch.softmax(score, -3).movedim(-3, -1)
 
 
 class TokenEmbedding(nn.Module):
@@ -374,16 +331,19 @@ class ZoneMLP(nn.Module):
 
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
+        if self.attends:
+            tokens, network = AttentionTrunk.apply(self, read, *self.in_order())
+        else:
+            tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
         return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
 
     @property
     def fits_kernels(self) -> bool:
-        """Whether `trunk.Trunk` computes what it computes, where its weights are."""
-        is_plain = not self.attends and self.num_zones > 0 and self.embedding.numbers is None
-        is_plain = is_plain and self.embedding.memory is None
+        """Whether `trunk.Trunk` or `attending.AttentionTrunk` computes what it computes, where its weights are."""
+        has_form = len(self.deeper) > 0 if self.attends else self.num_zones > 0 and self.embedding.numbers is None
+        is_plain = has_form and self.embedding.memory is None
         return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
 
     @property
@@ -392,17 +352,34 @@ class ZoneMLP(nn.Module):
         return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
 
     def weights_in_order(self) -> list[torch.Tensor]:
-        """Its weights, in the order in which `trunk.Trunk` takes them."""
-        first = [self.embedding.case, self.embedding.context, self.embedding.zone]
-        layers: list[Any] = [weight for layer in first if layer is not None for weight in (layer.weight, layer.bias)]
-        for layer, mix in zip(self.deeper, self.mixing, strict=True):
-            layers += [layer.weight, layer.bias, mix.weight]
-        return [*layers, *(weight for norm in self.norms for weight in norm.parameters())]
+        """Its weights, in the order in which `trunk.Trunk` or `attending.AttentionTrunk` takes them."""
+        weights = self._attention_weights() if self.attends else self._zone_weights()
+        return [*weights, *(weight for norm in self.norms for weight in norm.parameters())]
 
     def in_order(self) -> list[torch.Tensor]:
         """As `weights_in_order`, with an axis of networks in front."""
         weights = self.weights_in_order()
         return weights if is_stacked(self) else [weight.unsqueeze(0) for weight in weights]
+
+    def _zone_weights(self) -> list[torch.Tensor]:
+        first = [self.embedding.case, self.embedding.context, self.embedding.zone]
+        weights: list[Any] = [part for layer in first if layer is not None for part in (layer.weight, layer.bias)]
+        for layer, mix in zip(self.deeper, self.mixing, strict=True):
+            weights += [layer.weight, layer.bias, mix.weight]
+        return weights
+
+    def _attention_weights(self) -> list[torch.Tensor]:
+        zone, numbers = self.embedding.zone, self.embedding.numbers
+        weights: list[Any] = []
+        if zone is not None:
+            places = (*zone.bias.shape[:-1], self.num_zones, zone.bias.shape[-1])
+            weights += [zone.weight, zone.bias, zone.bias.new_zeros(places) if numbers is None else numbers]
+        others = (self.embedding.context, self.embedding.case)
+        weights += [part for layer in others if layer is not None for part in (layer.weight, layer.bias)]
+        for layer, mix in zip(self.deeper, cast(Any, self.mixing), strict=True):
+            weights += [layer.weight, layer.bias, mix.query.weight, mix.write.weight]
+            weights += [] if mix.belongs is None else [mix.belongs]
+        return weights
 
     def attention(self, observation: torch.Tensor) -> torch.Tensor:
         """(B, size) -> (B, heads, T, T): the first layer's attention weights, tokens as in `Tokens.names`."""

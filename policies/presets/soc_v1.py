@@ -80,3 +80,29 @@ SOC_V1_TAUGHT: dict[str, Any] = {
         "strategic_coordinator": {"lr": 1e-4},
     },
 }
+# What differs with counterfactual credit (`--credit`, docs/learning/counterfactual.md): the simulator is a generative
+# model in training. Triage and the coordinator have none: with a learned risk model their choices are worth next to
+# nothing.
+_CREDIT: dict[str, Any] = {"weight": 1.0, "states": 128, "capacity": 16_384, "max_age": 300_000}
+SOC_V1_CREDIT: dict[str, Any] = {
+    "tiers": {
+        # One minute of hunting in one zone is worth nothing that could be measured: all of it changes, for ten minutes.
+        "threat_hunter": {"counterfactual": {**_CREDIT, "share": 1.0, "horizon": 20, "entries": 16, "hold": 10}},
+        # A host is rebuilt after eight minutes.
+        "response_orchestrator": {"counterfactual": {**_CREDIT, "share": 1.5, "horizon": 15, "entries": 3}},
+    },
+}
+# The same where no teacher begins. Critics know sooner from differences than from returns what to do, so actors begin
+# sooner: response after some 700 differences. Begun at 10,000 steps, it went to an end of its range and stayed there
+# for 50,000 steps. Response also pays the mission's loss, which prices a blocked perimeter as the score does.
+SOC_V1_CREDIT_SCRATCH: dict[str, Any] = {
+    "learning_starts": 4096,
+    "tiers": {
+        "alert_triage": {"epsilon": [[0, 1.0], [20_000, 1.0], [80_000, 0.1]]},
+        "threat_hunter": {"actor_lr": [[0, 0.0], [40_000, 0.0], [50_000, 3e-4]]},
+        "response_orchestrator": {
+            "actor_lr": [[0, 0.0], [15_000, 0.0], [25_000, 5e-4]],
+            "reward_shaping": {"metrics": {"compromised": -5.0, "loss": -1.0}},
+        },
+    },
+}

@@ -152,6 +152,7 @@ def test_train_without_options(monkeypatch: pytest.MonkeyPatch) -> None:
                 "num_envs": None,
                 "adverse_start": None,
                 "config": {},
+                "credit": False,
                 "evaluation": True,
                 "ray_address": None,
             },
@@ -164,7 +165,7 @@ def test_train_hands_everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "c.json").write_text('{"replay_alpha": 0.5}')
     options = "train --scenario paper-v0 --seed 3 --minutes 0.5 --workers 2 --out runs/x --resume --num-envs 32"
     options += " --override num_hosts=500 --override redraw_vulnerabilities=False --override weight_cost=-0.5"
-    options += f" --adverse-start --no-evaluation --config {tmp_path}/c.json --ray-address 10.0.0.7:6379"
+    options += f" --adverse-start --credit --no-evaluation --config {tmp_path}/c.json --ray-address 10.0.0.7:6379"
     assert run(*options.split()) == 0
     ((_, arguments),) = calls
     assert arguments == {
@@ -178,6 +179,7 @@ def test_train_hands_everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         "num_envs": 32,
         "adverse_start": True,
         "config": {"replay_alpha": 0.5},
+        "credit": True,
         "evaluation": False,
         "ray_address": "10.0.0.7:6379",
     }

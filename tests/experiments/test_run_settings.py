@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("filelock")
 from experiments import run_settings
 from experiments.budget import Budget
+from experiments.run import hmarl_config
 from experiments.run_settings import (
     check_names,
     check_same,
@@ -19,7 +20,10 @@ from experiments.run_settings import (
     read_settings,
     record_budget,
     resume_hint,
+    with_credit,
+    with_preset,
 )
+from policies.presets import credit_of, preset_of
 from soc_env.errors import CheckpointError, ConfigError
 
 SETTINGS: dict[str, Any] = {
@@ -122,6 +126,43 @@ def test_a_run_that_begins_has_every_setting(tmp_path: Path) -> None:
     assert new_settings(tmp_path, {**nothing, "num_envs": 8}, {}, {}, Budget(10.0))["num_envs"] == 8
     with pytest.raises(ConfigError, match=r"holds a run already.*--resume"):
         new_settings(write(tmp_path), nothing, {}, {}, Budget(10.0))
+
+
+def test_credit_goes_on_top_of_a_preset_and_below_what_the_user_says() -> None:
+    schedule = "actor_lr"
+    hunter = {"hiddens": [8], "counterfactual": {"share": 0.1}}
+    found = with_preset("soc-v1", with_credit("soc-v1", {"n_step": 3, "tiers": {"threat_hunter": hunter}}))["tiers"]
+    plain = preset_of("soc-v1")["tiers"]
+    for tier, own in credit_of("soc-v1")["tiers"].items():
+        if tier != "threat_hunter":
+            assert {name: found[tier][name] for name in own} == own
+        assert found[tier]["encoder"] == plain[tier]["encoder"]
+    assert found["threat_hunter"]["hiddens"] == [8]
+    asked = {**credit_of("soc-v1")["tiers"]["threat_hunter"]["counterfactual"], "share": 0.1}
+    assert found["threat_hunter"]["counterfactual"] == asked
+    taught = with_preset("soc-v1", with_credit("soc-v1", {"teacher": "expert"}))["tiers"]["threat_hunter"]
+    assert taught[schedule] == preset_of("soc-v1", is_taught=True)["tiers"]["threat_hunter"][schedule]
+    assert found["threat_hunter"][schedule] != taught[schedule]
+    assert taught["counterfactual"]["weight"] == 1.0
+
+
+def test_credit_is_for_the_presets_own_algorithms_and_scenarios() -> None:
+    asked = {"tiers": {"threat_hunter": {"algorithm": "PPO"}}}
+    assert with_credit("soc-v1", asked)["tiers"]["threat_hunter"] == {"algorithm": "PPO"}
+    with pytest.raises(ConfigError, match="credit: there is no preset of it for scenario 'paper-v0'; allowed: soc-"):
+        with_credit("paper-v0", {})
+
+
+@pytest.mark.parametrize("config", [{}, {"teacher": "expert"}])
+def test_a_run_with_credit_can_be_trained_and_resumed_with_or_without_saying_so(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = new_settings(tmp_path, {}, {}, with_credit("soc-v1", config), Budget(1.0))
+    hmarl_config(settings).validate()
+    check_same(tmp_path, settings, {}, {}, with_credit("soc-v1", config))
+    plain = new_settings(tmp_path, {}, {}, config, Budget(1.0))
+    with pytest.raises(ConfigError, match="the run in '.*' has"):
+        check_same(tmp_path, plain, {}, {}, with_credit("soc-v1", config))
 
 
 # --- what a resumption may ask for

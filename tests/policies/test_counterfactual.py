@@ -94,6 +94,41 @@ def test_a_slow_tier_holds_the_alternative_until_its_next_decision(explore):
     assert np.abs(found).max() < 1e-5  # and others explore with the same noise on both sides
 
 
+@pytest.mark.parametrize(
+    ("tier", "slow"), [("threat_hunter", ()), ("alert_triage", ()), ("response_orchestrator", (2,))]
+)
+def test_an_alternative_is_held_for_so_many_decisions_and_counts_by_what_they_are_worth(tier, slow, monkeypatch):
+    """A tier that decides every second step holds for four steps; others go on with their policy after two."""
+    agent, credit = f"{tier}_0", {**CREDIT, "horizon": 6, "hold": 2, "states": 48}
+    options = {"slow": (agent,), "period": slow[0]} if slow else {}
+    config = lucky_config(None, {tier: {"counterfactual": credit}}, luck=2.0, **options)
+    seen = []
+
+    def rounds(algo):
+        one, env = algo.credit.credits[tier], algo.credit.credits[tier].futures.env
+        step = env.step
+
+        def recorded():
+            acted = env.actions[agent].copy()
+            step()
+            seen.append((acted, env.rewards.copy()))
+
+        monkeypatch.setattr(env, "step", recorded)
+        while not len(one.differences):
+            algo.train()
+        return one.count, one.newest
+
+    count, newest = built(config, rounds)
+    sides = [(acted[:count], acted[48 : 48 + count]) for acted, _ in seen]
+    differs = sides[0][0] != sides[0][1]
+    steps = 2 * slow[0] if slow else 2
+    for k, (_, alternative) in enumerate(sides):
+        assert (alternative[differs] == sides[0][1][differs]).all() == (k < steps), k
+    more = sum(GAMMA**k * (reward[48 : 48 + count] - reward[:count]) for k, (_, reward) in enumerate(seen))
+    kept = differs if differs.ndim == 1 else differs.any(1)
+    assert newest == pytest.approx(more[kept], abs=1e-5)
+
+
 def test_what_follows_counts_by_the_tiers_values_unless_the_episode_ended(monkeypatch):
     tier = "threat_hunter"
     values = lambda module, columns: np.arange(len(columns["obs"]), dtype=float)  # noqa: E731
@@ -152,6 +187,18 @@ def test_an_alternative_of_a_box_differs_in_one_entry(algos, tier):
     assert levels.max() > 0.9
 
 
+def test_as_many_entries_as_asked_are_other():
+    credit = {"threat_hunter": {"counterfactual": {**CREDIT, "entries": 2}}}
+
+    def differing(algo):
+        for _ in range(4):
+            algo.train()
+        columns = algo.credit.credits["threat_hunter"].differences.columns
+        return (columns[learned.ALTERNATIVE] != columns[learned.CHOICE]).sum(1)
+
+    assert (built(lucky_config(None, credit), differing) == 2).all()
+
+
 def test_alternatives_of_a_choice_are_all_the_others():
     tier = "alert_triage"
     credit = {**CREDIT, "num_alternatives": 3}
@@ -188,8 +235,10 @@ def test_alternatives_can_be_draws_of_the_exploring_policy_in_turn_with_others()
 def test_critics_learn_the_difference_in_its_own_unit(algos):
     algo, tier = algos["same"], "threat_hunter"
     module = algo.learner_group[tier]._learner.module[tier].unwrapped()
-    batch = {name: torch.as_tensor(column) for name, column in algo.credit.columns(algo, tier, 1, 32).items()}
+    batch = {name: torch.as_tensor(column) for name, column in algo.credit.columns(algo, tier, 1, 128).items()}
     losses = learned.counterfactual(module, batch)
+    assert all(len(column) == 128 and not column[32:].any() for column in batch.values())
+    batch = {name: column[:32] for name, column in batch.items()}
     assert set(losses) == {"qf", "qf_twin"}
     for critic, loss in losses.items():
         encoder, head, one = getattr(module, f"{critic}_encoder"), getattr(module, critic), {"obs": batch["cf_obs"]}
@@ -294,6 +343,8 @@ def test_no_row_is_twice_in_a_gradient_step():
     ("tier", "settings", "message"),
     [
         ("threat_hunter", {"horizon": 0}, "horizon=0 must be an integer from 1"),
+        ("threat_hunter", {"hold": 9, "horizon": 8}, "hold=9 is longer than a rollout; allowed: at most horizon=8"),
+        ("threat_hunter", {"entries": 3}, "counterfactual.entries=3; allowed: at most 2, an action has no more"),
         ("threat_hunter", {"draws": "other"}, "counterfactual.draws 'other' does not exist; allowed: fresh, same"),
         ("threat_hunter", {"alternatives": ["best"]}, "alternatives .*allowed: draw, other, teacher"),
         ("alert_triage", {"alternatives": ["draw"]}, "alternatives .*allowed: other, teacher"),

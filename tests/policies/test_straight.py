@@ -40,6 +40,8 @@ CASES = {
     "maddpg, no norms, deep": (MADDPG, {**ADDITIVE_PLAIN, "hiddens": [12, 8, 8]}),
     "maddpg, one critic": (MADDPG, {"critic": {"kind": "additive", "bins": 5, "layer_norm": True, "twin": False}}),
     "maddpg, preset": (MADDPG, PRESETS["soc-v1"]["tiers"][MADDPG]),
+    "sac, attention": (SAC, {**ADDITIVE, "encoder": "attention"}),
+    "maddpg, attention": (MADDPG, {**ADDITIVE_PLAIN, "encoder": "attention", "hiddens": [12, 8, 8]}),
     "sac, preset": (SAC, PRESETS["soc-v1"]["tiers"][SAC]),
 }
 
@@ -75,7 +77,7 @@ def test_gradients_and_what_is_measured_are_those_of_the_losses(case, monkeypatc
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda t, n=name: f"{n}: {t}")
-        assert gradient.abs().max() > 1e-6, name
+        assert gradient.abs().max() > 1e-6 or name.endswith("belongs"), name  # few of these rows' cases have a zone
     assert measured.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(measured[name], value, atol=1e-5, rtol=1e-4, msg=lambda t, n=name: f"{n}: {t}")
@@ -97,7 +99,6 @@ def test_other_terms_are_added_in_each_step(case, monkeypatch):
     ("tier", "settings"),
     [
         (SAC, {"encoder": "mlp", **ADDITIVE}),
-        (SAC, {"encoder": "attention", **ADDITIVE}),
         (SAC, {"encoder": "zones"}),  # a critic that reads the action in its first layer
         (SAC, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
         (MADDPG, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
