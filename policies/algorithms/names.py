@@ -54,6 +54,8 @@ def explain(algorithm: str, name: str, of_all: Collection[str] = (), of_rllib: C
     within = [part for part, kind in parts_of(own).items() if name in field_names(kind)]
     others = [other for other, entry in ALGORITHMS.items() if name in _all_names(entry.settings)]
     no_effect = f"{algorithm} has no setting {name!r}"
+    if name == "critic":
+        return f"{no_effect}: its values are its policy; {' and '.join(others)} have critics apart from theirs"
     if name in RENAMED:
         return f"{name!r} of older versions is now {RENAMED[name]}"
     if name in of_all:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from policies.algorithms.network import Draw, TierNetwork, TierPolicy, categorical, gaussian
-from policies.algorithms.settings import OURS, Algorithm, Gradients, Part, TierSettings
+from policies.algorithms.settings import OURS, Algorithm, Gradients, Part, StateCritic, TierSettings
 from policies.networks.blocks import BatchEncoder, shared_entries, small_linear
 from policies.networks.build import make_body, masked
 from soc_env.settings import Schedule, choice, flag, part, schedule, setting
@@ -57,7 +58,12 @@ class PPOSettings(TierSettings):
         False, "soc-v1's triage: choices that are impossible are never drawn", "Huang & Ontanon 2022", space="Discrete"
     )
     actor: PPOActor = part(PPOActor, space="Box")
+    critic: StateCritic = part(StateCritic)
     rllib: PPOInRLlib = part(PPOInRLlib)
+
+    @property
+    def reads_state(self) -> bool:
+        return self.critic.reads_state
 
     def to_rllib(self) -> dict[str, Any]:
         own = {"lr": self.lr, "entropy_coeff": self.entropy_coeff, "lambda_": self.lambda_}
@@ -94,7 +100,7 @@ class PPONetwork(TierNetwork):
     """A Gaussian, or logits of choices."""
 
     settings: PPOSettings
-    encoder_type: type[ActorEncoder] = ActorEncoder
+    encoder_type: Callable[..., ActorEncoder] = ActorEncoder
 
     def build_actor(self) -> None:
         spec, obs_dim = self.settings.body(self.role), self.observation_space.shape[0]

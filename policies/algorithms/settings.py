@@ -116,7 +116,16 @@ class OffPolicyGradients(Gradients):
 
 
 @dataclass(frozen=True)
-class Critic(Part):
+class StateCritic(Part):
+    """What critics read beside observations. Policies read observations alone."""
+
+    reads_state: bool = flag(
+        False, "critics read the environment's `state()` too, the truth: in training alone", "Pinto et al. 2018"
+    )
+
+
+@dataclass(frozen=True)
+class Critic(StateCritic):
     """How a critic reads actions, and what it is made of."""
 
     kind: str = choice(
@@ -304,6 +313,11 @@ class TierSettings(Part):
         if asked and not self.num_learners:
             raise ConfigError(f"custom_resources_per_learner={asked!r} has no effect with num_learners=0")
 
+    @property
+    def reads_state(self) -> bool:
+        """Whether it has critics that read the environment's state."""
+        return False
+
     def body(self, role: str) -> BodySpec:
         """What the networks of a tier of that name are made of."""
         memory = (self.memory.kind, self.memory.minutes, self.memory.size) if self.memory.minutes else None
@@ -334,14 +348,23 @@ class ActorCriticSettings(TierSettings):
     )
     rllib: OffPolicyGradients = part(OffPolicyGradients)
 
+    @property
+    def reads_state(self) -> bool:
+        return self.critic.reads_state
+
     def body(self, role: str) -> BodySpec:
         return dataclasses.replace(super().body(role), has_groups=self.segment_sharing is not None)
 
     def critic_body(self, role: str) -> BodySpec:
         """As `body`, of critics."""
         critic, spec = self.critic, super().body(role)
-        is_additive = critic.kind == "additive"
-        return dataclasses.replace(spec, layer_norm=critic.layer_norm, bins=critic.bins, is_additive=is_additive)
+        return dataclasses.replace(
+            spec,
+            layer_norm=critic.layer_norm,
+            bins=critic.bins,
+            is_additive=critic.kind == "additive",
+            reads_state=critic.reads_state,
+        )
 
     def to_rllib(self) -> dict[str, Any]:
         return {**super().to_rllib(), "tau": self.tau, **vars(self.rllib)}

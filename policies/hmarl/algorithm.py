@@ -65,7 +65,7 @@ from policies.learners.terms import RESTS
 from policies.networks.blocks import flat_dim, value_at
 from policies.runner.batched_env import import_path
 from policies.runner.env_runner import ColumnarEnvRunner
-from policies.runner.plan import Plan, make_scripted
+from policies.runner.plan import check_told, make_scripted
 from policies.runner.rows import Rollout
 from policies.scripted import kept
 from policies.team import SCRIPTED
@@ -225,16 +225,22 @@ class HMARLConfig(AlgorithmConfig):
 
     # ---- what RLlib asks for
     def tier_config(
-        self, tier: str, spaces: tuple[gym.Space, gym.Space], joint: Sequence[Mapping[str, gym.Space]] | None = None
+        self,
+        tier: str,
+        spaces: tuple[gym.Space, gym.Space],
+        joint: Sequence[Mapping[str, gym.Space]] | None = None,
+        state: gym.Space | None = None,
     ) -> AlgorithmConfig:
         """The tier's own algorithm configuration, built anew from the plain data; `joint` are the observation and
-        action spaces, by agent, that a central critic reads.
+        action spaces, by agent, that a central critic reads, `state` that of the environment.
         """
         sizes = {}
         if joint is not None:
             observed, acted = (sum(flat_dim(space) for space in spaces_.values()) for spaces_ in joint)
             sizes = {"joint_obs_dim": observed, "other_action_dim": acted - flat_dim(spaces[1])}
         settings = self.tier(tier)
+        if settings.reads_state and state is not None:
+            sizes["state_dim"] = flat_dim(state)
         return build_config(tier, settings, spaces, self.seed, **sizes)
 
     def get_default_rl_module_spec(self) -> MultiRLModuleSpec:
@@ -252,7 +258,8 @@ class HMARLConfig(AlgorithmConfig):
             if tier not in self.tier_networks():
                 continue
             known = self.known_agents(tier, joint[0])
-            config = self.tier_config(tier, spaces[tier], tuple({a: part[a] for a in known} for part in joint))
+            state = check_told(tier, self.tier(tier), spaces.get("state"), import_path(self.env))
+            config = self.tier_config(tier, spaces[tier], tuple({a: part[a] for a in known} for part in joint), state)
             spec = config.get_multi_rl_module_spec(spaces={tier: spaces[tier]}, inference_only=inference_only)
             specs[tier] = spec.rl_module_specs[tier]
             specs[tier].inference_only = inference_only
@@ -311,19 +318,11 @@ class HMARL(DurableAlgorithm):
 
     def _set_up_tiers(self) -> None:
         spaces = self.env_runner_group.get_spaces()
-        self.plan = Plan.of(self.config, spaces["decision_periods"])
+        self.team = Team.of(self.config, spaces)
+        self.plan = self.team.plan
         self.agents, self.slow_agents = self.plan.agents, self.plan.slow
         self.on_policy = self.plan.learning_tiers(is_on_policy=True)
         self.off_policy = self.plan.learning_tiers(is_on_policy=False)
-        observed, action_spaces = spaces[INPUT_ENV_SINGLE_SPACES]
-        ends = np.cumsum([0] + [flat_dim(observed[a]) for a in self.agents])
-        self.team = Team(
-            plan=self.plan,
-            slices={a: slice(int(ends[i]), int(ends[i + 1])) for i, a in enumerate(self.agents)},
-            action_spaces=action_spaces,
-            known={tier: self.config.known_agents(tier, self.agents) for tier in self.plan.members},
-            have_lives=spaces["have_lives"],
-        )
         self.statistics, scripted = Statistics(self.plan, self.team.slices, self.team.known), self.scripted_policies()
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)

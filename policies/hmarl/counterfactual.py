@@ -36,7 +36,7 @@ from policies.hmarl.differences import Differences, spread
 from policies.hmarl.futures import SEEDS, Ends, Exploring, Futures
 from policies.hmarl.tier_batches import TierBatches
 from policies.learners import counterfactual as learned
-from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import CRITIC_OBS, STATE
 from policies.networks.blocks import ACTIONS, OBS, flat_dim, value_at
 from policies.networks.tokens import impossible_choices
 from policies.past import Past, row_size
@@ -135,8 +135,10 @@ class Credit:
         exploring = self._exploring()
         observed = {agent: self.futures.seen(agent, blocks[0]) for agent in self.plan.agents}
         self._act(modules, now, blocks, exploring)  # all, so that their noise goes on alike
+        if self.tier_settings.reads_state:
+            observed[STATE] = self.futures.state(blocks[0])
         taught = self.futures.taught(blocks[0], self.agent) if "teacher" in self.kinds else None
-        choice, alternatives, differ = self._choices(modules[self.tier], observed[self.agent], now, taught)
+        choice, alternatives, differ = self._choices(modules[self.tier], observed, now, taught)
         acted = self._begin_with(blocks, [choice, *alternatives])
         everyone = np.concatenate(blocks)
         held = [
@@ -212,15 +214,17 @@ class Credit:
 
     # ---- alternatives
     def _choices(
-        self, module: Any, observation: np.ndarray, now: int, taught: np.ndarray | None
+        self, module: Any, observed: Columnar, now: int, taught: np.ndarray | None
     ) -> tuple[PolicyOutput, list[PolicyOutput], list[np.ndarray]]:
         """The tier's own choice, the alternatives, and where each of those is another one: (count,)."""
         kinds, number = self.kinds, self.settings.num_alternatives
+        observation, is_drawn, told = observed[self.agent], self.adapter.draws_choice, None
+        if is_drawn:
+            told = self.batches.seen_by_critic(self.tier, self.agent, observed, {}).get(CRITIC_OBS)
         with Exploring(int(self.rng.integers(SEEDS))).step():
-            is_drawn = self.adapter.draws_choice
-            choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn)
+            choice = act(module, observation, explore=is_drawn, t=now, with_value=is_drawn, read_by_value=told)
             draws = [
-                act(module, observation, explore=True, t=now, with_value=is_drawn)
+                act(module, observation, explore=True, t=now, with_value=is_drawn, read_by_value=told)
                 for _ in range(number if "draw" in kinds else 0)
             ]
         others = self._others(module, observation, choice.executed) if "other" in kinds else []
@@ -265,10 +269,8 @@ class Credit:
             acted[agent] = (
                 ends.acted[agent] if is_held else act(modules[tier], ends.observed[agent], explore=False).executed
             )
-        columns = {OBS: ends.observed[self.agent], ACTIONS: acted[self.agent]}
-        if self.batches.is_central(self.tier):
-            columns |= self.batches.seen_by_critic(self.tier, self.agent, ends.observed, acted)
-        return columns
+        seen = self.batches.seen_by_critic(self.tier, self.agent, ends.observed, acted)
+        return {OBS: ends.observed[self.agent], ACTIONS: acted[self.agent], **seen}
 
     def _rows(
         self, observed: Columnar, acted: Columnar, choice: PolicyOutput, own: PolicyOutput, difference: np.ndarray,
@@ -281,9 +283,8 @@ class Credit:
             columns |= {learned.CHOICE_LOGP: choice.logp, learned.ALTERNATIVE_LOGP: own.logp}
         else:
             columns |= {learned.CHOICE: choice.executed, learned.ALTERNATIVE: own.executed}
-        if self.batches.is_central(self.tier):
-            seen = self.batches.seen_by_critic(self.tier, self.agent, observed, acted)
-            columns |= {learned.READ[name]: seen[name] for name in (JOINT_OBS, OTHER_ACTIONS)}
+        seen = self.batches.seen_by_critic(self.tier, self.agent, observed, acted)
+        columns |= {learned.READ[name]: column for name, column in seen.items()}
         return {name: column[kept] for name, column in columns.items()}
 
     def columns(self, num_steps: int, size: int, now: int, scale: float) -> Columnar:
@@ -317,10 +318,13 @@ class Credit:
         found |= {learned.CHOICE: action, learned.ALTERNATIVE: action}
         if self.adapter.draws_choice:
             found |= {learned.CHOICE_LOGP: (), learned.ALTERNATIVE_LOGP: ()}
+        told = observed[STATE][0] if self.tier_settings.reads_state else 0
+        if told and not self.batches.is_central(self.tier):
+            found[learned.TOLD] = (observed[self.agent][0] + told + (own[0] if minutes else 0),)
         if self.batches.is_central(self.tier):
             known = team.known[self.tier]
             others = sum(flat_dim(team.action_spaces[a]) for a in known if a != self.agent)
-            joint = sum(observed[a][0] for a in known) + (own[0] if minutes else 0)
+            joint = sum(observed[a][0] for a in known) + told + (own[0] if minutes else 0)
             found |= {learned.JOINT: (joint,), learned.OTHERS: (others,)}
         return found
 

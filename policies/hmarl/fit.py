@@ -22,7 +22,7 @@ from policies.networks.blocks import flat_dim
 from policies.networks.tokens import impossible_choices
 from policies.past import row_size
 from policies.runner.batched_env import names_scenario
-from policies.runner.plan import make_scripted, spaces_of_tiers
+from policies.runner.plan import make_scripted, spaces_of_tiers, told_state
 from policies.scripted import builder_of, is_code
 from policies.team import SCRIPTED
 from soc_env.errors import ConfigError, HMARLSOCError, shown, unknown_name
@@ -111,7 +111,8 @@ def _check_networks(config: Any, of_tiers: Mapping[str, tuple[gym.Space, gym.Spa
     if _fitting == [asked]:
         return
     joint = tuple(gym.spaces.Dict(dict(of)) for of in (simulator.observation_spaces, simulator.action_spaces))
-    specs = config.get_multi_rl_module_spec(spaces={INPUT_ENV_SINGLE_SPACES: joint, **of_tiers}).rl_module_specs
+    spaces = {INPUT_ENV_SINGLE_SPACES: joint, "state": told_state(simulator), **of_tiers}
+    specs = config.get_multi_rl_module_spec(spaces=spaces).rl_module_specs
     for tier, spec in specs.items():
         try:
             with torch.device("meta"):
@@ -129,6 +130,8 @@ def _check_memory(config: Any, members: Mapping[str, tuple[str, ...]], simulator
     observed, acted = (
         sum(flat_dim(space) for space in of.values()) for of in (simulator.observation_spaces, simulator.action_spaces)
     )
+    if any(config.trains(tier) and config.tier(tier).reads_state for tier in members):
+        observed += flat_dim(simulator.state_space)
     row, stored = NUMBER_BYTES * (2 * observed + acted), NUMBER_BYTES * (observed + acted)
     learns_off_policy = [tier for tier in members if config.trains(tier) and not config.is_on_policy(tier)]
     kept: list[tuple[str, int, int]] = [("train_batch_size", config.train_batch_size, row)]

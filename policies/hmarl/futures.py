@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
+from policies.learners.columns import STATE
 from policies.past import Past
 from policies.runner.exploration import HeldNoise
 from policies.runner.plan import Plan
@@ -51,7 +52,8 @@ class Ends:
         total: discounted rewards.
         steps: environment steps.
         terminated: whether the episode ended, other than by its length.
-        observed, acted: agent -> what its network reads last, and the action in force then.
+        observed, acted: agent -> what its network reads last, and the action in force then; where the tier's critics
+            read the state, `STATE` -> the last one is observed too.
     """
 
     total: np.ndarray
@@ -104,6 +106,10 @@ class Futures:
         """Agent -> what it sees in these rows. Copies."""
         return {agent: self.env.observations[agent][rows] for agent in self.plan.agents}
 
+    def state(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), size) float32: the truth in these rows."""
+        return np.asarray(self.env.state()[rows], np.float32)
+
     def seen(self, agent: str, rows: np.ndarray) -> np.ndarray:
         """What the agent's network reads in these rows, with the past if it has memory. A copy."""
         observed = self.env.observations[agent][rows]
@@ -133,7 +139,7 @@ class Futures:
 
     def _scripted(self, policy: Any, observed: Columnar, decides: np.ndarray, rows: np.ndarray) -> Columnar:
         if getattr(policy, "needs_state", False):
-            policy.state = self.env.state()[rows]
+            policy.state = self.state(rows)
         return policy(observed, decides)
 
     def play(self, rows: np.ndarray, agent: str, horizon: int, act_all: Callable[[int], None]) -> Ends:
@@ -143,7 +149,7 @@ class Futures:
         shaping = settings.reward_shaping
         before = env.running_metrics() if shaping.metrics else None
         ends = Ends(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), {}, {})
-        goes_on = np.ones(n, bool)
+        goes_on, is_told = np.ones(n, bool), agent in self.plan.told
         for step in range(horizon):
             if step:
                 act_all(step)
@@ -158,6 +164,9 @@ class Futures:
             ends.steps += goes_on
             ended = goes_on & done[rows]
             self._note(ends, rows, ended, env.final_observations)
+            if is_told and ended.any():
+                ends.observed.setdefault(STATE, np.zeros((n, *env.state_space.shape), np.float32))
+                ends.observed[STATE][ended] = env.final_states[rows[ended]]
             for past in self.past.values():
                 past.forget(done)
             ends.terminated |= ended & env.terminated[rows]
@@ -165,6 +174,9 @@ class Futures:
             if not goes_on.any():
                 break
         self._note(ends, rows, goes_on, env.observations)
+        if is_told:
+            now = self.state(rows)
+            ends.observed[STATE] = np.where(goes_on[:, None], now, ends.observed.get(STATE, now))
         return ends
 
     def _note(self, ends: Ends, rows: np.ndarray, where: np.ndarray, observations: Columnar) -> None:

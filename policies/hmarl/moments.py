@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from policies.algorithms import ALGORITHMS
 from policies.hmarl.kernels import mean_and_spread
+from policies.learners.columns import STATE
 from policies.networks.blocks import VARIANCE_FLOOR
 from policies.runner.plan import Plan
 from policies.runner.rows import Rollout
@@ -57,7 +59,7 @@ class Statistics:
 
     Attributes:
         plan: who is in which tier.
-        slices: agent -> its part of all observations.
+        slices: agent -> its part of all observations; behind them `STATE` -> the state, where critics read it.
         known: tier -> the agents that its central critic reads.
         moments: of all observations.
         mean_absolute_return: tier -> running mean of absolute discounted returns [reward].
@@ -81,7 +83,7 @@ class Statistics:
     def update(
         self, rollouts: list[Rollout], tiers: Iterable[str]
     ) -> dict[str, tuple[MeanVariance, MeanVariance, float]]:
-        """Takes in the rollouts: tier -> (own mean and variance, those of its critic's joint observation, scale)."""
+        """Takes in the rollouts: tier -> (own mean and variance, those of what its critics alone read, scale)."""
         for rollout in rollouts:
             self.moments.add(rollout.seen)
         of_agent, newest = self._pooled(), {}
@@ -92,11 +94,19 @@ class Statistics:
             before = self.mean_absolute_return.get(tier, mean)
             self.mean_absolute_return[tier] = before + RETURN_SCALE_RATE * (mean - before)
             own = of_agent[self.plan.members[tier][0]]
-            known = [of_agent[a] for a in self.known[tier]]
+            known = [of_agent[a] for a in self._read_by_critics(tier)]
             joint = (np.concatenate([mean for mean, _ in known]), np.concatenate([variance for _, variance in known]))
             given_own, given_joint = self.given.get(tier, (own, joint))
             newest[tier] = (given_own, joint if given_joint is None else given_joint, self.scale(tier))
         return newest
+
+    def _read_by_critics(self, tier: str) -> tuple[str, ...]:
+        """What the tier's critics read where it is not what the tier itself observes."""
+        settings = self.plan.settings[tier]
+        if not settings.reads_state:
+            return self.known[tier]
+        is_central = ALGORITHMS[settings.algorithm].has_central_critic
+        return (*(self.known[tier] if is_central else self.plan.members[tier][:1]), STATE)
 
     def _pooled(self) -> dict[str, MeanVariance]:
         """Agent -> (mean, variance) of observations, the same for the agents of a tier: their networks are."""
@@ -106,6 +116,9 @@ class Statistics:
             means, variances = (np.stack([part[self.slices[a]] for a in members]) for part in (mean, variance))
             both = means.mean(0).astype(np.float32), (variances.mean(0) + means.var(0)).astype(np.float32)
             pooled |= dict.fromkeys(members, both)
+        if STATE in self.slices:
+            own = self.slices[STATE]
+            pooled[STATE] = mean[own].astype(np.float32), variance[own].astype(np.float32)
         return pooled
 
     def get_state(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from ray.rllib.utils.numpy import convert_to_numpy
 
+from policies.learners.columns import STATE
 from policies.runner.rows import Rollout
 from soc_env.errors import HMARLSOCError, RunError, shown
 
@@ -27,18 +28,18 @@ def check_rollouts(rollouts: Iterable[Rollout], slices: Mapping[str, slice], num
 
     Args:
         rollouts: of one iteration.
-        slices: agent -> its part of all observations.
+        slices: agent, or `STATE` -> its part of all observations.
         num_env_steps: of the whole training, for the message.
 
     Raises:
-        RunError: an observation or a reward is not finite; names the agent, or the tier that was to learn from it.
+        RunError: an observation, a state or a reward is not finite; names the agent, or the tier that was to learn from
+            it.
     """
     for rollout in rollouts:
         if not np.isfinite(rollout.seen).all():
             agent = next(a for a, part in slices.items() if not np.isfinite(rollout.seen[:, part]).all())
-            raise RunError(
-                f"{agent} observes NaN or infinity at {num_env_steps:,} environment steps: the environment's"
-            )
+            found = "state() has" if agent == STATE else f"{agent} observes"
+            raise RunError(f"{found} NaN or infinity at {num_env_steps:,} environment steps: the environment's")
         for tier, (total, _) in rollout.absolute_returns.items():
             if not np.isfinite(total):
                 raise RunError(

@@ -234,7 +234,8 @@ def start_tiers(algo: Any) -> None:
             if reason is not None:
                 raise CheckpointError(f"tier {tier!r}: the networks of checkpoint {folder!r} do not fit ({reason})")
         own, joint = algo.learner_group.edit(tier, observation_statistics)[0]
-        given[tier] = own, joint if any("critic" in name for name in networks) else None
+        reads_all = algo.env_runner.module[tier].reads_all
+        given[tier] = own, joint if any(map(reads_all, networks)) else None
         algo.statistics.mean_absolute_return[tier] = float(networks["return_scale"])
     if given:
         hand_weights(algo)

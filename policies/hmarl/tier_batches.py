@@ -11,15 +11,25 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies.algorithms import ALGORITHMS
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import DetectionPriority, JointReplay
-from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import (
+    CRITIC_NEXT_OBS,
+    CRITIC_OBS,
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
+    STATE,
+    with_state,
+)
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
-from policies.networks.blocks import encode_actions
+from policies.networks.blocks import encode_actions, flat_dim
 from policies.runner.acting import act
 from policies.runner.plan import Plan
 from policies.runner.rows import AGE, STREAM, Columnar, Rollout
@@ -35,7 +45,7 @@ class Team:
 
     Attributes:
         plan: who acts when, and for which tier.
-        slices: agent -> its part of all observations.
+        slices: agent -> its part of all observations; behind them `STATE` -> the state, where critics read it.
         action_spaces: agent -> space as tiers see it.
         known: tier -> the agents whose transitions its store holds and its central critic reads.
         have_lives: whether agents may leave before the episode ends.
@@ -46,6 +56,28 @@ class Team:
     action_spaces: Mapping[str, gym.Space]
     known: Mapping[str, tuple[str, ...]]
     have_lives: bool
+
+    def size(self, agent: str) -> int:
+        """Entries of the agent's observation."""
+        part = self.slices[agent]
+        return part.stop - part.start
+
+    @classmethod
+    def of(cls, config: Any, spaces: Mapping[str, Any]) -> Team:
+        """The team of an `HMARLConfig` in an environment with these `spaces`, as runners say them."""
+        plan = Plan.of(config, spaces["decision_periods"])
+        observed, action_spaces = spaces[INPUT_ENV_SINGLE_SPACES]
+        sizes = {agent: flat_dim(observed[agent]) for agent in plan.agents}
+        if plan.told:
+            sizes[STATE] = flat_dim(spaces["state"])
+        ends = np.cumsum([0, *sizes.values()]).tolist()
+        return cls(
+            plan=plan,
+            slices={name: slice(ends[i], ends[i + 1]) for i, name in enumerate(sizes)},
+            action_spaces=action_spaces,
+            known={tier: config.known_agents(tier, plan.agents) for tier in plan.members},
+            have_lives=spaces["have_lives"],
+        )
 
 
 class TierBatches:
@@ -125,6 +157,9 @@ class TierBatches:
             columns[f"action/{agent}"] = ((), np.int64) if is_discrete else (space.shape or (), np.float32)
             if self.team.have_lives:
                 columns[f"terminated/{agent}"] = ((), np.bool_)
+        if any(self.plan.settings[tier].reads_state for tier in tiers):
+            part = self.team.slices[STATE]
+            columns |= dict.fromkeys((f"obs/{STATE}", f"next_obs/{STATE}"), ((part.stop - part.start,), np.float32))
         columns |= {"terminated": ((), np.bool_), "n_step": ((), np.float32)}
         for agent in (a for tier in tiers for a in self.plan.members[tier]):
             columns[f"reward/{agent}"] = ((), np.float32)
@@ -155,8 +190,8 @@ class TierBatches:
     def _add(self, replay: JointReplay, rows: Mapping[str, np.ndarray]) -> None:
         """Adds the store's columns of joint rows. Rows that no agent of a tier has part in are never drawn by it."""
         columns = dict(rows)
-        for agent in self.plan.agents:
-            columns |= {f"{name}/{agent}": rows[name][:, self.team.slices[agent]] for name in ("obs", "next_obs")}
+        for agent, part in self.team.slices.items():
+            columns |= {f"{name}/{agent}": rows[name][:, part] for name in ("obs", "next_obs")}
         scale = {}
         for tier in replay.trees:
             alive = [rows[f"alive/{a}"] for a in self.plan.members[tier] if f"alive/{a}" in replay.shapes]
@@ -225,12 +260,26 @@ class TierBatches:
         if self.imitation:
             columns[TEACHER_ACTIONS] = stored[f"teacher/{agent}"][index]
             columns[TEACHER_WEIGHT] = np.full(len(index), self.imitation, np.float32)
+        if tier not in self._central and self.plan.settings[tier].reads_state:
+            dim = self.team.size(agent)
+            for new, own, state in zip(
+                (CRITIC_OBS, CRITIC_NEXT_OBS), (Columns.OBS, Columns.NEXT_OBS), self._states(tier, index), strict=True
+            ):
+                columns[new] = with_state(columns[own], state, dim)
         if tier in self._central:
-            columns |= self._joint_columns(tier, agent, index)
+            columns |= self._joint_columns(tier, agent, index, columns)
         return columns
 
-    def _joint_columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
-        """What a central critic reads beside the agent's own columns."""
+    def _states(self, tier: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The state of the rows `index` and the one that followed, as the tier's critics read it, or none of it."""
+        if not self.plan.settings[tier].reads_state:
+            none = np.zeros((len(index), 0), np.float32)
+            return none, none
+        replay = self.replay_of(tier)
+        return replay.take(f"obs/{STATE}", index), replay.take(f"next_obs/{STATE}", index)
+
+    def _joint_columns(self, tier: str, agent: str, index: np.ndarray, columns: Columnar) -> Columnar:
+        """What a central critic reads beside the agent's own columns, which are given."""
         replay, order = self.replay_of(tier), self._order_of_critic(tier, agent)
         following = {a: replay.take(f"next_obs/{a}", index) for a in order}
         spaces, others = self.team.action_spaces, [a for a in order if a != agent]
@@ -241,12 +290,12 @@ class TierBatches:
             gone = [replay.take(f"terminated/{a}", index) for a in others]
             after = [action * ~left[:, None] for left, action in zip(gone, after, strict=True)]
         none, observed = np.zeros((len(index), 0), np.float32), [replay.take(f"obs/{a}", index) for a in order]
-        own = [none, none]
-        if minutes := self.plan.minutes(agent):
-            own = [replay.read(agent, index, minutes, is_next=is_next) for is_next in (False, True)]
+        own, told = [none, none], self._states(tier, index)
+        if self.plan.minutes(agent):
+            own = [columns[Columns.OBS], columns[Columns.NEXT_OBS]]
         return {
-            JOINT_OBS: np.concatenate([*observed, own[0]], 1),
-            JOINT_NEXT_OBS: np.concatenate([*following.values(), own[1]], 1),
+            JOINT_OBS: np.concatenate([*observed, told[0], own[0]], 1),
+            JOINT_NEXT_OBS: np.concatenate([*following.values(), told[1], own[1]], 1),
             OTHER_ACTIONS: np.concatenate([none, *now], 1),
             OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
         }
@@ -256,12 +305,16 @@ class TierBatches:
         return tier in self._central
 
     def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
-        """What the tier's central critic reads beside the agent's action where agents see and do this, (B, ...): of
-        agents with memory rows of `policies.past`."""
+        """What the tier's critics read beside the agent's own columns where agents see and do this, (B, ...): of agents
+        with memory rows of `policies.past`; if they read the state, `STATE` is among what is observed."""
+        if tier not in self._central:
+            told = self.plan.settings[tier].reads_state
+            return {CRITIC_OBS: with_state(observed[agent], observed[STATE], self.team.size(agent))} if told else {}
         order = self._order_of_critic(tier, agent)
         others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
         none = np.zeros((len(observed[agent]), 0), np.float32)
-        present = [observed[a][:, : self.team.slices[a].stop - self.team.slices[a].start] for a in order]
+        present = [observed[a][:, : self.team.size(a)] for a in order]
+        present += [observed[STATE]] if self.plan.settings[tier].reads_state else []
         return {
             JOINT_OBS: np.concatenate([*present, observed[agent] if self.plan.minutes(agent) else none], 1),
             OTHER_ACTIONS: np.concatenate([none, *others], 1),

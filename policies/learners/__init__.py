@@ -59,7 +59,8 @@ def build_config(
         settings: of its algorithm.
         spaces: the tier's observation and action space.
         seed: of the learner.
-        sizes: of what a central critic reads, `joint_obs_dim` and `other_action_dim`.
+        sizes: of what a central critic reads, `joint_obs_dim` and `other_action_dim`; `state_dim` of critics that read
+            the state.
 
     Raises:
         ConfigError: the algorithm does not fit the action space, or a setting has no effect there.
@@ -67,7 +68,8 @@ def build_config(
     algorithm, ours = ALGORITHMS[settings.algorithm], LEARNERS[settings.algorithm]
     algorithm.check_space(tier, settings, spaces[1])
     model: Mapping[str, Any] = {"role": tier, "settings": to_plain(settings)}
-    model = {**model, **(sizes if algorithm.has_central_critic else {})}
+    read = {name for name in sizes if algorithm.has_central_critic or name == "state_dim"}
+    model = {**model, **{name: sizes[name] for name in read}}
     config = ours.config()
     config.update_from_dict(settings.to_rllib())
     config.environment(env=None).framework("torch").debugging(seed=seed)

@@ -25,18 +25,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from policies.learners.columns import JOINT_OBS, OTHER_ACTIONS
+from policies.learners.columns import CRITIC_OBS, JOINT_OBS, OTHER_ACTIONS, read_by_critics
 from policies.networks.blocks import ACTIONS, OBS
 
 OBSERVED = "cf_obs"  # (B, size) the tier's own
 JOINT, OTHERS = "cf_joint_obs", "cf_other_actions"  # as `JOINT_OBS` and `OTHER_ACTIONS`, for central critics
+TOLD = "cf_critic_obs"  # as `CRITIC_OBS`, for critics that read the state
 CHOICE, ALTERNATIVE = "cf_base_actions", "cf_actions"  # (B, dim), or (B,) whole numbers
 CHOICE_LOGP, ALTERNATIVE_LOGP = "cf_base_logp", "cf_logp"  # (B,) when they were drawn; PPO alone
 DIFFERENCE = "cf_difference"  # (B,) alternative minus choice, in units of their root mean square
 UNIT = "cf_unit"  # (B,) that unit, in units of the return scale
 WEIGHT = "cf_weight"  # (B,)
-COLUMNS = (OBSERVED, JOINT, OTHERS, CHOICE, ALTERNATIVE, CHOICE_LOGP, ALTERNATIVE_LOGP, DIFFERENCE, UNIT, WEIGHT)
-READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS}  # what a critic reads -> where rows have it
+COLUMNS = (
+    *(OBSERVED, TOLD, JOINT, OTHERS, CHOICE, ALTERNATIVE, CHOICE_LOGP, ALTERNATIVE_LOGP),
+    *(DIFFERENCE, UNIT, WEIGHT),
+)
+READ = {OBS: OBSERVED, JOINT_OBS: JOINT, OTHER_ACTIONS: OTHERS, CRITIC_OBS: TOLD}  # critics read -> rows have
 
 LARGEST = 10.0  # error of a critic, and advantage, that counts in full
 
@@ -52,7 +56,8 @@ class Adapter(NamedTuple):
     Attributes:
         loss: (module, batch) -> loss by optimiser.
         value: (module, columns of B situations) -> (B,) their values, in units of the module's return scale. Columns
-            are `OBS`, `ACTIONS` (what the policy does there) and, for central critics, `JOINT_OBS` and `OTHER_ACTIONS`.
+            are `OBS`, `ACTIONS` (what the policy does there), for central critics `JOINT_OBS` and `OTHER_ACTIONS`, for
+            others that read the state `CRITIC_OBS`.
         draws_choice: whether the tier's own choice is a draw of its policy too; otherwise the best that it knows.
         one_in: a gradient step takes one difference for so many rows of its batch, in the first rows of it. Differences
             are few and say much: more of them a step cost as much as the algorithm's own loss and only repeat.
@@ -101,13 +106,18 @@ def _choices_loss(module: Any, batch: Batch) -> Losses:
     return {POLICY: _difference_loss(batch, choice, alternative)}
 
 
+def _value(module: Any, columns: Batch) -> torch.Tensor:
+    found: torch.Tensor = module.compute_values({OBS: columns[read_by_critics(columns)]})
+    return found
+
+
 def _lowest(module: Any, columns: Batch) -> torch.Tensor:
     module.side_by_side().stacked.link()  # weights may have been loaded since the last update
     return module.values_of(columns, columns[ACTIONS])[0].amin(0)
 
 
 ADAPTERS: dict[str, Adapter] = {
-    "PPO": Adapter(_policy_loss, lambda module, columns: module.compute_values(columns), draws_choice=True),
+    "PPO": Adapter(_policy_loss, _value, draws_choice=True),
     "SAC": Adapter(_critics_loss, _lowest, one_in=4),
     # one optimiser has both critics
     "MADDPG": Adapter(lambda module, batch: {QF: sum(_critics_loss(module, batch).values(), ZERO)}, _lowest, one_in=4),

@@ -6,6 +6,8 @@ decision process), and advantages are estimated where the rows are collected (`p
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,7 @@ from ray.rllib.utils.torch_utils import explained_variance
 from torch import nn
 
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
+from policies.learners.columns import read_by_critics
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
 from policies.learners.update import ACTOR_READS, CRITICS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder
@@ -33,32 +36,34 @@ from policies.networks.build import make_body
 
 
 class ActorCriticEncoder(ActorEncoder):
-    """Separate encoders for the policy and the value function."""
+    """Separate encoders for the policy and the value function, which may read a state of `state_dim` numbers too."""
 
-    def __init__(self, spec: Any, obs_dim: int, keeps_zones: bool = False):
+    def __init__(self, spec: Any, obs_dim: int, keeps_zones: bool = False, state_dim: int = 0):
         super().__init__(spec, obs_dim, keeps_zones)
-        self.critic_encoder = BatchEncoder(make_body(spec, obs_dim))
+        self.reads_state = state_dim > 0
+        own = dataclasses.replace(spec, reads_state=self.reads_state)
+        self.critic_encoder = BatchEncoder(make_body(own, obs_dim + state_dim, own_dim=obs_dim))
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         out = {ACTOR: self.actor_encoder(batch)[ENCODER_OUT]}
-        if hasattr(self, "critic_encoder"):  # taken away from inference-only copies
+        # The critic's is taken away from inference-only copies; who asks RLlib's forward passes tells no state.
+        if hasattr(self, "critic_encoder") and not self.reads_state:
             out[CRITIC] = self.critic_encoder(batch)[ENCODER_OUT]
         return {ENCODER_OUT: out}
 
 
 class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
-    """RLlib's PPO forward passes on our networks; model_config: role, settings."""
-
-    encoder_type = ActorCriticEncoder
+    """RLlib's PPO forward passes on our networks; model_config: role, settings, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
+        self.encoder_type = functools.partial(ActorCriticEncoder, state_dim=self.model_config.get("state_dim", 0))
         self.build_actor()
         self.vf = nn.Linear(self.settings.hiddens[-1], 1)
         self.init_statistics()
 
     def state_values(self, observation: torch.Tensor) -> torch.Tensor:
-        """(B, size) -> (B,)."""
+        """(B, size) of what the value function reads -> (B,)."""
         encoder: Any = self.encoder
         return self.vf(encoder.critic_encoder.body(observation)).squeeze(-1)
 
@@ -76,14 +81,19 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "vf")
 
+    def reads_all(self, name: str) -> bool:
+        return self.settings.reads_state and "critic_encoder" in name
+
 
 class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
     """RLlib's PPO losses."""
 
     def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
         encoder = module.encoder
-        bodies = {ACTOR_READS: encoder.actor_encoder.body, CRITICS_READ: encoder.critic_encoder.body}
-        return {name: (body, (Columns.OBS,)) for name, body in bodies.items()}
+        return {
+            ACTOR_READS: (encoder.actor_encoder.body, (Columns.OBS,)),
+            CRITICS_READ: (encoder.critic_encoder.body, (read_by_critics(batch),)),
+        }
 
     def losses(self, module: Any, batch: Batch) -> Losses:
         (tier,) = self.module.keys()
@@ -93,7 +103,7 @@ class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
         ratio = torch.exp(now.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP])
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
         surrogate = torch.min(advantages * ratio, advantages * clipped).mean()
-        values = module.state_values(*read_by(batch, CRITICS_READ, Columns.OBS))
+        values = module.state_values(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         targets = batch[Postprocessing.VALUE_TARGETS]
         errors = (values - targets).pow(2)
         value_loss = errors.clamp(0, config.vf_clip_param).mean()

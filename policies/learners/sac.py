@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
+from policies.learners.columns import read_by_critics
 from policies.learners.critics import Critics, linked
 from policies.learners.shared import (
     ActionPenaltyMixin,
@@ -31,7 +32,7 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
-from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density
+from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density, value_losses
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
@@ -39,7 +40,7 @@ from policies.networks.passes import fits
 
 
 class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
-    """RLlib's SAC forward passes on our networks; model_config: role, settings."""
+    """RLlib's SAC forward passes on our networks; model_config: role, settings, state_dim of critics that read it."""
 
     def setup(self) -> None:
         take_settings(self)
@@ -49,7 +50,8 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
             obs_dim, num_actions = self.observation_space.shape[0], flat_dim(self.action_space)
             for critic in self.critics():
                 acted = () if self.is_discrete else (num_actions,)
-                body = make_body(self.settings.critic_body(self.role), obs_dim, acted)
+                told = self.model_config.get("state_dim", 0)
+                body = make_body(self.settings.critic_body(self.role), obs_dim + told, acted, own_dim=obs_dim)
                 setattr(self, f"{critic}_encoder", BatchEncoder(body))
                 setattr(self, critic, value_layer(body, num_actions if self.is_discrete else 1))
         self.init_statistics()
@@ -74,7 +76,7 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
     def values_of(self, columns: Mapping[str, torch.Tensor], *actions: torch.Tensor) -> list[torch.Tensor]:
         """By every critic the values (N, B) of each of the actions in the situations of `columns`."""
-        critics, observation = self.side_by_side(), columns[Columns.OBS]
+        critics, observation = self.side_by_side(), columns[read_by_critics(columns)]
         if not self.is_discrete:
             read = critics.read(observation)
             return [critics.at(read, action) for action in actions]
@@ -84,6 +86,9 @@ class SACModule(StatisticsMixin, SACNetwork, DefaultSACTorchRLModule):
 
     def value_heads(self) -> Iterable[nn.Linear]:
         return existing(self, "qf", "qf_twin", "target_qf", "target_qf_twin")
+
+    def reads_all(self, name: str) -> bool:
+        return self.settings.reads_state and "qf" in name
 
 
 def squashed(inputs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,8 +115,8 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         return {
             ACTOR_READS: (actor, now),
             NEXT_ACTOR_READS: (actor, following),
-            CRITICS_READ: (module.side_by_side().body, now),
-            TARGETS_READ: (module.side_by_side("target_").body, following),
+            CRITICS_READ: (module.side_by_side().body, (read_by_critics(batch),)),
+            TARGETS_READ: (module.side_by_side("target_").body, (read_by_critics(batch, is_next=True),)),
         }
 
     def losses(self, module: Any, batch: Batch) -> Losses:
@@ -166,39 +171,41 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         q_current = q_now.amin(0)
         lowest = (q_now == q_current).float()
         slope = step.slope(lowest / lowest.sum(0))
-        critic_losses = step.learn_values(q, target, batch["weights"])
+        step.learn_values(q, target, batch["weights"])
         g_x = (2.0 * alpha * now.action - slope * (1.0 - now.action.square())) / rows
-        policy_loss, g_mean = (alpha * logp - q_current).mean(), 0.0
-        if weight := module.settings.rest.weight:
-            away = now.mean - module.pi.initial
-            policy_loss = policy_loss + self.pull(weight, now.mean, module.pi.initial)
-            g_mean = 2.0 * value_at(weight, self.env_steps) * away / away.numel()
+        rest = module.settings.rest.weight
+        away = now.mean - module.pi.initial
+        g_mean = 2.0 * value_at(rest, self.env_steps) * away / away.numel() if rest else 0.0
         step.actor.backward(*now.back(g_x, g_mean, -alpha / rows))
         step.finish()
         gap = logp.mean() + self.target_entropy[tier]
         log_alpha.grad = -gap.expand_as(log_alpha).contiguous()
-        losses = {"policy": policy_loss, "alpha": -(log_alpha_now * gap).mean()}
-        losses |= dict(zip(("qf", "qf_twin"), critic_losses, strict=False))
         td_error = (q - target).abs().mean(0)
+
+        def losses() -> dict[str, torch.Tensor]:
+            of_policy = (alpha * logp - q_current).mean()
+            of_policy = of_policy + self.pull(rest, now.mean, module.pi.initial) if rest else of_policy
+            of_critics = zip(("qf", "qf_twin"), value_losses(q, target, batch["weights"]), strict=False)
+            return {"policy": of_policy, "alpha": -(log_alpha_now * gap).mean(), **dict(of_critics)}
 
         def logs() -> dict[str, torch.Tensor]:
             measured = {LOGPS_KEY: logp.mean(), **spread_of(q_current)}
-            return {**self._logs(losses, log_alpha_now, td_error), **measured}
+            return {**self._logs(losses(), log_alpha_now, td_error), **measured}
 
-        return Losses(losses, logs, td_error, has_gradients=True)
+        return Losses(losses, logs, td_error)
 
     def _of_gaussian(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's
         loss, and what is measured."""
         critics, targets = module.side_by_side(), module.side_by_side("target_")
-        read = critics.read(*read_by(batch, CRITICS_READ, Columns.OBS))
+        read = critics.read(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         q = critics.at(read, batch[Columns.ACTIONS])
         inputs = module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS)))
         action, logp = squashed(inputs, self.generator)
         with torch.no_grad():
             following = module.pi(module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS)))
             next_action, next_logp = squashed(following, self.generator)
-            read_next = targets.read(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS))
+            read_next = targets.read(*read_by(batch, TARGETS_READ, read_by_critics(batch, is_next=True)))
             next_value = targets.at(read_next, next_action).amin(0) - alpha * next_logp
         q_current = critics.at(read, action).amin(0)
         policy_loss = (alpha * logp - q_current).mean()
@@ -209,7 +216,7 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
 
     def _of_choices(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """As `_of_gaussian`; the log density is its mean over the choices, minus the entropy."""
-        values = module.side_by_side().values(*read_by(batch, CRITICS_READ, Columns.OBS))
+        values = module.side_by_side().values(*read_by(batch, CRITICS_READ, read_by_critics(batch)))
         chosen = batch[Columns.ACTIONS].long().expand(len(values), -1).unsqueeze(-1)
         q = values.gather(-1, chosen).squeeze(-1)
         logp = F.log_softmax(module.pi(module.pi_encoder.body(*read_by(batch, ACTOR_READS, Columns.OBS))), -1)
@@ -217,7 +224,7 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
             following = module.pi_encoder.body(*read_by(batch, NEXT_ACTOR_READS, Columns.NEXT_OBS))
             next_logp = F.log_softmax(module.pi(following), -1)
             targets = module.side_by_side("target_")
-            next_q = targets.values(*read_by(batch, TARGETS_READ, Columns.NEXT_OBS)).amin(0)
+            next_q = targets.values(*read_by(batch, TARGETS_READ, read_by_critics(batch, is_next=True))).amin(0)
             next_value = (next_logp.exp() * (next_q - alpha * next_logp)).sum(-1)
         lowest = values.detach().amin(0)
         policy_loss = (logp.exp() * (alpha * logp - lowest)).sum(-1).mean()

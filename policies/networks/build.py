@@ -29,6 +29,7 @@ class BodySpec:
         is_additive: whether a critic is additive in its own action, see `blocks.ActionValues`; needs `bins`.
         has_groups: whether actions that mean the same in several places are to share outputs.
         memory: what it makes of how many past minutes, and the size of that (`memory.Memory`); None for nothing.
+        reads_state: whether the environment's state stands behind the observations.
     """
 
     hiddens: Sequence[int]
@@ -40,6 +41,7 @@ class BodySpec:
     is_additive: bool = False
     has_groups: bool = False
     memory: tuple[str, int, int] | None = None
+    reads_state: bool = False
 
 
 def make_body(
@@ -55,7 +57,7 @@ def make_body(
 
     Args:
         spec: what it is made of.
-        obs_dim: size of what it observes.
+        obs_dim: size of what it observes, of the state too if it reads that.
         action_dims: sizes of the actions that it reads too: all other agents' together first if it reads the joint
             observation, then the own.
         is_joint: whether it reads the observations of all agents.
@@ -78,7 +80,8 @@ def _memory(spec: BodySpec, obs_dim: int, own_dim: int | None, is_joint: bool) -
     own = obs_dim if own_dim is None else own_dim
     tokens = None if spec.encoder == "mlp" else own_tokens(agent_of(spec.role), own)
     hides = tokens is not None and spec.encoder == "attention" and not tokens.is_numbered
-    return Memory(kind, minutes, size, own, obs_dim * is_joint, spec.hiddens[0], tokens, hides)
+    start = obs_dim if is_joint or spec.reads_state else 0
+    return Memory(kind, minutes, size, own, start, spec.hiddens[0], tokens, hides)
 
 
 def _plain_body(
@@ -95,7 +98,7 @@ def _plain_body(
     acting += [agent] * (len(action_dims) - is_joint)
     return ZoneMLP(
         agent,
-        joint_tokens(obs_dim) if is_joint else own_tokens(agent, obs_dim),
+        joint_tokens(obs_dim, spec.reads_state) if is_joint else own_tokens(agent, obs_dim, spec.reads_state),
         spec.hiddens,
         acting,
         heads=spec.attention_heads if spec.encoder == "attention" else 0,

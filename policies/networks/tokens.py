@@ -9,8 +9,8 @@ Both families of scenarios say so in the same form, from which `policies.network
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +21,19 @@ import torch
 from soc_env.engine.tables import AGENTS, TRIAGE
 from soc_env.errors import ConfigError
 from soc_env.paper.scenario import NUM_SEGMENTS
-from soc_env.paper.tables import ACTIONS, FEATURES
+from soc_env.paper.tables import ACTIONS, FEATURES, STATE
 from soc_env.soc.networks import MAX_ZONES
-from soc_env.soc.tables import CASE_FEATURES, CHOICES_READ, ZONE_FEATURES, actions, features, layout, possible_choices
+from soc_env.soc.tables import (
+    CASE_FEATURES,
+    CHOICES_READ,
+    ZONE_FEATURES,
+    ZONE_TRUTH,
+    actions,
+    features,
+    layout,
+    possible_choices,
+    state_features,
+)
 
 Entries = Mapping[str, tuple[int, int]]
 
@@ -115,15 +125,16 @@ def agent_of(role: str | None) -> str:
     return agent
 
 
-def own_tokens(agent: str, obs_dim: int) -> Tokens:
-    """Those of the agent's observation of that size; ConfigError if neither family has one."""
-    return _tokens((agent,), obs_dim, f"{agent}: its network")
+def own_tokens(agent: str, obs_dim: int, has_state: bool = False) -> Tokens:
+    """Those of the agent's observation of that size, with `has_state` of the state behind it too; ConfigError if
+    neither family has one."""
+    return _tokens((agent,), obs_dim, f"{agent}: its network", has_state)
 
 
-def joint_tokens(obs_dim: int) -> Tokens:
+def joint_tokens(obs_dim: int, has_state: bool = False) -> Tokens:
     """Those of the observations of all agents, one after another in the order of `AGENTS`, each fact once; ConfigError
     if neither family has one of that size."""
-    return _tokens(AGENTS, obs_dim, "a joint critic by tokens")
+    return _tokens(AGENTS, obs_dim, "a joint critic by tokens", has_state)
 
 
 def impossible_choices(observation: torch.Tensor) -> torch.Tensor:
@@ -166,21 +177,27 @@ def action_names(agent: str, obs_dim: int) -> list[str] | None:
     return None if num_zones is None else [action.name for action in actions(agent, num_zones)]
 
 
-def _tokens(agents: tuple[str, ...], obs_dim: int, reader: str) -> Tokens:
-    if obs_dim == sum(len(FEATURES[agent]) for agent in agents):
-        return _paper_tokens(agents)
-    num_zones = _num_zones(agents, obs_dim)
+def _tokens(agents: tuple[str, ...], obs_dim: int, reader: str, has_state: bool) -> Tokens:
+    if obs_dim == sum(len(FEATURES[agent]) for agent in agents) + len(STATE) * has_state:
+        return _paper_tokens(agents, has_state)
+    num_zones = _num_zones(agents, obs_dim, has_state)
     if num_zones is None:
+        with_state = " with the state" if has_state else ""
         raise ConfigError(
-            f"{reader} reads observations of paper-v0 or of the soc-v1 family; there is none of size {obs_dim}"
+            f"{reader} reads observations of paper-v0 or of the soc-v1 family{with_state}; there is none of size "
+            f"{obs_dim}"
         )
-    return _soc_tokens(agents[0], num_zones)  # of all agents the first is shown most, and all that the others are
+    # of all agents the first is shown most, and all that the others are
+    return _with_truth(agents, num_zones) if has_state else _soc_tokens(agents[0], num_zones)
 
 
 @functools.cache
-def _num_zones(agents: tuple[str, ...], obs_dim: int) -> int | None:
+def _num_zones(agents: tuple[str, ...], obs_dim: int, has_state: bool = False) -> int | None:
     """The number of zones with which the agents' observations in the soc-v1 family have that size together."""
-    sizes = {sum(layout(agent, zones).size for agent in agents): zones for zones in range(1, MAX_ZONES + 1)}
+    sizes = {
+        sum(layout(agent, zones).size for agent in agents) + len(state_features(zones)) * has_state: zones
+        for zones in range(1, MAX_ZONES + 1)
+    }
     return sizes.get(obs_dim)
 
 
@@ -202,9 +219,21 @@ def _soc_tokens(agent: str, num_zones: int) -> Tokens:
 
 
 @functools.cache
-def _paper_tokens(agents: tuple[str, ...]) -> Tokens:
+def _with_truth(agents: tuple[str, ...], num_zones: int) -> Tokens:
+    """Those of the agents' observations with the state behind them: the truth about zones beside what is seen of them,
+    that about cases and campaigns in the context. What the state repeats of observations is not read."""
+    own, observed = _soc_tokens(agents[0], num_zones), sum(layout(agent, num_zones).size for agent in agents)
+    truth = np.arange(layout(TRIAGE, num_zones).size, len(state_features(num_zones))) + observed
+    of_zones, rest = np.split(truth, [num_zones * len(ZONE_TRUTH)])
+    zones = np.column_stack([own.zones, of_zones.reshape(num_zones, -1)])
+    return dataclasses.replace(own, zones=zones, context=np.concatenate([own.context, rest]))
+
+
+@functools.cache
+def _paper_tokens(agents: tuple[str, ...], has_state: bool) -> Tokens:
     place: dict[str, int] = {}  # of every name, where it comes first: agents that show the same fact call it the same
-    for index, feature in enumerate(itertools.chain.from_iterable(FEATURES[agent] for agent in agents)):
+    observed = [feature for agent in agents for feature in FEATURES[agent]]
+    for index, feature in enumerate([*observed, *(STATE if has_state else ())]):
         if feature.low < feature.high:  # padding is constant
             place.setdefault(feature.name, index)
     zones, cases = _numbered(place, "segment|flow|plan"), _numbered(place, "alert")
@@ -214,7 +243,7 @@ def _paper_tokens(agents: tuple[str, ...]) -> Tokens:
         zones=zones,
         cases=cases,
         context=np.array([index for index in place.values() if index not in taken], np.int64),
-        num_seen=sum(name.startswith("segment0_") for name in place),
+        num_seen=sum(name.startswith("segment0_") and index < len(observed) for name, index in place.items()),
         present=of_alert.index("severity") if of_alert else 0,  # raised alerts have one, and the rest is filled with 0
         case_zone=of_alert.index("segment") if of_alert else 0,
         zone_scale=NUM_SEGMENTS,

@@ -22,6 +22,7 @@ class PolicyOutput:
     inputs: np.ndarray | None = None  # parameters of the distribution (B, P)
     logp: np.ndarray | None = None
     value: np.ndarray | None = None  # in reward units
+    read_by_value: np.ndarray | None = None  # what that was read from, if not the observation
 
 
 def act(
@@ -31,6 +32,7 @@ def act(
     explore: bool,
     t: int = 0,
     with_value: bool = False,
+    read_by_value: np.ndarray | None = None,
     noise: torch.Tensor | None = None,
     traces: Traces | None = None,
 ) -> PolicyOutput:
@@ -39,7 +41,8 @@ def act(
 
     `noise` (B, action dim) is standard normal noise for networks that draw Gaussian actions, in place of fresh one.
     `traces` are asked first for what the network makes of observations.
-    With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too.
+    With `with_value` the network is that of an on-policy tier that learns, and what it learns from is there too; its
+    value function reads `read_by_value`, (B, size), where that is no observation.
     """
     seen = torch.from_numpy(np.ascontiguousarray(observation))
     with_noise = {} if noise is None or not explore else {"noise": noise}
@@ -50,8 +53,16 @@ def act(
         result = PolicyOutput(_executed(module.action_space, raw), raw)
         if with_value:
             result.inputs, result.logp = drawn.inputs.numpy(), drawn.log_prob().numpy()
-            result.value = module.compute_values({OBS: seen}).numpy() * float(module.return_scale)
+            result.value = value_of(module, observation if read_by_value is None else read_by_value)
+            result.read_by_value = read_by_value
     return result
+
+
+def value_of(module: Any, seen: np.ndarray) -> np.ndarray:
+    """(B,) values by an on-policy tier that learns [reward], of what its value function reads."""
+    batch = {OBS: torch.from_numpy(np.ascontiguousarray(seen))}
+    found: np.ndarray = module.compute_values(batch).numpy() * float(module.return_scale)
+    return found
 
 
 def _executed(space: Any, raw: np.ndarray) -> np.ndarray:

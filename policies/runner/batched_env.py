@@ -120,6 +120,8 @@ class SyncVectorEnv:
         ended: agent -> (N,) bool, whether the step was its last.
         agent_terminated: agent -> (N,) bool, whether it has terminated in this step or before.
         terminated, truncated: (N,) bool, how an episode ended that ended in this step.
+        state_space: Box of `state()`, or None where the environments have no such thing.
+        final_states: (N, size) float32, `state()` at the end of episodes, once that was called.
         episode_metrics: (N,) `reward` (sum over agents), `length`, `reward/<agent>` of episodes that ended.
 
     Raises:
@@ -156,19 +158,29 @@ class SyncVectorEnv:
         self.terminated, self.truncated = np.zeros(num_envs, bool), np.zeros(num_envs, bool)
         fields = [("reward", "f8"), ("length", "i8"), *((f"reward/{a}", "f8") for a in self.agents)]
         self.episode_metrics, self._running = np.zeros(num_envs, fields), np.zeros(num_envs, fields)
-        self._seed = seed
+        self._seed, self._is_told = seed, False
+        self._told_space: Any = getattr(first, "state_space", None)
+        self.state_space = _flat_box(self._told_space)
+        self.final_states = np.zeros((num_envs, self.state_space.shape[0] if self.state_space else 0), np.float32)
+
+    def state(self) -> np.ndarray:
+        """(N, size) float32: the truth about every copy, where environments have `state()` and `state_space`."""
+        self._is_told = True
+        return np.stack([self._read_state(index) for index in range(self.num_envs)])
+
+    def _read_state(self, index: int) -> np.ndarray:
+        try:
+            return np.asarray(flatten(self._told_space, self.envs[index].state()), np.float32)
+        except NotImplementedError:
+            raise ConfigError(f"{self.name}: it has a state_space, but no state() that critics could read") from None
 
     def _flat(self, agent: str) -> gym.spaces.Box:
-        space: Any
-        try:
-            space = flatten_space(self._seen_spaces[agent])
-        except NotImplementedError:
-            space = None
-        if not isinstance(space, gym.spaces.Box):
+        space = _flat_box(self._seen_spaces[agent])
+        if space is None:
             raise ConfigError(
                 f"agent {agent!r} has observation space {self._seen_spaces[agent]}; allowed: one that flattens to a Box"
             )
-        return gym.spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+        return space
 
     @property
     def rewards(self) -> np.ndarray:
@@ -212,6 +224,8 @@ class SyncVectorEnv:
             self.episode_metrics[index] = self._running[index]
             for agent in self.agents:
                 self.final_observations[agent][index] = self.observations[agent][index]
+            if self._is_told:
+                self.final_states[index] = self._read_state(index)
             self._start(index)
 
     def _step(self, index: int) -> None:
@@ -316,6 +330,17 @@ class DiscretizeActions(BaseParallelWrapper):
         """As the wrapped environment, with choices by number."""
         chosen = {a: self.choices[a][int(action)] if a in self.choices else action for a, action in actions.items()}
         return self.env.step(chosen)
+
+
+def _flat_box(space: Any) -> gym.spaces.Box | None:
+    """The Box of vectors to which elements of the space are flattened, or None where that is none."""
+    try:
+        flat: Any = flatten_space(space)
+    except NotImplementedError:
+        return None
+    if not isinstance(flat, gym.spaces.Box):
+        return None
+    return gym.spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
 
 
 def _space(env: Any, kind: str, agent: str) -> Any:

@@ -9,13 +9,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
+from policies.learners.columns import CRITIC_OBS, with_state
 from policies.learners.terms import TEACHER_ACTIONS
 from policies.past import Past
-from policies.runner.acting import PolicyOutput, act
+from policies.runner.acting import PolicyOutput, act, value_of
 from policies.runner.exploration import HeldNoise, uniform
 from policies.runner.guide import Guide
 from policies.runner.plan import Plan
@@ -110,6 +110,8 @@ class Collector:
         self.stream, self.age = worker * self.num_envs + self.everyone, np.zeros(self.num_envs, np.int64)
         self.latest: list[Columnar] = []  # steps whose n-step return is not complete
         self.metrics_before: Any = None
+        self.told = plan.told
+        self.state: np.ndarray | None = None  # (N, size) before the present step, where critics read it
         self.reads_metrics = any(plan.of_agent(a).reward_shaping.metrics for a in plan.learning)
 
     # ---- state
@@ -126,6 +128,7 @@ class Collector:
             "scripted": {tier: identity(self.plan.settings[tier].policy) for tier in self.scripted},
             **({} if self.guide is None else {"teacher": self.guide.name}),
             **({"past": {agent: past.minutes for agent, past in self.past.items()}} if self.past else {}),
+            **({"told": sorted(self.told)} if self.told else {}),
         }
 
     def get_state(self) -> dict[str, Any]:
@@ -205,6 +208,7 @@ class Collector:
     def _step(self, fragment: Fragment) -> None:
         env, agents = self.env, self.plan.agents
         observation = {a: env.observations[a].copy() for a in agents}
+        self.state = self._read_state()
         alive = {a: env.alive[a].copy() for a in agents} if self.have_lives else None
         if self.guide is not None:
             self._ask(fragment, observation, alive)
@@ -215,20 +219,23 @@ class Collector:
         done = env.terminated | env.truncated
         ended = env.ended if self.have_lives else dict.fromkeys(agents, done)
         followed = {a: env.observations[a].copy() for a in agents}
+        state = self._read_state()
         if done.any():
             for agent, observed in followed.items():
                 observed[done] = env.final_observations[agent][done]
+            if state is not None:
+                state[done] = env.final_states[done]
         rewards = self._rewards(fragment, done, ended)
         # always: observation statistics need it
-        fragment.columns["obs"].append(np.concatenate(list(observation.values()), 1))
+        fragment.columns["obs"].append(whole(observation, self.state))
         if self.past:
             self._remember(fragment, observation)
         if self.stored:
-            self._append_joint(fragment, acted, followed, rewards, alive)
+            self._append_joint(fragment, acted, whole(followed, state), rewards, alive)
         for agent, decisions in self.open.items():
             decisions.accumulate(rewards[agent])
         if done.any() or self.have_lives:
-            self._end_lives(fragment, ended, followed)
+            self._end_lives(fragment, ended, followed, state)
             self._end_episodes(fragment, np.nonzero(done)[0])
         if self.past and done.any():
             self.age[done] = 0
@@ -242,6 +249,10 @@ class Collector:
         for agent, past in self.past.items():
             past.push(observation[agent])
         self.age += 1
+
+    def _read_state(self) -> np.ndarray | None:
+        """(N, size) float32: the truth, where critics read it."""
+        return np.asarray(self.env.state(), np.float32) if self.told else None
 
     # ---- acting
     def _seen(self, agent: str, observation: np.ndarray, envs: np.ndarray) -> np.ndarray:
@@ -306,6 +317,7 @@ class Collector:
             explore=fragment.explore and learns,  # a frozen tier is what it has become
             t=fragment.now,
             with_value=on_policy,
+            read_by_value=self._read_by_value(agent, own, envs, self.state) if on_policy else None,
             noise=None if held is None else held.scaled()[envs],
             traces=fragment.traces,
         )
@@ -314,6 +326,12 @@ class Collector:
             choice.executed = uniform(self.env.action_spaces[agent], len(envs), unit)
         fragment.num_agent_steps += len(envs)
         return choice
+
+    def _read_by_value(self, agent: str, own: np.ndarray, envs: np.ndarray, state: np.ndarray | None) -> Any:
+        """What the agent's value function reads in `envs` where that is not its network's `own`, or None."""
+        if state is None or agent not in self.told:
+            return None
+        return with_state(own, state[envs], self.env.observations[agent].shape[1])
 
     def _decide(
         self, agent: str, envs: np.ndarray, observation: Columnar, own: np.ndarray, choice: PolicyOutput
@@ -329,13 +347,14 @@ class Collector:
                 "logp": choice.logp,
                 "inputs": choice.inputs,
                 "value": choice.value,
+                "read_by_value": choice.read_by_value,
                 **({} if self.guide is None else {"teacher": self.guide.taught[agent][envs]}),
             }
             decisions.start(envs, values)
             if self.guide is not None:  # what the teacher does is no decision of the policy
                 decisions.is_open[envs[self.guide.leads[envs]]] = False
         else:
-            joint = np.concatenate([observation[a][envs] for a in self.plan.agents], 1)
+            joint = whole(observation, self.state)[envs]
             decisions.close(envs, False, next_obs=joint, terminated=np.zeros(len(envs), bool))
             decisions.start(envs, {"joint_obs": joint})
 
@@ -363,10 +382,10 @@ class Collector:
         return rewards
 
     def _append_joint(
-        self, fragment: Fragment, acted: Columnar, followed: Columnar, rewards: Columnar, alive: Columnar | None
+        self, fragment: Fragment, acted: Columnar, following: np.ndarray, rewards: Columnar, alive: Columnar | None
     ) -> None:
         columns, env = fragment.columns, self.env
-        columns["next_obs"].append(np.concatenate(list(followed.values()), 1))
+        columns["next_obs"].append(following)
         for agent in self.plan.agents:
             columns[f"action/{agent}"].append(acted[agent])
             if alive is not None:
@@ -379,8 +398,8 @@ class Collector:
         columns["terminated"].append(env.terminated.copy())
         columns["done"].append(env.terminated | env.truncated)
 
-    def _end_lives(self, fragment: Fragment, ended: Columnar, followed: Columnar) -> None:
-        """Closes the last decision of agents whose episode is over."""
+    def _end_lives(self, fragment: Fragment, ended: Columnar, followed: Columnar, state: np.ndarray | None) -> None:
+        """Closes the last decision of agents whose episode is over; `followed` and `state` are what came then."""
         env = self.env
         for agent, decisions in self.open.items():
             envs = np.nonzero(ended[agent])[0]
@@ -389,11 +408,12 @@ class Collector:
             terminated = (env.agent_terminated[agent] if self.have_lives else env.terminated)[envs]
             if agent in self.plan.on_policy:
                 module = fragment.module[self.plan.tier_of[agent]]
-                batch = {Columns.OBS: torch.from_numpy(self._seen(agent, followed[agent][envs], envs))}
-                value = module.compute_values(batch).numpy() * float(module.return_scale)
+                own = self._seen(agent, followed[agent][envs], envs)
+                told = self._read_by_value(agent, own, envs, state)
+                value = value_of(module, own if told is None else told)
                 decisions.close(envs, True, next_value=value * ~terminated)
             else:
-                joint = np.concatenate([followed[a][envs] for a in self.plan.agents], 1)
+                joint = whole(followed, state)[envs]
                 decisions.close(envs, True, next_obs=joint, terminated=terminated)
 
     def _end_episodes(self, fragment: Fragment, envs: np.ndarray) -> None:
@@ -448,6 +468,7 @@ class Collector:
             Columns.ACTION_LOGP: "logp",
             Columns.ACTION_DIST_INPUTS: "inputs",
             TEACHER_ACTIONS: "teacher",
+            CRITIC_OBS: "read_by_value",
         }
         columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items() if old in rows[0]}
         columns[Postprocessing.ADVANTAGES] = advantage.astype(np.float32)
@@ -464,3 +485,8 @@ class Collector:
             columns[f"alive/{member}"] = np.full(len(columns["n_step"]), member == agent)
             columns.setdefault(f"reward/{member}", np.zeros(len(columns["n_step"])))
         return columns
+
+
+def whole(observation: Columnar, state: np.ndarray | None) -> np.ndarray:
+    """(N, sum of sizes): what all agents observe, side by side, and the state behind it where critics read that."""
+    return np.concatenate([*observation.values(), *([] if state is None else [state])], 1)

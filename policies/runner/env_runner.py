@@ -5,7 +5,8 @@ twenty times what the policies cost. This one writes whole columns (`policies.ru
 environment with the attributes of `soc_env.Simulator` (`agents, observation_spaces, action_spaces, decision_periods,
 actions, observations, final_observations, rewards, terminated, truncated, decides, reset, step, episode_metrics`, and
 `running_metrics` where a tier's rewards are shaped by metrics). Where agents have rewards and lives of their own, it
-also reads `agent_rewards`, `alive`, `ended` and `agent_terminated` (see `policies.runner.batched_env.SyncVectorEnv`).
+also reads `agent_rewards`, `alive`, `ended` and `agent_terminated` (see `policies.runner.batched_env.SyncVectorEnv`);
+where critics read the truth, `state_space`, `state()` and `final_states`.
 
 A batch that has `get_state() -> tree` and `set_state(tree)` (plain data, see `policies.state_files`; None if it has no
 state to say) goes on after a restart where it stood: `get_state(components=["sampling"])`. One that has not starts new
@@ -36,7 +37,7 @@ from ray.rllib.utils.debug import update_global_seed_if_necessary
 from policies.runner.batched_env import import_path, make_batched_env
 from policies.runner.collector import Collector, Fragment
 from policies.runner.generators import get_generators, set_generators
-from policies.runner.plan import Plan, make_scripted, spaces_of_tiers
+from policies.runner.plan import Plan, make_scripted, spaces_of_tiers, told_state
 from policies.runner.rows import Rollout
 from policies.runner.traces import Traces
 from soc_env.engine.state import check_names
@@ -97,8 +98,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.module, self._traces = spec.build(), Traces(self.config.num_envs_per_env_runner)
 
     def get_spaces(self) -> dict[str, Any]:
-        """Spaces of the environment and of every tier; also each agent's decision period, and whether agents have
-        lives of their own."""
+        """Spaces of the environment and of every tier; also each agent's decision period, whether agents have lives of
+        their own, and the space of the state that critics may read."""
         if self.env is None:
             return self._spaces
         joint = (gym.spaces.Dict(dict(self.env.observation_spaces)), gym.spaces.Dict(dict(self.env.action_spaces)))
@@ -108,6 +109,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             **spaces_of_tiers(self.config.members(self.env.agents), self.env),
             "decision_periods": {a: self.env.decision_periods[a] for a in self.env.agents},
             "have_lives": hasattr(self.env, "alive"),
+            "state": told_state(self.env),
         }
 
     def assert_healthy(self) -> None:

@@ -62,6 +62,11 @@ class Plan:
         """The settings of the agent's tier."""
         return self.settings[self.tier_of[agent]]
 
+    @property
+    def told(self) -> frozenset[str]:
+        """Learning agents with critics that read the environment's state."""
+        return frozenset(agent for agent in self.learning if self.of_agent(agent).reads_state)
+
     def minutes(self, agent: str) -> int:
         """Past observations that the agent's networks read beside the present one; 0 without memory."""
         memory = getattr(self.of_agent(agent), "memory", None)
@@ -112,6 +117,26 @@ def spaces_of_tiers(members: Mapping[str, Sequence[str]], env: Any) -> dict[str,
                     f"tier {tier!r}: agents {agents[0]!r} and {agent!r} differ in their spaces; allowed: the same"
                 )
     return spaces
+
+
+def told_state(env: Any) -> gym.spaces.Box | None:
+    """The space of what an environment tells critics, or None: it needs `state_space`, `state()` and `final_states`."""
+    space = getattr(env, "state_space", None)
+    is_told = isinstance(space, gym.spaces.Box) and hasattr(env, "state") and hasattr(env, "final_states")
+    return space if is_told else None
+
+
+def check_told(tier: str, settings: Any, space: gym.Space | None, name: str) -> gym.Space | None:
+    """`space`, that of the state which environments of that name tell, if the tier's critics read it; else None.
+
+    Raises:
+        ConfigError: they read it, and there is none.
+    """
+    if settings.reads_state and space is None:
+        raise ConfigError(
+            f"tier {tier!r}: critic.reads_state=True needs environments with state() and state_space; {name} has none"
+        )
+    return space if settings.reads_state else None
 
 
 def make_scripted(tier: str, policy: Any, env: Any, action_spaces: Mapping[str, Any], seed: int) -> Policy:

@@ -25,7 +25,8 @@ class Rollout:
     """What one `sample` call returns (in a list of one).
 
     Attributes:
-        seen: all observations, one row per environment step (n, sum of sizes).
+        seen: all observations, one row per environment step (n, sum of sizes); here and in the columns `obs` and
+            `next_obs` below the state stands behind them where critics read it.
         joint: joint transitions, one row per environment step: columns `obs`, `next_obs` (n, sum of sizes),
             `action/<agent>`, `reward/<agent>` (discounted sum), `terminated`, `n_step` (steps from `obs` to
             `next_obs`); where agents have lives of their own also `alive/<agent>` (when the row began) and

@@ -41,10 +41,12 @@ CONTEXT = {  # what a changed value needs beside it
     "double_q": {"lr": 0.1},  # the newest network and its target soon differ
 }
 CREDIT = {"weight": 1.0, "share": 1.0, "horizon": 2, "states": 6}  # one round an iteration
+CONTEXT["counterfactual.hold"] = {"counterfactual": {**CREDIT, "horizon": 8, "share": 4.0}}  # must show
 VALUES = {  # where a value cannot be made from the declaration
     "rest.action": [[0.3] * 16],
     "reward_shaping.metrics": [{"length": 1.0}],
     "counterfactual.alternatives": [["teacher"]],
+    "counterfactual.hold": [4, 8],
 }
 
 
@@ -290,7 +292,7 @@ def test_old_names_say_the_new_one(algorithm, old):
         ({"algorithm": "SAC", "critic": {"bns": 1}}, r"setting of critic 'bns' .* did you mean 'bins'\?"),
         (
             {"algorithm": "SAC", "critic": "additive"},
-            "critic='additive' must be settings by name: kind, bins",
+            "critic='additive' must be settings by name: reads_state, kind, bins",
         ),
         ({"algorithm": "SAC", "critic": {"bins": 1}}, "critic.bins=1 must be 2 or more"),
         ({"algorithm": "SAC", "gamma": float("nan")}, "gamma=nan must be a number from 0.0 to 1.0"),
@@ -370,7 +372,8 @@ def test_settings_of_a_part_merge_one_by_one():
     config.tiers({"threat_hunter": {"critic": {"layer_norm": True}, "reward_shaping": {"metrics": {"a": 1.0}}}})
     config.update_from_dict({"tiers": {"threat_hunter": {"reward_shaping": {"metrics": {"b": np.float64(2.0)}}}}})
     found = config.tier_settings["threat_hunter"]
-    assert found["critic"] == {"kind": "additive", "bins": 21, "layer_norm": True, "twin": True}
+    changed = {"kind": "additive", "bins": 21, "layer_norm": True}
+    assert found["critic"] == {"reads_state": False, **changed, "twin": True}
     assert found["reward_shaping"] == {"penalty_scale": 1.0, "metrics": {"b": 2.0}}
     assert config.tier("threat_hunter").critic.bins == 21
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -50,13 +50,15 @@ def rllib_module(network):
 
 
 def by_rllib(module, seen, *, explore, t):
-    """The actions that RLlib's interfaces give."""
+    """The actions that RLlib's interfaces give; SAC's greedy one is squashed, as those are that it draws."""
     with torch.no_grad():
         batch = {"obs": torch.from_numpy(seen)}
         out = module.forward_exploration(batch, t=t) if explore else module.forward_inference(batch)
         if "actions" not in out:
             made = module.get_exploration_action_dist_cls().from_logits(out["action_dist_inputs"])
             out["actions"] = (made if explore else made.to_deterministic()).sample()
+            if not explore and module.settings.algorithm == "SAC" and not module.is_discrete:
+                out["actions"] = torch.tanh(out["actions"])
     actions = out["actions"].numpy()
     return actions if actions.ndim == 1 else actions.clip(-1.0, 1.0)
 
@@ -84,6 +86,18 @@ def test_actions_are_those_of_rllibs_modules(scenario, tier, algorithm, settings
             assert found.dtype == expected.dtype
     greedy, drawn = (policy({agent: seen})[agent] for policy in policies.values())
     assert not np.array_equal(greedy, drawn)
+
+
+@pytest.mark.parametrize("algorithm", ["SAC", "MADDPG", "PPO"])
+def test_greedy_actions_are_what_is_imitated(algorithm):
+    network = network_for("soc-v1", "threat_hunter", algorithm, encoder="zones")
+    seen = torch.from_numpy(observations_of("soc-v1", 32)["threat_hunter_0"])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) / 2)
+        greedy, outputs = network.draw(seen, explore=False).actions, network.outputs(seen)
+    torch.testing.assert_close(greedy, outputs)
+    assert greedy.abs().max() > 0.5
 
 
 def test_maddpg_explores_by_gaussian_noise_of_its_schedule():
@@ -332,7 +346,7 @@ def test_all_algorithms_are_among_the_cases():
 
 SHIPPED = {  # team -> the script that it is above, in what, on which episodes; by its card by how much
     "soc-v1": ("expert", "score", {"split": "test"}),  # 2.7 [2.1, 3.3]
-    "paper-v0": ("best-constant", "reward", {}),  # .45 [.25, .65]
+    "paper-v0": ("best-constant", "reward", {}),  # .64 [.53, .74]
 }
 
 
