@@ -19,7 +19,10 @@ NAMED_TUPLE_METHODS = {"_replace", "_asdict", "_fields", "_make"}  # public; the
 # What other libraries call private and leaves no other way. File -> expression -> why.
 FOREIGN_MEMBERS: dict[str, dict[str, str]] = {
     "cyborg_bridge/shortcuts.py": {"controller._filter_obs": "CybORG's slow method that is put aside and put back"},
-    "policies/learners/update.py": {"torch._foreach_lerp_": "one call for all weights; torch's optimizers use it"},
+    "policies/learners/update.py": {
+        "torch._foreach_lerp_": "one call for all weights; torch's optimizers use it",
+        "torch._fused_adam_": "one call for all weights; torch's Adam walks over them to get there",
+    },
     "policies/runner/batched_env.py": {"_global_registry": "the only way to an environment by its registered name"},
     "experiments/transfer/play.py": {"os._exit": "documented: ends a process without its handlers"},
 }

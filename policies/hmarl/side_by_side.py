@@ -1,8 +1,9 @@
 """Updates of tiers at the same time: once their batches are drawn, no tier's learning depends on another's.
 
 An update is a generator. It prepares, yields the job that may run beside those of others, is sent what the job
-returned, and finishes. Preparing and finishing are done one after another, in the order of the updates, and jobs share
-nothing, so what comes out does not depend on how many run at once, or on which is done first.
+returned, and finishes. Preparing and finishing are done one after another, in the order of the updates, and what a job
+changes is read by no other job, nor where updates are prepared: what comes out does not depend on how many run at once,
+or on which is done first.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ class TierBatches:
             ):
                 columns[new] = with_state(columns[own], state, dim)
         if tier in self._central:
-            columns |= self._joint_columns(tier, agent, index)
+            columns |= self._joint_columns(tier, agent, index, columns)
         return columns
 
     def _states(self, tier: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -278,8 +278,8 @@ class TierBatches:
         replay = self.replay_of(tier)
         return replay.take(f"obs/{STATE}", index), replay.take(f"next_obs/{STATE}", index)
 
-    def _joint_columns(self, tier: str, agent: str, index: np.ndarray) -> Columnar:
-        """What a central critic reads beside the agent's own columns."""
+    def _joint_columns(self, tier: str, agent: str, index: np.ndarray, columns: Columnar) -> Columnar:
+        """What a central critic reads beside the agent's own columns, which are given."""
         replay, order = self.replay_of(tier), self._order_of_critic(tier, agent)
         following = {a: replay.take(f"next_obs/{a}", index) for a in order}
         spaces, others = self.team.action_spaces, [a for a in order if a != agent]
@@ -291,8 +291,8 @@ class TierBatches:
             after = [action * ~left[:, None] for left, action in zip(gone, after, strict=True)]
         none, observed = np.zeros((len(index), 0), np.float32), [replay.take(f"obs/{a}", index) for a in order]
         own, told = [none, none], self._states(tier, index)
-        if minutes := self.plan.minutes(agent):
-            own = [replay.read(agent, index, minutes, is_next=is_next) for is_next in (False, True)]
+        if self.plan.minutes(agent):
+            own = [columns[Columns.OBS], columns[Columns.NEXT_OBS]]
         return {
             JOINT_OBS: np.concatenate([*observed, told[0], own[0]], 1),
             JOINT_NEXT_OBS: np.concatenate([*following.values(), told[1], own[1]], 1),

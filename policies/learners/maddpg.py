@@ -44,7 +44,7 @@ from policies.learners.shared import (
     existing,
     take_settings,
 )
-from policies.learners.straight import Step, Steps, critics_fit
+from policies.learners.straight import Step, Steps, critics_fit, value_losses
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import soft_bound, value_at, value_layer
 from policies.networks.build import make_body
@@ -207,16 +207,14 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
         actor_loss = saturation - value.mean()
 
         losses = {"policy": actor_loss, "qf": critic_loss}
-        return Losses(losses, self._logs(losses, q, saturation), (q.detach() - target).abs().mean(0))
+        logs = functools.partial(self._logs, losses, q, saturation)
+        return Losses(losses, logs, (q.detach() - target).abs().mean(0))
 
     def _logs(
         self, losses: Mapping[str, torch.Tensor], q: torch.Tensor, saturation: torch.Tensor
-    ) -> Callable[[], dict[str, torch.Tensor]]:
-        def logs() -> dict[str, torch.Tensor]:
-            found = {POLICY_LOSS_KEY: losses["policy"], "qf_loss": losses["qf"], "qf_mean": q[0].mean()}
-            return {**found, "rest_loss": saturation}
-
-        return logs
+    ) -> dict[str, torch.Tensor]:
+        found = {POLICY_LOSS_KEY: losses["policy"], "qf_loss": losses["qf"], "qf_mean": q[0].mean()}
+        return {**found, "rest_loss": saturation}
 
     def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
         critics, actors = module.side_by_side(), (module.actor, module.target_actor)
@@ -243,14 +241,20 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
         slope = step.slope(first) * (1.0 - torch.tanh(pre_tanh).square())
         if module.smoothing:
             slope *= action.abs() < 1.0  # beyond it was cut off
-        critic_losses = step.learn_values(q, target, batch["weights"])
+        step.learn_values(q, target, batch["weights"])
         away = pre_tanh - actor.initial
         g_pre = 2.0 * value_at(weight, self.env_steps) * away / away.numel() - slope / len(action)
         step.actor.backward(g_pre * (1.0 - (pre_tanh / actor.bound).square()))
         step.finish()
-        saturation = self.pull(weight, pre_tanh, actor.initial)
-        losses = {"policy": saturation - value.mean(), "qf": critic_losses.sum()}
-        return Losses(losses, self._logs(losses, q, saturation), (q - target).abs().mean(0), has_gradients=True)
+
+        def losses() -> dict[str, torch.Tensor]:
+            of_actor = self.pull(weight, pre_tanh, actor.initial) - value.mean()
+            return {"policy": of_actor, "qf": value_losses(q, target, batch["weights"]).sum()}
+
+        def logs() -> dict[str, torch.Tensor]:
+            return self._logs(losses(), q, self.pull(weight, pre_tanh, actor.initial))
+
+        return Losses(losses, logs, (q - target).abs().mean(0))
 
 
 class MADDPGConfig(AlgorithmConfig):

@@ -32,7 +32,7 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
-from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density
+from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density, value_losses
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
@@ -171,26 +171,28 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         q_current = q_now.amin(0)
         lowest = (q_now == q_current).float()
         slope = step.slope(lowest / lowest.sum(0))
-        critic_losses = step.learn_values(q, target, batch["weights"])
+        step.learn_values(q, target, batch["weights"])
         g_x = (2.0 * alpha * now.action - slope * (1.0 - now.action.square())) / rows
-        policy_loss, g_mean = (alpha * logp - q_current).mean(), 0.0
-        if weight := module.settings.rest.weight:
-            away = now.mean - module.pi.initial
-            policy_loss = policy_loss + self.pull(weight, now.mean, module.pi.initial)
-            g_mean = 2.0 * value_at(weight, self.env_steps) * away / away.numel()
+        rest = module.settings.rest.weight
+        away = now.mean - module.pi.initial
+        g_mean = 2.0 * value_at(rest, self.env_steps) * away / away.numel() if rest else 0.0
         step.actor.backward(*now.back(g_x, g_mean, -alpha / rows))
         step.finish()
         gap = logp.mean() + self.target_entropy[tier]
         log_alpha.grad = -gap.expand_as(log_alpha).contiguous()
-        losses = {"policy": policy_loss, "alpha": -(log_alpha_now * gap).mean()}
-        losses |= dict(zip(("qf", "qf_twin"), critic_losses, strict=False))
         td_error = (q - target).abs().mean(0)
+
+        def losses() -> dict[str, torch.Tensor]:
+            of_policy = (alpha * logp - q_current).mean()
+            of_policy = of_policy + self.pull(rest, now.mean, module.pi.initial) if rest else of_policy
+            of_critics = zip(("qf", "qf_twin"), value_losses(q, target, batch["weights"]), strict=False)
+            return {"policy": of_policy, "alpha": -(log_alpha_now * gap).mean(), **dict(of_critics)}
 
         def logs() -> dict[str, torch.Tensor]:
             measured = {LOGPS_KEY: logp.mean(), **spread_of(q_current)}
-            return {**self._logs(losses, log_alpha_now, td_error), **measured}
+            return {**self._logs(losses(), log_alpha_now, td_error), **measured}
 
-        return Losses(losses, logs, td_error, has_gradients=True)
+        return Losses(losses, logs, td_error)
 
     def _of_gaussian(self, module: Any, batch: Batch, alpha: torch.Tensor) -> tuple[Any, ...]:
         """Values of what was done (N, B), log density of what would be done, its value in the next state, the policy's

@@ -24,6 +24,7 @@ from policies.algorithms import ALGORITHMS
 from policies.algorithms.network import TierNetwork
 from policies.learners.update import Batch, UpdateMixin
 from policies.networks.blocks import HatBasis, value_at
+from policies.networks.passes import Workspace
 from policies.networks.zones import ZoneMLP
 from soc_env.errors import ConfigError
 from soc_env.settings import from_plain
@@ -85,7 +86,7 @@ class CheckpointStateMixin(UpdateMixin):
 
     def build(self) -> None:
         super().build()  # type: ignore[misc]
-        self.generator = torch.Generator(self._device)  # type: ignore[attr-defined]
+        self.generator, self.workspace = torch.Generator(self._device), Workspace()  # type: ignore[attr-defined]
         (tier,) = self.module.keys()  # type: ignore[attr-defined]
         for part in self.module[tier].unwrapped().modules():  # type: ignore[attr-defined]
             if isinstance(part, ZoneMLP | HatBasis):

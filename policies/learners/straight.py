@@ -37,8 +37,7 @@ class Step:
         rows: B.
 
     Attributes:
-        q: (N, B) values of what was done.
-        errors: (N, B), q minus target.
+        gradients: (parameter, its gradient) of the actor and the critics.
     """
 
     def __init__(self, critics: Critics, targets: Critics, actors: Iterable[tuple[Any, Any]], rows: int):
@@ -52,10 +51,8 @@ class Step:
         for weight, gradient in self.critics.pairs():
             owners = [owned[place[id(weight)]] for owned in stacked.owners]
             self.gradients += zip(owners, gradient.unbind(0), strict=True)
-        self.watched = [*stacked.weights, *targets.stacked.weights]
-        self.watched += [
-            weight for body, layer in (own, following) for part in (body, layer) for weight in part.parameters()
-        ]
+        networks = (critics.stacked.network, targets.stacked.network, *own, *following)
+        self.watched = [part for one in networks for part in (*one.parameters(), *one.buffers())]
         self.where = [weight.data_ptr() for weight in self.watched]
 
     @property
@@ -84,16 +81,19 @@ class Step:
         """Of the values in `rate_own` by the action, weighted (N, B): (B, entries)."""
         return self.critics.slope(self.critics.other, weight)
 
-    def learn_values(self, q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Sets gradients of the critics' losses, which are returned: (N,). `rate_taken` came before."""
-        loss = (weights * F.huber_loss(q, target.expand_as(q), reduction="none")).mean(-1)
+    def learn_values(self, q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> None:
+        """Sets gradients of `value_losses`, with q from `rate_taken`."""
         self.critics.backward(self.critics.taken, weights * (q - target).clamp(-1.0, 1.0) / len(target))
-        return loss
 
     def finish(self) -> None:
         """Hands gradients over to the parameters."""
         for parameter, gradient in self.gradients:
             parameter.grad = gradient
+
+
+def value_losses(q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Losses of critics by values (N, B), targets and weights (B,): (N,)."""
+    return (weights * F.huber_loss(q, target.expand_as(q), reduction="none")).mean(-1)
 
 
 class Steps:

@@ -20,9 +20,10 @@ import torch
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.utils import metrics as keys
-from torch.optim.adam import adam
 
 from policies.learners.terms import POLICY, RESTS, terms_of
+from policies.networks import reading
+from policies.networks.passes import Workspace, fits, read_alike
 
 Batch = Mapping[str, Any]  # tensors, and what was prepared
 # Names of what is prepared for a network, see `read_by`.
@@ -39,20 +40,19 @@ class Losses:
     """Of one gradient step.
 
     Attributes:
-        by_optimizer: name -> scalar.
+        by_optimizer: name -> scalar; or what says so, where nothing is differentiated by it.
         logs: what is measured; called after the last step of an update alone.
         td_error: (B,), for priorities.
-        has_gradients: whether the parameters have them already.
     """
 
-    by_optimizer: dict[str, torch.Tensor]
+    by_optimizer: dict[str, torch.Tensor] | Callable[[], dict[str, torch.Tensor]]
     logs: Callable[[], dict[str, torch.Tensor]] = dict
     td_error: torch.Tensor | None = None
-    has_gradients: bool = False
 
     @property
     def total(self) -> torch.Tensor:
-        return torch.stack([loss.detach().reshape(()) for loss in self.by_optimizer.values()]).sum()
+        found = self.by_optimizer() if callable(self.by_optimizer) else self.by_optimizer
+        return torch.stack([loss.detach().reshape(()) for loss in found.values()]).sum()
 
 
 class Descent:
@@ -65,6 +65,7 @@ class Descent:
         self.optimizer = optimizer
         (self.group,) = optimizer.param_groups
         self.parameters: list[torch.Tensor] = self.group["params"]
+        self.moving: list[torch.Tensor] = []  # those with gradients, as of the last step
 
     def clip(self, limit: float, measure: str) -> torch.Tensor | None:
         """RLlib's three measures; the norm before, where it is that of all gradients."""
@@ -78,30 +79,46 @@ class Descent:
         return None
 
     def step(self) -> None:
-        state, group = self.optimizer.state, self.group
         moving = [p for p in self.parameters if p.grad is not None]
-        if any(p not in state for p in moving):
-            self.optimizer.step()  # which makes the state
-            return
-        states = [state[p] for p in moving]
-        beta1, beta2 = group["betas"]
-        adam(
+        if len(moving) != len(self.moving):
+            self.finish()
+            if not all(self.optimizer.state.get(p) for p in moving):
+                self.optimizer.step()  # which makes the state
+                return
+            self._begin(moving)
+        for count in set(self.counts):
+            count += 1.0
+        self.passed += 1
+        beta1, beta2 = self.group["betas"]
+        torch._fused_adam_(  # type: ignore[call-overload]
             moving,
-            [p.grad for p in moving],  # type: ignore[misc]
-            [s["exp_avg"] for s in states],
-            [s["exp_avg_sq"] for s in states],
+            [p.grad for p in moving],
+            *self.moments,
             [],
-            [s["step"] for s in states],
-            fused=group["fused"],
-            foreach=group["foreach"],
-            amsgrad=False,
+            self.counts,
+            lr=self.group["lr"],
             beta1=beta1,
             beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
+            weight_decay=self.group["weight_decay"],
+            eps=self.group["eps"],
+            amsgrad=False,
             maximize=False,
         )
+
+    def _begin(self, moving: list[torch.Tensor]) -> None:
+        """Looks up moments; parameters that have made as many steps share one count until the end of the update."""
+        states = [self.optimizer.state[p] for p in moving]
+        self.moving, self.passed = moving, 0
+        self.moments = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")]
+        self.steps = [state["step"] for state in states]
+        by_number = {float(step): step.clone() for step in self.steps}
+        self.counts = [by_number[float(step)] for step in self.steps]
+
+    def finish(self) -> None:
+        """Brings the counts of steps in the optimiser's state up to date; after an update's last step."""
+        for step in self.steps if self.moving else ():
+            step += self.passed
+        self.moving = []
 
 
 @dataclass
@@ -144,7 +161,13 @@ class Differentiated:
 
 
 class UpdateMixin:
-    """A learner of one module with the update described above; `losses` says what it learns."""
+    """A learner of one module with the update described above; `losses` says what it learns.
+
+    Attributes:
+        workspace: what layers of networks by zones are evaluated in.
+    """
+
+    workspace: Workspace
 
     def losses(self, module: Any, batch: Batch) -> Losses:
         """Of one gradient step."""
@@ -194,11 +217,29 @@ class UpdateMixin:
         device = self._device  # type: ignore[attr-defined]
         tensors = {name: torch.as_tensor(np.asarray(column), device=device) for name, column in columns.items()}
         size = len(next(iter(tensors.values())))
-        tensors |= _prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
+        tensors |= self._prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
         minibatches = self._minibatches(size, minibatch_size or size, num_epochs, shuffle_batch_per_epoch)
-        self._descend(tier, ({name: t[rows] for name, t in tensors.items()} for rows in minibatches))
+        self._descend(tier, (Rows(tensors, rows) for rows in minibatches))
         self.after_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
         return self.metrics.reduce()  # type: ignore[attr-defined]
+
+    def _prepared(self, readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
+        """By reader; those that read alike share it."""
+        found: dict[str, Any] = {}
+        made: list[tuple[Any, Sequence[str], Any]] = []
+        for name, (body, columns) in readers.items():
+            inner = body.body if body.has_action_value else body  # which reads all but the own action
+            if not (hasattr(inner, "prepare") and (body.has_action_value or not body.reads_actions)):
+                continue
+            found[name] = next((p for other, of, p in made if of == columns and read_alike(inner, other)), None)
+            if found[name] is None:
+                is_fit = fits(inner) and not inner.attends
+                prepare = functools.partial(reading.prepare, inner) if is_fit else inner.prepare
+                found[name] = prepare(*(batch[column] for column in columns))
+                if is_fit:
+                    found[name].workspace = self.workspace
+                made.append((inner, columns, found[name]))
+        return found
 
     def _minibatches(self, size: int, part: int, num_epochs: int, is_shuffled: bool) -> Iterator[Any]:
         """Rows of each gradient step. Where parts do not divide the rows, one goes on in the next epoch, and the last
@@ -232,9 +273,9 @@ class UpdateMixin:
         for batch in batches:
             found, terms = losses_of(batch), terms_of(module, batch)
             for part in parts:
-                own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
                 more = [t for term in terms.values() for name, t in term.items() if _is_of(name, part, parts)]
-                if not found.has_gradients:
+                if not callable(found.by_optimizer):
+                    own = [found.by_optimizer[name] for name in part.names if name in found.by_optimizer]
                     part.backward(sum(own + more))  # type: ignore[arg-type]
                 elif more:
                     part.add(sum(more))  # type: ignore[arg-type]
@@ -248,6 +289,8 @@ class UpdateMixin:
             if found.td_error is not None:
                 td_errors.append(found.td_error)
             rows, steps = rows + len(next(iter(batch.values()))), steps + 1
+        for descent in descents.values():
+            descent.finish()
         self._log(tier, found, terms, norms, td_errors)
         self._log_steps(tier, rows, steps)
 
@@ -307,14 +350,25 @@ class UpdateMixin:
             metrics.log_value((of, f"{name}_lifetime"), rows, reduce="lifetime_sum", with_throughput=True)
 
 
-def _prepared(readers: Mapping[str, tuple[Any, Sequence[str]]], batch: Batch) -> dict[str, Any]:
-    found = {}
-    for name, (body, columns) in readers.items():
-        inner = body.body if body.has_action_value else body  # which reads all but the own action
-        is_before_action = body.has_action_value or not body.reads_actions
-        if is_before_action and hasattr(inner, "prepare"):
-            found[name] = inner.prepare(*(batch[column] for column in columns))
-    return found
+class Rows(Mapping[str, Any]):
+    """Some rows of all columns, each taken when it is first read, of those of several names once."""
+
+    def __init__(self, whole: Batch, rows: Any):
+        self.whole, self.rows = whole, rows
+        self.taken: dict[int, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        column = self.whole[name]
+        found = self.taken.get(id(column))
+        if found is None:
+            found = self.taken[id(column)] = column[self.rows]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.whole)
+
+    def __len__(self) -> int:
+        return len(self.whole)
 
 
 def read_by(batch: Batch, name: str, *columns: str) -> tuple[Any, ...]:

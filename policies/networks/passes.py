@@ -25,13 +25,25 @@ from policies.networks import action_kernels, kernels
 from policies.networks.attending import HiddenAttention
 from policies.networks.zones import Prepared, ZoneLinear, ZoneMLP
 
+MOST_KEPT = 16  # bodies, by numbers of rows: those of a learner are few
 Pairs = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
 def fits(body: Any, layer: Any = None) -> bool:
     """Whether the passes compute what that body does, and the output layer on it."""
     is_of_zones = layer is None or (isinstance(layer, ZoneLinear) and layer.deviation == 1.0)
-    return isinstance(body, ZoneMLP) and body.fits_kernels and is_of_zones
+    return isinstance(body, ZoneMLP) and body.uses_kernels and is_of_zones
+
+
+def read_alike(one: Any, other: Any) -> bool:
+    """Whether what is prepared for one body holds for the other too."""
+    if not (isinstance(one, ZoneMLP) and isinstance(other, ZoneMLP)) or one.uses_kernels != other.uses_kernels:
+        return False
+    a, b = one.embedding, other.embedding
+    if a.memory is not None or b.memory is not None or a.groups or b.groups:
+        return False
+    are_same = a.tokens is b.tokens and a.attends == b.attends
+    return are_same and torch.equal(a.norm.mean, b.norm.mean) and torch.equal(a.norm.inv_std, b.norm.inv_std)
 
 
 def lifted(weight: torch.Tensor, is_stacked: bool) -> torch.Tensor:
@@ -69,6 +81,7 @@ class Layer:
             parts = (self.g_x, self.g_mean, self.g_more, self.g_bias, *self.g_norm)
             self.g_arrays = [part.numpy() for part in parts]
             self.g_x = self.g_x.flatten(1, 2)
+            self.g_x_t, self.g_more_t = self.g_x.transpose(1, 2), self.g_more.transpose(1, 2)
 
     def activate(self) -> None:
         if self.norm is None:
@@ -100,6 +113,8 @@ class Hidden:
 
     def __init__(self, body: ZoneMLP, rows: int, is_trained: bool):
         self.weights = body.weights_in_order()
+        self.times = 0  # evaluated by autograd
+        self.where = [weight.data_ptr() for weight in self.weights]
         self.is_stacked = self.weights[0].dim() == 3
         weights, has_norm = [lifted(weight, self.is_stacked) for weight in self.weights], body.eps is not None
         self.of_cases, weights = (weights[:2], weights[2:]) if body.has_cases else ([], weights)
@@ -117,12 +132,16 @@ class Hidden:
         for layer, (_, bd, _) in zip(self.layers[1:], self.deeper, strict=True):
             layer.arrays[2] = bd.numpy()
         self.tokens, self.mean = self.layers[-1].tokens, self.layers[-1].mean
-        self.split = self.first[0].shape[2] - sizes[0] if body.has_cases else self.first[0].shape[2]
+        wx, wz = self.first[0], self.first[2]
+        self.split = wx.shape[2] - sizes[0] * body.has_cases
+        self.w_case = wx[..., self.split :]
+        self.turned = [w.transpose(1, 2) for w in (wx[..., : self.split], wz, self.w_case, *self.of_cases[:1])]
+        self.turned_deeper = [(wd.transpose(1, 2), wm.transpose(1, 2)) for wd, _, wm in self.deeper]
         if body.has_cases:
             num_cases = len(body.tokens.cases)
             self.case_x, self.case = torch.zeros(num, rows, num_cases, sizes[0]), torch.zeros(num, rows, sizes[0])
             self.case_arrays = [part.numpy() for part in (self.case_x, self.of_cases[1], self.case)]
-            self.case_x = self.case_x.flatten(1, 2)
+            self.case_x, self.case_t = self.case_x.flatten(1, 2), self.case.transpose(1, 2)
         if is_trained:
             self._make_gradients(body.has_cases)
 
@@ -132,6 +151,8 @@ class Hidden:
         wx, _, wz, _ = self.first
         self.g_first = [torch.zeros(w.shape[0], w.shape[2], w.shape[1]) for w in (wx, wz, *self.of_cases[:1])]
         self.g_first_weights = [torch.zeros(w.shape) for w in (wx, wz, *self.of_cases[:1])]
+        self.g_first_turned = [w.transpose(1, 2) for w in self.g_first]
+        self.g_split = self.g_first[0][:, : self.split], self.g_first[0][:, self.split :]
         self.g_deeper = [(torch.zeros(wd.shape), torch.zeros(wm.shape)) for wd, _, wm in self.deeper]
         self.g_zone_bias = torch.zeros_like(self.layers[0].g_bias)  # the same numbers, but clipped on their own
         of_context, of_zones = self.g_first_weights[:2]
@@ -153,23 +174,20 @@ class Hidden:
 
     def forward(self, read: Prepared) -> None:
         """Fills `tokens` and `mean` by what was prepared of B rows."""
-        assert read.zones is not None
-        wx, bx, wz, bz = self.first
         self.zones, self.context = self.for_all(read.zones.flatten(0, 1)), self.for_all(read.context)
-        layer = self.layers[0]
-        torch.bmm(self.context, wx[..., : self.split].transpose(1, 2), out=layer.more)
-        if self.of_cases:
-            assert read.cases is not None
+        layer, (of_context, of_zones, of_case, *of_cases) = self.layers[0], self.turned
+        torch.bmm(self.context, of_context, out=layer.more)
+        if of_cases:
             self.cases = self.for_all(read.cases.flatten(0, 1))
-            torch.bmm(self.cases, self.of_cases[0].transpose(1, 2), out=self.case_x)
+            torch.bmm(self.cases, of_cases[0], out=self.case_x)
             kernels.mean_of_cases(*self.case_arrays)
-            layer.more.baddbmm_(self.case, wx[..., self.split :].transpose(1, 2))
-        torch.bmm(self.zones, wz.transpose(1, 2), out=layer.x)
-        torch.add(bx, bz, out=layer.bias)
+            layer.more.baddbmm_(self.case, of_case)
+        torch.bmm(self.zones, of_zones, out=layer.x)
+        torch.add(self.first[1], self.first[3], out=layer.bias)
         layer.activate()
-        for (wd, _, wm), layer, before in zip(self.deeper, self.layers[1:], self.layers, strict=False):
-            torch.bmm(before.tokens, wd.transpose(1, 2), out=layer.x)
-            torch.bmm(before.mean, wm.transpose(1, 2), out=layer.more)
+        for (wd, wm), layer, before in zip(self.turned_deeper, self.layers[1:], self.layers, strict=False):
+            torch.bmm(before.tokens, wd, out=layer.x)
+            torch.bmm(before.mean, wm, out=layer.more)
             layer.activate()
 
     def for_all(self, x: torch.Tensor) -> torch.Tensor:
@@ -178,28 +196,76 @@ class Hidden:
 
     def backward(self) -> None:
         """Fills `gradients` by those of what came out; these are lost."""
-        for k in range(len(self.layers) - 1, 0, -1):
+        for k in range(len(self.deeper), 0, -1):
             layer, before, (wd, _, wm), (g_wd, g_wm) = self.layers[k], self.layers[k - 1], *self._deeper(k)
             layer.activate_back()
-            torch.bmm(layer.g_x.transpose(1, 2), before.tokens, out=g_wd)
-            torch.bmm(layer.g_more.transpose(1, 2), before.mean, out=g_wm)
+            torch.bmm(layer.g_x_t, before.tokens, out=g_wd)
+            torch.bmm(layer.g_more_t, before.mean, out=g_wm)
             torch.bmm(layer.g_x, wd, out=before.g_x)
             torch.bmm(layer.g_more, wm, out=before.g_mean)
-        layer, wx = self.layers[0], self.first[0]
+        layer = self.layers[0]
         layer.activate_back()
-        torch.bmm(self.context.transpose(1, 2), layer.g_more, out=self.g_first[0][:, : self.split])
+        torch.bmm(self.context.transpose(1, 2), layer.g_more, out=self.g_split[0])
         torch.bmm(self.zones.transpose(1, 2), layer.g_x, out=self.g_first[1])
         if self.of_cases:
-            torch.bmm(self.case.transpose(1, 2), layer.g_more, out=self.g_first[0][:, self.split :])
-            torch.bmm(layer.g_more, wx[..., self.split :], out=self.g_case)
+            torch.bmm(self.case_t, layer.g_more, out=self.g_split[1])
+            torch.bmm(layer.g_more, self.w_case, out=self.g_case)
             kernels.mean_of_cases_back(*self.case_arrays[:2], *self.g_case_arrays)
             torch.bmm(self.cases.transpose(1, 2), self.g_case_x, out=self.g_first[2])
         self.g_zone_bias.copy_(layer.g_bias)
-        for gradient, turned in zip(self.g_first_weights, self.g_first, strict=True):
-            gradient.copy_(turned.transpose(1, 2))
+        for gradient, turned in zip(self.g_first_weights, self.g_first_turned, strict=True):
+            gradient.copy_(turned)
 
     def _deeper(self, k: int) -> tuple[Any, Any]:
         return self.deeper[k - 1], self.g_deeper[k - 1]
+
+
+class Workspace:
+    """Memory of bodies that are evaluated once a gradient step by the general way, autograd.
+
+    What a body gives is overwritten by its next evaluation, and so are gradients. Evaluations with gradients and those
+    without have memory of their own.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, int, bool], Hidden] = {}
+
+    def evaluate(self, body: ZoneMLP, read: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of the last layer (N, B, Z, H) and their mean (N, B, H)."""
+        weights, rows = body.weights_in_order(), len(read)
+        is_trained = torch.is_grad_enabled() and weights[0].requires_grad
+        hidden = self.kept.get((id(body), rows, is_trained))
+        if hidden is None or hidden.where != [weight.data_ptr() for weight in weights]:
+            if len(self.kept) > MOST_KEPT:
+                self.kept.clear()
+            hidden = self.kept[id(body), rows, is_trained] = Hidden(body, rows, is_trained)
+        found: tuple[torch.Tensor, torch.Tensor] = _Kept.apply(hidden, read, *weights)
+        return found
+
+
+class _Kept(torch.autograd.Function):
+    """(hidden layers, what they read, weights...) -> as `Workspace.evaluate`."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Hidden, read: Prepared, *weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden.forward(read)
+        hidden.times += 1
+        ctx.hidden, ctx.times = hidden, hidden.times
+        ctx.set_materialize_grads(False)
+        return hidden.tokens.unflatten(1, (hidden.rows, -1)), hidden.mean.view(hidden.mean.shape)
+
+    @staticmethod
+    def backward(ctx: Any, g_tokens: torch.Tensor | None, g_mean: torch.Tensor | None) -> tuple[Any, ...]:
+        hidden = ctx.hidden
+        if hidden.times != ctx.times:
+            raise RuntimeError("a body was evaluated again before its gradients were taken: its memory is overwritten")
+        for own, given in ((hidden.g_tokens, g_tokens), (hidden.g_mean, g_mean)):
+            if given is None:
+                own.zero_()
+            else:
+                own.copy_(given.view(own.shape))
+        hidden.backward()
+        return (None, None, *(g if hidden.is_stacked else g[0] for g in hidden.gradients))
 
 
 def hidden_of(body: ZoneMLP, rows: int, is_trained: bool) -> Hidden | HiddenAttention:
@@ -217,7 +283,7 @@ class ZoneOutputs:
     """
 
     def __init__(self, layer: ZoneLinear, hidden: Hidden | HiddenAttention, is_trained: bool):
-        self.layer, self.hidden = layer, hidden
+        self.hidden, self.tokens_t, self.mean_t = hidden, hidden.tokens.transpose(1, 2), hidden.mean.transpose(1, 2)
         self.weights = [layer.zone.weight, layer.zone.bias, layer.whole.weight, layer.whole.bias]
         self.wz, self.bz, self.ww, self.bw = (lifted(weight, hidden.is_stacked) for weight in self.weights)
         num, size = hidden.num, hidden.tokens.shape[2]
@@ -225,9 +291,18 @@ class ZoneOutputs:
         self.zone = torch.zeros(num, self.wz.shape[1], hidden.tokens.shape[1])
         self.whole = torch.zeros(num, self.ww.shape[1], hidden.rows)
         self.zone_bias, self.whole_bias = torch.zeros_like(self.bz), torch.zeros_like(self.bw)
+        fixed = layer.bias.view(layer.num_parts, -1).split([layer.per_zone, layer.num_whole], 1)
+        of_parts = ((self.bz, self.zone_bias), (self.bw, self.whole_bias))
+        self.biases = [
+            (*(part.view(num, layer.num_parts, -1) for part in parts), more)
+            for parts, more in zip(of_parts, fixed, strict=True)
+        ]
+        self.split = [(w[..., :size], w[..., size:]) for w in (self.wz, self.ww)]
         if is_trained:
             self.g_zone, self.g_whole = torch.zeros_like(self.zone), torch.zeros_like(self.whole)
             self.gradients = [torch.zeros_like(w) for w in (self.wz, self.bz, self.ww, self.bw)]
+            self.g_split = [(w[..., :size], w[..., size:]) for w in (self.gradients[0], self.gradients[2])]
+            self.g_turned = self.g_zone.transpose(1, 2), self.g_whole.transpose(1, 2)
 
     def pairs(self) -> Pairs:
         """As `Hidden.pairs`."""
@@ -235,29 +310,28 @@ class ZoneOutputs:
 
     def forward(self, read: Prepared) -> None:
         """Fills `zone` and `whole` by what the hidden layers hold."""
-        hidden, size, parts = self.hidden, self.size, self.layer.num_parts
+        hidden = self.hidden
         self.seen = hidden.zones[..., : self.num_seen]  # a zone's first features
         self.seen_mean = hidden.for_all(read.seen_mean)
-        torch.bmm(self.wz[..., :size], hidden.tokens.transpose(1, 2), out=self.zone)
-        self.zone.baddbmm_(self.wz[..., size:], self.seen.transpose(1, 2))
-        torch.bmm(self.ww[..., :size], hidden.mean.transpose(1, 2), out=self.whole)
-        self.whole.baddbmm_(self.ww[..., size:], self.seen_mean.transpose(1, 2))
-        fixed = self.layer.bias.view(parts, -1)
-        torch.add(self.bz, fixed[:, : self.layer.per_zone].reshape(1, -1), out=self.zone_bias)
-        torch.add(self.bw, fixed[:, self.layer.per_zone :].reshape(1, -1), out=self.whole_bias)
+        (wz, wz_seen), (ww, ww_seen) = self.split
+        torch.bmm(wz, self.tokens_t, out=self.zone)
+        self.zone.baddbmm_(wz_seen, self.seen.transpose(1, 2))
+        torch.bmm(ww, self.mean_t, out=self.whole)
+        self.whole.baddbmm_(ww_seen, self.seen_mean.transpose(1, 2))
+        for bias, out, fixed in self.biases:
+            torch.add(bias, fixed, out=out)
 
     def backward(self) -> None:
         """Fills `gradients`, and those of the hidden layers' outputs."""
-        hidden, size = self.hidden, self.size
-        g_wz, g_bz, g_ww, g_bw = self.gradients
-        torch.bmm(self.g_zone.transpose(1, 2), self.wz[..., :size], out=hidden.g_tokens)
-        torch.bmm(self.g_whole.transpose(1, 2), self.ww[..., :size], out=hidden.g_mean)
-        torch.bmm(self.g_zone, hidden.tokens, out=g_wz[..., :size])
-        torch.bmm(self.g_zone, self.seen, out=g_wz[..., size:])
-        torch.bmm(self.g_whole, hidden.mean, out=g_ww[..., :size])
-        torch.bmm(self.g_whole, self.seen_mean, out=g_ww[..., size:])
-        torch.sum(self.g_zone, -1, out=g_bz)
-        torch.sum(self.g_whole, -1, out=g_bw)
+        hidden, (g_zone, g_whole), (g_wz, g_ww) = self.hidden, self.g_turned, self.g_split
+        torch.bmm(g_zone, self.split[0][0], out=hidden.g_tokens)
+        torch.bmm(g_whole, self.split[1][0], out=hidden.g_mean)
+        torch.bmm(self.g_zone, hidden.tokens, out=g_wz[0])
+        torch.bmm(self.g_zone, self.seen, out=g_wz[1])
+        torch.bmm(self.g_whole, hidden.mean, out=g_ww[0])
+        torch.bmm(self.g_whole, self.seen_mean, out=g_ww[1])
+        torch.sum(self.g_zone, -1, out=self.gradients[1])
+        torch.sum(self.g_whole, -1, out=self.gradients[3])
 
 
 class Spread:

@@ -21,7 +21,7 @@ outputs in that order. paper-v0's segments have identities: to each token a lear
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -158,21 +158,20 @@ class TokenEmbedding(nn.Module):
             tokens.append(case)
         return torch.cat(tokens, -2) if len(tokens) > 1 else tokens[0], seen
 
-    def inputs(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[Any, torch.Tensor, Any, torch.Tensor]:
+    def inputs(self, observation: torch.Tensor, *actions: torch.Tensor) -> tuple[Any, torch.Tensor, Any]:
         """What the first layer reads, normalised and with actions: of zones (B, Z, F), of the context (B, F), of cases
-        (B, C, F), each of the two None where there are none; and what is seen of zones."""
+        (B, C, F), each of the two None where there are none. What is seen of zones comes first."""
         x = self.norm(observation)
         zone = self.zone_windows(x)
-        seen = zone[0][..., : self.tokens.num_seen] if zone else x[:, None, :0]
         context = [part.squeeze(1) for part in self.context_windows(x)]
         self.add_actions(torch.cat(actions, -1) if actions else None, zone, context)
         cases = None
         if self.case is not None:
-            (cases,) = self.case_windows(x)
+            cases = self.case_windows(x)[0].contiguous()
             if self.read_of_cases is not None:
                 cases = cases * self.read_of_cases
             context.append(cases[:, 0])
-        return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases, seen
+        return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases
 
     def lifted(self, x: torch.Tensor) -> torch.Tensor:
         """What stacked networks all read, with their axis in front."""
@@ -197,36 +196,47 @@ class TokenEmbedding(nn.Module):
             first = last + whole
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
     """What a `ZoneMLP` reads of B rows, as far as no weight changes it (`ZoneMLP.prepare`): made once for the rows of
     many gradient steps. `[rows]` takes some of them; it stands for an observation and its actions.
 
     Attributes:
         observation: (B, size), as it came.
-        zones, context, cases, seen: as `TokenEmbedding.inputs` has them.
+        zones, context, cases: as `TokenEmbedding.inputs` has them.
         seen_mean: of what is seen of zones, (B, features).
+        num_seen: how many of a zone's features, the first ones, those are.
         relations: as `ZoneMLP.relations`.
         past: as `memory.Memory.prepare`; () without memory.
+        workspace: a `policies.networks.passes.Workspace` in which the layers are to be evaluated, or None.
     """
 
     observation: torch.Tensor
     zones: Any
     context: torch.Tensor
     cases: Any
-    seen: torch.Tensor
     seen_mean: torch.Tensor
+    num_seen: int
     relations: tuple[torch.Tensor, ...]
     past: tuple[Any, ...]
+    workspace: Any = None
 
     def __getitem__(self, rows: Any) -> Prepared:
         def taken(part: Any) -> Any:
-            return tuple(map(taken, part)) if isinstance(part, tuple) else part if part is None else part[rows]
+            if isinstance(part, tuple):
+                return tuple(map(taken, part))
+            return part[rows] if isinstance(part, torch.Tensor) else part
 
-        return Prepared(*(taken(getattr(self, each.name)) for each in fields(self)))
+        tensors = (self.observation, self.zones, self.context, self.cases, self.seen_mean)
+        return Prepared(*map(taken, (*tensors, self.num_seen, self.relations, self.past, self.workspace)))
 
     def __len__(self) -> int:
         return len(self.observation)
+
+    @property
+    def seen(self) -> torch.Tensor:
+        """What is seen of the zones, normalised (B, Z, features)."""
+        return self.context[:, None, :0] if self.zones is None else self.zones[..., : self.num_seen]
 
 
 class ZoneFeatures(NamedTuple):
@@ -301,10 +311,12 @@ class ZoneMLP(nn.Module):
 
     def prepare(self, observation: torch.Tensor, *actions: torch.Tensor) -> Prepared:
         """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
-        zones, context, cases, seen = self.embedding.inputs(observation, *actions)
+        zones, context, cases = self.embedding.inputs(observation, *actions)
         relations = self.relations(observation) if self.attends else ()
         past = () if self.embedding.memory is None else self.embedding.memory.prepare(observation)
-        return Prepared(observation, zones, context, cases, seen, seen.mean(1), relations, past)
+        num_seen = self.tokens.num_seen
+        seen_mean = context[:, :0] if zones is None else zones[..., :num_seen].mean(1)
+        return Prepared(observation, zones, context, cases, seen_mean, num_seen, relations, past)
 
     def forward(self, observation: torch.Tensor | Prepared, *actions: torch.Tensor) -> torch.Tensor | ZoneFeatures:
         read = observation if isinstance(observation, Prepared) else self.prepare(observation, *actions)
@@ -331,7 +343,9 @@ class ZoneMLP(nn.Module):
 
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
-        if self.attends:
+        if read.workspace is not None:
+            tokens, network = read.workspace.evaluate(self, read)
+        elif self.attends:
             tokens, network = AttentionTrunk.apply(self, read, *self.in_order())
         else:
             tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())

@@ -240,7 +240,7 @@ def _check_family(policy: Any, env: Any, kind: str) -> None:
     if isinstance(env, str) and env in SCENARIOS and family_of(env).name != "soc":
         allowed = ", ".join(name for name in SCENARIOS if family_of(name).name == "soc")
         raise ConfigError(
-            f"{kind} {label(policy)!r} is a playbook file, which {env} has no agents for; allowed: {allowed}"
+            f"{kind} {label(policy)!r} is a playbook file, which reads what {env} does not show; allowed: {allowed}"
         )
 
 

@@ -142,7 +142,7 @@ def test_only_ends_and_what_is_still_to_come_are_kept_aside(monkeypatch: pytest.
     ends = capacity / length  # each once, though `n_step` rows have it
     waiting = n_step * num_envs
     room = (replay.nbytes - empty) / (4 * sum(SIZES.values()))
-    assert ends <= room <= 2 * (ends + waiting)  # it grows by half, and some that came are not found, for rounding
+    assert ends <= room <= 2 * (ends + waiting)  # it grows by half
 
 
 def test_a_place_is_never_that_of_an_earlier_row() -> None:

@@ -462,8 +462,11 @@ def test_rollouts_go_on_with_the_past_of_where_they_begin(build):
     for slot in range(3):
         futures.take(runner.env, collected.past, slot, slot)
     (rows,) = futures.fan_out(3, 1, True)
-    act_all = functools.partial(credit._act, modules, 0, [rows], [])
-    act_all()
+
+    def act_all(step):
+        credit._act(modules, 0, [rows], [])
+
+    act_all(0)
     ends = futures.play(rows, credit.agent, 4, act_all)
     rollout = runner.sample(num_timesteps=16, explore=False)
     assert rollout[0].num_env_steps == 16

@@ -113,7 +113,7 @@ def test_what_is_no_policy_is_refused_in_one_line(policy, env, says):
 
 
 def test_a_file_plays_its_own_family_only(mine):
-    with pytest.raises(ConfigError, match=r"'mine\.toml' is a playbook file, which paper-v0 has no agents for"):
+    with pytest.raises(ConfigError, match=r"'mine\.toml' is a playbook file, which reads what paper-v0 does not show"):
         builder_of(mine, "paper-v0")
     assert acted(mine, env=lambda: None)[TRIAGE].tolist() == [1] * 4  # an environment of one's own with such agents
 

@@ -12,7 +12,12 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from policies.learners.terms import TEACHER_ACTIONS, TEACHER_WEIGHT
+from policies.networks import reading
+from policies.networks.build import BodySpec, make_body
+from policies.networks.passes import Workspace, read_alike
 from policies.presets import PRESETS
+from soc_env.engine.tables import AGENTS, HUNTER
+from soc_env.soc.tables import actions, layout
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -69,7 +74,11 @@ def stepped(case, monkeypatch, is_straight, has_teacher=False):
     if tier == SAC:
         parameters["log_alpha"] = learner.curr_log_alpha[tier]
     gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-    return gradients, {name: torch.as_tensor(stats.peek()).float() for name, stats in results.items()}, learner
+    return (
+        gradients,
+        {name: torch.as_tensor(np.asarray(stats.peek())).float() for name, stats in results.items()},
+        learner,
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -124,3 +133,50 @@ def test_steps_are_made_anew_where_weights_have_moved():
     assert learner.steps.of(9) is not first
     module.actor.head.zone.weight.data = module.actor.head.zone.weight.data.clone()
     assert learner.steps.of(8) is not first
+
+
+@pytest.mark.parametrize("num_zones", [1, 4])
+@pytest.mark.parametrize("agents", [*((agent,) for agent in AGENTS), AGENTS], ids=lambda agents: "+".join(agents))
+def test_kernels_prepare_what_networks_prepare(agents, num_zones):
+    """Also with statistics that differ by entry, and far beyond the clip; the joint critic reads what others do."""
+    torch.manual_seed(0)
+    is_joint, role = len(agents) > 1, agents[-1].removesuffix("_0")
+    sizes = [sum(layout(agent, num_zones).size for agent in agents)]
+    sizes += [sum(len(actions(agent, num_zones)) for agent in AGENTS[:-1])] * is_joint
+    own = [len(actions(agents[-1], num_zones))] * is_joint
+    spec = BodySpec([8, 8], "zones", role, bins=5 * is_joint, is_additive=is_joint)
+    body = make_body(spec, sizes[0], [*sizes[1:], *own], is_joint=is_joint)
+    body = body.body if is_joint else body
+    body.embedding.norm.set(np.linspace(-1, 1, sizes[0]), np.linspace(1e-3, 2, sizes[0]))
+    columns = [3 * torch.randn(7, sizes[0]), *(torch.rand(7, size) * 2 - 1 for size in sizes[1:])]
+    found, wanted = reading.prepare(body, *columns), body.prepare(*columns)
+    for name in ("observation", "zones", "context", "cases", "seen_mean", "seen"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=1e-6, rtol=1e-5, msg=name)
+    assert (found.num_seen, found.relations, found.past) == (wanted.num_seen, wanted.relations, wanted.past)
+    assert wanted.zones.abs().max() == 10.0
+
+
+def test_memory_that_was_overwritten_is_not_taken_for_gradients():
+    torch.manual_seed(0)
+    size = layout(HUNTER, 2).size
+    body = make_body(BodySpec([8, 8], "zones", SAC), size)
+    body.uses_kernels = True
+    read = reading.prepare(body, torch.randn(5, size))
+    read.workspace = Workspace()
+    first, second = body(read).sum(), body(read).sum()
+    with pytest.raises(RuntimeError, match="evaluated again before its gradients were taken"):
+        torch.autograd.grad(first, body.deeper[0].weight)
+    (gradient,) = torch.autograd.grad(second, body.deeper[0].weight)
+    read.workspace = None
+    torch.testing.assert_close(gradient, torch.autograd.grad(body(read).sum(), body.deeper[0].weight)[0])
+
+
+def test_what_is_read_alike_is_prepared_once():
+    learner, _ = learner_of(SAC, {"algorithm": "SAC", **ZONES, **ADDITIVE})
+    module = learner.module[SAC].unwrapped()
+    bodies = module.pi_encoder.body, module.qf_encoder.body.body
+    assert read_alike(*bodies)
+    bodies[0].embedding.norm.mean[0] += 1.0
+    assert not read_alike(*bodies)
+    critic = learner_of(MADDPG, {"algorithm": "MADDPG", **ZONES, **ADDITIVE})[0].module[MADDPG].unwrapped().critic
+    assert not read_alike(critic.body.body, critic.body.body)  # what others do is another column

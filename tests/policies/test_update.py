@@ -17,6 +17,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch.nn import functional as F
 
 from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.update import Descent
+from policies.networks import reading
 from policies.networks.zones import ZoneMLP
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -158,16 +160,17 @@ def test_what_networks_read_is_prepared_once_for_all_steps_and_changes_nothing(c
         module, calls = learner.module[tier].unwrapped(), []
 
         def counted(*rows, prepare, calls=calls):
-            calls.append(len(rows[0]))
+            calls.append(len(rows[-1]))
             return prepare(*rows)
 
-        for part in module.modules():
-            if isinstance(part, ZoneMLP):
-                monkeypatch.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
-        learner.generator.manual_seed(5)
-        learner.update(
-            batch=MultiAgentBatch({tier: SampleBatch(batch)}, ROWS), timesteps=TIMES, minibatch_size=ROWS // 2
-        )
+        with monkeypatch.context() as patched:  # by kernels, where an update prepares, or as networks do
+            patched.setattr(reading, "prepare", functools.partial(counted, prepare=reading.prepare))
+            for part in module.modules():
+                if isinstance(part, ZoneMLP):
+                    patched.setattr(part, "prepare", functools.partial(counted, prepare=part.prepare))
+            learner.generator.manual_seed(5)
+            whole = MultiAgentBatch({tier: SampleBatch(batch)}, ROWS)
+            learner.update(batch=whole, timesteps=TIMES, minibatch_size=ROWS // 2)
         found.append(module.state_dict())
         assert (ROWS if is_prepared else ROWS // 2) in calls
         assert (ROWS in calls) == is_prepared
@@ -264,3 +267,27 @@ def test_several_learners_step_by_their_mean_gradient_and_as_often(monkeypatch):
     ]
     assert len(ratios) > 5
     assert ratios == pytest.approx([2.0] * len(ratios), rel=1e-3)
+
+
+def test_steps_and_their_counts_are_those_of_adam():
+    """Over two updates; one parameter gets gradients in the second alone, so that counts differ there."""
+    torch.manual_seed(0)
+    start = [torch.randn(3, 2), torch.randn(4), torch.randn(2)]
+    ours, theirs = ([torch.nn.Parameter(value.clone()) for value in start] for _ in range(2))
+    adams = [torch.optim.Adam(parameters, lr=0.1, eps=1e-6, fused=True) for parameters in (ours, theirs)]
+    for update in range(2):
+        descent = Descent(adams[0])
+        for _ in range(3):
+            for own, other in zip(ours, theirs, strict=True):
+                has_none = own is ours[2] and update == 0
+                own.grad = None if has_none else torch.randn_like(own)
+                other.grad = None if has_none else own.grad.clone()
+            descent.step()
+            adams[1].step()
+        descent.finish()
+        for own, other in zip(ours, theirs, strict=True):
+            assert torch.equal(own, other)
+            found, wanted = adams[0].state[own], adams[1].state[other]
+            assert found.keys() == wanted.keys()
+            assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert [float(adams[0].state[p]["step"]) for p in ours] == [6.0, 6.0, 3.0]
