@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from policies.networks.between import Worth
 from policies.networks.kernels import hats
 from soc_env.engine.jit import IS_COMPILED
 from soc_env.errors import ConfigError
@@ -254,6 +255,10 @@ class ActionValues(nn.Module):
         features, *values = read
         value: Any = 0.0
         for part, entries in zip(values, self.entries(action), strict=True):
+            if self.basis.uses_kernels:
+                worth = Worth.apply(part, entries, self.basis.centres, self.basis.per_width)
+                value = value + worth.reshape(*features.shape[:-1], -1).sum(-1, keepdim=True)
+                continue
             weights = self.basis.hats(entries)
             # Values count from their mean: sum(w * (v - mean(v))) = sum(v * (w - mean(w))), and weights are fewer.
             weights = (weights - weights.mean(-1, keepdim=True)).transpose(-2, -1)  # (B, ..., points, entries)
