@@ -6,10 +6,18 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from policies.learners import build_config
-from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
+from policies.learners.columns import (
+    CRITIC_NEXT_OBS,
+    CRITIC_OBS,
+    JOINT_NEXT_OBS,
+    JOINT_OBS,
+    OTHER_ACTIONS,
+    OTHER_NEXT_ACTIONS,
+    with_state,
+)
 from policies.tiers import parse
 from soc_env.engine.tables import AGENTS
-from soc_env.soc.tables import actions, layout
+from soc_env.soc.tables import actions, layout, state_features
 
 ZONES, ROWS = 2, 32
 TIMES = {"num_env_steps_sampled_lifetime": 1000}
@@ -28,12 +36,19 @@ def learner_of(tier, settings, **more):
     others = sum(len(actions(one, ZONES)) for one in AGENTS) - num_actions
     parsed = parse(tier, {**SIZES, **settings, **more})
     sizes = {"joint_obs_dim": joint, "other_action_dim": others} if parsed.algorithm == "MADDPG" else {}
+    told = len(state_features(ZONES)) if parsed.reads_state else 0
+    sizes |= {"state_dim": told} if told else {}
     config = build_config(tier, parsed, spaces, 0, **sizes)
     learner = config.build_learner(spaces={tier: spaces})
     with torch.no_grad():  # outputs begin near zero, where many gradients are
         for parameter in learner.module[tier].unwrapped().parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    return learner, batch_of(learner.module[tier].unwrapped(), obs_dim, joint, others)
+    batch = batch_of(learner.module[tier].unwrapped(), obs_dim, joint + told, others)
+    rng = np.random.default_rng(1)
+    is_own = told and parsed.algorithm != "MADDPG"  # which has the state behind the joint observation
+    for new, own in ((CRITIC_OBS, Columns.OBS), (CRITIC_NEXT_OBS, Columns.NEXT_OBS)) if is_own else ():
+        batch[new] = with_state(batch[own], rng.normal(size=(ROWS, told)).astype(np.float32), obs_dim)
+    return learner, batch
 
 
 def batch_of(module, obs_dim, joint, others, rows=ROWS):

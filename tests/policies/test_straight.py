@@ -21,6 +21,7 @@ from soc_env.soc.tables import actions, layout
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
+TOLD = {"critic": {**ADDITIVE["critic"], "reads_state": True}}
 ZONES = {"encoder": "zones", **SIZES}
 ADDITIVE_PLAIN = {"critic": {"kind": "additive", "bins": 4}}
 SAC, MADDPG = "threat_hunter", "response_orchestrator"
@@ -47,6 +48,9 @@ CASES = {
     "maddpg, preset": (MADDPG, PRESETS["soc-v1"]["tiers"][MADDPG]),
     "sac, attention": (SAC, {**ADDITIVE, "encoder": "attention"}),
     "maddpg, attention": (MADDPG, {**ADDITIVE_PLAIN, "encoder": "attention", "hiddens": [12, 8, 8]}),
+    "sac, state": (SAC, TOLD),
+    "sac, state, attention": (SAC, {**TOLD, "encoder": "attention"}),
+    "maddpg, state": (MADDPG, TOLD),
     "sac, preset": (SAC, PRESETS["soc-v1"]["tiers"][SAC]),
 }
 
