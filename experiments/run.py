@@ -97,8 +97,9 @@ class Run:
         RunError: the folder cannot be written.
     """
 
-    validation = Rhythm(seconds=20.0, share=1 / 30, least_steps=10_000, most_steps=50_000)
-    checkpoint = Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=100_000)
+    # A validation takes as long as two iterations: twenty of them cost a run a tenth of its time or less.
+    validation = Rhythm(seconds=20.0, share=1 / 20, least_steps=10_000, most_steps=200_000)
+    checkpoint = Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=200_000)
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
     @classmethod
