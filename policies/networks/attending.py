@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from policies.networks import attention_kernels as kernels
 from policies.networks.blocks import affine
@@ -235,7 +234,7 @@ class Reading:
 
 class HiddenAttention:
     """The hidden layers of a `ZoneMLP` by attention, or of N of them side by side, in memory that is kept; as
-    `policies.networks.passes.Hidden`.
+    `policies.networks.hidden.Hidden`.
 
     Args:
         body: which `fits_kernels`.
@@ -246,6 +245,8 @@ class HiddenAttention:
         tokens, mean: what comes out, of zones (N, B * Z, H), and of the context (N, B, H).
         g_tokens, g_mean: their gradients; filled by whoever calls `backward`.
     """
+
+    times = 0  # evaluated by `hidden.Evaluation`
 
     def __init__(self, body: Any, rows: int, is_trained: bool):
         self.weights = body.weights_in_order()
@@ -303,28 +304,6 @@ class HiddenAttention:
             reading.backward(layer.g_x, before.g_tokens)
         self.layers[0].backward()
         self.entry.backward(self.layers[0].g_x)
-
-
-class AttentionTrunk(torch.autograd.Function):
-    """(body, what it prepared of B rows, its weights in order, with an axis of networks in front) -> (zones' tokens
-    (N, B, Z or 0, H), the context's (N, B, H))."""
-
-    @staticmethod
-    def forward(ctx: Any, body: Any, read: Any, *weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.hidden = HiddenAttention(body, len(read), is_trained=False)
-        ctx.hidden.forward(read)
-        # What is put out must not hang on to what holds it.
-        return ctx.hidden.layers[-1].tokens.detach(), ctx.hidden.mean.detach()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g_tokens: torch.Tensor, g_mean: torch.Tensor) -> tuple[Any, ...]:
-        hidden = ctx.hidden
-        hidden.make_gradients()
-        hidden.g_tokens.copy_(g_tokens.flatten(1, 2))
-        hidden.g_mean.copy_(g_mean)
-        hidden.backward()
-        return (None, None, *hidden.gradients)
 
 
 def _apart(weights: Sequence[torch.Tensor], has_zones: bool, has_cases: bool, has_norm: bool) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """The passes between the matrix products of networks by zones, each over its data once.
 
 PyTorch goes over a layer's output about ten times between two products of this size, forth and back, which takes longer
-than the products. `policies.networks.trunk` says what is computed; arrays are float32 and in C order, with N networks
+than the products. `policies.networks.hidden` says what is computed; arrays are float32 and in C order, with N networks
 side by side, R rows, Z tokens of a row, H features of a token.
 """
 
@@ -14,127 +14,6 @@ import numpy as np
 from soc_env.engine.jit import fast_entry_point
 
 Array = np.ndarray
-
-
-@fast_entry_point
-def activate(
-    x: Array, more: Array, weight: Array, bias: Array, eps: float, has_norm: bool, out: Array, mean: Array, stats: Array
-) -> None:
-    """out = relu(norm(x + more)), and its mean over tokens.
-
-    Args:
-        x: (N, R, Z, H).
-        more: (N, R, H), of all tokens of the row.
-        weight, bias: (N, H), of the layer normalisation; not read without.
-        eps: its smallest variance.
-        has_norm: whether there is one.
-        out: (N, R, Z, H), is filled.
-        mean: (N, R, H), is filled.
-        stats: (N, R, Z, 2), is filled with means and inverse standard deviations.
-    """
-    num, rows, tokens, size = x.shape
-    for n in range(num):
-        for r in range(rows):
-            for j in range(size):
-                mean[n, r, j] = 0.0
-            for z in range(tokens):
-                middle, scale = np.float32(0.0), np.float32(1.0)
-                total = np.float32(0.0)
-                for j in range(size):
-                    value = x[n, r, z, j] + more[n, r, j]
-                    out[n, r, z, j] = value
-                    total += value
-                if has_norm:
-                    middle = total / np.float32(size)
-                    total = np.float32(0.0)
-                    for j in range(size):
-                        value = out[n, r, z, j] - middle
-                        total += value * value
-                    scale = np.float32(1.0 / math.sqrt(total / np.float32(size) + eps))
-                    stats[n, r, z, 0] = middle
-                    stats[n, r, z, 1] = scale
-                    for j in range(size):
-                        out[n, r, z, j] = (out[n, r, z, j] - middle) * scale * weight[n, j] + bias[n, j]
-                for j in range(size):
-                    value = max(out[n, r, z, j], np.float32(0.0))
-                    out[n, r, z, j] = value
-                    mean[n, r, j] += value
-            for j in range(size):
-                mean[n, r, j] /= np.float32(tokens)
-
-
-@fast_entry_point
-def activate_back(
-    x: Array,
-    more: Array,
-    weight: Array,
-    has_norm: bool,
-    out: Array,
-    stats: Array,
-    g_mean: Array,
-    g_x: Array,
-    g_more: Array,
-    g_weight: Array,
-    g_bias: Array,
-) -> None:
-    """Gradients of `activate`, by that of the mean and by `g_x`, that of `out`, which is replaced by that of `x`.
-
-    `g_more` (N, R, H) is filled; `g_weight` and `g_bias` (N, H) are added to. The others are as there.
-    """
-    num, rows, tokens, size = x.shape
-    share = np.float32(1.0) / np.float32(tokens)
-    for n in range(num):
-        for r in range(rows):
-            for j in range(size):
-                g_more[n, r, j] = 0.0
-            for z in range(tokens):
-                for j in range(size):
-                    gradient = g_x[n, r, z, j] + g_mean[n, r, j] * share
-                    g_x[n, r, z, j] = gradient if out[n, r, z, j] > 0.0 else np.float32(0.0)
-                if has_norm:
-                    middle, scale = stats[n, r, z, 0], stats[n, r, z, 1]
-                    level, slope = np.float32(0.0), np.float32(0.0)
-                    for j in range(size):
-                        gradient = g_x[n, r, z, j]
-                        normal = (x[n, r, z, j] + more[n, r, j] - middle) * scale
-                        g_bias[n, j] += gradient
-                        g_weight[n, j] += gradient * normal
-                        gradient *= weight[n, j]
-                        g_x[n, r, z, j] = gradient
-                        level += gradient
-                        slope += gradient * normal
-                    for j in range(size):
-                        normal = (x[n, r, z, j] + more[n, r, j] - middle) * scale
-                        g_x[n, r, z, j] = scale * (g_x[n, r, z, j] - (level + normal * slope) / np.float32(size))
-                for j in range(size):
-                    g_more[n, r, j] += g_x[n, r, z, j]
-
-
-@fast_entry_point
-def mean_of_relu(x: Array, mean: Array) -> None:
-    """Fills mean, (N, R, H), with that of relu(x) over the tokens of x, (N, R, Z, H)."""
-    num, rows, tokens, size = x.shape
-    for n in range(num):
-        for r in range(rows):
-            for j in range(size):
-                mean[n, r, j] = 0.0
-            for z in range(tokens):
-                for j in range(size):
-                    mean[n, r, j] += max(x[n, r, z, j], np.float32(0.0))
-            for j in range(size):
-                mean[n, r, j] /= np.float32(tokens)
-
-
-@fast_entry_point
-def mean_of_relu_back(x: Array, g_mean: Array, g_x: Array) -> None:
-    """Fills g_x, (N, R, Z, H), with the gradient of x in `mean_of_relu` by that of the mean, (N, R, H)."""
-    num, rows, tokens, size = x.shape
-    share = np.float32(1.0) / np.float32(tokens)
-    for n in range(num):
-        for r in range(rows):
-            for z in range(tokens):
-                for j in range(size):
-                    g_x[n, r, z, j] = g_mean[n, r, j] * share if x[n, r, z, j] > 0.0 else np.float32(0.0)
 
 
 @fast_entry_point

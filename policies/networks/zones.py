@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from policies.networks.attending import Attention, AttentionTrunk
+from policies.networks.attending import Attention, HiddenAttention
 from policies.networks.blocks import (
     OBSERVATION_CLIP,
     HatBasis,
@@ -39,8 +39,8 @@ from policies.networks.blocks import (
     is_stacked,
     small_linear,
 )
+from policies.networks.hidden import Evaluation, Hidden
 from policies.networks.tokens import Tokens
-from policies.networks.trunk import Trunk
 from soc_env.engine.jit import IS_COMPILED
 
 ENCODERS = ("zones", "attention")  # the settings `encoder` for which networks read by tokens
@@ -344,18 +344,17 @@ class ZoneMLP(nn.Module):
     def by_kernels(self, read: Prepared) -> torch.Tensor | ZoneFeatures:
         """As `forward`, up to rounding, of a network that `fits_kernels`."""
         if read.workspace is not None:
-            tokens, network = read.workspace.evaluate(self, read)
-        elif self.attends:
-            tokens, network = AttentionTrunk.apply(self, read, *self.in_order())
+            hidden = read.workspace.hidden(self, len(read))
         else:
-            tokens, network = Trunk.apply(read.zones, read.context, read.cases, self.eps, *self.in_order())
+            hidden = (HiddenAttention if self.attends else Hidden)(self, len(read), is_trained=False)
+        tokens, network = Evaluation.apply(hidden, read, *hidden.weights)
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
         return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
 
     @property
     def fits_kernels(self) -> bool:
-        """Whether `trunk.Trunk` or `attending.AttentionTrunk` computes what it computes, where its weights are."""
+        """Whether `Hidden` or `HiddenAttention` computes what it computes, where its weights are."""
         has_form = len(self.deeper) > 0 if self.attends else self.num_zones > 0 and self.embedding.numbers is None
         is_plain = has_form and self.embedding.memory is None
         return is_plain and IS_COMPILED and self.embedding.context.weight.device.type == "cpu"
@@ -366,7 +365,7 @@ class ZoneMLP(nn.Module):
         return self.norms[0].eps if isinstance(self.norms[0], nn.LayerNorm) else None
 
     def weights_in_order(self) -> list[torch.Tensor]:
-        """Its weights, in the order in which `trunk.Trunk` or `attending.AttentionTrunk` takes them."""
+        """Its weights, in the order in which `Hidden` or `HiddenAttention` takes them."""
         weights = self._attention_weights() if self.attends else self._zone_weights()
         return [*weights, *(weight for norm in self.norms for weight in norm.parameters())]
 
