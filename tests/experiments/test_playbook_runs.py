@@ -241,7 +241,7 @@ def test_what_a_terminal_would_obey_is_not_printed(mine: Path, capsys: pytest.Ca
         (("compare", "--policies", "expert", "no/such.toml"), "playbook 'no/such.toml' cannot be read"),
         (("compare", "--policies", "no_such_module:x"), "'no_such_module:x' cannot be imported"),
         (("transfer", "--playbooks", "no/such.toml"), "cannot be read"),
-        (("evaluate", "--policy", "MINE", "--scenario", "paper-v0"), "'mine.toml' is a playbook file, which reads what paper-v0"),
+        (("evaluate", "--policy", "MINE", "--scenario", "paper-v0"), "is a playbook file, which reads what paper-v0"),
         (("playbook", "BAD"), "bad.toml:2: threat_hunter.hunt: name 'isolate' does not exist"),
         (("evaluate", "--policy", "BAD"), "bad.toml:2: threat_hunter.hunt: name 'isolate' does not exist"),
     ],

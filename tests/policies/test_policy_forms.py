@@ -94,7 +94,7 @@ def test_what_a_form_is(mine):
     [
         ("exprt", "soc-v1", "^policy 'exprt' does not exist; did you mean 'expert'"),
         ("informed", "soc-v1", "it is called 'oracle-observation'"),
-        ("expert", "paper-v0", "^policy 'expert' does not exist; allowed: best-constant, null, random"),
+        ("expert", "paper-v0", "^policy 'expert' does not exist; allowed: best-constant, null, patient, random"),
         ("expert", object(), "^policy 'expert' does not exist; allowed: random"),
         ("no_such_module:x", "soc-v1", "'no_such_module:x' cannot be imported .*; allowed: package.module:name"),
         ("no/such.toml", "soc-v1", "^playbook 'no/such.toml' cannot be read"),
