@@ -58,7 +58,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     """Two panels, over CPU-minutes and over environment steps: thin lines for seeds, a thick one for their mean."""
     column = family_of(result["scenario"]).columns[result["metric"]]
     figure, axes = panels(1, 2, width=12.0, height=4.6)
-    for (name, seeds), color in zip(result["curves"].items(), itertools.cycle(SETTING_COLORS), strict=False):
+    styles = itertools.product(("-", "--", ":"), SETTING_COLORS)  # more curves than colours: dashed, then dotted
+    for (name, seeds), (style, color) in zip(result["curves"].items(), itertools.cycle(styles), strict=False):
         for panel, (x, unit) in zip(axes[0], (("cpu", 60.0), ("steps", 1e6)), strict=True):
             lines = [
                 ([row[x] / unit for row in rows], [column.scale * row["value"] for row in rows])
@@ -66,12 +67,12 @@ def draw(result: Mapping[str, Any]) -> Figure:
                 if rows
             ]
             for xs, ys in lines:
-                panel.plot(xs, ys, color=color, linewidth=0.8, alpha=0.5 if len(lines) > 1 else 0.0)
+                panel.plot(xs, ys, style, color=color, linewidth=0.8, alpha=0.5 if len(lines) > 1 else 0.0)
             if lines:
                 grid = np.linspace(max(xs[0] for xs, _ in lines), min(xs[-1] for xs, _ in lines), 200)
                 mean = np.mean([np.interp(grid, xs, ys) for xs, ys in lines], axis=0)
                 label = f"{name}, {len(lines)} seed{'s' if len(lines) > 1 else ''}"
-                panel.plot(grid, mean, color=color, linewidth=2.0, label=label)
+                panel.plot(grid, mean, style, color=color, linewidth=2.0, label=label)
     for name, row in result["references"].items():
         for panel in axes[0]:
             panel.axhline(column.scale * row["value"], color=INK, **BASELINE_STYLE)
