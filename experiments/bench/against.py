@@ -36,6 +36,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from experiments.bench.measure import machine
+from experiments.bench.measured_run import BUDGET
 from experiments.bench.text import machine_line, shown
 from experiments.output import output_errors, write_json
 from experiments.progress import Progress
@@ -45,7 +46,6 @@ from soc_env.errors import shown as shown_value
 
 HERE, THERE = "this build", "the other"
 PAIRS, QUICK_PAIRS = 5, 2
-BUDGET = 800_000  # [steps] of a whole run, see `measured_run`
 STEPS, QUICK_STEPS = 81_920, 6_144  # that are measured of a run: two validations of a whole one, at least
 FEWER = 0.125  # of them in rows whose iterations take long
 MORE = 4  # times as many on paper-v0, whose steps take a quarter of the time

@@ -36,6 +36,7 @@ from policies.runner.rows import AGE, STREAM, Columnar, Rollout
 from policies.scripted import Policy
 from soc_env.errors import CheckpointError, ConfigError
 
+IN_NEXT_STATE = {CRITIC_OBS: CRITIC_NEXT_OBS, JOINT_OBS: JOINT_NEXT_OBS, OTHER_ACTIONS: OTHER_NEXT_ACTIONS}
 JOINT = "joint"  # the store that tiers share; other stores have the name of their tier
 
 
@@ -260,58 +261,42 @@ class TierBatches:
         if self.imitation:
             columns[TEACHER_ACTIONS] = stored[f"teacher/{agent}"][index]
             columns[TEACHER_WEIGHT] = np.full(len(index), self.imitation, np.float32)
-        if tier not in self._central and self.plan.settings[tier].reads_state:
-            dim = self.team.size(agent)
-            for new, own, state in zip(
-                (CRITIC_OBS, CRITIC_NEXT_OBS), (Columns.OBS, Columns.NEXT_OBS), self._states(tier, index), strict=True
-            ):
-                columns[new] = with_state(columns[own], state, dim)
-        if tier in self._central:
-            columns |= self._joint_columns(tier, agent, index, columns)
-        return columns
+        return columns | self._read_by_critics(tier, agent, index, columns)
 
-    def _states(self, tier: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The state of the rows `index` and the one that followed, as the tier's critics read it, or none of it."""
-        if not self.plan.settings[tier].reads_state:
-            none = np.zeros((len(index), 0), np.float32)
-            return none, none
-        replay = self.replay_of(tier)
-        return replay.take(f"obs/{STATE}", index), replay.take(f"next_obs/{STATE}", index)
-
-    def _joint_columns(self, tier: str, agent: str, index: np.ndarray, columns: Columnar) -> Columnar:
-        """What a central critic reads beside the agent's own columns, which are given."""
-        replay, order = self.replay_of(tier), self._order_of_critic(tier, agent)
-        following = {a: replay.take(f"next_obs/{a}", index) for a in order}
-        spaces, others = self.team.action_spaces, [a for a in order if a != agent]
+    def _read_by_critics(self, tier: str, agent: str, index: np.ndarray, columns: Columnar) -> Columnar:
+        """What the tier's critics read beside the agent's own columns, which are given."""
+        if tier not in self._central and not self.plan.settings[tier].reads_state:
+            return {}
+        replay, size = self.replay_of(tier), self.team.size(agent)
+        others = [a for a in self._order_of_critic(tier, agent) if a != agent] if tier in self._central else []
+        known = [*others, STATE] if self.plan.settings[tier].reads_state else others
+        now = {a: replay.take(f"obs/{a}", index) for a in known} | {agent: columns[Columns.OBS]}
+        following = {a: replay.take(f"next_obs/{a}", index) for a in known}
         acted = {a: replay.take(f"action/{a}", index) for a in others}
-        now = [encode_actions(spaces[a], acted[a]) for a in others]
-        after = [encode_actions(spaces[a], self._next_action(a, replay, index, following, acted[a])) for a in others]
-        if self.team.have_lives:  # who has left does nothing
-            gone = [replay.take(f"terminated/{a}", index) for a in others]
-            after = [action * ~left[:, None] for left, action in zip(gone, after, strict=True)]
-        none, observed = np.zeros((len(index), 0), np.float32), [replay.take(f"obs/{a}", index) for a in order]
-        own, told = [none, none], self._states(tier, index)
-        if self.plan.minutes(agent):
-            own = [columns[Columns.OBS], columns[Columns.NEXT_OBS]]
-        return {
-            JOINT_OBS: np.concatenate([*observed, told[0], own[0]], 1),
-            JOINT_NEXT_OBS: np.concatenate([*following.values(), told[1], own[1]], 1),
-            OTHER_ACTIONS: np.concatenate([none, *now], 1),
-            OTHER_NEXT_ACTIONS: np.concatenate([none, *after], 1),
-        }
+        present = {a: following[a] for a in others} | {agent: columns[Columns.NEXT_OBS][:, :size]}
+        after = {a: self._next_action(a, replay, index, present, acted[a]) for a in others}
+        following[agent] = columns[Columns.NEXT_OBS]
+        gone = {a: replay.take(f"terminated/{a}", index) for a in others if self.team.have_lives}
+        found = self.seen_by_critic(tier, agent, now, acted)
+        then = self.seen_by_critic(tier, agent, following, after, gone)
+        return found | {IN_NEXT_STATE[name]: column for name, column in then.items()}
 
     def is_central(self, tier: str) -> bool:
         """Whether the tier learns off-policy with a critic that reads every agent it knows."""
         return tier in self._central
 
-    def seen_by_critic(self, tier: str, agent: str, observed: Columnar, acted: Columnar) -> Columnar:
+    def seen_by_critic(
+        self, tier: str, agent: str, observed: Columnar, acted: Columnar, gone: Mapping[str, np.ndarray] | None = None
+    ) -> Columnar:
         """What the tier's critics read beside the agent's own columns where agents see and do this, (B, ...): of agents
-        with memory rows of `policies.past`; if they read the state, `STATE` is among what is observed."""
+        with memory rows of `policies.past`; if they read the state, `STATE` is among what is observed. Who is gone
+        (B,) does nothing."""
         if tier not in self._central:
             told = self.plan.settings[tier].reads_state
             return {CRITIC_OBS: with_state(observed[agent], observed[STATE], self.team.size(agent))} if told else {}
         order = self._order_of_critic(tier, agent)
-        others = [encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent]
+        coded = {a: encode_actions(self.team.action_spaces[a], acted[a]) for a in order if a != agent}
+        others = [action * ~gone[a][:, None] if gone else action for a, action in coded.items()]
         none = np.zeros((len(observed[agent]), 0), np.float32)
         present = [observed[a][:, : self.team.size(a)] for a in order]
         present += [observed[STATE]] if self.plan.settings[tier].reads_state else []

@@ -58,6 +58,11 @@ class Critics:
         return affine(self.head, self.body(observation))
 
 
+def value_losses(q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Losses of critics by values (N, B), targets and weights (B,): (N,)."""
+    return (weights * nn.functional.huber_loss(q, target.expand_as(q), reduction="none")).mean(-1)
+
+
 def linked(module: Any, name: str, critics: Sequence[tuple[Any, nn.Linear]]) -> Critics:
     """The `Critics` of the RLModule under that name, made once; the networks' weights are theirs.
 

@@ -31,11 +31,10 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
-from torch.nn import functional as F
 
 from policies.algorithms.maddpg import MADDPGNetwork, MADDPGSettings
 from policies.learners.columns import JOINT_NEXT_OBS, JOINT_OBS, OTHER_ACTIONS, OTHER_NEXT_ACTIONS
-from policies.learners.critics import Critics, linked
+from policies.learners.critics import Critics, linked, value_losses
 from policies.learners.shared import (
     ActionPenaltyMixin,
     OffPolicyLearnerMixin,
@@ -44,7 +43,7 @@ from policies.learners.shared import (
     existing,
     take_settings,
 )
-from policies.learners.straight import Step, Steps, critics_fit, value_losses
+from policies.learners.straight import Step, Steps, critics_fit
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import soft_bound, value_at, value_layer
 from policies.networks.build import make_body
@@ -198,8 +197,7 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
         critics = module.side_by_side()
         read = critics.read(*read_by(batch, CRITICS_READ, *given(batch, JOINT_OBS, OTHER_ACTIONS)))
         q = critics.at(read, batch[Columns.ACTIONS])
-        huber = F.huber_loss(q, target.expand_as(q), reduction="none")
-        critic_loss = (batch["weights"] * huber).mean(-1).sum()
+        critic_loss = value_losses(q, target, batch["weights"]).sum()
         pre_tanh = module.actor(*read_by(batch, ACTOR_READS, Columns.OBS))
         saturation = self.pull(module.settings.rest.weight, pre_tanh, module.actor.initial)
         # The actor's gradient flows through the critic's input, not into its weights.

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from policies.algorithms.sac import LOG_STD_DRAWN, SACNetwork
 from policies.learners.columns import read_by_critics
-from policies.learners.critics import Critics, linked
+from policies.learners.critics import Critics, linked, value_losses
 from policies.learners.shared import (
     ActionPenaltyMixin,
     OffPolicyLearnerMixin,
@@ -32,7 +32,7 @@ from policies.learners.shared import (
     spread_of,
     take_settings,
 )
-from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density, value_losses
+from policies.learners.straight import Gaussian, Step, Steps, critics_fit, log_density
 from policies.learners.update import ACTOR_READS, CRITICS_READ, NEXT_ACTOR_READS, TARGETS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder, flat_dim, value_at, value_layer
 from policies.networks.build import make_body
@@ -126,8 +126,7 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
         log_alpha_now = log_alpha.detach().clone()  # which the step changes
         q, logp, next_value, policy_loss, logs = found(module, batch, log_alpha_now.exp())
         target = batch[Columns.REWARDS] + discount(self.config, batch) * next_value
-        errors = F.huber_loss(q, target.expand_as(q), reduction="none")
-        critic_losses = (batch["weights"] * errors).mean(-1)
+        critic_losses = value_losses(q, target, batch["weights"])
         alpha_loss = -(log_alpha * (logp.detach() + self.target_entropy[tier])).mean()
         td_error = (q.detach() - target).abs().mean(0)
         losses = {"qf": critic_losses[0], "policy": policy_loss, "alpha": alpha_loss}

@@ -82,18 +82,13 @@ class Step:
         return self.critics.slope(self.critics.other, weight)
 
     def learn_values(self, q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> None:
-        """Sets gradients of `value_losses`, with q from `rate_taken`."""
+        """Sets gradients of `critics.value_losses`, with q from `rate_taken`."""
         self.critics.backward(self.critics.taken, weights * (q - target).clamp(-1.0, 1.0) / len(target))
 
     def finish(self) -> None:
         """Hands gradients over to the parameters."""
         for parameter, gradient in self.gradients:
             parameter.grad = gradient
-
-
-def value_losses(q: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Losses of critics by values (N, B), targets and weights (B,): (N,)."""
-    return (weights * F.huber_loss(q, target.expand_as(q), reduction="none")).mean(-1)
 
 
 class Steps:

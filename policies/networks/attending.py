@@ -24,6 +24,7 @@ from torch import nn
 
 from policies.networks import attention_kernels as kernels
 from policies.networks.blocks import affine
+from policies.networks.hidden import lifted
 
 
 class Attention(nn.Module):
@@ -252,7 +253,8 @@ class HiddenAttention:
         self.weights = body.weights_in_order()
         self.is_stacked, self.has_numbers = self.weights[0].dim() == 3, body.embedding.numbers is not None
         zones, num_cases, has_norm = body.num_zones, len(body.tokens.cases), body.eps is not None
-        first, deeper, norms = _apart([w.detach() for w in body.in_order()], zones > 0, num_cases > 0, has_norm)
+        weights = [lifted(weight, self.is_stacked) for weight in self.weights]
+        first, deeper, norms = _apart(weights, zones > 0, num_cases > 0, has_norm)
         self.num, self.rows, self.num_zones = len(first[1][0]), rows, zones
         self.entry = Entry(first, rows, num_cases)
         x = self.entry.x

@@ -198,9 +198,7 @@ class MLP(nn.Module):
     def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
         if self.basis is not None:
             actions = tuple(self.basis(x) for x in actions)
-        x = torch.cat([self.norm(observation[:, : self.obs_dim]), *actions], -1)
-        if is_stacked(self):
-            x = x.unsqueeze(0)
+        x = for_all(self, torch.cat([self.norm(observation[:, : self.obs_dim]), *actions], -1))
         layers = list(self.layers)
         step = 3 if isinstance(layers[1], nn.LayerNorm) else 2
         for k in range(0, len(layers), step):
@@ -289,6 +287,11 @@ class BatchEncoder(nn.Module):
 def is_stacked(network: nn.Module) -> bool:
     """Whether its weights are those of several networks side by side."""
     return getattr(network, "num_stacked", 0) > 0
+
+
+def for_all(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a network reads; of stacked ones, which all read it, with their axis in front."""
+    return x.unsqueeze(0) if is_stacked(network) else x
 
 
 def value_layer(body: Body, num_values: int = 1) -> nn.Linear:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from policies.networks.blocks import RunningNorm, affine, is_stacked
+from policies.networks.blocks import RunningNorm, affine, for_all
 from policies.networks.tokens import Tokens
 from policies.networks.zones import Windows, ZoneNorm
 from policies.past import row_size
@@ -141,11 +141,11 @@ class Memory(nn.Module):
         """Of what `prepare` gives what is added for all that is observed, (B, dim), and for each zone, (B, Z, dim) or
         None; of stacked networks with their axis in front."""
         whole, zones, seen = read
-        added = self.whole(self.lifted(whole[:, -1]), self.lifted(whole[:, :-1]), self.lifted(seen))
+        added = self.whole(for_all(self, whole[:, -1]), for_all(self, whole[:, :-1]), for_all(self, seen))
         if zones is None or self.zone is None:
             return added, None
         seen = seen.unsqueeze(1).expand(-1, zones.shape[1], -1)
-        return added, self.zone(self.lifted(zones[:, :, -1]), self.lifted(zones[:, :, :-1]), self.lifted(seen))
+        return added, self.zone(for_all(self, zones[:, :, -1]), for_all(self, zones[:, :, :-1]), for_all(self, seen))
 
     def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The present (B, D), the past (B, K, D), and which minutes there were (B, K), bool.
@@ -173,7 +173,3 @@ class Memory(nn.Module):
             whole.append((cases if len(read) == cases.shape[-1] else cases[..., read]).flatten(1))
         zones = self.zone_windows(x)
         return torch.cat(whole, -1), torch.cat(zones, -1) if zones else None
-
-    def lifted(self, x: torch.Tensor) -> torch.Tensor:
-        """What stacked networks all read, with their axis in front."""
-        return x.unsqueeze(0) if is_stacked(self) else x

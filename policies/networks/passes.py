@@ -58,11 +58,6 @@ class Workspace:
         return hidden
 
 
-def hidden_of(body: ZoneMLP, rows: int, is_trained: bool) -> Hidden | HiddenAttention:
-    """The hidden layers of a body that `fits`, as its encoder has them."""
-    return (HiddenAttention if body.attends else Hidden)(body, rows, is_trained)
-
-
 class ZoneOutputs:
     """A `ZoneLinear` on hidden layers.
 
@@ -159,7 +154,7 @@ class Actor:
     """
 
     def __init__(self, body: ZoneMLP, layer: ZoneLinear, rows: int, is_trained: bool):
-        self.hidden = hidden_of(body, rows, is_trained)
+        self.hidden = body.hidden(rows, is_trained=is_trained)
         self.outputs = ZoneOutputs(layer, self.hidden, is_trained)
         parts, per_zone, zones = layer.num_parts, layer.per_zone, body.num_zones
         self.num_parts, of_zones = parts, per_zone * zones
@@ -214,7 +209,7 @@ class AdditiveCritics:
     """
 
     def __init__(self, body: Any, head: Any, rows: int, is_trained: bool):
-        self.hidden = hidden_of(body.body, rows, is_trained)
+        self.hidden = body.body.hidden(rows, is_trained=is_trained)
         self.outputs = ZoneOutputs(body.values, self.hidden, is_trained)
         self.weights = [head.weight, head.bias]
         self.w, self.b = head.weight.detach(), head.bias.detach()

@@ -36,6 +36,7 @@ from policies.networks.blocks import (
     activated,
     affine,
     affine_of_two,
+    for_all,
     is_stacked,
     small_linear,
 )
@@ -144,14 +145,14 @@ class TokenEmbedding(nn.Module):
     def forward(self, read: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, T, dim), and what is seen of the zones, normalised (B, Z, features)."""
         zone, context, cases, seen = read.zones, read.context, read.cases, read.seen
-        case = None if self.case is None else affine(self.case, self.lifted(cases))
-        network = self.read_context(self.lifted(context), case)
+        case = None if self.case is None else affine(self.case, for_all(self, cases))
+        network = self.read_context(for_all(self, context), case)
         recalled, of_zones = (None, None) if self.memory is None else self.memory(read.past)
         if recalled is not None:
             network = network + recalled.unsqueeze(-2)
         tokens = [network] if self.attends or self.zone is None else []
         if self.zone is not None:
-            zones = affine(self.zone, self.lifted(zone)) + network  # (B, Z, h)
+            zones = affine(self.zone, for_all(self, zone)) + network  # (B, Z, h)
             zones = zones if of_zones is None else zones + of_zones
             tokens.insert(0, zones if self.numbers is None else zones + self.numbers.unsqueeze(-3))
         if self.attends and case is not None:
@@ -172,10 +173,6 @@ class TokenEmbedding(nn.Module):
                 cases = cases * self.read_of_cases
             context.append(cases[:, 0])
         return torch.cat(zone, -1) if zone else None, torch.cat(context, -1), cases
-
-    def lifted(self, x: torch.Tensor) -> torch.Tensor:
-        """What stacked networks all read, with their axis in front."""
-        return x.unsqueeze(0) if is_stacked(self) else x
 
     def read_context(self, context: torch.Tensor, case: torch.Tensor | None) -> torch.Tensor:
         """The context's token, (B, 1, dim): it reads the mean of embedded cases where those are no tokens."""
@@ -346,11 +343,15 @@ class ZoneMLP(nn.Module):
         if read.workspace is not None:
             hidden = read.workspace.hidden(self, len(read))
         else:
-            hidden = (HiddenAttention if self.attends else Hidden)(self, len(read), is_trained=False)
+            hidden = self.hidden(len(read), is_trained=False)
         tokens, network = Evaluation.apply(hidden, read, *hidden.weights)
         if not is_stacked(self):
             tokens, network = tokens.squeeze(0), network.squeeze(0)
         return ZoneFeatures(tokens, network, read.seen, read.seen_mean) if self.keeps_zones else network
+
+    def hidden(self, rows: int, *, is_trained: bool) -> Hidden | HiddenAttention:
+        """Its hidden layers on so many rows, in memory of their own; see `fits_kernels`."""
+        return (HiddenAttention if self.attends else Hidden)(self, rows, is_trained)
 
     @property
     def fits_kernels(self) -> bool:
@@ -368,11 +369,6 @@ class ZoneMLP(nn.Module):
         """Its weights, in the order in which `Hidden` or `HiddenAttention` takes them."""
         weights = self._attention_weights() if self.attends else self._zone_weights()
         return [*weights, *(weight for norm in self.norms for weight in norm.parameters())]
-
-    def in_order(self) -> list[torch.Tensor]:
-        """As `weights_in_order`, with an axis of networks in front."""
-        weights = self.weights_in_order()
-        return weights if is_stacked(self) else [weight.unsqueeze(0) for weight in weights]
 
     def _zone_weights(self) -> list[torch.Tensor]:
         first = [self.embedding.case, self.embedding.context, self.embedding.zone]
