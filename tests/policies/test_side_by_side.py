@@ -96,7 +96,9 @@ def descents(algo, tiers):
 
 
 def test_a_twin_makes_the_gradient_steps_of_its_learner(build):
-    algo = build(toy_config())
+    scheduled = {"alert_triage": {"lr": [[0, 1e-3], [2000, 1e-5]]}}
+    scheduled["response_orchestrator"] = {"rest": {"weight": [[0, 1.0], [2000, 0.5]]}}
+    algo = build(toy_config().tiers(scheduled))
     for _ in range(4):
         algo.train()
     timesteps = {"num_env_steps_sampled_lifetime": 100_000}
