@@ -220,7 +220,7 @@ class MADDPGLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, DQNTorchLearner):
             return None
         if self.steps is None:
             layers = tuple((actor.body, actor.head) for actor in actors)
-            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), layers))
+            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), layers, 1))
         return functools.partial(self._in_a_straight_line, module, self.steps)
 
     def _in_a_straight_line(self, module: Any, steps: Steps, batch: Batch) -> Losses:

@@ -152,7 +152,7 @@ class SACLearner(ActionPenaltyMixin, OffPolicyLearnerMixin, SACTorchLearner):
             return None
         if self.steps is None:
             actor = module.pi_encoder.body, module.pi.linear
-            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), (actor, actor)))
+            self.steps = Steps(functools.partial(Step, critics, module.side_by_side("target_"), (actor, actor), 2))
         return functools.partial(self._in_a_straight_line, module, self.steps)
 
     def _in_a_straight_line(self, module: Any, steps: Steps, batch: Batch) -> Losses:

@@ -23,7 +23,7 @@ from torch import nn
 from policies.algorithms import ALGORITHMS
 from policies.algorithms.network import TierNetwork
 from policies.learners.update import Batch, UpdateMixin
-from policies.networks.blocks import HatBasis, value_at
+from policies.networks.blocks import MLP, HatBasis, value_at
 from policies.networks.passes import Workspace
 from policies.networks.zones import ZoneMLP
 from soc_env.errors import ConfigError
@@ -89,7 +89,7 @@ class CheckpointStateMixin(UpdateMixin):
         self.generator, self.workspace = torch.Generator(self._device), Workspace()  # type: ignore[attr-defined]
         (tier,) = self.module.keys()  # type: ignore[attr-defined]
         for part in self.module[tier].unwrapped().modules():  # type: ignore[attr-defined]
-            if isinstance(part, ZoneMLP | HatBasis):
+            if isinstance(part, ZoneMLP | MLP | HatBasis):
                 part.uses_kernels = part.fits_kernels
         digest = hashlib.sha256(f"{self.config.seed or 0} {tier}".encode()).digest()  # type: ignore[attr-defined]
         self.generator.manual_seed(int.from_bytes(digest[:7]))

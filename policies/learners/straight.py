@@ -1,4 +1,4 @@
-"""Gradient steps of SAC and MADDPG on networks by zones, in a straight line: no autograd, no memory that is new.
+"""Gradient steps of SAC and MADDPG on additive critics, in a straight line: no autograd, no memory that is new.
 
 What is learned is said by `losses` of `policies.learners.sac` and `policies.learners.maddpg`, by which all other
 networks go. Here are the gradients of the same losses by hand, on `policies.networks.passes`; tests hold both equal.
@@ -17,14 +17,15 @@ from torch.nn import functional as F
 from policies.algorithms.sac import LOG_STD_DRAWN
 from policies.learners.critics import Critics
 from policies.learners.update import CRITICS_READ, TARGETS_READ, Batch
+from policies.networks import passes
 from policies.networks.blocks import soft_bound
-from policies.networks.passes import Actor, AdditiveCritics, fits
+from policies.networks.passes import fits
 
 Gradients = list[tuple[torch.Tensor, torch.Tensor]]  # (parameter, its gradient)
 
 
 def critics_fit(critics: Critics) -> bool:
-    """Whether the critics can be evaluated by `AdditiveCritics`."""
+    """Whether the critics can be evaluated by `passes.critics`."""
     return critics.is_additive and fits(critics.body.body, critics.body.values)
 
 
@@ -34,17 +35,21 @@ class Step:
     Args:
         critics, targets: which fit.
         actors: (body, output layer) of the actor, and of the one that acts in next states.
+        num_parts: of the actor's outputs.
         rows: B.
 
     Attributes:
         gradients: (parameter, its gradient) of the actor and the critics.
     """
 
-    def __init__(self, critics: Critics, targets: Critics, actors: Iterable[tuple[Any, Any]], rows: int):
+    def __init__(
+        self, critics: Critics, targets: Critics, actors: Iterable[tuple[Any, Any]], num_parts: int, rows: int
+    ):
         own, following = actors
-        self.actor, self.next_actor = Actor(*own, rows, is_trained=True), Actor(*following, rows, is_trained=False)
-        self.critics = AdditiveCritics(critics.body, critics.head, rows, is_trained=True)
-        self.targets = AdditiveCritics(targets.body, targets.head, rows, is_trained=False)
+        self.actor = passes.actor(*own, rows, True, num_parts)
+        self.next_actor = passes.actor(*following, rows, False, num_parts)
+        self.critics = passes.critics(critics.body, critics.head, rows, True)
+        self.targets = passes.critics(targets.body, targets.head, rows, False)
         stacked = critics.stacked
         place = {id(weight): k for k, weight in enumerate(stacked.weights)}
         self.gradients: Gradients = [(weight, gradient[0]) for weight, gradient in self.actor.pairs()]

@@ -24,6 +24,7 @@ from ray.rllib.utils import metrics as keys
 from policies.learners.terms import POLICY, RESTS, terms_of
 from policies.networks import reading
 from policies.networks.passes import Workspace, fits, read_alike
+from policies.networks.zones import ZoneMLP
 
 Batch = Mapping[str, Any]  # tensors, and what was prepared
 # Names of what is prepared for a network, see `read_by`.
@@ -270,7 +271,7 @@ class UpdateMixin:
                 continue
             found[name] = next((p for other, of, p in made if of == columns and read_alike(inner, other)), None)
             if found[name] is None:
-                is_fit = fits(inner) and not inner.attends
+                is_fit = fits(inner) and isinstance(inner, ZoneMLP) and not inner.attends
                 prepare = functools.partial(reading.prepare, inner) if is_fit else inner.prepare
                 found[name] = prepare(*(batch[column] for column in columns))
                 if is_fit:

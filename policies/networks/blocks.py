@@ -7,6 +7,7 @@ on it. `Body` says what output layers ask of a body; `policies.networks.build` m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -162,6 +163,37 @@ class HatBasis(nn.Module):
         return (1.0 - distance).clamp_min(0.0)
 
 
+def taken(part: Any, rows: Any) -> Any:
+    """Some rows of what was prepared: of tensors, and of all in tuples; the rest as it is."""
+    if isinstance(part, tuple):
+        return tuple(taken(one, rows) for one in part)
+    return part[rows] if isinstance(part, torch.Tensor) else part
+
+
+@dataclass
+class PreparedMLP:
+    """What an `MLP` reads of B rows, as far as no weight changes it (`MLP.prepare`): made once for the rows of many
+    gradient steps. `[rows]` takes some of them; it stands for an observation and its actions.
+
+    Attributes:
+        observation: (B, size), as it came.
+        inputs: normalised (B, obs_dim), and actions behind them if those are read as they are.
+        acted: actions that are read in the `HatBasis`, (B, entries).
+        past: as `memory.Memory.prepare`; () without memory.
+    """
+
+    observation: torch.Tensor
+    inputs: torch.Tensor
+    acted: torch.Tensor
+    past: tuple[Any, ...]
+
+    def __getitem__(self, rows: Any) -> PreparedMLP:
+        return PreparedMLP(*(taken(part, rows) for part in (self.observation, self.inputs, self.acted, self.past)))
+
+    def __len__(self) -> int:
+        return len(self.observation)
+
+
 class MLP(nn.Module):
     """Normalised observation, and actions (in the `HatBasis` if `bins`) -> ReLU layers -> (B, hiddens[-1]).
 
@@ -170,6 +202,7 @@ class MLP(nn.Module):
     """
 
     has_action_value = False
+    uses_kernels = False  # set by learners, as that of `zones.ZoneMLP`
 
     def __init__(
         self,
@@ -195,18 +228,37 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.out_dim = self.width = dim
 
-    def forward(self, observation: torch.Tensor, *actions: torch.Tensor) -> torch.Tensor:
-        if self.basis is not None:
-            actions = tuple(self.basis(x) for x in actions)
-        x = for_all(self, torch.cat([self.norm(observation[:, : self.obs_dim]), *actions], -1))
-        layers = list(self.layers)
-        step = 3 if isinstance(layers[1], nn.LayerNorm) else 2
-        for k in range(0, len(layers), step):
+    def prepare(self, observation: torch.Tensor, *actions: torch.Tensor) -> PreparedMLP:
+        """What no weight changes of what it reads: as long as its statistics are the same, it stands for these rows."""
+        inputs, acted = self.norm(observation[:, : self.obs_dim]), observation[:, :0]
+        if actions and self.basis is None:
+            inputs = torch.cat([inputs, *actions], -1)
+        elif actions:
+            acted = actions[0] if len(actions) == 1 else torch.cat(actions, -1)
+        past = () if self.memory is None else self.memory.prepare(observation)
+        return PreparedMLP(observation, inputs, acted, past)
+
+    def forward(self, observation: torch.Tensor | PreparedMLP, *actions: torch.Tensor) -> torch.Tensor:
+        read = observation if isinstance(observation, PreparedMLP) else self.prepare(observation, *actions)
+        x = read.inputs if self.basis is None else torch.cat([read.inputs, self.basis(read.acted)], -1)
+        x, layers = for_all(self, x), list(self.layers)
+        for k in range(0, len(layers), 2 if self.eps is None else 3):
             x = affine(layers[k], x)
             if k == 0 and self.memory is not None:
-                x = x + self.memory(self.memory.prepare(observation))[0]
+                x = x + self.memory(read.past)[0]
             x = activated(layers[k + 1], x)
         return x
+
+    @property
+    def eps(self) -> float | None:
+        """Of its layer normalisations, if it has any."""
+        return self.layers[1].eps if isinstance(self.layers[1], nn.LayerNorm) else None
+
+    @property
+    def fits_kernels(self) -> bool:
+        """Whether `policies.networks.plain` computes what it computes, where its weights are."""
+        acts_by_hats = self.basis is not None or not self.reads_actions
+        return acts_by_hats and self.memory is None and IS_COMPILED and self.norm.mean.device.type == "cpu"
 
     def group_sizes(self) -> list[int]:
         return list(self.groups)

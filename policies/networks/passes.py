@@ -1,7 +1,8 @@
 """Networks by zones on the rows of one gradient step, forth and back, in memory that is kept from step to step.
 
 Hidden layers are those of `policies.networks.hidden` and `policies.networks.attending`; here are whole actors and
-critics on them. Shapes: N networks side by side (1 of one that is not stacked), B rows, Z zones, T = B * Z tokens.
+critics on them, and what chooses between these and those of `policies.networks.plain`. Shapes: N networks side by side
+(1 of one that is not stacked), B rows, Z zones, T = B * Z tokens.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any
 
 import torch
 
-from policies.networks import action_kernels
+from policies.networks import action_kernels, plain
 from policies.networks.attending import HiddenAttention
+from policies.networks.blocks import MLP, RunningNorm
 from policies.networks.hidden import Hidden, Pairs, lifted
 from policies.networks.zones import Prepared, ZoneLinear, ZoneMLP
 
@@ -21,19 +23,40 @@ MOST_KEPT = 16  # bodies, by numbers of rows: those of a learner are few
 
 def fits(body: Any, layer: Any = None) -> bool:
     """Whether the passes compute what that body does, and the output layer on it."""
+    if isinstance(body, MLP):
+        return plain.fits(body, layer)
     is_of_zones = layer is None or (isinstance(layer, ZoneLinear) and layer.deviation == 1.0)
     return isinstance(body, ZoneMLP) and body.uses_kernels and is_of_zones
 
 
 def read_alike(one: Any, other: Any) -> bool:
     """Whether what is prepared for one body holds for the other too."""
+    if isinstance(one, MLP) and isinstance(other, MLP):
+        has_more = one.memory is not None or other.memory is not None or one.reads_actions or other.reads_actions
+        return not has_more and one.obs_dim == other.obs_dim and _same_norm(one.norm, other.norm)
     if not (isinstance(one, ZoneMLP) and isinstance(other, ZoneMLP)) or one.uses_kernels != other.uses_kernels:
         return False
     a, b = one.embedding, other.embedding
     if a.memory is not None or b.memory is not None or a.groups or b.groups:
         return False
     are_same = a.tokens is b.tokens and a.attends == b.attends
-    return are_same and torch.equal(a.norm.mean, b.norm.mean) and torch.equal(a.norm.inv_std, b.norm.inv_std)
+    return are_same and _same_norm(a.norm, b.norm)
+
+
+def _same_norm(one: RunningNorm, other: RunningNorm) -> bool:
+    return torch.equal(one.mean, other.mean) and torch.equal(one.inv_std, other.inv_std)
+
+
+def actor(body: Any, layer: Any, rows: int, is_trained: bool, num_parts: int) -> Any:
+    """An `Actor`, or a `plain.PlainActor`: a body and its output layer, which fit; `num_parts` of its outputs."""
+    if isinstance(body, MLP):
+        return plain.PlainActor(body, layer, rows, is_trained, num_parts)
+    return Actor(body, layer, rows, is_trained)
+
+
+def critics(body: Any, head: Any, rows: int, is_trained: bool) -> Any:
+    """`AdditiveCritics`, or `plain.PlainCritics`: critics that fit."""
+    return (plain.PlainCritics if isinstance(body.body, MLP) else AdditiveCritics)(body, head, rows, is_trained)
 
 
 class Workspace:

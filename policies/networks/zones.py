@@ -39,6 +39,7 @@ from policies.networks.blocks import (
     for_all,
     is_stacked,
     small_linear,
+    taken,
 )
 from policies.networks.hidden import Evaluation, Hidden
 from policies.networks.tokens import Tokens
@@ -219,13 +220,9 @@ class Prepared:
     workspace: Any = None
 
     def __getitem__(self, rows: Any) -> Prepared:
-        def taken(part: Any) -> Any:
-            if isinstance(part, tuple):
-                return tuple(map(taken, part))
-            return part[rows] if isinstance(part, torch.Tensor) else part
-
         tensors = (self.observation, self.zones, self.context, self.cases, self.seen_mean)
-        return Prepared(*map(taken, (*tensors, self.num_seen, self.relations, self.past, self.workspace)))
+        parts = (*tensors, self.num_seen, self.relations, self.past, self.workspace)
+        return Prepared(*(taken(part, rows) for part in parts))
 
     def __len__(self) -> int:
         return len(self.observation)

@@ -52,6 +52,20 @@ CASES = {
     "sac, state, attention": (SAC, {**TOLD, "encoder": "attention"}),
     "maddpg, state": (MADDPG, TOLD),
     "sac, preset": (SAC, PRESETS["soc-v1"]["tiers"][SAC]),
+    "sac, mlp": (SAC, {**ADDITIVE, "encoder": "mlp"}),
+    "sac, mlp, no norms, one critic": (
+        SAC,
+        {"critic": {"kind": "additive", "bins": 4, "twin": False}, "hiddens": [8], "encoder": "mlp"},
+    ),
+    "sac, mlp, state": (SAC, {**TOLD, "encoder": "mlp"}),
+    "sac, mlp, preset": (SAC, {"encoder": "mlp", **PRESETS["paper-v0"]["tiers"][SAC]}),
+    "maddpg, mlp": (MADDPG, {**ADDITIVE, "encoder": "mlp", "segment_sharing": 0.1}),
+    "maddpg, mlp, no norms, deep": (MADDPG, {**ADDITIVE_PLAIN, "hiddens": [12, 8, 8], "encoder": "mlp"}),
+    "maddpg, mlp, state, one critic": (
+        MADDPG,
+        {"critic": {**TOLD["critic"], "twin": False}, "encoder": "mlp"},
+    ),
+    "maddpg, mlp, preset": (MADDPG, {"encoder": "mlp", **PRESETS["paper-v0"]["tiers"][MADDPG]}),
 }
 
 
@@ -97,7 +111,7 @@ def test_gradients_and_what_is_measured_are_those_of_the_losses(case, monkeypatc
     assert torch.equal(learner.generator.get_state(), other.generator.get_state())
 
 
-@pytest.mark.parametrize("case", ["sac, bounded", "maddpg, smoothed"])
+@pytest.mark.parametrize("case", ["sac, bounded", "maddpg, smoothed", "sac, mlp, preset", "maddpg, mlp"])
 def test_other_terms_are_added_in_each_step(case, monkeypatch):
     """Imitation, by autograd; gradients of a step begin anew."""
     taught, _, _ = stepped(case, monkeypatch, True, has_teacher=True)
@@ -111,11 +125,12 @@ def test_other_terms_are_added_in_each_step(case, monkeypatch):
 @pytest.mark.parametrize(
     ("tier", "settings"),
     [
-        (SAC, {"encoder": "mlp", **ADDITIVE}),
+        (SAC, {"encoder": "mlp"}),
+        (SAC, {"encoder": "mlp", **ADDITIVE, "memory": {"kind": "gru", "minutes": 2}}),
         (SAC, {"encoder": "zones"}),  # a critic that reads the action in its first layer
         (SAC, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
         (MADDPG, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
-        (MADDPG, {"encoder": "mlp", **ADDITIVE}),
+        (MADDPG, {"encoder": "mlp"}),
         ("alert_triage", {"encoder": "zones"}),
     ],
 )
