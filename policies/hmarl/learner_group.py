@@ -94,7 +94,8 @@ class TieredLearnerGroup(LearnerGroup):
     @property
     def here(self) -> dict[str, Any]:
         """Tier -> its learner, of those in this process."""
-        return {tier: group._learner for tier, group in self.groups.items() if not group.is_remote}
+        own = {tier: group for tier, group in self.groups.items() if not group.is_remote}
+        return {tier: _values(group.foreach_learner(lambda learner: learner))[0] for tier, group in own.items()}
 
     # ---- learners that die
     def _ask(self, tier: str, call: Callable[[LearnerGroup], Any]) -> Any:

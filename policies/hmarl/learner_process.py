@@ -93,7 +93,7 @@ class LearnerProcess:
         self.learners, self.windows, self.end = learners, dict[str, Window](), 0
         self.is_ready = False
         self.seconds: dict[str, float] = {}  # tier -> of its last gradient steps
-        plan = {tier: (type(one), one.config, one._module_spec) for tier, one in learners.items()}
+        plan = {tier: (type(one), one.config, one.spec) for tier, one in learners.items()}
         setup = cloudpickle.dumps((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), plan))
         self.file = os.memfd_create("hmarl-soc learners")
         self.socket, theirs = Pipe()

@@ -25,7 +25,7 @@ def arrays_of(learner: Any) -> Arrays:
     tensors = {f"{MODULE}/{name}": value for name, value in learner.module[tier].unwrapped().state_dict().items()}
     for name, values in learner.loss_weights().items():
         tensors |= {f"{name}/{module_id}": value for module_id, value in values.items()}
-    for name, optimizer in learner._named_optimizers.items():
+    for name, optimizer in learner.optimizers.items():
         for k, parameter in enumerate(_parameters(optimizer)):
             moments = optimizer.state.get(parameter, {})
             tensors |= {f"{name}/{k}/{part}": value for part, value in moments.items()}
@@ -37,7 +37,7 @@ def arrays_of(learner: Any) -> Arrays:
 def take_arrays(learner: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Gives a learner the arrays of its twin, in place; moments that the twin has not are forgotten."""
     own = arrays_of(learner)
-    for name, optimizer in learner._named_optimizers.items():
+    for name, optimizer in learner.optimizers.items():
         for k, parameter in enumerate(_parameters(optimizer)):
             place = f"{name}/{k}/"
             theirs = [found for found in arrays if found.startswith(place)] if place + "step" not in own else []

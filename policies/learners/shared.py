@@ -131,6 +131,16 @@ class CheckpointStateMixin(UpdateMixin):
                 tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
         self.set_clock(extra["clock"])
 
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By name."""
+        return self._named_optimizers  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def spec(self) -> Any:
+        """Of its networks."""
+        return self._module_spec  # type: ignore[attr-defined]
+
     def loss_weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Name -> module -> weight of a part of its loss that changes as it learns."""
         names = ("curr_log_alpha", "curr_kl_coeffs_per_module")

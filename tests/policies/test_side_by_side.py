@@ -103,7 +103,7 @@ def test_a_twin_makes_the_gradient_steps_of_its_learner(build):
         algo.train()
     timesteps = {"num_env_steps_sampled_lifetime": 100_000}
     for tier, (learner, asked) in descents(algo, algo.off_policy).items():
-        twin = type(learner)(config=learner.config, module_spec=learner._module_spec)
+        twin = type(learner)(config=learner.config, module_spec=learner.spec)
         twin.build()
         before = {name: array.copy() for name, array in arrays_of(learner).items()}
         measured = descend_as(twin, before, learner.clock, dict(timesteps), asked)
