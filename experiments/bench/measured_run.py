@@ -59,7 +59,7 @@ def check_origin() -> None:
 def settings(task: dict[str, Any]) -> dict[str, Any]:
     """Settings of the learner beside the preset's."""
     found = dict(task["settings"])
-    if has("policies.hmarl", "learner_process"):  # CPU time is that of one process
+    if has("policies", "hmarl") and has("policies.hmarl", "learner_process"):  # CPU time is that of one process
         found["learner_processes"] = len(task["cores"] or [0])
     if task["encoder"] is not None:  # it had another name before settings were declared
         name = "encoder" if has("policies", "algorithms") else "network"
