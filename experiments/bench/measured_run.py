@@ -59,6 +59,8 @@ def check_origin() -> None:
 def settings(task: dict[str, Any]) -> dict[str, Any]:
     """Settings of the learner beside the preset's."""
     found = dict(task["settings"])
+    if has("policies", "hmarl") and has("policies.hmarl", "learner_process"):  # CPU time is that of one process
+        found["learner_processes"] = len(task["cores"] or [0])
     if task["encoder"] is not None:  # it had another name before settings were declared
         name = "encoder" if has("policies", "algorithms") else "network"
         found["tiers"] = {tier: {name: task["encoder"]} for tier in TIERS}
@@ -102,7 +104,8 @@ class Watch:
                     self.iterations[k] += amount
                 self.run = [here - self.begun[0], after[1] - self.begun[1], after[2] - self.begun[2]]
             elif here >= first:
-                self.begun = [here, *after[1:]]
+                getattr(getattr(self.algo, "side_by_side", None), "wait", lambda: None)()
+                self.begun = [here, *now()[1:]]
             is_done = self.begun is not None and here - self.begun[0] >= wanted
             self.say(share=1.0 if is_done else min(1.0, here / (first + wanted)))
             run.wants_stop = run.wants_stop or is_done

@@ -46,7 +46,7 @@ from policies.hmarl import ray_start, rllib_settings
 from policies.hmarl.counterfactual import CounterfactualCredit
 from policies.hmarl.durable import DurableAlgorithm
 from policies.hmarl.fit import check_fit
-from policies.hmarl.learner_group import TieredLearnerGroup
+from policies.hmarl.learner_group import TieredLearnerGroup, TierUpdate
 from policies.hmarl.moments import Statistics
 from policies.hmarl.replay import JointReplay
 from policies.hmarl.results import Headlines
@@ -306,7 +306,7 @@ class HMARL(DurableAlgorithm):
             super()._setup_logdir()
 
     def setup(self, config: AlgorithmConfig) -> None:
-        self.side_by_side = SideBySide(config.learner_threads)
+        self.side_by_side = SideBySide(config.learner_processes)
         with ray_start.building(self), runner_groups(), lean_torch():
             super().setup(config)
             self._set_up_tiers()
@@ -417,6 +417,7 @@ class HMARL(DurableAlgorithm):
             updates = [self._update_on_policy(tier, timesteps) for tier in self.on_policy]
             if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
                 updates += [self._update_off_policy(tier, timesteps) for tier in self.off_policy]
+            self.side_by_side.start(self.learner_group.here)
             self.side_by_side(updates)
 
     def _share_networks(self, rate: float) -> None:
@@ -460,7 +461,7 @@ class HMARL(DurableAlgorithm):
     def _learned(self, tier: str, **kwargs: Any) -> Generator[Job, Any, Any]:
         """What the tier's learner says of its update, which runs beside those of others."""
         with learning(tier, self.num_env_steps):
-            results = yield functools.partial(self.learner_group.update_tier, tier, **kwargs)
+            results = yield TierUpdate(self.learner_group, tier, **kwargs)
             check_losses(tier, results, self.num_env_steps)
         return results
 

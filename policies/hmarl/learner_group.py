@@ -91,6 +91,12 @@ class TieredLearnerGroup(LearnerGroup):
         """
         return self._ask(tier, lambda group: group.update(**kwargs))
 
+    @property
+    def here(self) -> dict[str, Any]:
+        """Tier -> its learner, of those in this process."""
+        own = {tier: group for tier, group in self.groups.items() if not group.is_remote}
+        return {tier: _values(group.foreach_learner(lambda learner: learner))[0] for tier, group in own.items()}
+
     # ---- learners that die
     def _ask(self, tier: str, call: Callable[[LearnerGroup], Any]) -> Any:
         """What `call` says of the tier's group; if learners of it have died meanwhile, of a new one."""
@@ -224,6 +230,31 @@ class TieredLearnerGroup(LearnerGroup):
         for group in getattr(self, "groups", {}).values():
             group.shutdown()
         self._is_shut_down = True
+
+
+class TierUpdate:
+    """An update of a tier that others may help with (`policies.hmarl.side_by_side.Job`).
+
+    Args:
+        group: has its learner.
+        tier: which.
+        batch: of the tier.
+        timesteps: of RLlib's.
+        asked: keyword arguments of `UpdateMixin.descend`, beside the columns.
+    """
+
+    def __init__(self, group: TieredLearnerGroup, tier: str, batch: Any, timesteps: dict[str, Any], **asked: Any):
+        self.group, self.tier, self.batch, self.timesteps = group, tier, batch, timesteps
+        self.learner: Any = group.here.get(tier)
+        self.asked = {"columns": batch[tier], **asked}
+
+    def __call__(self) -> list[dict[str, Any]]:
+        asked = {name: value for name, value in self.asked.items() if name != "columns"}
+        return self.group.update_tier(self.tier, batch=self.batch, timesteps=self.timesteps, **asked)
+
+    def finish(self, measured: Any) -> list[dict[str, Any]]:
+        """The results, after the learner's gradient steps have been made elsewhere."""
+        return [self.learner.finish(self.timesteps, measured)]
 
 
 def _values(answers: RemoteCallResults) -> list[Any]:

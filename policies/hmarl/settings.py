@@ -48,12 +48,12 @@ class HMARLSettings:
         "rewards that an off-policy tier that acts at every step sums before it bootstraps",
         "Watkins 1989",
     )
-    learner_threads: int | str = setting(
+    learner_processes: int | str = setting(
         AUTO,
         1,
         1024,
-        "tiers that learn at the same time, which changes nothing but the time; auto: as many as there are cores, or 1 "
-        "where PyTorch has several threads for each",
+        "processes in which tiers learn at the same time, which changes nothing but the time; auto: after 20 s of "
+        "learning as many as there are cores, but 1 where PyTorch has several threads for each, or where Ray is used",
         OURS,
         words=(AUTO,),
     )

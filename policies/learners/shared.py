@@ -105,7 +105,10 @@ class CheckpointStateMixin(UpdateMixin):
             state[self.EXTRA] = {
                 "clock": self.clock,
                 "last_target_update": dict(getattr(self, "last_update_ts_by_mid", {})),
-                **{name: {k: float(v.detach()) for k, v in values.items()} for name, values in self._tensors().items()},
+                **{
+                    name: {k: float(v.detach()) for k, v in values.items()}
+                    for name, values in self.loss_weights().items()
+                },
             }
         if self._check_component(self.GENERATOR, components, not_components):  # type: ignore[attr-defined]
             state[self.GENERATOR] = self.generator.get_state()
@@ -123,18 +126,30 @@ class CheckpointStateMixin(UpdateMixin):
             return
         if hasattr(self, "last_update_ts_by_mid"):
             self.last_update_ts_by_mid.update(extra["last_target_update"])
-        for name, tensors in self._tensors().items():
+        for name, tensors in self.loss_weights().items():
             for module_id, value in extra[name].items():
                 tensors[module_id].data.fill_(value)  # in place: an optimiser may hold it
-        self.clock = extra["clock"]
-        self._set_schedules()
+        self.set_clock(extra["clock"])
 
-    def _tensors(self) -> dict[str, Any]:
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By name."""
+        return self._named_optimizers  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def spec(self) -> Any:
+        """Of its networks."""
+        return self._module_spec  # type: ignore[attr-defined]
+
+    def loss_weights(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Name -> module -> weight of a part of its loss that changes as it learns."""
         names = ("curr_log_alpha", "curr_kl_coeffs_per_module")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
-    def _set_schedules(self) -> None:
-        """Sets learning rates and what else has a schedule to the settings' value at the last update."""
+    def set_clock(self, clock: int | None) -> None:
+        """Sets learning rates and what else has a schedule to the settings' value at the last update, which was then
+        [environment steps]; None for none."""
+        self.clock = clock
         for optimizer, schedule in self._optimizer_lr_schedules.items():  # type: ignore[attr-defined]
             rate = schedule.update(timestep=self.clock or 0)
             self._set_optimizer_lr(  # type: ignore[attr-defined]

@@ -56,6 +56,23 @@ class Losses:
         return torch.stack([loss.detach().reshape(()) for loss in found.values()]).sum()
 
 
+@dataclass
+class Measured:
+    """What gradient steps say of themselves.
+
+    Attributes:
+        values: name, RLlib's, -> scalar, of the last step.
+        td_error: (rows,), for priorities; None where there are none.
+        rows: that were learned from.
+        steps: how many.
+    """
+
+    values: dict[str, torch.Tensor]
+    td_error: np.ndarray | None
+    rows: int
+    steps: int
+
+
 class Descent:
     """One Adam of RLlib's, stepped without its walk over parameters.
 
@@ -205,22 +222,42 @@ class UpdateMixin:
     ) -> dict[str, Any]:
         """RLlib's `Learner.update`, of a batch of this learner's one module."""
         timesteps = dict(timesteps or {})
+        if batch is None:
+            training_data.solve_refs()
+            batch = training_data.batch
+        (columns,) = batch.policy_batches.values()
+        self.begin(timesteps)
+        return self.finish(timesteps, self.descend(columns, num_epochs, minibatch_size, shuffle_batch_per_epoch))
+
+    # An update in three parts: the second may be made by a twin in another process (`policies.learners.apart`).
+    def begin(self, timesteps: dict[str, Any]) -> None:
+        """What comes before gradient steps."""
         self.before_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
         if timesteps.get(RESTS):  # until the update's end, which sets the rates of schedules
             for name, optimizer in self._named_optimizers.items():  # type: ignore[attr-defined]
                 if name.endswith(f"_{POLICY}"):
                     self._set_optimizer_lr(optimizer, lr=0.0)  # type: ignore[attr-defined]
-        self._weights_seq_no += 1  # type: ignore[attr-defined]
-        if batch is None:
-            training_data.solve_refs()
-            batch = training_data.batch
-        ((tier, columns),) = batch.policy_batches.items()
+
+    def descend(
+        self,
+        columns: Mapping[str, np.ndarray],
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        shuffle_batch_per_epoch: bool = False,
+    ) -> Measured:
+        """The gradient steps."""
+        (tier,) = self.module.keys()  # type: ignore[attr-defined]
         device = self._device  # type: ignore[attr-defined]
         tensors = {name: torch.as_tensor(np.asarray(column), device=device) for name, column in columns.items()}
         size = len(next(iter(tensors.values())))
         tensors |= self._prepared(self.readers(self.module[tier].unwrapped(), tensors), tensors)  # type: ignore[attr-defined]
         minibatches = self._minibatches(size, minibatch_size or size, num_epochs, shuffle_batch_per_epoch)
-        self._descend(tier, (Rows(tensors, rows) for rows in minibatches))
+        return self._descend(tier, (Rows(tensors, rows) for rows in minibatches))
+
+    def finish(self, timesteps: dict[str, Any], measured: Measured) -> dict[str, Any]:
+        """What comes after gradient steps: results, as RLlib's `Learner.update` returns them."""
+        self._weights_seq_no += 1  # type: ignore[attr-defined]
+        self._log(measured)
         self.after_gradient_based_update(timesteps=timesteps)  # type: ignore[attr-defined]
         return self.metrics.reduce()  # type: ignore[attr-defined]
 
@@ -263,8 +300,7 @@ class UpdateMixin:
         generator = self.generator  # type: ignore[attr-defined]
         return torch.randperm(size, generator=generator, device=generator.device)
 
-    def _descend(self, tier: str, batches: Iterable[Batch]) -> None:
-        """The gradient steps, and what is measured of them."""
+    def _descend(self, tier: str, batches: Iterable[Batch]) -> Measured:
         module, config = self.module[tier].unwrapped(), self.config  # type: ignore[attr-defined]
         descents = {name: Descent(one) for name, one in self.get_optimizers_for_module(tier)}  # type: ignore[attr-defined]
         parts = self._differentiated(module, descents)
@@ -292,8 +328,8 @@ class UpdateMixin:
             rows, steps = rows + len(next(iter(batch.values()))), steps + 1
         for descent in descents.values():
             descent.finish()
-        self._log(tier, found, terms, norms, td_errors)
-        self._log_steps(tier, rows, steps)
+        errors = torch.cat(td_errors).numpy(force=True) if td_errors else None
+        return Measured(_values(found, terms, norms), errors, rows, steps)
 
     def _differentiated(self, module: Any, descents: Mapping[str, Descent]) -> list[Differentiated]:
         parts, rest = [], dict(descents)
@@ -324,23 +360,15 @@ class UpdateMixin:
         for gradient, mean in zip(found, flat.split([g.numel() for g in found]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    # ---- what is measured, under RLlib's names
-    def _log(self, tier: str, found: Losses, terms: Any, norms: Mapping[str, Any], td_errors: list[Any]) -> None:
-        of_terms = {name: sum(t.detach() for t in term.values()) for name, term in terms.items()}
-        values = {**found.logs(), **{f"{name}_loss": value for name, value in of_terms.items()}}
-        values |= {f"gradients_{name}_global_norm": norm for name, norm in norms.items() if norm is not None}
-        values[Learner.TOTAL_LOSS_KEY] = found.total + sum(of_terms.values())
-        metrics = self.metrics  # type: ignore[attr-defined]
-        for name, value in values.items():
-            metrics.log_value((tier, name), value.detach(), window=1)
-        if td_errors:
-            errors = torch.cat(td_errors).numpy(force=True)  # one item: RLlib takes a tensor's entries for one each
-            metrics.log_value((tier, keys.TD_ERROR_KEY), errors, reduce="item_series")
-
-    def _log_steps(self, tier: str, rows: int, steps: int) -> None:
-        metrics = self.metrics  # type: ignore[attr-defined]
+    def _log(self, measured: Measured) -> None:
+        (tier,) = self.module.keys()  # type: ignore[attr-defined]
+        metrics, rows = self.metrics, measured.rows  # type: ignore[attr-defined]
+        for name, value in measured.values.items():
+            metrics.log_value((tier, name), value, window=1)
+        if measured.td_error is not None:  # one item: RLlib takes a tensor's entries for one each
+            metrics.log_value((tier, keys.TD_ERROR_KEY), measured.td_error, reduce="item_series")
         metrics.log_value((tier, keys.WEIGHTS_SEQ_NO), self._weights_seq_no, window=1)  # type: ignore[attr-defined]
-        metrics.log_value((tier, keys.MODULE_TRAIN_BATCH_SIZE_MEAN), rows / steps, reduce="mean")
+        metrics.log_value((tier, keys.MODULE_TRAIN_BATCH_SIZE_MEAN), rows / measured.steps, reduce="mean")
         for of, name in (
             (tier, keys.NUM_MODULE_STEPS_TRAINED),
             (keys.ALL_MODULES, keys.NUM_MODULE_STEPS_TRAINED),
@@ -349,6 +377,14 @@ class UpdateMixin:
             is_all = of == keys.ALL_MODULES
             metrics.log_value((of, name), rows, reduce="sum", with_throughput=is_all)
             metrics.log_value((of, f"{name}_lifetime"), rows, reduce="lifetime_sum", with_throughput=True)
+
+
+def _values(found: Losses, terms: Mapping[str, Any], norms: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    of_terms = {name: sum(t.detach() for t in term.values()) for name, term in terms.items()}
+    values = {**found.logs(), **{f"{name}_loss": value for name, value in of_terms.items()}}
+    values |= {f"gradients_{name}_global_norm": norm for name, norm in norms.items() if norm is not None}
+    values[Learner.TOTAL_LOSS_KEY] = found.total + sum(of_terms.values())
+    return {name: value.detach() for name, value in values.items()}
 
 
 class Rows(Mapping[str, Any]):

@@ -18,6 +18,8 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 
 from policies import HMARL, HMARLConfig
+from policies.hmarl import side_by_side
+from policies.hmarl.learner_process import ProcessLost
 from policies.hmarl.rllib_settings import REFUSED, TIER_DEFAULTS, WORKS
 from policies.hmarl.runner_group import LocalRunnerGroup
 from policies.hmarl.settings import HMARLSettings
@@ -82,15 +84,17 @@ def training(config):
     return built(config, look)
 
 
-def threads(config):
-    """Whether tiers learn in threads of their own."""
+def processes(config, monkeypatch):
+    """The tiers that can learn in each process that is started."""
+    started = []
 
-    def look(algo):
-        algo.train()
-        algo.train()
-        return algo.side_by_side.pool is None
+    def start(learners):
+        started.append(sorted(learners))
+        raise ProcessLost("a test")
 
-    return built(config, look)
+    monkeypatch.setattr(side_by_side, "LearnerProcess", start)
+    built(config, lambda algo: [algo.train() for _ in range(2)])
+    return started
 
 
 def rounds(config):
@@ -391,7 +395,7 @@ CASES: dict[str, tuple] = {
     "updates_per_iteration": (3, training),
     "n_step": (3, training),
     "ema_tau": (0.5, training),
-    "learner_threads": (2, threads, {"learner_threads": 1}),
+    "learner_processes": (2, processes, {"learner_processes": 1}),
     "teacher": (Still, training),
     "teacher_rounds": (0, training, TAUGHT),
     "teacher_steps": (256, training, TAUGHT),
