@@ -26,12 +26,9 @@ SOC_V1: dict[str, Any] = {
     "updates_per_iteration": 12,
     "replay_batch_size": 256,
     "replay_capacity": 300_000,
-    "replay_alpha": 0.3,
-    "replay_beta": 1.0,
     "random_steps": 0,  # nothing is explored uniformly, see above
     "learning_starts": 10_000,
     "n_step": 12,  # search
-    "ema_tau": 0.1,  # over about ten iterations: search
     "tiers": {
         "alert_triage": {
             **_ZONES,
@@ -48,7 +45,6 @@ SOC_V1: dict[str, Any] = {
             "initial_alpha": 0.001,  # search, as the two below
             "alpha_lr": 1e-4,
             "target_entropy": -20.0,
-            "exploration": {"hold_steps": 4.0},  # search
         },
         "response_orchestrator": {
             **_ZONE_ACTOR,
@@ -61,10 +57,6 @@ SOC_V1: dict[str, Any] = {
         },
         "strategic_coordinator": {
             **_ZONES,
-            "gamma": 0.98,  # search
-            "train_batch_size": 2048,  # decisions; search
-            "entropy_coeff": 0.0,
-            "actor": {"initial_log_std": -1.5},
         },
     },
 }
