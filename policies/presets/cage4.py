@@ -21,6 +21,8 @@ CAGE4_RUN: Mapping[str, Any] = {
     "replay_beta": 1.0,
     "ema_tau": 0.1,
 }
+# What soc-v1 no longer needs (docs/learning/presets.md) and nobody has tried without here, as `replay_alpha`,
+# `replay_beta` and `ema_tau` above.
 _HELD_NOISE = {"exploration": {"hold_steps": 4.0}}
 _COORDINATOR = {"gamma": 0.98, "train_batch_size": 2048, "entropy_coeff": 0.0, "actor": {"initial_log_std": -1.5}}
 # Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at little noise; a good start is lost

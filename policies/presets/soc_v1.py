@@ -3,9 +3,9 @@
 The effect of one tool call is small against the noise of returns and comes late (a rebuilt host pays over the rest of
 the shift), so hunting and response also earn the fall in compromised hosts at once: a potential, which moves rewards in
 time and hardly changes which policy is best; triage earns its verdicts. These are parts of learning alone. Nothing is
-explored uniformly, and scales of noise belong to single draws: returns over several steps would blame an unusual action
-for the unusual ones that follow it. Response learns first, by the noise that it explores with (`smoothing`: a tool has
-no gradient below its threshold), then hunting; networks are shared between zones.
+explored uniformly, and scales of response's noise are those of single draws: returns over several steps would blame an
+unusual action for the unusual ones that follow it. Response learns first, by the noise that it explores with
+(`smoothing`: a tool has no gradient below its threshold), then hunting; networks are shared between zones.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ SOC_V1: dict[str, Any] = {
             # scales belong to single draws, see above; numbers: search
             "exploration": {"std": [[0, 0.35], [400_000, 0.3], [1_000_000, 0.1]], "scale_range": [0.3, 3.0]},
         },
-        "strategic_coordinator": {
-            **_ZONES,
-        },
+        "strategic_coordinator": _ZONES,
     },
 }
 # What differs where a teacher begins. Its lessons are the first 133,120 steps (five rounds of 25,600, in whole
