@@ -274,10 +274,10 @@ def test_one_where_more_would_not_help(learned, monkeypatch, reason):
     assert learned.processes == []
 
 
-def test_the_longest_go_first_and_this_process_has_batches_to_draw():
+def test_the_longest_go_first_and_this_process_has_work_of_its_own():
     run = SideBySide(2)
     run._times.jobs, run._times.last = {"dqn": 6.0, "sac": 10.0, "maddpg": 11.0, "ppo": 30.0}, {"dqn", "sac", "maddpg"}
-    run._times.preparing = 5.0
+    run._times.own = 5.0
     assert run._plan(["other"]) == {"maddpg": "other", "sac": None, "dqn": "other", "ppo": None}
     assert run._plan([]) == dict.fromkeys(["maddpg", "sac", "dqn", "ppo"])
 
