@@ -394,9 +394,9 @@ class HMARL(DurableAlgorithm):
     def training_step(self) -> None:
         """One iteration: all tiers act; off-policy tiers learn meanwhile, from rows of before, on-policy tiers then."""
         self.side_by_side.start(self.learner_group.here)
-        starts = not self.lessons.go_on and self.num_env_steps >= self.config.learning_starts
-        timesteps = self._timesteps()
-        with self.side_by_side.beside([self._update_off_policy(t, timesteps) for t in self.off_policy if starts]):
+        is_time = not self.lessons.go_on and self.num_env_steps >= self.config.learning_starts
+        timesteps = self._timesteps() if is_time else {}
+        with self.side_by_side.beside([self._update_off_policy(t, timesteps) for t in self.off_policy if is_time]):
             rollouts = self._sample()
             newest = self._take_in(rollouts) if rollouts else {}
         if self.lessons.go_on:
