@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments.budget import Rhythm
 from soc_env.registry import family_of
 
 
@@ -25,6 +26,7 @@ class FamilyProtocol:
         references: those of `compared` that a report's first sentence names.
         outliers: those whose bars may leave a chart, so that the policies worth comparing fill it.
         validation_episodes: greedy episodes that choose the best checkpoint.
+        validation: how often they are played. They are to cost a run a tenth of its time or less.
         held_out: fields of the scenario in the comparison that ends a run; {} where nothing is held out.
         gap: metrics of the table that sets training's episodes beside held-out ones.
         goal_noun: what the goal is called in a sentence.
@@ -40,6 +42,7 @@ class FamilyProtocol:
     compared: tuple[str, ...]
     outliers: tuple[str, ...]
     validation_episodes: int
+    validation: Rhythm
     goal_noun: str
     attack_noun: str
     meaning: Mapping[str, str]
@@ -59,6 +62,8 @@ PROTOCOLS: dict[str, FamilyProtocol] = {
         references=("best-constant", "patient"),
         outliers=("random", "null"),
         validation_episodes=512,
+        # Takes as long as 8,000 steps of training: a third of a second, and training is fast here.
+        validation=Rhythm(seconds=20.0, share=1 / 20, least_steps=80_000, most_steps=200_000),
         goal_noun="reward",
         attack_noun="attacks",
         meaning={
@@ -83,6 +88,8 @@ PROTOCOLS: dict[str, FamilyProtocol] = {
         references=("rule-soar", "expert"),
         outliers=("random", "isolate-all"),
         validation_episodes=256,
+        # Takes as long as two iterations of 2,048 steps.
+        validation=Rhythm(seconds=20.0, share=1 / 20, least_steps=10_000, most_steps=200_000),
         held_out={"split": "test"},
         gap=("score", "loss", "reward"),
         goal_noun="mission score",

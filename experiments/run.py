@@ -97,8 +97,7 @@ class Run:
         RunError: the folder cannot be written.
     """
 
-    # A validation takes as long as two iterations: twenty of them cost a run a tenth of its time or less.
-    validation = Rhythm(seconds=20.0, share=1 / 20, least_steps=10_000, most_steps=200_000)
+    validation: Rhythm | None = None  # None: as the scenario's protocol says
     checkpoint = Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=200_000)
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
@@ -232,7 +231,8 @@ class Run:
             RunError: something outside failed, for example the last checkpoint could not be written.
         """
         at, is_saved = (self.seconds, self.algo.num_env_steps), True
-        validation, checkpoint = (Points(rhythm, self.budget, *at) for rhythm in (self.validation, self.checkpoint))
+        rhythms = (self.validation or protocol_of(self.settings["scenario"]).validation, self.checkpoint)
+        validation, checkpoint = (Points(rhythm, self.budget, *at) for rhythm in rhythms)
         done = self.budget.share_done(*at)
         with stop_on_signal(self._stop), Progress(done=done) as progress:
             while done < 1.0 and not self.wants_stop:

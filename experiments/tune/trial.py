@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.budget import Budget, Rhythm
+from experiments.families import protocol_of
 from experiments.output import write_json
 from experiments.run import LAST, Run, has_begun, hmarl_config
 from experiments.run_folder import CONFIG, read_json
@@ -45,8 +46,9 @@ class TrialRun(Run):
 
     def __init__(self, out: Path, settings: Mapping[str, Any], hint: str, tell: Callable[[dict[str, Any]], None]):
         minutes = Budget.of(settings["budget"]).minutes or 0.0
-        often = min(Run.validation.seconds, 60 * minutes / VALIDATIONS)
-        self.validation = Rhythm(often, 1 / VALIDATIONS, least_steps=1, most_steps=Run.validation.most_steps)
+        usual = protocol_of(settings["scenario"]).validation
+        often = min(usual.seconds, 60 * minutes / VALIDATIONS)
+        self.validation = Rhythm(often, 1 / VALIDATIONS, least_steps=1, most_steps=usual.most_steps)
         super().__init__(out, settings, has_begun(out), hint)
         self._tell, self._stop_file = tell, out.parent.parent / STOP
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from policies.algorithms.network import Draw, TierNetwork, TierPolicy
+from policies.algorithms.network import Draw, Parts, TierNetwork, TierPolicy
 from policies.algorithms.settings import OURS, Algorithm, ChoiceCounterfactual, OffPolicyGradients, TierSettings
 from policies.networks.blocks import BatchEncoder, value_at
 from policies.networks.build import make_body, masked
@@ -77,8 +77,15 @@ class DQNNetwork(TierNetwork):
         values = af(features)
         if vf is not None:
             values = values - values.mean(-1, keepdim=True) + vf(features)
-        # exploration and loss leave values of minus infinity out
+        return self.possible(values, observation)
+
+    def possible(self, values: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:
+        """Values, of impossible choices minus infinity: exploration and loss leave those out."""
         return masked(self.settings.action_masking, values, self.present(observation), -torch.inf)
+
+    def parts(self) -> Parts:
+        layers = [self.af, self.vf] if self.settings.dueling else [self.af]
+        return Parts(self.encoder.body, layers, self.possible)
 
     def inputs(self, observation: torch.Tensor) -> torch.Tensor:
         """As `values`."""

@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from policies.algorithms.network import Draw, TierNetwork, TierPolicy
+from policies.algorithms.network import Draw, Parts, TierNetwork, TierPolicy
 from policies.algorithms.settings import OURS, ActorCriticSettings, Algorithm, Exploration, Part, Rest
 from policies.networks.blocks import resting_action, soft_bound, value_at
 from policies.networks.build import make_body
@@ -69,7 +69,11 @@ class Actor(nn.Module):
         self.register_buffer("initial", resting_action(self.body, action_dim, settings.rest.action), persistent=False)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return soft_bound(self.head(self.body(obs)) + self.initial, self.bound)
+        return self.bounded(self.head(self.body(obs)))
+
+    def bounded(self, raw: torch.Tensor) -> torch.Tensor:
+        """Of what the output layer says."""
+        return soft_bound(raw + self.initial, self.bound)
 
 
 class MADDPGNetwork(TierNetwork):
@@ -83,6 +87,9 @@ class MADDPGNetwork(TierNetwork):
     def inputs(self, observation: torch.Tensor) -> torch.Tensor:
         """As `outputs`."""
         return self.outputs(observation)
+
+    def parts(self) -> Parts:
+        return Parts(self.actor.body, [self.actor.head], lambda raw, seen: torch.tanh(self.actor.bounded(raw)))
 
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
         return torch.tanh(self.actor(observation))

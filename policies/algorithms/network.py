@@ -7,9 +7,9 @@ which add critics and losses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
@@ -17,6 +17,20 @@ from torch import nn
 from torch.distributions import Categorical, Distribution, Normal
 
 from policies.networks.blocks import RunningNorm
+
+
+class Parts(NamedTuple):
+    """What `TierNetwork.inputs` is made of, for whoever computes the products in another way.
+
+    Attributes:
+        body: a `policies.networks.blocks.Body`.
+        layers: its output layer; or two, as `policies.networks.acting.ActingMLP` has them.
+        finish: what comes out (B, outputs), and observations (B, size), to what `inputs` gives.
+    """
+
+    body: Any
+    layers: Sequence[Any]
+    finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,14 @@ class TierNetwork:
 
     def inputs(self, observation: torch.Tensor) -> torch.Tensor:
         """All of `draw` that depends on weights, without chance: (B, size) -> (B, P)."""
+        raise NotImplementedError
+
+    def parts(self) -> Parts:
+        """Those of `inputs`."""
+        raise NotImplementedError
+
+    def value_parts(self) -> Parts:
+        """Those of the values by an on-policy tier that learns, (B, 1)."""
         raise NotImplementedError
 
     def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
@@ -143,12 +165,22 @@ class TierPolicy(TierNetwork, nn.Module):
 # ---- distributions, as RLlib's learners have them
 def categorical(logits: torch.Tensor, explore: bool) -> Draw:
     """A choice by its logits (B, choices); without `explore` the likeliest."""
-    distribution = Categorical(logits=logits, validate_args=False)
+    distribution = choices(logits)
     return Draw(distribution.sample() if explore else logits.argmax(-1), logits, distribution)
 
 
 def gaussian(inputs: torch.Tensor, explore: bool) -> Draw:
     """Independent Gaussians by means and log standard deviations (B, 2 dim); without `explore` the means."""
+    distribution = normal(inputs)
+    return Draw(distribution.sample() if explore else distribution.mean, inputs, distribution)
+
+
+def choices(logits: torch.Tensor) -> Categorical:
+    """The distribution of `categorical`."""
+    return Categorical(logits=logits, validate_args=False)
+
+
+def normal(inputs: torch.Tensor) -> Normal:
+    """The distribution of `gaussian`."""
     mean, log_std = inputs.chunk(2, -1)
-    distribution = Normal(mean, log_std.exp(), validate_args=False)
-    return Draw(distribution.sample() if explore else mean, inputs, distribution)
+    return Normal(mean, log_std.exp(), validate_args=False)

@@ -10,7 +10,7 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from policies.algorithms.network import Draw, TierNetwork, TierPolicy, categorical, gaussian
+from policies.algorithms.network import Draw, Parts, TierNetwork, TierPolicy, categorical, choices, gaussian, normal
 from policies.algorithms.settings import OURS, Algorithm, Gradients, Part, StateCritic, TierSettings
 from policies.networks.blocks import BatchEncoder, shared_entries, small_linear
 from policies.networks.build import make_body, masked
@@ -92,7 +92,11 @@ class GaussianHead(nn.Module):
         self.log_std = nn.Parameter(torch.full((places[-1] + 1,), float(initial_log_std)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        mean = torch.tanh(self.mean(features))
+        return self.of_means(self.mean(features))
+
+    def of_means(self, raw: torch.Tensor) -> torch.Tensor:
+        """Of what the output layer says, (B, dim)."""
+        mean = torch.tanh(raw)
         return torch.cat([mean, self.log_std[self.places].expand_as(mean)], -1)
 
 
@@ -106,7 +110,7 @@ class PPONetwork(TierNetwork):
         spec, obs_dim = self.settings.body(self.role), self.observation_space.shape[0]
         self.encoder = self.encoder_type(spec, obs_dim, keeps_zones=not self.is_discrete)
         if self.is_discrete:
-            self.pi: nn.Module = small_linear(spec.hiddens[-1], int(self.action_space.n))
+            self.pi: Any = small_linear(spec.hiddens[-1], int(self.action_space.n))
         else:
             num_actions, log_std = self.action_space.shape[0], self.settings.actor.initial_log_std
             self.pi = GaussianHead(self.encoder.actor_encoder.body, num_actions, log_std)
@@ -119,9 +123,20 @@ class PPONetwork(TierNetwork):
         """Parameters of the distribution that actions are drawn from: (B, P)."""
         return self.masked_inputs(self.pi(self.encoder.actor_encoder.body(observation)), observation)
 
+    def parts(self) -> Parts:
+        def finish(raw: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:
+            return self.masked_inputs(raw if self.is_discrete else self.pi.of_means(raw), observation)
+
+        layer = self.pi if self.is_discrete else self.pi.mean
+        return Parts(self.encoder.actor_encoder.body, [layer], finish)
+
     def draw(self, observation: torch.Tensor, *, explore: bool, t: int = 0, inputs: torch.Tensor | None = None) -> Draw:
         inputs = self.inputs(observation) if inputs is None else inputs
         return categorical(inputs, explore) if self.is_discrete else gaussian(inputs, explore)
+
+    def log_prob(self, actions: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Of actions (B, dim), or (B,) choices, by the parameters of the distributions they were drawn from: (B,)."""
+        return Draw(actions, inputs, choices(inputs) if self.is_discrete else normal(inputs)).log_prob()
 
     def masked_inputs(self, inputs: torch.Tensor, observation: torch.Tensor) -> torch.Tensor:
         """Parameters of the distribution, in which impossible choices are as unlikely as can be."""

@@ -14,7 +14,7 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from policies.algorithms.network import Draw, TierNetwork, TierPolicy, categorical, gaussian
+from policies.algorithms.network import Draw, Parts, TierNetwork, TierPolicy, categorical, gaussian
 from policies.algorithms.settings import OURS, ActorCriticSettings, Algorithm, Part
 from policies.networks.blocks import BatchEncoder, flat_dim, resting_action, small_linear, soft_bound
 from policies.networks.build import make_body
@@ -72,7 +72,11 @@ class BoundedMeanHead(nn.Module):
         nn.init.constant_(self.linear.bias.chunk(2)[1], self.settings.initial_log_std)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        mean, log_std = self.linear(features).chunk(2, -1)
+        return self.bounded(self.linear(features))
+
+    def bounded(self, raw: torch.Tensor) -> torch.Tensor:
+        """Of what the output layer says, (B, 2 dim)."""
+        mean, log_std = raw.chunk(2, -1)
         mean = mean + self.initial
         if self.settings.log_std_range is not None:
             low, high = self.settings.log_std_range
@@ -93,7 +97,7 @@ class SACNetwork(TierNetwork):
         )
         self.pi_encoder = BatchEncoder(body)
         if self.is_discrete:
-            self.pi: nn.Module = small_linear(body.out_dim, num_actions)
+            self.pi: Any = small_linear(body.out_dim, num_actions)
         else:
             self.pi = BoundedMeanHead(body, num_actions, self.settings)
 
@@ -101,6 +105,10 @@ class SACNetwork(TierNetwork):
         """Mean and log standard deviation before the tanh, or logits: (B, P)."""
         found: torch.Tensor = self.pi(self.pi_encoder.body(observation))
         return found
+
+    def parts(self) -> Parts:
+        layer = self.pi if self.is_discrete else self.pi.linear
+        return Parts(self.pi_encoder.body, [layer], lambda raw, seen: raw if self.is_discrete else self.pi.bounded(raw))
 
     def outputs(self, observation: torch.Tensor) -> torch.Tensor:
         inputs = self.inputs(observation)

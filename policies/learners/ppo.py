@@ -27,6 +27,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.torch_utils import explained_variance
 from torch import nn
 
+from policies.algorithms.network import Parts
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
 from policies.learners.columns import read_by_critics
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
@@ -66,6 +67,10 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
         """(B, size) of what the value function reads -> (B,)."""
         encoder: Any = self.encoder
         return self.vf(encoder.critic_encoder.body(observation)).squeeze(-1)
+
+    def value_parts(self) -> Parts:
+        encoder: Any = self.encoder
+        return Parts(encoder.critic_encoder.body, [self.vf], lambda raw, seen: raw)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._masked(batch, super()._forward(batch, **kwargs))

@@ -20,7 +20,7 @@ from policies.networks.hidden import Layer, Pairs, lifted
 
 def fits(body: Any, layer: Any = None) -> bool:
     """Whether the passes compute what that body does, and the output layer on it."""
-    return isinstance(body, MLP) and body.uses_kernels and isinstance(layer, (nn.Linear, GroupedLinear, type(None)))
+    return isinstance(body, MLP) and body.uses_kernels and (layer is None or Outputs.has_form(layer))
 
 
 class HiddenMLP:
@@ -136,18 +136,28 @@ class Outputs:
             of = [torch.zeros_like(weight) for weight in self.weights]
             self.gradients = of if self.is_grouped else [self.g_w, self.g_b]
 
+    @staticmethod
+    def has_form(layer: Any) -> bool:
+        """Whether it is such a layer."""
+        return isinstance(layer, nn.Linear | GroupedLinear)
+
     def pairs(self) -> Pairs:
         """As `HiddenMLP.pairs`, without the axis."""
         return zip(self.weights, self.gradients, strict=True)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Of (B, H): `raw`, which the next call overwrites."""
+        weight, bias = self.composed()
+        return torch.addmm(bias, features, weight.t(), out=self.raw)
+
+    def composed(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The product's weight and bias, by the weights as they are; the next call overwrites them."""
         if self.is_grouped:
             torch.mul(self.own[0], self.layer.scale.unsqueeze(1), out=self.w)
             torch.addcmul(self.layer.bias, self.own[1], self.layer.scale, out=self.b)
             self.w.index_add_(0, self.sharing, self.shared[0][self.place])
             self.b.index_add_(0, self.sharing, self.shared[1][self.place])
-        return torch.addmm(self.b, features, self.w.t(), out=self.raw)
+        return self.w, self.b
 
     def backward(self, features: torch.Tensor, g_features: torch.Tensor) -> None:
         """Fills `gradients` by `g_raw`, and that of the features."""

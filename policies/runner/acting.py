@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from policies.algorithms.network import Draw
 from policies.networks.blocks import OBS
 from policies.runner.traces import Traces
 
@@ -20,9 +21,14 @@ class PolicyOutput:
     executed: np.ndarray  # as the environment takes it: clipped
     raw: np.ndarray  # as the policy drew it: log-probabilities belong to this
     inputs: np.ndarray | None = None  # parameters of the distribution (B, P)
-    logp: np.ndarray | None = None
     value: np.ndarray | None = None  # in reward units
     read_by_value: np.ndarray | None = None  # what that was read from, if not the observation
+    drawn: Draw | None = None  # where there is a value
+
+    @property
+    def logp(self) -> np.ndarray | None:
+        """Logarithms of the densities of what was drawn, (B,), where there is a value."""
+        return None if self.drawn is None else self.drawn.log_prob().numpy()
 
 
 def act(
@@ -52,16 +58,19 @@ def act(
         raw = drawn.actions.numpy()
         result = PolicyOutput(_executed(module.action_space, raw), raw)
         if with_value:
-            result.inputs, result.logp = drawn.inputs.numpy(), drawn.log_prob().numpy()
-            result.value = value_of(module, observation if read_by_value is None else read_by_value)
+            result.inputs, result.drawn = drawn.inputs.numpy(), drawn
+            result.value = value_of(module, observation if read_by_value is None else read_by_value, traces)
             result.read_by_value = read_by_value
     return result
 
 
-def value_of(module: Any, seen: np.ndarray) -> np.ndarray:
+def value_of(module: Any, seen: np.ndarray, traces: Traces | None = None) -> np.ndarray:
     """(B,) values by an on-policy tier that learns [reward], of what its value function reads."""
-    batch = {OBS: torch.from_numpy(np.ascontiguousarray(seen))}
-    found: np.ndarray = module.compute_values(batch).numpy() * float(module.return_scale)
+    rows = torch.from_numpy(np.ascontiguousarray(seen))
+    values = None if traces is None else traces.values(module, rows)
+    if values is None:
+        values = module.compute_values({OBS: rows})
+    found: np.ndarray = values.numpy() * float(module.return_scale)
     return found
 
 

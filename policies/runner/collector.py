@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
@@ -199,6 +200,8 @@ class Collector:
     def collect(self, fragment: Fragment, *, num_steps: float, num_episodes: float) -> Rollout:
         """Fills the fragment until it has `num_steps` steps of every environment, or `num_episodes` have ended."""
         fragment.absolute = {self.plan.tier_of[a]: [0.0, 0] for a in self.plan.learning}
+        if fragment.traces is not None:
+            fragment.traces.refresh()
         while fragment.num_steps < num_steps and len(fragment.episodes) < num_episodes:
             if fragment.watch is not None:
                 fragment.watch(self.env, self.past)
@@ -344,7 +347,6 @@ class Collector:
             values = {
                 "obs": own,
                 "raw": choice.raw,
-                "logp": choice.logp,
                 "inputs": choice.inputs,
                 "value": choice.value,
                 "read_by_value": choice.read_by_value,
@@ -410,8 +412,10 @@ class Collector:
                 module = fragment.module[self.plan.tier_of[agent]]
                 own = self._seen(agent, followed[agent][envs], envs)
                 told = self._read_by_value(agent, own, envs, state)
-                value = value_of(module, own if told is None else told)
-                decisions.close(envs, True, next_value=value * ~terminated)
+                value = np.zeros(len(envs), np.float32)
+                if not terminated.all():
+                    value = value_of(module, own if told is None else told, fragment.traces) * ~terminated
+                decisions.close(envs, True, next_value=value)
             else:
                 joint = whole(followed, state)[envs]
                 decisions.close(envs, True, next_obs=joint, terminated=terminated)
@@ -461,16 +465,18 @@ class Collector:
     def _ppo_columns(self, fragment: Fragment, tier: str, rows: list[Columnar]) -> Columnar:
         settings = self.plan.settings[tier]
         advantage, target = advantages(rows, self.num_envs, settings.gamma, settings.lambda_)
-        scale = float(fragment.module[tier].return_scale)
+        module = fragment.module[tier]
+        scale = float(module.return_scale)
         names = {
             Columns.OBS: "obs",
             Columns.ACTIONS: "raw",
-            Columns.ACTION_LOGP: "logp",
             Columns.ACTION_DIST_INPUTS: "inputs",
             TEACHER_ACTIONS: "teacher",
             CRITIC_OBS: "read_by_value",
         }
         columns = {new: np.concatenate([row[old] for row in rows]) for new, old in names.items() if old in rows[0]}
+        drawn = (torch.from_numpy(columns[name]) for name in (Columns.ACTIONS, Columns.ACTION_DIST_INPUTS))
+        columns[Columns.ACTION_LOGP] = module.log_prob(*drawn).numpy()
         columns[Postprocessing.ADVANTAGES] = advantage.astype(np.float32)
         columns[Postprocessing.VALUE_TARGETS] = (target / scale).astype(np.float32)
         return columns

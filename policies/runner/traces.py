@@ -1,35 +1,51 @@
-"""Networks as they act, recorded once: the same operations without the Python between them.
+"""Networks as they act in a runner, without the Python between their operations.
 
-A batch of 64 observations takes a network by zones half a millisecond, nearly half of which is Python. The recording
-has the network's own weights, which are changed in place, so it need not be made anew when they are; and what it
-computes is the same bit for bit, which is looked at when it is made.
+Plain networks have kernels (`policies.networks.acting`): what those compute is the same up to rounding.
+
+Others are recorded once: the same operations. A batch of 64 observations takes a network by zones half a millisecond,
+nearly half of which is Python. The recording has the network's own weights, which are changed in place, so it need not
+be made anew when they are; and what it computes is the same bit for bit, which is looked at when it is made.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from policies.networks.acting import ActingMLP, fits
+
 PATIENCE = 400  # calls before a network is recorded, which takes as long as about 200 calls save
+Passes = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Traces:
-    """Recordings of the networks of one runner, whose modules stay the same objects.
+    """The networks of one runner, whose modules stay the same objects.
 
     Args:
-        num_rows: rows of a call that may be recorded, the environments of the runner; others go by the networks.
+        num_rows: environments of the runner. Recordings are of so many rows alone; others go by the networks.
     """
 
     def __init__(self, num_rows: int):
         self.num_rows = num_rows
         self._calls: dict[Any, int] = {}
         self._recorded: dict[Any, Any] = {}  # module -> its recording; None where it does the same no faster
+        self._kernels: dict[Any, ActingMLP] = {}
+        self._passes: dict[Any, Passes | None] = {}  # (module, whether of values) -> by kernels, if there are such
+
+    def refresh(self) -> None:
+        """Weights may have changed."""
+        for kernels in self._kernels.values():
+            kernels.refresh()
 
     def inputs(self, module: Any, seen: torch.Tensor) -> torch.Tensor | None:
         """What `module.inputs` gives for the observations, or None if that is to be asked itself."""
+        by_kernels = self._by_kernels(module, False)
+        if by_kernels is not None:
+            return by_kernels(seen)
         if len(seen) != self.num_rows:
             return None
         if module not in self._recorded:
@@ -39,6 +55,28 @@ class Traces:
             self._recorded[module] = recorded(module, seen)
         recording = self._recorded[module]
         return None if recording is None else recording(seen)
+
+    def values(self, module: Any, seen: torch.Tensor) -> torch.Tensor | None:
+        """What `module.state_values` gives (B,), or None if that is to be asked itself."""
+        by_kernels = self._by_kernels(module, True)
+        return None if by_kernels is None else by_kernels(seen).squeeze(1)
+
+    def _by_kernels(self, module: Any, is_of_values: bool) -> Passes | None:
+        key = (module, is_of_values)
+        if key not in self._passes:
+            self._passes[key] = self._made(module, is_of_values)
+        return self._passes[key]
+
+    def _made(self, module: Any, is_of_values: bool) -> Passes | None:
+        body, layers, finish = module.value_parts() if is_of_values else module.parts()
+        if not fits(body, layers):
+            return None
+        kernels = self._kernels[module, is_of_values] = ActingMLP(body, layers, self.num_rows)
+
+        def passes(seen: torch.Tensor) -> torch.Tensor:
+            return finish(torch.from_numpy(kernels(seen.numpy())), seen)
+
+        return passes
 
 
 class _Inputs(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.budget import Budget, Points, Rhythm
+from experiments.families import protocol_of
 from soc_env.errors import ConfigError
 
 RHYTHM = Rhythm(seconds=20.0, share=1 / 4, least_steps=10, most_steps=1000)
@@ -72,3 +73,16 @@ def test_points_in_minutes_go_by_the_clock_of_training() -> None:
     points = Points(RHYTHM, Budget(minutes=10.0), 100.0, 5000)
     found = [seconds for seconds in range(100, 200, 9) if points.is_due(float(seconds), 10**9)]
     assert found == [127, 154, 181]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "steps", "interval"),
+    [
+        ("soc-v1", 800_000, 40_000),
+        ("soc-v1", 50_000, 10_000),
+        ("paper-v0", 800_000, 80_000),
+        ("paper-v0", 4_000_000, 200_000),
+    ],
+)
+def test_validations_cost_a_small_share_of_a_run(scenario: str, steps: int, interval: int) -> None:
+    assert protocol_of(scenario).validation.interval(steps) == interval

@@ -46,7 +46,7 @@ def test_a_frozen_tier_acts_greedily_and_never_changes(build, how):
     [rollout] = algo.env_runner.sample(num_timesteps=64, random_actions=True)
     with torch.no_grad():
         greedy = act(algo.env_runner.module["threat_hunter"], rollout.joint["obs"][:, :3], explore=False).executed
-    assert np.array_equal(rollout.joint["action/threat_hunter_0"], greedy)
+    np.testing.assert_allclose(rollout.joint["action/threat_hunter_0"], greedy, atol=1e-6)  # kernels act there
     assert "reward/threat_hunter_0" not in rollout.joint
 
 
