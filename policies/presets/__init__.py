@@ -1,7 +1,8 @@
 """Settings that each scenario is trained with: data alone, each number with its reason.
 
 "Search" in these files is the search of November 2026: the number is the one that was found in it, and no better reason
-is known. A preset is what `HMARLConfig.training(...)` takes; what it leaves out has its default.
+is known. What groups of settings buy was measured one by one (docs/learning/presets.md); what bought nothing is no
+longer here. A preset is what `HMARLConfig.training(...)` takes; what it leaves out has its default.
 """
 
 from __future__ import annotations

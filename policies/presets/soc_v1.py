@@ -3,9 +3,9 @@
 The effect of one tool call is small against the noise of returns and comes late (a rebuilt host pays over the rest of
 the shift), so hunting and response also earn the fall in compromised hosts at once: a potential, which moves rewards in
 time and hardly changes which policy is best; triage earns its verdicts. These are parts of learning alone. Nothing is
-explored uniformly, and scales of noise belong to single draws: returns over several steps would blame an unusual action
-for the unusual ones that follow it. Response learns first, by the noise that it explores with (`smoothing`: a tool has
-no gradient below its threshold), then hunting; networks are shared between zones.
+explored uniformly, and scales of response's noise are those of single draws: returns over several steps would blame an
+unusual action for the unusual ones that follow it. Response learns first, by the noise that it explores with
+(`smoothing`: a tool has no gradient below its threshold), then hunting; networks are shared between zones.
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ SOC_V1: dict[str, Any] = {
     "updates_per_iteration": 12,
     "replay_batch_size": 256,
     "replay_capacity": 300_000,
-    "replay_alpha": 0.3,
-    "replay_beta": 1.0,
     "random_steps": 0,  # nothing is explored uniformly, see above
     "learning_starts": 10_000,
     "n_step": 12,  # search
-    "ema_tau": 0.1,  # over about ten iterations: search
     "tiers": {
         "alert_triage": {
             **_ZONES,
@@ -48,7 +45,6 @@ SOC_V1: dict[str, Any] = {
             "initial_alpha": 0.001,  # search, as the two below
             "alpha_lr": 1e-4,
             "target_entropy": -20.0,
-            "exploration": {"hold_steps": 4.0},  # search
         },
         "response_orchestrator": {
             **_ZONE_ACTOR,
@@ -59,13 +55,7 @@ SOC_V1: dict[str, Any] = {
             # scales belong to single draws, see above; numbers: search
             "exploration": {"std": [[0, 0.35], [400_000, 0.3], [1_000_000, 0.1]], "scale_range": [0.3, 3.0]},
         },
-        "strategic_coordinator": {
-            **_ZONES,
-            "gamma": 0.98,  # search
-            "train_batch_size": 2048,  # decisions; search
-            "entropy_coeff": 0.0,
-            "actor": {"initial_log_std": -1.5},
-        },
+        "strategic_coordinator": _ZONES,
     },
 }
 # What differs where a teacher begins. Its lessons are the first 133,120 steps (five rounds of 25,600, in whole

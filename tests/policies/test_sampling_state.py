@@ -61,7 +61,7 @@ def configured(env, tiers=TEAM, n_step=1, num_envs=2, **env_config):
 
 def of_preset(scenario, **env_config):
     preset = preset_of(scenario)
-    return configured(scenario, {}, preset["n_step"], **env_config).tiers(preset["tiers"])
+    return configured(scenario, {}, preset.get("n_step", 1), **env_config).tiers(preset["tiers"])
 
 
 def plain(rollouts):
