@@ -327,8 +327,7 @@ class HMARL(DurableAlgorithm):
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
         self.env_runner.watch = self.credit.watch
-        self.saves_replay = True
-        self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
+        self.saves_replay, self.segments = True, {n: Segments(n, replay) for n, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self.lessons = Lessons(self.config, self.team, [*self.on_policy, *self.off_policy])
         start_tiers(self)
@@ -399,6 +398,7 @@ class HMARL(DurableAlgorithm):
         with self.side_by_side.beside([self._update_off_policy(t, timesteps) for t in self.off_policy if is_time]):
             rollouts = self._sample()
             newest = self._take_in(rollouts) if rollouts else {}
+        self.metrics.log_value((keys.TIMERS, keys.LEARNER_UPDATE_TIMER), self.side_by_side.seconds)
         if self.lessons.go_on:
             if rollouts and self.lessons.take(rollouts):  # else networks read as they were fitted
                 self._set_statistics(newest, newest)

@@ -88,12 +88,14 @@ class SideBySide:
 
     Attributes:
         processes: those beside this one.
+        seconds: that this process took for the last updates and those within, without what else it did beside.
     """
 
     def __init__(self, num_processes: int | str):
         self.num_processes = num_processes
         self.processes: list[LearnerProcess] = []
         self._pool: ThreadPoolExecutor | None = None
+        self.seconds = 0.0
         self._is_begun = self._is_busy = False
         self._times = _Times()
 
@@ -106,12 +108,19 @@ class SideBySide:
     @contextmanager
     def beside(self, updates: Sequence[Update]) -> Iterator[None]:
         """Prepares them, and runs them to their ends when what is within is done; processes begin at once. What is
-        within must neither read nor change what the jobs change."""
+        within must not change what the jobs change, and reads it as it was before."""
         is_within, before = self._is_busy, time.thread_time()
-        self._is_busy = is_within or bool(updates)
+        self._is_busy, self.seconds = is_within or bool(updates), self.seconds if is_within else 0.0
+        clock = time.monotonic()
         try:
             begun = self._begin(updates, [] if is_within else self._ready())
+            clock -= time.monotonic()
             yield
+            clock += time.monotonic()
+            for one in begun:  # learners elsewhere have none to wait for but each other
+                if one.job.learner is None:
+                    self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="learner")
+                    one.waits = self._pool.submit(one.job)
             if begun and not is_within:
                 self._times.own, self._times.last = time.thread_time() - before, {one.job.tier for one in begun}
             for one in begun:  # this process has jobs of its own while others make theirs
@@ -126,6 +135,7 @@ class SideBySide:
             self._is_busy = is_within
         for one in begun:
             _finish(one)
+        self.seconds += time.monotonic() - clock
 
     def start(self, learners: Mapping[str, Any]) -> None:
         """Starts processes for these learners, by tier, if there are to be any; goes on without where that fails."""
@@ -162,10 +172,7 @@ class SideBySide:
                 continue
             one = _Begun(update, job)
             begun.append(one)
-            if job.learner is None:
-                self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="learner")
-                one.waits = self._pool.submit(job)
-            elif (process := plan.get(job.tier)) is not None and can_learn_apart(job.learner):
+            if (process := plan.get(job.tier)) is not None and can_learn_apart(job.learner):
                 self._hand_over(one, process)
         return begun
 
