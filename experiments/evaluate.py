@@ -191,14 +191,16 @@ def one_thread() -> Iterator[None]:
 
 
 def _first_episodes(policy: Policy, simulator: Any) -> np.ndarray:
-    """Metrics of the first episode of every slot, however long it takes; what a slot plays after it is ignored."""
+    """Metrics of the first episode of every slot, however long it takes; what a slot plays after it is ignored, and
+    networks do not act there."""
     simulator.reset()
     metrics = simulator.episode_metrics.copy()
-    is_open = np.ones(simulator.num_envs, bool)
+    is_open, takes_rows = np.ones(simulator.num_envs, bool), getattr(policy, "takes_rows", False)
     while is_open.any():
         if getattr(policy, "needs_state", False):
             policy.state = simulator.state()  # type: ignore[attr-defined]
-        for agent, action in policy(simulator.observations, simulator.decides).items():
+        where = {"acts": is_open} if takes_rows else {}
+        for agent, action in policy(simulator.observations, simulator.decides, **where).items():
             simulator.actions[agent][...] = action
         simulator.step()
         has_finished = is_open & (simulator.terminated | simulator.truncated)

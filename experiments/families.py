@@ -27,6 +27,7 @@ class FamilyProtocol:
         outliers: those whose bars may leave a chart, so that the policies worth comparing fill it.
         validation_episodes: greedy episodes that choose the best checkpoint.
         validation: how often they are played. They are to cost a run a tenth of its time or less.
+        checkpoint: how often a run that is killed can go on.
         held_out: fields of the scenario in the comparison that ends a run; {} where nothing is held out.
         gap: metrics of the table that sets training's episodes beside held-out ones.
         goal_noun: what the goal is called in a sentence.
@@ -43,6 +44,7 @@ class FamilyProtocol:
     outliers: tuple[str, ...]
     validation_episodes: int
     validation: Rhythm
+    checkpoint: Rhythm
     goal_noun: str
     attack_noun: str
     meaning: Mapping[str, str]
@@ -64,6 +66,7 @@ PROTOCOLS: dict[str, FamilyProtocol] = {
         validation_episodes=512,
         # Takes as long as 8,000 steps of training: a third of a second, and training is fast here.
         validation=Rhythm(seconds=20.0, share=1 / 20, least_steps=80_000, most_steps=200_000),
+        checkpoint=Rhythm(seconds=60.0, share=1 / 10, least_steps=160_000, most_steps=200_000),  # ten seconds
         goal_noun="reward",
         attack_noun="attacks",
         meaning={
@@ -90,6 +93,7 @@ PROTOCOLS: dict[str, FamilyProtocol] = {
         validation_episodes=256,
         # Takes as long as two iterations of 2,048 steps.
         validation=Rhythm(seconds=20.0, share=1 / 20, least_steps=10_000, most_steps=200_000),
+        checkpoint=Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=200_000),
         held_out={"split": "test"},
         gap=("score", "loss", "reward"),
         goal_noun="mission score",

@@ -98,7 +98,7 @@ class Run:
     """
 
     validation: Rhythm | None = None  # None: as the scenario's protocol says
-    checkpoint = Rhythm(seconds=60.0, share=1 / 10, least_steps=10_000, most_steps=200_000)
+    checkpoint: Rhythm | None = None
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
 
     @classmethod
@@ -231,8 +231,7 @@ class Run:
             RunError: something outside failed, for example the last checkpoint could not be written.
         """
         at, is_saved = (self.seconds, self.algo.num_env_steps), True
-        rhythms = (self.validation or protocol_of(self.settings["scenario"]).validation, self.checkpoint)
-        validation, checkpoint = (Points(rhythm, self.budget, *at) for rhythm in rhythms)
+        validation, checkpoint = (Points(rhythm, self.budget, *at) for rhythm in self._rhythms())
         done = self.budget.share_done(*at)
         with stop_on_signal(self._stop), Progress(done=done) as progress:
             while done < 1.0 and not self.wants_stop:
@@ -250,6 +249,11 @@ class Run:
         if self.wants_stop:
             print(f"stopped at {self.algo.num_env_steps:,} steps; go on with: {self.hint}")
             raise KeyboardInterrupt
+
+    def _rhythms(self) -> list[Rhythm]:
+        """Of validations and checkpoints."""
+        own = {"validation": self.validation, "checkpoint": self.checkpoint}
+        return [rhythm or getattr(protocol_of(self.settings["scenario"]), name) for name, rhythm in own.items()]
 
     def _iterate(self) -> tuple[dict[str, Any], Mapping[str, Any]]:
         """One iteration: its row of progress.csv and RLlib's result."""

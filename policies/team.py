@@ -112,7 +112,9 @@ class TeamPolicy(ABC):
         """The tier that would act for an agent of that name; "" if there is none."""
         return self._tier.get(agent, "")
 
-    def __call__(self, observations: Mapping[str, Any], decides: Any = None, begins: Any = None) -> Actions:
+    def __call__(
+        self, observations: Mapping[str, Any], decides: Any = None, begins: Any = None, acts: Any = None
+    ) -> Actions:
         """The agents' actions.
 
         Args:
@@ -122,6 +124,8 @@ class TeamPolicy(ABC):
                 they do not, they hold their action. A batch of another size than the last one starts anew.
             begins: where an episode begins, a bool or (N,) bool, for tiers with memory. None: where the clock that our
                 scenarios show goes back; in other environments nowhere but after `reset()`.
+            acts: where networks are to act, a bool or (N,) bool; elsewhere, where episodes are over, an action is the
+                one that is held, or 0. None: everywhere.
 
         Returns:
             {agent: (dim,) float32, or int for a choice} of one situation, {agent: (N, dim) or (N,)} of N.
@@ -132,11 +136,12 @@ class TeamPolicy(ABC):
         """
         batch, decided, is_single = self._batch(observations, decides)
         self._begin(batch, begins)
+        wanted = _of_each("acts", True if acts is None else acts, len(decided))
         played = {tier: policy(batch, decided) for tier, policy in self._scripted.items()}
         acted: Actions = {}
         for agent, seen in batch.items():
             tier = self.tier_of(agent)
-            acted[agent] = played[tier][agent] if tier in played else self._act(agent, tier, seen, decided)
+            acted[agent] = played[tier][agent] if tier in played else self._act(agent, tier, seen, decided, wanted)
             if agent in self._past:
                 self._past[agent].push(seen)
         if not is_single:
@@ -203,23 +208,26 @@ class TeamPolicy(ABC):
             place = f" of row {row}" if len(rows) > 1 else ""
             raise ConfigError(f"{agent}: observation {name}{place} is {rows[row, entry]}, allowed: finite numbers")
 
-    def _act(self, agent: str, tier: str, seen: np.ndarray, decides: np.ndarray) -> np.ndarray:
+    def _act(self, agent: str, tier: str, seen: np.ndarray, decides: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         is_slow, held = agent in self.slow_agents, self._held.get(agent)
         holds = is_slow and held is not None and len(held) == len(seen)
-        envs = np.nonzero(decides)[0] if holds else np.arange(len(seen))
+        envs = np.nonzero(wanted & decides if holds else wanted)[0]
         if holds and len(envs) == 0:
             assert held is not None
             return held.copy()
-        rows = seen[envs] if holds else seen
+        rows = seen if len(envs) == len(seen) else seen[envs]
         if agent in self._past:
             rows = self._past[agent].beside(rows, envs)
         acted = self._forward(self.modules[tier], rows)
-        if not is_slow:
+        if len(rows) == len(seen) and not is_slow:
             return acted
         if not holds:
-            held = self._held[agent] = np.zeros((len(seen), *acted.shape[1:]), acted.dtype)
+            held = np.zeros((len(seen), *acted.shape[1:]), acted.dtype)
         assert held is not None
         held[envs] = acted
+        if not is_slow:
+            return held
+        self._held[agent] = held
         return held.copy()
 
 

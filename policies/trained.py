@@ -64,6 +64,11 @@ class TrainedPolicy(TeamPolicy):
             self._generator = torch.Generator().manual_seed(seed)
         super().reset(seed)
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether an action depends on its own situation alone, so that others can be left out (`acts`)."""
+        return self.deterministic and not self._scripted
+
     def _named(self, agent: str) -> str:
         """The tier that would act for an agent of that name; "" where only those named have one."""
         return super()._named(agent) if self._tier else tier_of(agent)
@@ -139,10 +144,12 @@ class TrainedPolicy(TeamPolicy):
         return None
 
     # ---- acting
-    def __call__(self, observations: Mapping[str, Any], decides: Any = None, begins: Any = None) -> Actions:
+    def __call__(
+        self, observations: Mapping[str, Any], decides: Any = None, begins: Any = None, acts: Any = None
+    ) -> Actions:
         """The agents' actions, as `TeamPolicy` has it."""
         with self._own_draws():
-            return super().__call__(observations, decides, begins)
+            return super().__call__(observations, decides, begins, acts)
 
     def _size(self, tier: str) -> int:
         return self.modules[tier].observation_space.shape[0]

@@ -26,8 +26,8 @@ BUDGET = 800_000  # [steps] of which a part is run; how often something is due f
 
 def has(package: str, name: str) -> bool:
     """Whether this build has a module; an editable install would lend it that of another build."""
-    path = importlib.import_module(package).__path__
-    return importlib.machinery.PathFinder.find_spec(f"{package}.{name}", path) is not None
+    path = getattr(importlib.import_module(package), "__path__", None)  # it may be a module alone
+    return path is not None and importlib.machinery.PathFinder.find_spec(f"{package}.{name}", path) is not None
 
 
 class CPUClock:

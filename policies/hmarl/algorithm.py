@@ -327,8 +327,7 @@ class HMARL(DurableAlgorithm):
         self.batches = TierBatches(self.config, self.team, scripted, lambda: self.env_runner.module, self.statistics)
         self.credit = CounterfactualCredit(self.config, self.batches, self.env_runner.env, self.scripted_policies)
         self.env_runner.watch = self.credit.watch
-        self.saves_replay = True
-        self.segments = {name: Segments(name, replay) for name, replay in self.batches.replays.items()}
+        self.saves_replay, self.segments = True, {n: Segments(n, replay) for n, replay in self.batches.replays.items()}
         self.collected: dict[str, list[dict[str, np.ndarray]]] = {tier: [] for tier in self.on_policy}
         self.lessons = Lessons(self.config, self.team, [*self.on_policy, *self.off_policy])
         start_tiers(self)
@@ -392,33 +391,27 @@ class HMARL(DurableAlgorithm):
         return self.headlines.added(super().step())
 
     def training_step(self) -> None:
-        """One iteration: all tiers act together, then each of them learns."""
-        rollouts = self._sample()
-        if not rollouts:
-            return
-        timesteps = {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps}
-        check_rollouts(rollouts, self.team.slices, self.num_env_steps)
-        with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
-            self.batches.store(rollouts)
-            self._take_in(rollouts)
+        """One iteration: all tiers act; off-policy tiers learn meanwhile, from rows of before, on-policy tiers then."""
+        self.side_by_side.start(self.learner_group.here)
+        is_time = not self.lessons.go_on and self.num_env_steps >= self.config.learning_starts
+        timesteps = self._timesteps() if is_time else {}
+        with self.side_by_side.beside([self._update_off_policy(t, timesteps) for t in self.off_policy if is_time]):
+            rollouts = self._sample()
+            newest = self._take_in(rollouts) if rollouts else {}
+        self.metrics.log_value((keys.TIMERS, keys.LEARNER_UPDATE_TIMER), self.side_by_side.seconds)
         if self.lessons.go_on:
-            return self._share_networks(1.0) if self.lessons.hold(self) else None
-        self.credit.compare(self)
-        if self.lessons.rest(self.num_env_steps):
-            timesteps[RESTS] = 1
-        self.batches.imitation = self.lessons.imitation(self.num_env_steps)
-        self.batches.old_share = self.lessons.old_share(self.num_env_steps)
-        self._learn(timesteps)
-        self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
+            if rollouts and self.lessons.take(rollouts):  # else networks read as they were fitted
+                self._set_statistics(newest, newest)
+            return self._share_networks(1.0) if rollouts and self.lessons.hold(self) else None
+        if rollouts:
+            self._set_statistics(newest, self.off_policy)
+            self._share_networks(value_at(self.config.ema_tau, self.num_env_steps))
 
-    def _learn(self, timesteps: dict[str, int]) -> None:
-        """An update of every tier that has what it learns from."""
-        with self.metrics.log_time((keys.TIMERS, keys.LEARNER_UPDATE_TIMER)):
-            updates = [self._update_on_policy(tier, timesteps) for tier in self.on_policy]
-            if timesteps[keys.NUM_ENV_STEPS_SAMPLED_LIFETIME] >= self.config.learning_starts:
-                updates += [self._update_off_policy(tier, timesteps) for tier in self.off_policy]
-            self.side_by_side.start(self.learner_group.here)
-            self.side_by_side(updates)
+    def _timesteps(self) -> dict[str, int]:
+        """The time, for learners; batches are told too."""
+        steps = self.num_env_steps
+        self.batches.imitation, self.batches.old_share = self.lessons.imitation(steps), self.lessons.old_share(steps)
+        return {keys.NUM_ENV_STEPS_SAMPLED_LIFETIME: steps, **({RESTS: 1} if self.lessons.rest(steps) else {})}
 
     def _share_networks(self, rate: float) -> None:
         """Gives runners the newest networks; the averaged ones follow by `rate`."""
@@ -447,16 +440,25 @@ class HMARL(DurableAlgorithm):
         self.metrics.aggregate(runner_metrics, key=keys.ENV_RUNNER_RESULTS)
         return rollouts
 
-    def _take_in(self, rollouts: list[Rollout]) -> None:
-        """Keeps decisions for on-policy tiers; newest statistics of observations and returns for learners' modules."""
-        for rollout in rollouts:
-            for tier, rows in rollout.on_policy.items():
-                self.collected[tier].append(rows)
-        newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
-        if self.lessons.go_on and not self.lessons.take(rollouts):
-            return  # networks read as they were fitted
-        for tier, of_tier in newest.items():
-            self.learner_group.edit(tier, lambda module, new=of_tier: module.set_statistics(*new), keep=False)
+    def _take_in(self, rollouts: list[Rollout]) -> dict[str, Any]:
+        """Stores what was sampled; on-policy tiers learn. Tier -> newest statistics, which those tiers have then."""
+        check_rollouts(rollouts, self.team.slices, self.num_env_steps)
+        with self.metrics.log_time((keys.TIMERS, keys.REPLAY_BUFFER_ADD_DATA_TIMER)):
+            self.batches.store(rollouts)
+            for rollout in rollouts:
+                for tier, rows in rollout.on_policy.items():
+                    self.collected[tier].append(rows)
+            newest = self.statistics.update(rollouts, [*self.on_policy, *self.off_policy])
+        if not self.lessons.go_on:
+            self._set_statistics(newest, self.on_policy)
+            self.credit.compare(self)
+            timesteps = self._timesteps()
+            self.side_by_side([self._update_on_policy(tier, timesteps) for tier in self.on_policy])
+        return newest
+
+    def _set_statistics(self, newest: Mapping[str, Any], tiers: Iterable[str]) -> None:
+        for tier in tiers:
+            self.learner_group.edit(tier, lambda module, new=newest[tier]: module.set_statistics(*new), keep=False)
 
     def _learned(self, tier: str, **kwargs: Any) -> Generator[Job, Any, Any]:
         """What the tier's learner says of its update, which runs beside those of others."""
@@ -489,10 +491,10 @@ class HMARL(DurableAlgorithm):
         if replay.trees[tier].total == 0:  # no rows, or none that is complete
             return
         num_updates, size = self.config.updates_per_iteration, self.config.replay_batch_size
-        index, batch = self.batches.draw(tier, num_updates)
+        (index, batch), drawn_at = self.batches.draw(tier, num_updates), replay.num_added
         batch[tier].update(self.credit.columns(self, tier, num_updates, size))
         results = yield from self._learned(tier, batch=batch, timesteps=timesteps, minibatch_size=size)
         if self.config.replay_priority == "td_error":
             errors = [e for result in results if tier in result for e in result[tier].pop(keys.TD_ERROR_KEY).items]
-            replay.update_priorities(tier, index, np.concatenate(errors, dtype=np.float64))
+            replay.update_priorities(tier, index, np.concatenate(errors, dtype=np.float64), drawn_at)
         self.metrics.aggregate(results, key=keys.LEARNER_RESULTS)

@@ -249,10 +249,20 @@ class JointReplay:
         weight = tree.before(end) - start
         return (start, weight) if 0.0 < weight < tree.total else (0.0, 0.0)
 
-    def update_priorities(self, tier: str, index: np.ndarray, td_error: np.ndarray) -> None:
+    def update_priorities(
+        self, tier: str, index: np.ndarray, td_error: np.ndarray, drawn_at: int | None = None
+    ) -> None:
         """Sets the tier's priorities of the rows to their absolute TD errors (where a row is named twice, the last
-        counts).
+        counts). `drawn_at` is how many rows had been added when they were drawn: those that are gone, or are drawn no
+        more, keep their priorities.
         """
+        if drawn_at is not None and drawn_at < self.num_added:
+            tree = self.trees[tier]
+            is_there = (index - drawn_at) % self.capacity >= self.num_added - drawn_at
+            is_there &= tree.sums[tree.num_leaves + index] > 0
+            index, td_error = index[is_there], td_error[is_there]
+        if len(index) == 0:
+            return
         priority = np.abs(td_error) + PRIORITY_FLOOR
         self.max_priority[tier] = max(self.max_priority[tier], float(priority.max()))
         self.trees[tier].set(index, priority**self.alpha)

@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -73,7 +74,7 @@ class _Times:
 
     jobs: dict[str, float] = field(default_factory=dict)  # tier -> its gradient steps
     last: set[str] = field(default_factory=set)  # tiers of the last call
-    preparing: float = 0.0  # all updates
+    own: float = 0.0  # of this process in the last call: preparing, and what it did beside
     total: float = 0.0  # of gradient steps since the beginning
 
 
@@ -87,19 +88,41 @@ class SideBySide:
 
     Attributes:
         processes: those beside this one.
+        seconds: that this process took for the last updates and those within, without what else it did beside.
     """
 
     def __init__(self, num_processes: int | str):
         self.num_processes = num_processes
         self.processes: list[LearnerProcess] = []
         self._pool: ThreadPoolExecutor | None = None
-        self._is_begun = False
+        self.seconds = 0.0
+        self._is_begun = self._is_busy = False
         self._times = _Times()
 
     def __call__(self, updates: Sequence[Update]) -> None:
-        """Runs them to their ends; raises the first error, by their order, after all jobs have ended."""
+        """Runs them to their ends; raises the first error, by their order, after all jobs have ended. Within `beside`
+        processes take no part."""
+        with self.beside(updates):
+            pass
+
+    @contextmanager
+    def beside(self, updates: Sequence[Update]) -> Iterator[None]:
+        """Prepares them, and runs them to their ends when what is within is done; processes begin at once. What is
+        within must not change what the jobs change, and reads it as it was before."""
+        is_within, before = self._is_busy, time.thread_time()
+        self._is_busy, self.seconds = is_within or bool(updates), self.seconds if is_within else 0.0
+        clock = time.monotonic()
         try:
-            begun = self._begin(updates)
+            begun = self._begin(updates, [] if is_within else self._ready())
+            clock -= time.monotonic()
+            yield
+            clock += time.monotonic()
+            for one in begun:  # learners elsewhere have none to wait for but each other
+                if one.job.learner is None:
+                    self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="learner")
+                    one.waits = self._pool.submit(one.job)
+            if begun and not is_within:
+                self._times.own, self._times.last = time.thread_time() - before, {one.job.tier for one in begun}
             for one in begun:  # this process has jobs of its own while others make theirs
                 if one.process is None and one.waits is None:
                     self._make(one)
@@ -108,8 +131,11 @@ class SideBySide:
         except BaseException:
             self.close()
             raise
+        finally:
+            self._is_busy = is_within
         for one in begun:
             _finish(one)
+        self.seconds += time.monotonic() - clock
 
     def start(self, learners: Mapping[str, Any]) -> None:
         """Starts processes for these learners, by tier, if there are to be any; goes on without where that fails."""
@@ -138,32 +164,26 @@ class SideBySide:
             self._pool = None
 
     # ---- one call
-    def _begin(self, updates: Sequence[Update]) -> list[_Begun]:
+    def _begin(self, updates: Sequence[Update], ready: Sequence[LearnerProcess]) -> list[_Begun]:
         """Prepares them in turn; others begin with their jobs meanwhile."""
-        begun, ready = [], self._ready()
-        plan, before = self._plan(ready), time.thread_time()
+        begun, plan = [], self._plan(ready)
         for update in updates:
             if (job := next(update, None)) is None:
                 continue
             one = _Begun(update, job)
             begun.append(one)
-            if job.learner is None:
-                self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="learner")
-                one.waits = self._pool.submit(job)
-            elif can_learn_apart(job.learner) and (process := plan.get(job.tier)) in ready:
+            if (process := plan.get(job.tier)) is not None and can_learn_apart(job.learner):
                 self._hand_over(one, process)
-        self._times.preparing = time.thread_time() - before
-        self._times.last = {one.job.tier for one in begun}
         return begun
 
     def _plan(self, ready: Sequence[LearnerProcess]) -> dict[str, LearnerProcess | None]:
         """Tier -> the process that is to make its gradient steps; None, or no tier, for this one.
 
-        The longest goes first, each to whoever has least to do (Graham 1969), this process with batches to draw. How
+        The longest goes first, each to whoever has least to do (Graham 1969), this process with its own work. How
         long is known from the update before; tiers that did not learn in the last call may not now, and come last.
         """
         plan: dict[str, LearnerProcess | None] = {}
-        load: dict[LearnerProcess | None, float] = {None: self._times.preparing, **dict.fromkeys(ready, 0.0)}
+        load: dict[LearnerProcess | None, float] = {None: self._times.own, **dict.fromkeys(ready, 0.0)}
         jobs, last = self._times.jobs, self._times.last
         for tier in sorted(jobs, key=lambda tier: (tier not in last, -jobs[tier])):
             plan[tier] = min(load, key=lambda process: load[process])

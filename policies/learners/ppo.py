@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,9 +31,11 @@ from policies.algorithms.network import Parts
 from policies.algorithms.ppo import ActorEncoder, PPONetwork
 from policies.learners.columns import read_by_critics
 from policies.learners.shared import CheckpointStateMixin, StatisticsMixin, existing, take_settings
+from policies.learners.straight import GaussianStep, Steps
 from policies.learners.update import ACTOR_READS, CRITICS_READ, Batch, Losses, read_by
 from policies.networks.blocks import BatchEncoder
 from policies.networks.build import make_body
+from policies.networks.passes import fits
 
 
 class ActorCriticEncoder(ActorEncoder):
@@ -93,6 +95,8 @@ class PPOModule(StatisticsMixin, PPONetwork, DefaultPPOTorchRLModule):
 class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
     """RLlib's PPO losses."""
 
+    steps: Steps | None = None
+
     def readers(self, module: Any, batch: Batch) -> Mapping[str, tuple[Any, Sequence[str]]]:
         encoder = module.encoder
         return {
@@ -122,16 +126,66 @@ class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
             loss = loss + self.curr_kl_coeffs_per_module[tier] * kl
 
         def logs() -> dict[str, torch.Tensor]:
-            return {
-                POLICY_LOSS_KEY: -surrogate,
-                VF_LOSS_KEY: value_loss,
-                LEARNER_RESULTS_VF_LOSS_UNCLIPPED_KEY: errors.mean(),
-                LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY: explained_variance(targets, values),
+            return _logs(surrogate, value_loss, errors, targets, values) | {
                 ENTROPY_KEY: now.entropy().mean(),
                 LEARNER_RESULTS_KL_KEY: kl,
             }
 
         return Losses({DEFAULT_OPTIMIZER: loss}, logs)
+
+    def straight(self, module: Any) -> Callable[[Batch], Losses] | None:
+        bodies = [getattr(module.encoder, name).body for name in ("actor_encoder", "critic_encoder")]
+        if module.is_discrete or self.config.use_kl_loss:
+            return None
+        actor, critic = (bodies[0], module.pi.mean), (bodies[1], module.vf)
+        if not (fits(*actor) and fits(*critic)):
+            return None
+        if self.steps is None:
+            self.steps = Steps(functools.partial(GaussianStep, actor, critic, module.pi.log_std, module.pi.places))
+        return functools.partial(self._in_a_straight_line, self.steps)
+
+    def _in_a_straight_line(self, steps: Steps, batch: Batch) -> Losses:
+        """As `losses`, of a Gaussian, with gradients set."""
+        (tier,) = self.module.keys()
+        config, advantages, targets = self.config, batch[Postprocessing.ADVANTAGES], batch[Postprocessing.VALUE_TARGETS]
+        rows = len(advantages)
+        step: GaussianStep = steps.of(rows)
+        logp = step.log_density(batch[ACTOR_READS], batch[Columns.ACTIONS])
+        ratio = torch.exp(logp - batch[Columns.ACTION_LOGP])
+        gain, clipped = advantages * ratio, advantages * ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
+        entropy_coeff = self.entropy_coeff_schedulers_per_module[tier].get_current_value()
+        step.learn_policy(-gain * (gain <= clipped) / rows, entropy_coeff)
+        values = step.critic.forward(batch[CRITICS_READ])[0].squeeze(1).clone()
+        away = values - targets
+        errors = away.square()
+        slope = 2.0 * config.vf_loss_coeff / rows * away * (errors <= config.vf_clip_param)
+        step.critic.backward(slope.unsqueeze(1))
+        step.finish()
+        entropy = step.entropy
+
+        def losses() -> dict[str, torch.Tensor]:
+            value_loss = errors.clamp(0, config.vf_clip_param).mean()
+            loss = config.vf_loss_coeff * value_loss - torch.min(gain, clipped).mean() - entropy_coeff * entropy
+            return {DEFAULT_OPTIMIZER: loss}
+
+        def logs() -> dict[str, torch.Tensor]:
+            value_loss = errors.clamp(0, config.vf_clip_param).mean()
+            found = _logs(torch.min(gain, clipped).mean(), value_loss, errors, targets, values)
+            return found | {ENTROPY_KEY: entropy, LEARNER_RESULTS_KL_KEY: torch.zeros(())}
+
+        return Losses(losses, logs)
+
+
+def _logs(
+    surrogate: torch.Tensor, value_loss: torch.Tensor, errors: torch.Tensor, targets: torch.Tensor, values: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """What is measured, but for entropy and divergence."""
+    return {
+        POLICY_LOSS_KEY: -surrogate,
+        VF_LOSS_KEY: value_loss,
+        LEARNER_RESULTS_VF_LOSS_UNCLIPPED_KEY: errors.mean(),
+        LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY: explained_variance(targets, values),
+    }
 
 
 RLLIB = (PPOConfig, PPOModule, PPOLearner)

@@ -1,7 +1,7 @@
-"""Gradient steps of SAC and MADDPG on additive critics, in a straight line: no autograd, no memory that is new.
+"""Gradient steps of SAC and MADDPG on additive critics, and of PPO, in a straight line: no autograd, no new memory.
 
-What is learned is said by `losses` of `policies.learners.sac` and `policies.learners.maddpg`, by which all other
-networks go. Here are the gradients of the same losses by hand, on `policies.networks.passes`; tests hold both equal.
+What is learned is said by `losses` of `policies.learners.sac`, `.maddpg` and `.ppo`, by which all other networks go.
+Here are the gradients of the same losses by hand, on `policies.networks.passes`; tests hold both equal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,34 @@ def critics_fit(critics: Critics) -> bool:
     return critics.is_additive and fits(critics.body.body, critics.body.values)
 
 
-class Step:
+class KeptStep:
+    """Networks on the rows of one gradient step.
+
+    Args:
+        networks: those that memory was made for.
+
+    Attributes:
+        gradients: (parameter, its gradient).
+    """
+
+    gradients: Gradients
+
+    def __init__(self, networks: Iterable[Any]):
+        self.watched = [part for one in networks for part in (*one.parameters(), *one.buffers())]
+        self.where = [weight.data_ptr() for weight in self.watched]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether weights are where they were."""
+        return self.where == [weight.data_ptr() for weight in self.watched]
+
+    def finish(self) -> None:
+        """Hands gradients over to the parameters."""
+        for parameter, gradient in self.gradients:
+            parameter.grad = gradient
+
+
+class Step(KeptStep):
     """The networks of an actor-critic tier on the rows of one gradient step.
 
     Args:
@@ -37,9 +64,6 @@ class Step:
         actors: (body, output layer) of the actor, and of the one that acts in next states.
         num_parts: of the actor's outputs.
         rows: B.
-
-    Attributes:
-        gradients: (parameter, its gradient) of the actor and the critics.
     """
 
     def __init__(
@@ -56,14 +80,7 @@ class Step:
         for weight, gradient in self.critics.pairs():
             owners = [owned[place[id(weight)]] for owned in stacked.owners]
             self.gradients += zip(owners, gradient.unbind(0), strict=True)
-        networks = (critics.stacked.network, targets.stacked.network, *own, *following)
-        self.watched = [part for one in networks for part in (*one.parameters(), *one.buffers())]
-        self.where = [weight.data_ptr() for weight in self.watched]
-
-    @property
-    def is_current(self) -> bool:
-        """Whether weights are where they were."""
-        return self.where == [weight.data_ptr() for weight in self.watched]
+        super().__init__((critics.stacked.network, targets.stacked.network, *own, *following))
 
     def rate_next(self, batch: Batch, action: torch.Tensor) -> torch.Tensor:
         """The lowest target value of actions in next states: (B,)."""
@@ -90,20 +107,54 @@ class Step:
         """Sets gradients of `critics.value_losses`, with q from `rate_taken`."""
         self.critics.backward(self.critics.taken, weights * (q - target).clamp(-1.0, 1.0) / len(target))
 
-    def finish(self) -> None:
-        """Hands gradients over to the parameters."""
-        for parameter, gradient in self.gradients:
-            parameter.grad = gradient
+
+class GaussianStep(KeptStep):
+    """The policy and the value function of an on-policy tier on the rows of one gradient step.
+
+    Args:
+        actor, critic: (body, output layer), which fit.
+        log_std: logarithms of the standard deviations, (P,).
+        places: of each entry of the action the number of its one.
+        rows: B.
+    """
+
+    def __init__(self, actor: tuple[Any, Any], critic: tuple[Any, Any], log_std: Any, places: torch.Tensor, rows: int):
+        super().__init__((*actor, *critic))
+        self.actor, self.critic = (passes.actor(*network, rows, True, 1) for network in (actor, critic))
+        self.log_std, self.places, self.g_log_std = log_std, places, torch.zeros_like(log_std)
+        pairs = (*self.actor.pairs(), *self.critic.pairs())
+        self.gradients = [*((weight, gradient[0]) for weight, gradient in pairs), (log_std, self.g_log_std)]
+
+    def log_density(self, read: Any, actions: torch.Tensor) -> torch.Tensor:
+        """Of actions (B, dim): (B,)."""
+        self.mean = torch.tanh(self.actor.forward(read)[0])
+        self.entries = self.log_std.detach()[self.places]
+        away = actions - self.mean
+        self.pull = away * torch.exp(-2.0 * self.entries)  # slope of the density by the mean
+        self.square = away * self.pull
+        return -(0.5 * self.square + self.entries + 0.5 * math.log(2.0 * math.pi)).sum(-1)
+
+    def learn_policy(self, g_logp: torch.Tensor, entropy_coeff: float) -> None:
+        """Sets gradients by that of the density (B,), and of the weighted mean entropy, which is gained."""
+        of_rows = g_logp.unsqueeze(1)
+        self.actor.backward(of_rows * self.pull * (1.0 - self.mean.square()))
+        g_entries = (of_rows * (self.square - 1.0)).sum(0) - entropy_coeff
+        self.g_log_std.zero_().index_add_(0, self.places, g_entries)
+
+    @property
+    def entropy(self) -> torch.Tensor:
+        """The same for all rows."""
+        return (self.entries + 0.5 * (1.0 + math.log(2.0 * math.pi))).sum()
 
 
 class Steps:
     """Steps by number of rows, made when they are first needed and when weights have moved."""
 
-    def __init__(self, build: Callable[[int], Step]):
+    def __init__(self, build: Callable[[int], Any]):
         self.build = build
-        self.kept: dict[int, Step] = {}
+        self.kept: dict[int, Any] = {}
 
-    def of(self, rows: int) -> Step:
+    def of(self, rows: int) -> Any:
         step = self.kept.get(rows)
         if step is None or not step.is_current:
             if len(self.kept) > 1:

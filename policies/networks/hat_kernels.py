@@ -27,6 +27,13 @@ def _hat(action: float, centre: float, per_width: float) -> np.float32:
     return max(np.float32(1.0) - abs(action - centre) * np.float32(per_width), np.float32(0.0))
 
 
+@part
+def _beside(action: float, centres: Array, per_width: float) -> tuple[int, np.float32, np.float32]:
+    """The number of the point below an action, and the hats of that one and of the next."""
+    k = _below(action, centres, per_width)
+    return k, _hat(action, centres[k], per_width), _hat(action, centres[k + 1], per_width)
+
+
 @fast_entry_point
 def read(
     actions: Array,
@@ -45,10 +52,7 @@ def read(
             for j in range(size):
                 out[n, r, j] = 0.0
             for e in range(actions.shape[1]):
-                action = actions[r, e]
-                k = _below(action, centres, per_width)
-                low = _hat(action, centres[k], per_width)
-                high = _hat(action, centres[k + 1], per_width)
+                k, low, high = _beside(actions[r, e], centres, per_width)
                 place = first + e * entry_step + k * point_step
                 for j in range(size):
                     out[n, r, j] += low * weight[n, place, j] + high * weight[n, place + point_step, j]
@@ -70,10 +74,7 @@ def read_back(
     for n in range(num):
         for r in range(rows):
             for e in range(actions.shape[1]):
-                action = actions[r, e]
-                k = _below(action, centres, per_width)
-                low = _hat(action, centres[k], per_width)
-                high = _hat(action, centres[k + 1], per_width)
+                k, low, high = _beside(actions[r, e], centres, per_width)
                 place = first + e * entry_step + k * point_step
                 for j in range(size):
                     g_weight[n, place, j] += low * g_out[n, r, j]

@@ -209,12 +209,6 @@ class PlainCritics:
     """N critics side by side whose values are additive in their own action: as `passes.AdditiveCritics`.
 
     Values count from their mean over points: weights are counted from theirs, then, and so are their gradients.
-
-    Args:
-        body: `ActionValues` of N critics, whose own body and output layer fit.
-        head: their output layer, (N, 1, width + 1).
-        rows: B.
-        is_trained: whether gradients will be asked for.
     """
 
     def __init__(self, body: Any, head: Any, rows: int, is_trained: bool):

@@ -85,4 +85,6 @@ def test_points_in_minutes_go_by_the_clock_of_training() -> None:
     ],
 )
 def test_validations_cost_a_small_share_of_a_run(scenario: str, steps: int, interval: int) -> None:
-    assert protocol_of(scenario).validation.interval(steps) == interval
+    protocol = protocol_of(scenario)
+    assert protocol.validation.interval(steps) == interval
+    assert protocol.checkpoint.interval(steps) >= interval

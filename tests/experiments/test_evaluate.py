@@ -331,3 +331,22 @@ def test_a_policy_acts_in_one_thread_and_the_number_is_given_back() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_networks_do_not_act_where_the_episode_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    from policies.trained import TrainedPolicy
+
+    forward, rows = TrainedPolicy._forward, [0, 0]
+
+    def counted(self: Any, module: Any, seen: np.ndarray) -> np.ndarray:
+        rows[self.takes_rows] += len(seen)
+        return forward(self, module, seen)
+
+    monkeypatch.setattr(TrainedPolicy, "_forward", counted)
+    team, found = policies.load_policy("paper-v0"), []
+    for takes_rows in (True, False):
+        monkeypatch.setattr(TrainedPolicy, "takes_rows", takes_rows)
+        found.append(evaluate(team, "paper-v0", 32))
+    assert rows[True] < rows[False]
+    for name, column in found[0].episodes.items():
+        np.testing.assert_allclose(column, found[1].episodes[name], rtol=1e-6, err_msg=name)

@@ -94,7 +94,7 @@ def test_a_restored_run_goes_on_as_the_uninterrupted_one(build, tmp_path):
         assert_same(learner_state(algo), learner_state(twin))
         assert_same(algo.replay.get_state(), twin.replay.get_state())
     moved = learner_state(algo)
-    assert moved["alert_triage"]["algorithm_state"]["last_target_update"]["alert_triage"] == steps + 768
+    assert moved["alert_triage"]["algorithm_state"]["last_target_update"]["alert_triage"] == steps + 256
     for tier in STATEFUL:
         assert moved[tier]["algorithm_state"] != state[tier]["algorithm_state"] or tier == "response_orchestrator"
 

@@ -65,11 +65,11 @@ TAUGHT = {"teacher": Still, "teacher_rounds": 1, "teacher_steps": 128, "teacher_
 # ---- what is looked at: each probe takes a configuration and returns something to compare
 
 
-def training(config):
-    """Everything that two iterations leave behind."""
+def training(config, iterations=2):
+    """Everything that iterations leave behind."""
 
     def look(algo):
-        results = [algo.train() for _ in range(2)]
+        results = [algo.train() for _ in range(iterations)]
         runners = results[-1]["env_runners"]
         learned = {t: g._learner.get_state()["rl_module"][t] for t, g in algo.learner_group.groups.items()}
         numbers = [np.sum(np.abs(value)) for state in learned.values() for value in state.values()]
@@ -82,6 +82,11 @@ def training(config):
         return [round(float(number), 6) for number in numbers], sorted(algo.batches.replays)
 
     return built(config, look)
+
+
+def training_longer(config):
+    """The same of three: off-policy tiers learn in the second for the first time."""
+    return training(config, 3)
 
 
 def processes(config, monkeypatch):
@@ -388,7 +393,7 @@ CASES: dict[str, tuple] = {
     ),
     "replay_capacity": (64, training),
     "replay_alpha": (0.9, training),
-    "replay_beta": (1.0, training),
+    "replay_beta": (1.0, training_longer),
     "replay_batch_size": (8, training),
     "learning_starts": (10_000, training),
     "random_steps": (0, training),
@@ -400,7 +405,7 @@ CASES: dict[str, tuple] = {
     "teacher_rounds": (0, training, TAUGHT),
     "teacher_steps": (256, training, TAUGHT),
     "teacher_rest_steps": (10_000, training, TAUGHT),
-    "teacher_share": (0.0, training, TAUGHT),
+    "teacher_share": (0.0, training_longer, TAUGHT),
     "imitation": (0.0, training, TAUGHT),
     # defaults of tiers
     "lr": (1e-2, training),

@@ -136,6 +136,7 @@ def test_presets_train_with_every_replay(build, scenario, replay):
     algo = build(config)
     before = weights(algo)["response_orchestrator"]
     algo.train()
+    algo.train()
     after = weights(algo)["response_orchestrator"]
     for part in ("actor", "critic"):
         trained = [n for n in before if n.startswith(f"{part}.") and n.endswith("weight")]
@@ -175,8 +176,9 @@ def test_several_agents_share_a_tier(build, algorithm):
 
 
 def assert_all_learn(algo):
-    """One iteration moves the networks of every tier, and leaves all of them finite."""
+    """Two iterations move the networks of every tier, and leave all of them finite."""
     before = weights(algo)
+    algo.train()
     result = algo.train()
     after = weights(algo)
     assert set(before) == set(algo.plan.members) <= set(result["learners"])

@@ -67,6 +67,23 @@ def test_each_tier_draws_by_its_own_priorities():
     assert np.bincount(drawn_b, minlength=4)[:2] == pytest.approx([500, 500], abs=5)
 
 
+def test_priorities_of_rows_that_are_gone_or_drawn_no_more_are_left_alone():
+    replay = make_replay(capacity=8, alpha=1.0)
+    replay.add(rows(range(6)))
+    index, drawn_at = np.array([0, 1, 2, 3, 0]), replay.num_added
+    replay.add(rows(range(6, 9)))  # the last one in the place of row 0
+    tree = replay.trees["a"]
+    tree.set(np.array([2]), np.zeros(1))
+    before = tree.sums[tree.num_leaves :].copy()
+    replay.update_priorities("a", index, np.full(5, 7.0), drawn_at)
+    changed = np.nonzero(tree.sums[tree.num_leaves :] != before)[0]
+    assert changed.tolist() == [1, 3]
+    replay.add(rows(range(9, 30)))
+    before = tree.sums.copy()
+    replay.update_priorities("a", index, np.full(5, 9.0), drawn_at)  # all are gone
+    assert np.array_equal(tree.sums, before)
+
+
 def test_importance_weights_undo_the_priorities():
     replay = make_replay(capacity=4, alpha=1.0)
     replay.add(rows([0, 1, 2, 3]))

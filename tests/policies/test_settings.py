@@ -91,11 +91,12 @@ def digest(data):
 
 @functools.cache
 def observed(algorithm, space, settings):
-    """What a run of two iterations with these settings (JSON) leaves: learner, actions, names of metrics."""
+    """What a run of some iterations with these settings (JSON) leaves: learner, actions, names of metrics."""
     config = config_of(algorithm, space, json.loads(settings))
     tier = TIERS[space]
     algo = config.build_algo()
-    results = [algo.train() for _ in range(2)]
+    # What one iteration compares is learned from in the next; its age tells in the one after.
+    results = [algo.train() for _ in range(3 if "counterfactual" in settings else 2)]
     learner = algo.learner_group[tier]._learner.get_state()
     [rollout] = algo.env_runner.sample(num_timesteps=8)
     algo.env_runner.stop()

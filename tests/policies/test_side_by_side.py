@@ -76,6 +76,34 @@ def test_an_error_is_raised_where_its_update_waits(run, is_elsewhere):
     assert log == ["prepare 0", "prepare 1", "fails 0"]
 
 
+def test_what_is_within_comes_between_preparing_and_jobs(run):
+    log = []
+    with run.beside([update(0, log), nothing()]):
+        log.append("within")
+        run([update(1, log)])
+    assert log == ["prepare 0", "within", "prepare 1", "finish 1", False, "finish 0", False]
+
+
+def test_an_error_within_ends_processes_and_jobs_are_not_made(run):
+    class Process:
+        closed = 0
+
+        def has_come(self):
+            return False
+
+        def close(self):
+            self.closed += 1
+
+    log, process = [], Process()
+    run.processes = [process]
+    with pytest.raises(KeyError), run.beside([update(0, log)]):
+        raise KeyError
+    assert log == ["prepare 0"]
+    assert process.closed == 1
+    run([update(1, log)])
+    assert log[-2:] == ["finish 1", False]
+
+
 def test_learners_elsewhere_learn_at_the_same_time(run):
     both = threading.Barrier(2, timeout=10)
 
@@ -240,6 +268,49 @@ def test_the_other_side_says_what_went_wrong():
     assert socket.said[1] == (False, "\"KeyError: 'nobody'\"")
 
 
+def test_processes_take_no_part_in_what_is_within(run, monkeypatch):
+    class Process:
+        asked, seconds = (), {"0": 1.0}
+
+        def has_come(self):
+            return True
+
+        def begin(self, tier, clock, timesteps, asked):
+            self.asked = (*self.asked, tier)
+
+        def end_of(self, tier):
+            raise ProcessLost("a test")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(side_by_side, "can_learn_apart", lambda learner: True)
+    process, log = Process(), []
+    run.processes, run._times.jobs = [process], {"0": 2.0, "1": 1.0}
+    run._times.own, run._times.last = 5.0, {"0"}
+
+    def answered(number):
+        inner = update(number, log)
+        job = next(inner)
+        job.learner = type("Learner", (), {"clock": 0})
+        job.timesteps = job.asked = {}
+        with pytest.raises(StopIteration):
+            inner.send((yield job))
+
+    with run.beside([answered(0)]):
+        run([answered(1)])
+    assert process.asked == ("0",)
+    assert [line for line in log if isinstance(line, str)] == ["prepare 0", "prepare 1", "finish 1", "finish 0"]
+
+
+@pytest.mark.usefixtures("quiet_ray")
+def test_off_policy_tiers_learn_from_rows_of_before(build):
+    algo = build(toy_config().training(learning_starts=0))
+    first, second = algo.train(), algo.train()
+    assert set(first.get("learners", ())) & set(algo.off_policy) == set()
+    assert set(second["learners"]) >= set(algo.off_policy)
+
+
 # ---- how many
 @pytest.fixture
 def learned(monkeypatch):
@@ -274,10 +345,10 @@ def test_one_where_more_would_not_help(learned, monkeypatch, reason):
     assert learned.processes == []
 
 
-def test_the_longest_go_first_and_this_process_has_batches_to_draw():
+def test_the_longest_go_first_and_this_process_has_work_of_its_own():
     run = SideBySide(2)
     run._times.jobs, run._times.last = {"dqn": 6.0, "sac": 10.0, "maddpg": 11.0, "ppo": 30.0}, {"dqn", "sac", "maddpg"}
-    run._times.preparing = 5.0
+    run._times.own = 5.0
     assert run._plan(["other"]) == {"maddpg": "other", "sac": None, "dqn": "other", "ppo": None}
     assert run._plan([]) == dict.fromkeys(["maddpg", "sac", "dqn", "ppo"])
 

@@ -21,6 +21,7 @@ algo.train()
 slow = ("torch._dynamo", "torch._inductor", "scipy.stats", "matplotlib", "onnx")
 found = {"slow": [name for name in slow if name in sys.modules]}
 found["is_deterministic"] = torch.are_deterministic_algorithms_enabled()
+algo.train()
 found["learned"] = sorted(algo.train()["learners"])
 print(json.dumps(found))
 """

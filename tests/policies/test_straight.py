@@ -25,7 +25,8 @@ TOLD = {"critic": {**ADDITIVE["critic"], "reads_state": True}}
 ZONES = {"encoder": "zones", **SIZES}
 ADDITIVE_PLAIN = {"critic": {"kind": "additive", "bins": 4}}
 SAC, MADDPG = "threat_hunter", "response_orchestrator"
-ALGORITHMS = {SAC: "SAC", MADDPG: "MADDPG", "alert_triage": "SAC"}
+PPO = "strategic_coordinator"
+ALGORITHMS = {SAC: "SAC", MADDPG: "MADDPG", "alert_triage": "SAC", PPO: "PPO"}
 CASES = {
     "sac": (SAC, ADDITIVE),
     "sac, bounded": (
@@ -65,6 +66,16 @@ CASES = {
         MADDPG,
         {"critic": {**TOLD["critic"], "twin": False}, "encoder": "mlp"},
     ),
+    "ppo, mlp": (PPO, {"encoder": "mlp", "entropy_coeff": 0.1}),
+    "ppo, mlp, clipped": (
+        PPO,
+        {"encoder": "mlp", "hiddens": [8], "rllib": {"vf_clip_param": 1.0, "vf_loss_coeff": 0.3, "clip_param": 0.5}},
+    ),
+    "ppo, mlp, state": (PPO, {"encoder": "mlp", "critic": {"reads_state": True}}),
+    "ppo, mlp, preset": (  # what it draws is far from these rows
+        PPO,
+        {"encoder": "mlp", **PRESETS["paper-v0"]["tiers"][PPO], "actor": {"initial_log_std": 0.0}},
+    ),
     "maddpg, mlp, preset": (MADDPG, {"encoder": "mlp", **PRESETS["paper-v0"]["tiers"][MADDPG]}),
 }
 
@@ -75,7 +86,7 @@ RATES = {"actor_lr": 0.0, "critic_lr": 0.0}  # weights stay, so that the second 
 def stepped(case, monkeypatch, is_straight, has_teacher=False):
     """What two gradient steps on different rows leave: {parameter: gradient}, what is measured, the learner."""
     tier, settings = CASES[case]
-    rates = RATES | ({"alpha_lr": 0.0} if tier == SAC else {})
+    rates = {"lr": 0.0} if tier == PPO else RATES | ({"alpha_lr": 0.0} if tier == SAC else {})
     learner, batch = learner_of(tier, {"algorithm": ALGORITHMS[tier], **ZONES, **settings, **rates})
     if has_teacher:
         batch |= {TEACHER_ACTIONS: -batch[Columns.ACTIONS], TEACHER_WEIGHT: np.full(ROWS, 0.5, np.float32)}
@@ -111,7 +122,7 @@ def test_gradients_and_what_is_measured_are_those_of_the_losses(case, monkeypatc
     assert torch.equal(learner.generator.get_state(), other.generator.get_state())
 
 
-@pytest.mark.parametrize("case", ["sac, bounded", "maddpg, smoothed", "sac, mlp, preset", "maddpg, mlp"])
+@pytest.mark.parametrize("case", ["sac, bounded", "maddpg, smoothed", "sac, mlp, preset", "maddpg, mlp", "ppo, mlp"])
 def test_other_terms_are_added_in_each_step(case, monkeypatch):
     """Imitation, by autograd; gradients of a step begin anew."""
     taught, _, _ = stepped(case, monkeypatch, True, has_teacher=True)
@@ -132,6 +143,8 @@ def test_other_terms_are_added_in_each_step(case, monkeypatch):
         (MADDPG, {"encoder": "zones", **ADDITIVE, "segment_sharing": 0.1}),
         (MADDPG, {"encoder": "mlp"}),
         ("alert_triage", {"encoder": "zones"}),
+        (PPO, {"encoder": "zones"}),
+        (PPO, {"encoder": "mlp", "rllib": {"use_kl_loss": True}}),
     ],
 )
 def test_other_networks_go_by_their_losses(tier, settings):

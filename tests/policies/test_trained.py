@@ -365,3 +365,18 @@ def test_shipped_teams_are_better_than_a_script(name):
 
 def test_teams_that_ship_are_tested():
     assert set(checkpoint.shipped_teams()) == set(SHIPPED)
+
+
+def test_where_it_is_not_to_act_actions_are_held_or_nothing():
+    slow = "strategic_coordinator_0"
+    policy, whole = (TrainedPolicy(teams("soc-v1"), (slow,)) for _ in range(2))
+    seen, acts = observations_of("soc-v1", 8), np.arange(8) % 3 > 0
+    later = {agent: rows[::-1].copy() for agent, rows in seen.items()}
+    before, _ = policy(seen), whole(seen)
+    found, wanted = policy(later, acts=acts), whole(later)
+    for agent, action in found.items():
+        np.testing.assert_allclose(action[acts], wanted[agent][acts], atol=1e-6, err_msg=agent)
+        assert np.array_equal(action[~acts], before[agent][~acts] if agent == slow else 0 * action[~acts]), agent
+    assert not np.array_equal(before[slow], wanted[slow])
+    with pytest.raises(ConfigError, match=r"^acts has shape \(3,\), allowed: \(8,\)$"):
+        policy(seen, acts=np.ones(3, bool))
