@@ -31,9 +31,6 @@ PAPER_V0: dict[str, Any] = {
     "random_steps": 8_192,  # one iteration
     "learning_starts": 8_192,
     "replay_capacity": 300_000,  # search
-    "replay_alpha": 0.3,  # search
-    "replay_beta": 1.0,  # search
-    "n_step": 3,  # search
     # greedy actions without the noise of single updates; over more iterations when networks change less
     "ema_tau": [[0, 0.05], [1_200_000, 0.05], [2_800_000, 0.01]],
     "tiers": {
@@ -51,9 +48,6 @@ PAPER_V0: dict[str, Any] = {
             **_ACTOR_CRITIC,
             "gamma": 0.99,  # a host that is found in a later stage is worth more
             "rest": {"weight": [[0, 0.02], [1_000_000, 0.02], [2_800_000, 0.002]]},
-            "alpha_lr": 1e-3,  # search
-            "initial_alpha": 0.003,  # search
-            "target_entropy": -36.0,  # search
             "actor": {"mean_bound": 1.5, "initial_log_std": -3.5, "log_std_range": [-4.0, -3.0]},
             # times e^-3.5: from nearly none to a third of the range to an end
             "exploration": {"hold_steps": 3.0, "scale_range": [1.0, 10.0]},
@@ -68,13 +62,8 @@ PAPER_V0: dict[str, Any] = {
             "reward_shaping": {"penalty_scale": 0.5},  # over-isolation costs little a step, but every step
         },
         "strategic_coordinator": {
-            "gamma": 0.99,
             "hiddens": [128, 128],
-            "train_batch_size": 1024,  # decisions, one every five steps
             "lr": [[0, 3e-4], [1_200_000, 3e-4], [2_000_000, 1e-5]],
-            "entropy_coeff": 0.0,  # search
-            "actor": {"initial_log_std": -2.0},
-            "reward_shaping": {"penalty_scale": 0.05},  # search
         },
     },
 }
