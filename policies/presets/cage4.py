@@ -23,7 +23,12 @@ CAGE4_RUN: Mapping[str, Any] = {
 }
 # What soc-v1 no longer needs (docs/learning/presets.md) and nobody has tried without here, as `replay_alpha`,
 # `replay_beta` and `ema_tau` above.
-_HELD_NOISE = {"exploration": {"hold_steps": 4.0}}
+_HUNTING = {
+    "exploration": {"hold_steps": 4.0},
+    "initial_alpha": 0.001,
+    "alpha_lr": 1e-4,
+    "target_entropy": -20.0,
+}
 _COORDINATOR = {"gamma": 0.98, "train_batch_size": 2048, "entropy_coeff": 0.0, "actor": {"initial_log_std": -1.5}}
 # Fine-tuning: critics learn CC4's rewards while the actors rest, then small steps at little noise; a good start is lost
 # by anything bolder.
@@ -34,7 +39,7 @@ CAGE4_TUNED: Mapping[str, Mapping[str, Any]] = {
         "actor_lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
         "critic_lr": 1e-3,
         "actor": {"log_std_range": [-3.0, -1.6]},
-        **_HELD_NOISE,
+        **_HUNTING,
     },
     "response_orchestrator": {
         **_HELD,
@@ -57,7 +62,7 @@ CAGE4_FROM_SCRATCH: Mapping[str, Mapping[str, Any]] = {
         "lr": [[0, 5e-4], [1, 1e-4]],
         "epsilon": [[0, 1.0], [0.3, 0.05], [1, 0.02]],
     },
-    "threat_hunter": {**_HELD, **_HELD_NOISE, "actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
+    "threat_hunter": {**_HELD, **_HUNTING, "actor_lr": [[0, 0.0], [0.1, 0.0], [0.15, 3e-4], [1, 1e-4]]},
     "response_orchestrator": {
         **_HELD,
         "actor_lr": [[0, 0.0], [0.05, 0.0], [0.08, 5e-4], [1, 1e-4]],

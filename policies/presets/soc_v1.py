@@ -42,9 +42,6 @@ SOC_V1: dict[str, Any] = {
             **_ZONE_ACTOR,
             "actor_lr": [[0, 0.0], [100_000, 0.0], [150_000, 3e-4]],  # after response
             "actor": {"mean_bound": 1.5, "initial_log_std": -1.0, "log_std_range": [-1.6, -0.6]},  # search
-            "initial_alpha": 0.001,  # search, as the two below
-            "alpha_lr": 1e-4,
-            "target_entropy": -20.0,
         },
         "response_orchestrator": {
             **_ZONE_ACTOR,
