@@ -112,9 +112,9 @@ def tasks_of(row: str, quick: bool) -> dict[str, tuple[Task, tuple[Number, ...]]
     steps = QUICK_STEPS if quick else STEPS
     less = max(QUICK_STEPS, int(FEWER * steps))
     if row == "cores":
-        cores = sorted(os.sched_getaffinity(0))[:2]
+        cores, half = sorted(os.sched_getaffinity(0))[:2], max(QUICK_STEPS, steps // 2)
         on = {ONE_CORE: cores[:1], TWO_CORES: cores}
-        return {label: (Task("soc-v1", steps=less, cores=own), WALL) for label, own in on.items()}
+        return {label: (Task("soc-v1", steps=half, cores=own), WALL) for label, own in on.items()}
     if row == "memory":
         few = {"updates_per_iteration": 1, **({"replay_capacity": MEMORY_ROWS} if quick else {})}
         return {"soc-v1, full replay": (Task("soc-v1", settings=few, is_filled=True), MEMORY)}

@@ -103,9 +103,10 @@ class Watch:
                 for k, amount in enumerate((here - steps, after[1] - before[1], after[2] - before[2])):
                     self.iterations[k] += amount
                 self.run = [here - self.begun[0], after[1] - self.begun[1], after[2] - self.begun[2]]
+            elif here >= first + config.train_batch_size:  # processes have learned once too
+                self.begun = [here, *now()[1:]]
             elif here >= first:
                 getattr(getattr(self.algo, "side_by_side", None), "wait", lambda: None)()
-                self.begun = [here, *now()[1:]]
             is_done = self.begun is not None and here - self.begun[0] >= wanted
             self.say(share=1.0 if is_done else min(1.0, here / (first + wanted)))
             run.wants_stop = run.wants_stop or is_done
