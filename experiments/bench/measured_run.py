@@ -87,7 +87,8 @@ class Watch:
         """Puts itself around the `train` of the run's algorithm."""
         self.algo, train = run.algo, run.algo.train
         config = self.algo.config
-        first = config.learning_starts + 2 * config.train_batch_size  # what learning needs once is done by then
+        warm = config.learning_starts + 2 * config.train_batch_size  # what learning needs once is done by then
+        first = warm + config.train_batch_size  # and in processes beside, for which it waits
         wanted = config.replay_capacity if self.task["is_filled"] else self.task["steps"]
         if self.task["until"] is not None:
             self._follow_score(run)
@@ -103,9 +104,9 @@ class Watch:
                 for k, amount in enumerate((here - steps, after[1] - before[1], after[2] - before[2])):
                     self.iterations[k] += amount
                 self.run = [here - self.begun[0], after[1] - self.begun[1], after[2] - self.begun[2]]
-            elif here >= first + config.train_batch_size:  # processes have learned once too
-                self.begun = [here, *now()[1:]]
             elif here >= first:
+                self.begun = [here, *now()[1:]]
+            elif here >= warm:
                 getattr(getattr(self.algo, "side_by_side", None), "wait", lambda: None)()
             is_done = self.begun is not None and here - self.begun[0] >= wanted
             self.say(share=1.0 if is_done else min(1.0, here / (first + wanted)))
