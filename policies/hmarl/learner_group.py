@@ -94,8 +94,12 @@ class TieredLearnerGroup(LearnerGroup):
     @property
     def here(self) -> dict[str, Any]:
         """Tier -> its learner, of those in this process."""
-        own = {tier: group for tier, group in self.groups.items() if not group.is_remote}
-        return {tier: _values(group.foreach_learner(lambda learner: learner))[0] for tier, group in own.items()}
+        return {tier: learner for tier in self.groups if (learner := self.learner_here(tier)) is not None}
+
+    def learner_here(self, tier: str) -> Any:
+        """The tier's learner if it is in this process, else None."""
+        group = self.groups[tier]
+        return None if group.is_remote else _values(group.foreach_learner(lambda learner: learner))[0]
 
     # ---- learners that die
     def _ask(self, tier: str, call: Callable[[LearnerGroup], Any]) -> Any:
@@ -245,7 +249,7 @@ class TierUpdate:
 
     def __init__(self, group: TieredLearnerGroup, tier: str, batch: Any, timesteps: dict[str, Any], **asked: Any):
         self.group, self.tier, self.batch, self.timesteps = group, tier, batch, timesteps
-        self.learner: Any = group.here.get(tier)
+        self.learner = group.learner_here(tier)
         self.asked = {"columns": batch[tier], **asked}
 
     def __call__(self) -> list[dict[str, Any]]:

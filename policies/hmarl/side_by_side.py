@@ -139,8 +139,11 @@ class SideBySide:
 
     def start(self, learners: Mapping[str, Any]) -> None:
         """Starts processes for these learners, by tier, if there are to be any; goes on without where that fails."""
+        if self._is_begun:
+            return
         able = {tier: learner for tier, learner in learners.items() if can_learn_apart(learner)}
-        if self._is_begun or (wanted := min(self._most(), len(able)) - 1) < 1:
+        wanted = min(self._most(), len(able)) - 1
+        if wanted < 1:
             return
         self._is_begun = True
         try:

@@ -163,14 +163,15 @@ class PPOLearner(CheckpointStateMixin, PPOTorchLearner):
         step.finish()
         entropy = step.entropy
 
+        def parts() -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.min(gain, clipped).mean(), errors.clamp(0, config.vf_clip_param).mean()
+
         def losses() -> dict[str, torch.Tensor]:
-            value_loss = errors.clamp(0, config.vf_clip_param).mean()
-            loss = config.vf_loss_coeff * value_loss - torch.min(gain, clipped).mean() - entropy_coeff * entropy
-            return {DEFAULT_OPTIMIZER: loss}
+            surrogate, value_loss = parts()
+            return {DEFAULT_OPTIMIZER: config.vf_loss_coeff * value_loss - surrogate - entropy_coeff * entropy}
 
         def logs() -> dict[str, torch.Tensor]:
-            value_loss = errors.clamp(0, config.vf_clip_param).mean()
-            found = _logs(torch.min(gain, clipped).mean(), value_loss, errors, targets, values)
+            found = _logs(*parts(), errors, targets, values)
             return found | {ENTROPY_KEY: entropy, LEARNER_RESULTS_KL_KEY: torch.zeros(())}
 
         return Losses(losses, logs)

@@ -24,7 +24,10 @@ Array = np.ndarray
 
 @fast_entry_point
 def standardise(x: Array, mean: Array, inv_std: Array, clip: float, out: Array) -> None:
-    """Fills out (R, D) with the first D entries of x (R, at least D), normalised and within +-clip."""
+    """Fills out (R, D) with the first D entries of x (R, at least D), normalised and within +-clip.
+
+    What `reading.normalised` does for entries that lie apart, which takes three to five times as long.
+    """
     most = np.float32(clip)
     for r in range(len(x)):
         for j in range(out.shape[1]):
