@@ -1,6 +1,7 @@
 """Teams that learn on CC4: rows, schedules, runs that go on."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,12 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
         }
         for blue, team in view.teams.items()
     }
-    total = 0.0
+    total, rest = 0.0, 0.0
+    by_rest = SOCBatch(TEAMS, seed=3, level="raw", reward="rest")
+    by_rest.reset()
+    frames[9]["rest"] = frames[9]["score"] + 5.0  # as if red had tried an Impact where nobody guards
+    for env in (view.env for batch in (rows, by_rest) for view in batch.views):
+        env.trace["frames"][9]["rest"] = frames[9]["rest"]  # type: ignore[attr-defined]
     for step in range(1, len(frames)):
         for role, seen in rows.observations.items():
             assert seen.dtype == np.float32
@@ -63,12 +69,19 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
         _, rewards, *_ = view.step(zero)
         expected = view.observations()
         rows.step()
+        by_rest.step()
         total += rewards["blue_agent_0"]
+        rest += frames[step]["rest"]
         np.testing.assert_array_equal(rows.rewards, np.full(2 * TEAMS, rewards["blue_agent_0"]))
+        np.testing.assert_array_equal(by_rest.rewards, np.full(TEAMS, frames[step]["rest"]))
         assert rows.truncated.all() == (step == len(frames) - 1)
     assert not rows.terminated.any()
     metrics = rows.episode_metrics
     np.testing.assert_allclose(metrics["reward"], total)
+    np.testing.assert_allclose(metrics["score"], sum(frame["score"] for frame in frames))
+    np.testing.assert_allclose(metrics["rest"], rest)
+    np.testing.assert_allclose(by_rest.episode_metrics["reward"], rest)
+    assert metrics["score"][0] + 5.0 == rest
     assert (metrics["length"] == len(frames) - 1).all()
     assert metrics["compromised"].tolist() == [0.0, 0.0, 0.0, 0.0, 3.0] * 2
     np.testing.assert_array_equal(rows.final_observations[TRIAGE][4], expected["blue_agent_4"][TRIAGE])
@@ -78,6 +91,8 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
     for num_envs in (0, 4, 7):
         with pytest.raises(ConfigError, match="a multiple of 5"):
             SOCBatch(num_envs)
+    with pytest.raises(ConfigError, match="reward 'scor' does not exist; did you mean 'score'"):
+        SOCBatch(TEAMS, reward="scor")
 
 
 def test_schedules_are_shares_of_the_budget() -> None:
@@ -114,7 +129,9 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         with (run / "progress.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert int(rows[-1]["steps"]) >= 80 * TEAMS
-        assert float(rows[-1]["validation_score"]) <= 0.0
+        assert float(rows[-1]["validation_score"]) <= float(rows[-1]["validation_rest"]) < 0.0
+        manifest = json.loads((run / "checkpoints" / "best" / "hmarl.json").read_text())
+        assert manifest["best_validation_rest"] == max(float(row["validation_rest"] or "-inf") for row in rows)
     entries = checkpoint_entries(scratch, ["raw"]) | checkpoint_entries(trained, ["raw"], untrained=False)
     assert list(entries) == ["scratch, raw", "scratch, untrained, raw", "tuned, raw"]
     data = transfer(entries, episodes=1, out=tmp_path / "out")
@@ -137,6 +154,30 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         train_on_cage4(tmp_path / "scratch", "flat", 80, num_envs=10)
     with pytest.raises(ConfigError, match="holds a run with start"):
         train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, start=start)
+    with pytest.raises(ConfigError, match="holds a run with reward='rest', not 'score'"):
+        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, reward="score")
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_by_the_score(
+    recorded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has no "reward" in its overrides and no rest in its progress."""
+    monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
+    small = {"encoder": "zones", "hiddens": [8, 8]}
+    config = {**TINY, "tiers": {role.removesuffix("_0"): small for role in ROLES}}
+    with monkeypatch.context() as before:
+        before.setattr(training, "METRICS", tuple(name for name in training.METRICS if name != "rest"))
+        run = train_on_cage4(tmp_path / "run", "raw", 40, num_envs=10, config=config, reward="score")
+    written = json.loads((run / "config.json").read_text())
+    assert written["overrides"].pop("reward") == "score"
+    (run / "config.json").write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="holds a run with reward='score', not 'rest'"):
+        train_on_cage4(run, "raw", 80, num_envs=10, config=config)
+    train_on_cage4(run, "raw", 80, num_envs=10, config=config, reward="score")
+    with (run / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert int(rows[0]["steps"]) <= 40 * TEAMS < 80 * TEAMS <= int(rows[-1]["steps"])
+    assert "rest" not in rows[0]
 
 
 @needs_cyborg
