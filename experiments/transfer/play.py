@@ -151,14 +151,18 @@ def transfer(
     with Progress(len(tasks), "episodes") as progress:
         for number, (task, played) in enumerate(_finished(tasks, workers), 1):
             record = data["entries"][task.name]
-            for name, value in zip(BY_SEED, played, strict=True):
-                record[name][str(task.seed)] = value
-            record["git_hashes"] = sorted({*record["git_hashes"], git_hash() or "not a checkout"})
+            _keep(record, task.seed, played)
             _write(file, data)
             progress.update(number, f"{task.name} {played.score:,.0f}")
     _write(file, data)
     write_picture(file.with_name(PICTURE), draw(data))
     return data
+
+
+def _keep(record: dict[str, Any], seed: int, played: Played) -> None:
+    for part, value in zip(BY_SEED, played, strict=True):
+        record[part][str(seed)] = value
+    record["git_hashes"] = sorted({*record["git_hashes"], git_hash() or "not a checkout"})
 
 
 def _check_numbers(**fields: tuple[int, int]) -> None:

@@ -116,9 +116,8 @@ def train_on_cage4(
         start: run folder (its best checkpoint) or checkpoint to start from; None for new networks.
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
-        path: the CybORG checkout, see `find_cyborg`.
+        path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
         config: settings of HMARLConfig in place of the preset's.
-        reward: what teams learn from and are validated by, "rest" or "score", see `SOCBatch`.
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
@@ -134,12 +133,10 @@ def train_on_cage4(
     check_num_envs(num_envs)
     check_reward(reward)
     find_cyborg(path)
-    asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
+    asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
+    asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
     asked["overrides"] = {"level": level, "reward": reward, **({} if path is None else {"path": str(path)})}
-    asked |= {
-        "config": {**preset(steps, checkpoint), **(config or {})},
-        "budget": Budget(steps=TEAMS * steps).to_plain(),
-    }
+    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     with run_lock(out):
         _go(out, asked, config or {})
     return out
