@@ -87,14 +87,15 @@ class ScoreWatch:
         table = self._machine.get_phase_rewards(phase)
         for agent, begun in actions.items():
             column = self._column(type(begun[0])) if begun else None
-            if column is None:
+            # As CybORG asks, and in that order: who has lost all sessions may have no observation.
+            if column is None or not any(session.active for session in state.sessions[agent].values()):
                 continue
             success = observations[agent].observations[0].data["success"]
             if column == IMPACT:
                 is_charged, kind = "red" in agent and success, IMPACT if success == True else FAILED_IMPACT  # noqa: E712
             else:
                 is_charged, kind = "green" in agent and success == False, column  # noqa: E712
-            if is_charged and any(session.active for session in state.sessions[agent].values()):
+            if is_charged:
                 action = begun[0]
                 host = action.hostname if column == IMPACT else state.ip_addresses[action.ip_address]
                 subnet = state.hostname_subnet_map[host].value

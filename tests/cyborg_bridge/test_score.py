@@ -49,6 +49,13 @@ def test_what_an_action_costs(
         assert found == ((Charge(kind, zone, phase, expected),) if expected else ())
 
 
+def test_who_has_lost_all_sessions_costs_nothing_and_is_not_asked_what_it_saw() -> None:
+    scene = Scene(RECORD["table"])
+    lost = [[f"red_agent_{k}", IMPACT, "TRUE", PUBLIC, False] for k in (1, 2)]
+    found = scene.step(2, [lost[0], ["green_agent_4", WORK, "FALSE", PUBLIC, True], lost[1]], -1.0, [], -1.0)
+    assert found == (Charge("LWF", "public", 2, -1.0),)
+
+
 def test_an_action_of_a_class_made_from_a_charged_one_is_charged() -> None:
     import cage4_charges
 

@@ -61,11 +61,12 @@ class Scene:
 
     def step(self, phase: int, rows: list[list[Any]], charged: float, costs: list[Any], score: float) -> Any:
         hosts = {row[3]: row[3] for row in rows}
+        sessions = {row[0]: {0: SimpleNamespace(active=row[4])} for row in rows}  # without one, nothing is observed
         state = SimpleNamespace(
             mission_phase=phase,
             ip_addresses=hosts,
             hostname_subnet_map={host: SimpleNamespace(value=subnet_of(host)) for host in hosts},
-            sessions={row[0]: {0: SimpleNamespace(active=row[4])} for row in rows},
+            sessions=sessions,
         )
         actions: dict[str, list[Any]] = {"green_agent_99": []}
         observations = {}
@@ -73,7 +74,8 @@ class Scene:
             action = ACTIONS[name]()
             action.hostname = action.ip_address = host  # type: ignore[attr-defined]
             actions[agent] = [action]
-            observations[agent] = SimpleNamespace(observations=[SimpleNamespace(data={"success": Success[success]})])
+            seen = [SimpleNamespace(data={"success": Success[success]})]
+            observations[agent] = SimpleNamespace(observations=seen if sessions[agent][0].active else [])
         self.controller.state, self.machine.charged = state, charged
         # As CybORG calls it: through the object, whose attribute the watch is.
         assert self.machine.calculate_reward(None, actions, observations, False, state) == charged
@@ -104,11 +106,11 @@ def _episode(env: Any, machine: Any, name: str) -> Iterator[list[Any]]:
         every = env.wrapper.env.environment_controller.step_count % 10 == 0
         for agent, begun in actions.items():
             if begun and (kind := type(begun[0]).__name__) in CHARGED:
-                success = observations[agent].observations[0].data["success"].name
+                active = any(session.active for session in state.sessions[agent].values())
+                success = observations[agent].observations[0].data["success"].name if active else "UNKNOWN"
                 host = begun[0].hostname if kind == "Impact" else state.ip_addresses[begun[0].ip_address]
                 assert "internet" in host or host.startswith(state.hostname_subnet_map[host].value)
                 if every or success != "TRUE" or "red" in agent:
-                    active = any(session.active for session in state.sessions[agent].values())
                     rows.append([agent, kind, success, host, active])
         return watched(true_state, actions, observations, done, state)
 
