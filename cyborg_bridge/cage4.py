@@ -17,6 +17,9 @@
   CybORG ignores what is submitted, but charges its cost; so the environment submits Sleep then, whatever it was given.
 * "score": what the official evaluation adds up. It is the reward, but 0.0 in the last step, which that evaluation does
   not count: the sum over an episode is the episode's official score.
+* "rest": the part of "score" that blue can change, see `cyborg_bridge.score`.
+* "charges": what "score" is made of, a tuple of `Charge(kind, zone, phase, points)`; none in the last step. That they
+  add up to CybORG's reward is checked in every step, the last one included.
 
 What the policies may see (`observation`):
 
@@ -43,6 +46,7 @@ from pettingzoo import ParallelEnv
 
 from cyborg_bridge import copying
 from cyborg_bridge.checkout import import_cyborg
+from cyborg_bridge.score import Charge, ScoreWatch, rest_of
 from cyborg_bridge.shortcuts import apply_shortcuts
 from cyborg_bridge.zones import Zone
 from soc_env.errors import ActionError, ConfigError, unknown_name
@@ -117,6 +121,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         self.wrapper.observation_change = _KeepRaw(self.wrapper, self._raw)
         self._controller = self.wrapper.env.environment_controller
         self._undo_patch = apply_shortcuts(self._controller) if patch else None
+        self._watch = ScoreWatch(self._controller)
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
         self._zones = {agent: Zone.of(self.wrapper.action_labels(agent)) for agent in AGENTS}
@@ -143,7 +148,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         found, _ = self.wrapper.reset(seed=_checked_seed(seed))
         self.agents = list(AGENTS)
         self._step, self._total = 0, 0.0
-        return self._note(found), self._infos(0.0)
+        return self._note(found), self._infos(0.0, ())
 
     def step(self, actions: Mapping[str, int]) -> StepReturn:
         """One step of the team.
@@ -154,6 +159,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         Raises:
             ActionError: not a whole number, or out of range; nothing has changed then.
             ResetNeeded: before `reset`, or after the end of the episode.
+            ScoreError: CybORG's reward is not what its charges add up to.
         """
         if not self.agents:
             raise ResetNeeded("step() needs a running episode: call reset() first")
@@ -162,7 +168,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         found, rewards, _, _, _ = self.wrapper.step(submitted)
         is_over = bool(self._controller.done)
         reward = sum(float(rewards[agent]) for agent in AGENTS) / len(AGENTS)
-        score = 0.0 if is_over else reward
+        charges = self._watch.charges([self._sent(agent, index) for agent, index in submitted.items()], reward)
+        score, charges = (0.0, ()) if is_over else (reward, charges)
         self._step += 1
         self._total += score
         if is_over:
@@ -172,8 +179,12 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             dict.fromkeys(AGENTS, reward),
             dict.fromkeys(AGENTS, False),
             dict.fromkeys(AGENTS, is_over),
-            self._infos(score),
+            self._infos(score, charges),
         )
+
+    def _sent(self, agent: str, index: int) -> tuple[Any, str | None]:
+        """CybORG's action of an index in this episode, and the subnet it is about."""
+        return self.wrapper.actions(agent)[index], self._zones[agent].orders[index].subnet
 
     def _checked_action(self, agent: str, action: Any) -> int:
         if action is None:
@@ -187,11 +198,14 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         running = self._controller.actions_in_progress.get(agent)
         return 0 if running is None else int(running["remaining_ticks"])
 
-    def _infos(self, score: float) -> Infos:
+    def _infos(self, score: float, charges: tuple[Charge, ...]) -> Infos:
+        rest = rest_of(charges)
         return {
             agent: {
                 "action_mask": np.array(self.wrapper.action_mask(agent), np.int8),
                 "score": score,
+                "rest": rest,
+                "charges": charges,
                 "busy": self._busy(agent),
             }
             for agent in AGENTS
