@@ -17,7 +17,7 @@ it owns, and go when they are taken away. CybORG draws the same random numbers i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,7 +175,7 @@ class Shortcuts:
         homes = [session.hostname for session in state.sessions[agent].values() if session.parent is None]
         if not homes:
             return [agent]
-        reached = next((part for part in state.connected_components if homes[-1] in part), frozenset())
+        reached: Collection[str] = next((part for part in state.connected_components if homes[-1] in part), frozenset())
         return [
             other
             for other, sessions in state.sessions.items()
