@@ -7,6 +7,7 @@ without one, and importing this package imports nothing of it.
     checkout    find the user's checkout and import it
     zones       what an agent's actions and observations mean, read from its action labels
     cage4       the environment
+    copying     a running environment as bytes, and back
     score       what the score of a step is made of
     shortcuts   run-time speed-ups that change nothing of what comes out
     controls    scripted policies to compare with

@@ -44,6 +44,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 from pettingzoo import ParallelEnv
 
+from cyborg_bridge import copying
 from cyborg_bridge.checkout import import_cyborg
 from cyborg_bridge.score import Charge, ScoreWatch, rest_of
 from cyborg_bridge.shortcuts import apply_shortcuts
@@ -114,7 +115,10 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         self.render_mode = render_mode
         self.observation = observation
         self.steps = int(steps)
-        self.wrapper = _make_wrapper(path, self.steps, _checked_seed(seed), self._keep_raw)
+        self._root = import_cyborg(path)
+        self.wrapper = _make_wrapper(self.steps, _checked_seed(seed))
+        self._raw: dict[str, dict[str, Any]] = {}
+        self.wrapper.observation_change = _KeepRaw(self.wrapper, self._raw)
         self._controller = self.wrapper.env.environment_controller
         self._undo_patch = apply_shortcuts(self._controller) if patch else None
         self._watch = ScoreWatch(self._controller)
@@ -126,7 +130,6 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         }
         self.observation_spaces = {agent: MultiDiscrete(zone.sizes) for agent, zone in self._zones.items()}
         self.state_space = MultiDiscrete(np.concatenate([space.nvec for space in self.observation_spaces.values()]))
-        self._raw: dict[str, dict[str, Any]] = {}
         self._seen: Observations = {}
         self._step = 0
         self._total = 0.0
@@ -207,9 +210,6 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             }
             for agent in AGENTS
         }
-
-    def _keep_raw(self, agent: str, raw: dict[str, Any]) -> None:
-        self._raw[agent] = raw
 
     def _note(self, found: Observations) -> Observations:
         self._seen = {agent: found[agent] for agent in AGENTS}
@@ -312,6 +312,14 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             self._undo_patch()
             self._undo_patch = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """`copy.deepcopy` and `pickle` give an environment that goes on exactly as this one would, apart from it.
+
+        Raises:
+            ConfigError: an attribute that was put here from outside cannot be pickled.
+        """
+        return copying.load, (copying.dump(self), self._root)
+
     def __repr__(self) -> str:
         return f"Cage4Env(steps={self.steps}, observation={self.observation!r})"
 
@@ -323,18 +331,12 @@ cage4_parallel_env = Cage4Env
 """The environment by the name that PettingZoo's convention gives to a way to make one."""
 
 
-def _make_wrapper(path: Any, steps: int, seed: int | None, keep_raw: Any) -> Any:
-    """CybORG's BlueFlatWrapper on the official scenario; `keep_raw(agent, observation)` gets every raw observation."""
-    import_cyborg(path)
+def _make_wrapper(steps: int, seed: int | None) -> Any:
+    """CybORG's BlueFlatWrapper on the official scenario."""
     from CybORG import CybORG
     from CybORG.Agents import EnterpriseGreenAgent, FiniteStateRedAgent, SleepAgent
     from CybORG.Agents.Wrappers import BlueFlatWrapper
     from CybORG.Simulator.Scenarios import EnterpriseScenarioGenerator
-
-    class Flat(BlueFlatWrapper):
-        def observation_change(self, agent: str, observation: dict[str, Any]) -> np.ndarray:
-            keep_raw(agent, observation)
-            return super().observation_change(agent, observation)
 
     scenario = EnterpriseScenarioGenerator(
         blue_agent_class=SleepAgent,
@@ -342,7 +344,18 @@ def _make_wrapper(path: Any, steps: int, seed: int | None, keep_raw: Any) -> Any
         red_agent_class=FiniteStateRedAgent,
         steps=steps,
     )
-    return Flat(CybORG(scenario, seed=seed))
+    return BlueFlatWrapper(CybORG(scenario, seed=seed))
+
+
+class _KeepRaw:
+    """One wrapper's `observation_change`, keeping what each vector is made from."""
+
+    def __init__(self, wrapper: Any, kept: dict[str, dict[str, Any]]) -> None:
+        self.wrapper, self.kept = wrapper, kept
+
+    def __call__(self, agent: str, observation: dict[str, Any]) -> np.ndarray:
+        self.kept[agent] = observation
+        return type(self.wrapper).observation_change(self.wrapper, agent, observation)
 
 
 def _checked_seed(seed: Any) -> int | None:
