@@ -7,6 +7,8 @@ without one, and importing this package imports nothing of it.
     checkout    find the user's checkout and import it
     zones       what an agent's actions and observations mean, read from its action labels
     cage4       the environment
+    copying     a running environment as bytes, and back
+    score       what the score of a step is made of
     shortcuts   run-time speed-ups that change nothing of what comes out
     controls    scripted policies to compare with
     soc_view    the four roles of soc-v1 on it, through soc_alerts and soc_siem

@@ -17,6 +17,9 @@
   CybORG ignores what is submitted, but charges its cost; so the environment submits Sleep then, whatever it was given.
 * "score": what the official evaluation adds up. It is the reward, but 0.0 in the last step, which that evaluation does
   not count: the sum over an episode is the episode's official score.
+* "rest": the part of "score" that blue can change, see `cyborg_bridge.score`.
+* "charges": what "score" is made of, a tuple of `Charge(kind, zone, phase, points)`; none in the last step. That they
+  add up to CybORG's reward is checked in every step, the last one included.
 
 What the policies may see (`observation`):
 
@@ -41,7 +44,9 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 from pettingzoo import ParallelEnv
 
+from cyborg_bridge import copying
 from cyborg_bridge.checkout import import_cyborg
+from cyborg_bridge.score import Charge, ScoreWatch, rest_of
 from cyborg_bridge.shortcuts import apply_shortcuts
 from cyborg_bridge.zones import Zone
 from soc_env.errors import ActionError, ConfigError, unknown_name
@@ -110,9 +115,13 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         self.render_mode = render_mode
         self.observation = observation
         self.steps = int(steps)
-        self.wrapper = _make_wrapper(path, self.steps, _checked_seed(seed), self._keep_raw)
+        self._root = import_cyborg(path)
+        self.wrapper = _make_wrapper(self.steps, _checked_seed(seed))
+        self._raw: dict[str, dict[str, Any]] = {}
+        self.wrapper.observation_change = _KeepRaw(self.wrapper, self._raw)
         self._controller = self.wrapper.env.environment_controller
         self._undo_patch = apply_shortcuts(self._controller) if patch else None
+        self._watch = ScoreWatch(self._controller)
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
         self._zones = {agent: Zone.of(self.wrapper.action_labels(agent)) for agent in AGENTS}
@@ -121,7 +130,6 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         }
         self.observation_spaces = {agent: MultiDiscrete(zone.sizes) for agent, zone in self._zones.items()}
         self.state_space = MultiDiscrete(np.concatenate([space.nvec for space in self.observation_spaces.values()]))
-        self._raw: dict[str, dict[str, Any]] = {}
         self._seen: Observations = {}
         self._step = 0
         self._total = 0.0
@@ -140,7 +148,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         found, _ = self.wrapper.reset(seed=_checked_seed(seed))
         self.agents = list(AGENTS)
         self._step, self._total = 0, 0.0
-        return self._note(found), self._infos(0.0)
+        return self._note(found), self._infos(0.0, ())
 
     def step(self, actions: Mapping[str, int]) -> StepReturn:
         """One step of the team.
@@ -151,6 +159,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         Raises:
             ActionError: not a whole number, or out of range; nothing has changed then.
             ResetNeeded: before `reset`, or after the end of the episode.
+            ScoreError: CybORG's reward is not what its charges add up to.
         """
         if not self.agents:
             raise ResetNeeded("step() needs a running episode: call reset() first")
@@ -159,7 +168,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         found, rewards, _, _, _ = self.wrapper.step(submitted)
         is_over = bool(self._controller.done)
         reward = sum(float(rewards[agent]) for agent in AGENTS) / len(AGENTS)
-        score = 0.0 if is_over else reward
+        charges = self._watch.charges([self._sent(agent, index) for agent, index in submitted.items()], reward)
+        score, charges = (0.0, ()) if is_over else (reward, charges)
         self._step += 1
         self._total += score
         if is_over:
@@ -169,8 +179,12 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             dict.fromkeys(AGENTS, reward),
             dict.fromkeys(AGENTS, False),
             dict.fromkeys(AGENTS, is_over),
-            self._infos(score),
+            self._infos(score, charges),
         )
+
+    def _sent(self, agent: str, index: int) -> tuple[Any, str | None]:
+        """CybORG's action of an index in this episode, and the subnet it is about."""
+        return self.wrapper.actions(agent)[index], self._zones[agent].orders[index].subnet
 
     def _checked_action(self, agent: str, action: Any) -> int:
         if action is None:
@@ -184,18 +198,18 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         running = self._controller.actions_in_progress.get(agent)
         return 0 if running is None else int(running["remaining_ticks"])
 
-    def _infos(self, score: float) -> Infos:
+    def _infos(self, score: float, charges: tuple[Charge, ...]) -> Infos:
+        rest = rest_of(charges)
         return {
             agent: {
                 "action_mask": np.array(self.wrapper.action_mask(agent), np.int8),
                 "score": score,
+                "rest": rest,
+                "charges": charges,
                 "busy": self._busy(agent),
             }
             for agent in AGENTS
         }
-
-    def _keep_raw(self, agent: str, raw: dict[str, Any]) -> None:
-        self._raw[agent] = raw
 
     def _note(self, found: Observations) -> Observations:
         self._seen = {agent: found[agent] for agent in AGENTS}
@@ -298,6 +312,14 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             self._undo_patch()
             self._undo_patch = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """`copy.deepcopy` and `pickle` give an environment that goes on exactly as this one would, apart from it.
+
+        Raises:
+            ConfigError: an attribute that was put here from outside cannot be pickled.
+        """
+        return copying.load, (copying.dump(self), self._root)
+
     def __repr__(self) -> str:
         return f"Cage4Env(steps={self.steps}, observation={self.observation!r})"
 
@@ -309,18 +331,12 @@ cage4_parallel_env = Cage4Env
 """The environment by the name that PettingZoo's convention gives to a way to make one."""
 
 
-def _make_wrapper(path: Any, steps: int, seed: int | None, keep_raw: Any) -> Any:
-    """CybORG's BlueFlatWrapper on the official scenario; `keep_raw(agent, observation)` gets every raw observation."""
-    import_cyborg(path)
+def _make_wrapper(steps: int, seed: int | None) -> Any:
+    """CybORG's BlueFlatWrapper on the official scenario."""
     from CybORG import CybORG
     from CybORG.Agents import EnterpriseGreenAgent, FiniteStateRedAgent, SleepAgent
     from CybORG.Agents.Wrappers import BlueFlatWrapper
     from CybORG.Simulator.Scenarios import EnterpriseScenarioGenerator
-
-    class Flat(BlueFlatWrapper):
-        def observation_change(self, agent: str, observation: dict[str, Any]) -> np.ndarray:
-            keep_raw(agent, observation)
-            return super().observation_change(agent, observation)
 
     scenario = EnterpriseScenarioGenerator(
         blue_agent_class=SleepAgent,
@@ -328,7 +344,18 @@ def _make_wrapper(path: Any, steps: int, seed: int | None, keep_raw: Any) -> Any
         red_agent_class=FiniteStateRedAgent,
         steps=steps,
     )
-    return Flat(CybORG(scenario, seed=seed))
+    return BlueFlatWrapper(CybORG(scenario, seed=seed))
+
+
+class _KeepRaw:
+    """One wrapper's `observation_change`, keeping what each vector is made from."""
+
+    def __init__(self, wrapper: Any, kept: dict[str, dict[str, Any]]) -> None:
+        self.wrapper, self.kept = wrapper, kept
+
+    def __call__(self, agent: str, observation: dict[str, Any]) -> np.ndarray:
+        self.kept[agent] = observation
+        return type(self.wrapper).observation_change(self.wrapper, agent, observation)
 
 
 def _checked_seed(seed: Any) -> int | None:

@@ -2,7 +2,7 @@
 
 Every row is one SOC with the four roles of the `soc-v1` family, so tiers learn on CC4 with the networks, joint critics
 and replay that they have at home. A CC4 episode is five rows: those of blue agents 0-3, which guard one zone, and that
-of agent 4, which guards three. All five share CC4's reward of the step, and none sees what another one sees.
+of agent 4, which guards three. All five share the reward of the step, and none sees what another one sees.
 
 Rows have to be alike, so the SOC of one zone appears as one of three zones that look the same, and what is done in its
 zone is the mean of what is asked for in the three. A network that pools zones by their mean (setting `encoder` "zones")
@@ -22,10 +22,11 @@ from cyborg_bridge.soc_siem import SCENARIO, spaces_of, view_scenario
 from cyborg_bridge.soc_view import SOCView
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import COORDINATOR, TRIAGE
-from soc_env.errors import ConfigError
+from soc_env.errors import ConfigError, unknown_name
 from soc_env.soc.tables import actions, features
 
 TEAMS, ZONES = 5, 3  # rows of a CC4 episode; zones that every row shows
+REWARDS = ("score", "rest")
 
 
 def spread_places(role: str, has_levels: bool = False) -> np.ndarray:
@@ -53,14 +54,20 @@ def check_num_envs(num_envs: int) -> None:
         raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
 
 
+def check_reward(reward: str) -> None:
+    """Raises ConfigError unless rows can learn from it."""
+    if reward not in REWARDS:
+        raise ConfigError(unknown_name("reward", reward, REWARDS))
+
+
 class SOCBatch:
     """Rows 5i to 5i + 4 are the blue agents of CC4 episode i; episodes start again by themselves.
 
     Attributes (N = num_envs), as of `soc_env.Simulator`: agents, observation_spaces, action_spaces, decision_periods;
-    observations, final_observations, actions (agent -> (N, ...)); rewards (N,), CC4's team reward; decides,
-    terminated, truncated (N,) bool; episode_metrics (N,) with `reward`, `length`, `score` (official, of the CC4
-    episode) and `compromised` (hosts of the row that red holds, the true state: for training alone, no observation
-    shows it).
+    observations, final_observations, actions (agent -> (N, ...)); rewards (N,), as `reward` says; decides,
+    terminated, truncated (N,) bool; episode_metrics (N,) with `reward` (their sum), `length`, `score` and `rest` (of
+    the CC4 episode: the official one, and its part that blue can change) and `compromised` (hosts of the row that red
+    holds, the true state: for training alone, no observation shows it).
     """
 
     def __init__(
@@ -71,18 +78,23 @@ class SOCBatch:
         steps: int = OFFICIAL_STEPS,
         patch: bool = True,
         path: str | os.PathLike[str] | None = None,
+        reward: str = "score",
         scenario: str = SCENARIO.name,
     ) -> None:
         """Args:
             num_envs: rows, a multiple of 5.
             seed: of the CC4 episodes.
             level, steps, patch, path, scenario: as `soc_parallel_env`.
+            reward: what rows learn from: "score", CC4's team reward of every step, or "rest", the part of the official
+                score that blue can change (`cyborg_bridge.score`), which is most of what tells policies apart.
 
         Raises:
             ConfigError: an option that does not exist or is out of range.
             CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         """
         check_num_envs(num_envs)
+        check_reward(reward)
+        self.reward = reward
         self.num_envs, self._seed = num_envs, seed
         self.views = [
             SOCView(cage4_parallel_env(path, steps, None, patch, level), level, scenario)
@@ -102,7 +114,7 @@ class SOCBatch:
         }
         self.rewards = np.zeros(num_envs)
         self.decides, self.terminated, self.truncated = (np.zeros(num_envs, bool) for _ in range(3))
-        fields = [("reward", "f8"), ("length", "i8"), ("score", "f8"), ("compromised", "f8")]
+        fields = [("reward", "f8"), ("length", "i8"), ("score", "f8"), ("rest", "f8"), ("compromised", "f8")]
         self.episode_metrics, self._running = np.zeros(num_envs, fields), np.zeros(num_envs, fields)
 
     def running_metrics(self) -> np.ndarray:
@@ -128,12 +140,14 @@ class SOCBatch:
                 {blue: self._actions_of(blue, view, row) for row, blue in enumerate(view.teams, first)}
             )
             blue = next(iter(rewards))
-            self.rewards[rows] = rewards[blue]
+            reward = rewards[blue] if self.reward == "score" else infos[blue]["rest"]
+            self.rewards[rows] = reward
             self.truncated[rows] = truncations[blue]
             running = self._running[rows]
-            running["reward"] += rewards[blue]
+            running["reward"] += reward
             running["length"] += 1
             running["score"] += infos[blue]["score"]
+            running["rest"] += infos[blue]["rest"]
             self._look(index)
             if truncations[blue]:
                 self.episode_metrics[rows] = running

@@ -81,7 +81,7 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
         """
         self.view.reset(seed)
         self.agents = list(self.possible_agents)
-        return self._observations(), self._infos(0.0)
+        return self._observations(), self._infos({"score": 0.0, "rest": 0.0, "charges": ()})
 
     def step(
         self, actions: Mapping[str, Any]
@@ -111,20 +111,20 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
             dict.fromkeys(every, rewards[blue]),
             dict.fromkeys(every, False),
             dict.fromkeys(every, truncations[blue]),
-            self._infos(infos[blue]["score"]),
+            self._infos({name: infos[blue][name] for name in ("score", "rest", "charges")}),
         )
 
     def _observations(self) -> Observations:
         seen = self.view.observations()
         return {agent: seen[blue][role] for agent, (blue, role) in self.places.items()}
 
-    def _infos(self, score: float) -> Infos:
+    def _infos(self, scored: Mapping[str, Any]) -> Infos:
         infos: Infos = {}
         masks = {zones: siem.action_masks()[TRIAGE] for zones, siem in self.view.siems.items()}
         for agent, (blue, role) in self.places.items():
             team = self.view.teams[blue]
             decides = bool(self.agents) and (role != COORDINATOR or bool(team.siem.decides[team.row]))
-            infos[agent] = {"decides": int(decides), "score": score}
+            infos[agent] = {"decides": int(decides), **scored}
             if role == TRIAGE:
                 infos[agent]["action_mask"] = masks[len(team.names)][team.row]
         return infos

@@ -47,7 +47,7 @@ import numpy as np
 from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
 from cyborg_bridge.soc_siem import SCENARIO, ExternalSIEM, view_scenario, zone_network, zone_value
 from cyborg_bridge.soc_verbs import HOST_TOOLS, SIEM_TOOLS, VERBS
-from cyborg_bridge.zones import SLEEP, Order, Zone
+from cyborg_bridge.zones import SLEEP, ZONE_OF_SUBNET, Order, Zone
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.parallel import ResetNeeded
@@ -58,16 +58,6 @@ from soc_env.soc.tables import PRIORITY_WEIGHT
 
 if TYPE_CHECKING:
     from cyborg_bridge.cage4 import Cage4Env, StepReturn
-
-ZONE_OF_SUBNET = {
-    "restricted_zone_a_subnet": "restricted_a",
-    "operational_zone_a_subnet": "operational_a",
-    "restricted_zone_b_subnet": "restricted_b",
-    "operational_zone_b_subnet": "operational_b",
-    "admin_network_subnet": "admin",
-    "office_network_subnet": "office",
-    "public_access_zone_subnet": "public",
-}
 
 FILE_LEVELS = {"escalate": ADMIN, "cmd": USER}  # files that red leaves, by the beginning of their names
 Call = dict[str, Any]  # tool, target, level, depth, see `SOCSimulator.calls`

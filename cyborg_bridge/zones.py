@@ -20,6 +20,16 @@ FIELDS = {"own": 9, "blocked": 9, "policy": 9, "processes": 16, "connections": 1
 BLOCK_SIZE = sum(FIELDS.values())
 NUM_MESSAGES, MESSAGE_BITS = 4, 8
 
+ZONE_OF_SUBNET = {  # those that blue guards
+    "restricted_zone_a_subnet": "restricted_a",
+    "operational_zone_a_subnet": "operational_a",
+    "restricted_zone_b_subnet": "restricted_b",
+    "operational_zone_b_subnet": "operational_b",
+    "admin_network_subnet": "admin",
+    "office_network_subnet": "office",
+    "public_access_zone_subnet": "public",
+}
+
 ABSENT = "[Invalid] "  # in front of a label whose host does not exist in the episode
 ON_HOST = re.compile(r"(?P<verb>\w+) (?P<host>(?P<subnet>\w+)_(?:server|user)_host_\d+)")
 TRAFFIC = re.compile(r"(?P<verb>\w+) (?P<subnet>\w+) \(\S+\) <- (?P<source>\w+) \(\S+\)")

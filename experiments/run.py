@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import soc_env
 from experiments import garbage
@@ -43,6 +43,9 @@ from experiments.run_settings import plain
 from soc_env.errors import ActionError, CheckpointError, ConfigError, RunError, shown, unknown_name
 from soc_env.registry import family_of
 from soc_env.settings import field_names
+
+if TYPE_CHECKING:
+    from soc_env.engine.tables import Column
 
 VALIDATION_SEED = 1_000_003  # an offset that keeps its episodes apart from training's and the evaluation's
 ADVERSE_BIAS = 2.0  # tanh(2) = 0.96: hunting, isolation and remediation nearly full
@@ -83,8 +86,8 @@ def start_adversely(algo: Any) -> None:
 class Run:
     """One training run: the algorithm, its folder and its display.
 
-    Attributes that another task than a scenario's sets: `validation`, `checkpoint` (how often); methods: `aims`,
-    `description`, `measure`.
+    Attributes that another task than a scenario's sets: `validation`, `checkpoint` (how often), `family`,
+    `own_columns`; methods: `aims`, `description`, `measure`.
 
     Args:
         out: the run folder, whose lock the caller holds.
@@ -100,6 +103,7 @@ class Run:
     validation: Rhythm | None = None  # None: as the scenario's protocol says
     checkpoint: Rhythm | None = None
     family: str | None = None  # of the agents' observations, where the environment is none of our scenarios
+    own_columns: Mapping[str, Column] = {}  # of metrics that the family has not
 
     @classmethod
     def go(
@@ -125,7 +129,8 @@ class Run:
         self.metrics, self.goal = self.aims()
         self.seconds, self.best = 0.0, -math.inf
         self.wants_stop, self._failed = False, dict[str, str]()
-        self.columns, self.latest = family_of(self.family or settings["scenario"]).columns, dict[str, float]()
+        self.columns = {**family_of(self.family or settings["scenario"]).columns, **self.own_columns}
+        self.latest = dict[str, float]()
         config = hmarl_config(settings)
         manifest = self._found() if resume and has_begun(out) else None
         self.algo = config.build_algo()

@@ -23,6 +23,7 @@ import numpy as np
 from cyborg_bridge import cage4_parallel_env, find_cyborg
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env
 from cyborg_bridge.checkout import checkout_version
+from cyborg_bridge.score import PHASES
 from experiments.evaluate import episode_seeds
 from experiments.intervals import Estimate
 from experiments.output import write_json
@@ -34,6 +35,7 @@ from experiments.transfer.plot import draw
 from soc_env.errors import ConfigError
 
 RESULTS, PICTURE = "transfer.json", "transfer.png"
+BY_SEED = ("scores", "rests", "points")  # of an entry: what `Played` says of each episode, by its seed
 
 
 class Task(NamedTuple):
@@ -53,21 +55,36 @@ def environment(path: str, observation: str, patch: bool) -> Cage4Env:
     return cage4_parallel_env(path, OFFICIAL_STEPS, patch=patch, observation=observation)
 
 
-def play(task: Task) -> float:
-    """Plays one episode; returns its official score."""
+class Played(NamedTuple):
+    """What an episode came to."""
+
+    score: float
+    """The official one."""
+    rest: float
+    """Its part that blue can change, see `cyborg_bridge.score`."""
+    points: dict[str, dict[str, list[float]]]
+    """What the score is made of: kind -> zone -> points in the three mission phases."""
+
+
+def play(task: Task) -> Played:
+    """Plays one episode."""
     env = environment(task.path, task.entry.observation, task.patch)
     policy = task.entry.make(task.policy_seed)
     policy.reset()
     observations, infos = env.reset(seed=task.seed)
-    score = 0.0
+    score, rest, points = 0.0, 0.0, dict[str, dict[str, list[float]]]()
     while env.agents:
         observations, _, _, _, infos = env.step(policy.act(observations, infos, env))
-        score += infos[env.possible_agents[0]]["score"]
-    return score
+        info = infos[env.possible_agents[0]]
+        score, rest = score + info["score"], rest + info["rest"]
+        for charge in info["charges"]:
+            by_phase = points.setdefault(charge.kind, {}).setdefault(charge.zone, [0.0] * PHASES)
+            by_phase[charge.phase] += charge.points
+    return Played(score, rest, points)
 
 
-def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, float]]:
-    """Plays the tasks, in this process or in several others; yields each with its score when it is done."""
+def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Played]]:
+    """Plays the tasks, in this process or in several others; yields each with what it came to when it is done."""
     if workers == 1:
         for task in tasks:
             yield task, play(task)
@@ -107,7 +124,8 @@ def transfer(
 ) -> dict[str, Any]:
     """Measures policies and writes ``transfer.json`` and ``transfer.png``; returns what is in the former.
 
-    For every entry, also of earlier calls, it has scores by episode seed and n, mean, std, low, high.
+    For every entry, also of earlier calls, it has scores, rests and points by episode seed (`Played`; files of before
+    December 2026 have scores alone) and n, mean, std, low, high of the scores.
 
     Args:
         entries: name -> policy.
@@ -131,15 +149,20 @@ def transfer(
         if str(episode) not in data["entries"][name]["scores"]
     ]
     with Progress(len(tasks), "episodes") as progress:
-        for number, (task, score) in enumerate(_finished(tasks, workers), 1):
+        for number, (task, played) in enumerate(_finished(tasks, workers), 1):
             record = data["entries"][task.name]
-            record["scores"][str(task.seed)] = score
-            record["git_hashes"] = sorted({*record["git_hashes"], git_hash() or "not a checkout"})
+            _keep(record, task.seed, played)
             _write(file, data)
-            progress.update(number, f"{task.name} {score:,.0f}")
+            progress.update(number, f"{task.name} {played.score:,.0f}")
     _write(file, data)
     write_picture(file.with_name(PICTURE), draw(data))
     return data
+
+
+def _keep(record: dict[str, Any], seed: int, played: Played) -> None:
+    for part, value in zip(BY_SEED, played, strict=True):
+        record[part][str(seed)] = value
+    record["git_hashes"] = sorted({*record["git_hashes"], git_hash() or "not a checkout"})
 
 
 def _check_numbers(**fields: tuple[int, int]) -> None:
@@ -160,8 +183,10 @@ def _opened(file: pathlib.Path, entries: Mapping[str, Entry], seed: int, cyborg:
     data = _read(file, protocol)
     data["versions"] = provenance()["versions"]
     for name, entry in entries.items():
-        fresh = {"observation": entry.observation, "identity": entry.identity, "git_hashes": [], "scores": {}}
+        fresh = {"observation": entry.observation, "identity": entry.identity, "git_hashes": []}
         record = data["entries"].setdefault(name, fresh)
+        for part in BY_SEED:
+            record.setdefault(part, {})
         if record["observation"] != entry.observation:
             raise ConfigError(
                 f"out={out!r}: {name!r} is there with observation={record['observation']!r}, not"
@@ -204,7 +229,7 @@ def _write(file: pathlib.Path, data: dict[str, Any]) -> None:
     for name, record in _read(file, data["protocol"])["entries"].items():
         own = data["entries"].setdefault(name, record)
         if all(own.get(key) == record.get(key) for key in ("observation", "identity")):
-            own["scores"] = {**record["scores"], **own["scores"]}
+            own |= {part: {**record.get(part, {}), **own.get(part, {})} for part in BY_SEED}
     for record in data["entries"].values():
         if record["scores"]:
             estimate = Estimate.of(np.array(list(record["scores"].values())))

@@ -1,7 +1,8 @@
 """HMARL's four tiers trained on CC4 itself, from a checkpoint (fine-tuning) or from new networks (from scratch).
 
 The environment is `cyborg_bridge.soc_batch`: five SOCs a CC4 episode, one set of weights. The run loop and the folder
-are those of `experiments.run`; validation is the official score on episodes of its own, and decides what is "best".
+are those of `experiments.run`. Teams learn from the rest, the part of the official score that blue can change
+(`cyborg_bridge.score`), and its mean over validation episodes decides what is "best"; both are recorded.
 A checkpoint from here plays through `experiments.transfer.play` like any other.
 
 CC4's penalties are sparse and shared by five SOCs, so every tier also learns from the fall in the hosts of its zones
@@ -19,7 +20,7 @@ from typing import Any
 
 from cyborg_bridge import find_cyborg, soc_siem
 from cyborg_bridge.checkout import checkout_version
-from cyborg_bridge.soc_batch import TEAMS, check_num_envs
+from cyborg_bridge.soc_batch import REWARDS, TEAMS, check_num_envs, check_reward
 from experiments import garbage
 from experiments.budget import Budget, Rhythm
 from experiments.evaluate import episode_seeds
@@ -30,11 +31,14 @@ from experiments.run_settings import check_names, of_file, read_settings, record
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
+from soc_env.engine.tables import Column
 from soc_env.errors import ConfigError
 from soc_env.settings import merged
 
 ENVIRONMENT = "cyborg_bridge.soc_batch:SOCBatch"
-METRICS = ("reward", "length", "score", "compromised")
+METRICS = ("reward", "length", "score", "rest", "compromised")
+REWARD = "rest"  # of the two that `SOCBatch` knows
+FIRST_REWARD = "score"  # of runs from before there was a choice
 VALIDATION_EPISODES = 10
 NUM_ENVS = 4 * TEAMS
 
@@ -60,13 +64,18 @@ def _timed(value: Any, steps: int) -> Any:
 
 
 class Cage4Run(Run):
-    """A `Run` on CC4: validated by the official score, at the level that it trains at."""
+    """A `Run` on CC4: validated by what it learns from, at the level that it trains at."""
 
-    validation = checkpoint = Rhythm(seconds=240.0, share=1 / 4, least_steps=10_000, most_steps=100_000)
+    validation = Rhythm(seconds=240.0, share=1 / 4, least_steps=10_000, most_steps=100_000)  # takes half a minute
+    checkpoint = Rhythm(seconds=60.0, share=1 / 20, least_steps=10_000, most_steps=15_000)  # about a minute on a core
     family = soc_siem.SCENARIO.name
+    own_columns = {"rest": Column("rest", "Rest", decimals=1, better="higher")}
 
     def aims(self) -> tuple[tuple[str, ...], str]:
-        return METRICS, "score"
+        overrides = self.settings["overrides"]
+        if "reward" in overrides:
+            return METRICS, overrides["reward"]
+        return tuple(name for name in METRICS if name != "rest"), FIRST_REWARD  # as its progress.csv has them
 
     def description(self) -> dict[str, Any]:
         return {"cyborg": checkout_version(find_cyborg(self.settings["overrides"].get("path")))}
@@ -77,8 +86,8 @@ class Cage4Run(Run):
         entry = Entry(functools.partial(team_policy, for_zones, level), level)
         root = str(find_cyborg(overrides.get("path")))
         seeds = episode_seeds(self.settings["seed"] + VALIDATION_SEED, VALIDATION_EPISODES).tolist()
-        scores = [play(Task("", entry, seed, 0, root, patch=True)) for seed in seeds]
-        return {"score": sum(scores) / len(scores)}
+        played = [play(Task("", entry, seed, 0, root, patch=True)) for seed in seeds]
+        return {name: sum(getattr(one, name) for one in played) / len(played) for name in REWARDS}
 
     def loop(self) -> None:
         if self.algo.num_env_steps == 0:
@@ -97,6 +106,7 @@ def train_on_cage4(
     num_envs: int = NUM_ENVS,
     path: str | pathlib.Path | None = None,
     config: Mapping[str, Any] | None = None,
+    reward: str = REWARD,
 ) -> pathlib.Path:
     """Trains until the run has `steps` CC4 steps, and returns its folder; a folder that has a run goes on with it.
 
@@ -106,7 +116,7 @@ def train_on_cage4(
         start: run folder (its best checkpoint) or checkpoint to start from; None for new networks.
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
-        path: the CybORG checkout, see `find_cyborg`.
+        path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
         config: settings of HMARLConfig in place of the preset's.
 
     Raises:
@@ -121,13 +131,12 @@ def train_on_cage4(
     out = pathlib.Path(out).absolute()
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)
+    check_reward(reward)
     find_cyborg(path)
-    asked = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs, "adverse_start": False}
-    asked["overrides"] = {"level": level, **({} if path is None else {"path": str(path)})}
-    asked |= {
-        "config": {**preset(steps, checkpoint), **(config or {})},
-        "budget": Budget(steps=TEAMS * steps).to_plain(),
-    }
+    asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
+    asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
+    asked["overrides"] = {"level": level, "reward": reward, **({} if path is None else {"path": str(path)})}
+    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     with run_lock(out):
         _go(out, asked, config or {})
     return out
@@ -146,8 +155,11 @@ def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) 
 def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the run in a folder, with the budget asked for; ConfigError if it is another run."""
     found = read_settings(out)
+    overrides = [dict(settings["overrides"]) for settings in (found, asked)]
     for name, was, now in (
-        *((name, found[name], asked[name]) for name in ("scenario", "seed", "overrides")),
+        *((name, found[name], asked[name]) for name in ("scenario", "seed")),
+        ("reward", *(own.pop("reward", FIRST_REWARD) for own in overrides)),
+        ("overrides", *overrides),
         ("start", _starts(found), _starts(asked)),
     ):
         if was != now:

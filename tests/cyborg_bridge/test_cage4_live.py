@@ -17,6 +17,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from cyborg_bridge import Cage4Env, cage4_parallel_env, find_cyborg
 from cyborg_bridge.controls import CONTROLS, make_control
+from cyborg_bridge.score import rest_of
 from soc_env.errors import ActionError, ConfigError
 from soc_env.parallel import ResetNeeded
 
@@ -74,10 +75,12 @@ def test_every_frame_keeps_the_contract(env: Cage4Env) -> None:
             for agent in AGENTS:
                 assert env.observation_space(agent).contains(observations[agent])
                 assert observations[agent].dtype == np.int64
-                assert infos[agent].keys() == {"action_mask", "score", "busy"}
+                assert infos[agent].keys() == {"action_mask", "score", "rest", "charges", "busy"}
                 assert infos[agent]["action_mask"].dtype == np.int8
                 assert infos[agent]["action_mask"].tolist() == masks[agent]
                 assert infos[agent]["score"] == (0.0 if is_over else rewards[agent])
+                assert sum(charge.points for charge in infos[agent]["charges"]) == infos[agent]["score"]
+                assert infos[agent]["rest"] == rest_of(infos[agent]["charges"])
                 assert 0 <= infos[agent]["busy"] < 5
             assert env.state_space.contains(env.state())
             assert env.state().tolist() == [entry for agent in AGENTS for entry in observations[agent].tolist()]

@@ -5,6 +5,7 @@ from cage4_stage import RESTRICTED, TRACE, Recorded, needs_cyborg
 from pettingzoo.test import parallel_api_test
 
 from cyborg_bridge import cage4_parallel_env
+from cyborg_bridge.score import rest_of
 from cyborg_bridge.soc_parallel import SOCTeamsEnv, soc_parallel_env
 from cyborg_bridge.soc_view import SOCPolicy
 from policies.scripted import SCRIPTED
@@ -17,7 +18,7 @@ def test_twenty_agents_play_as_the_view_does() -> None:
     observations, infos = env.reset()
     assert len(env.possible_agents) == 20
     assert env.possible_agents[:4] == list(ROLES)
-    rewards = 0.0
+    rewards, charged = 0.0, 0.0
     for index, agent in enumerate(env.possible_agents):
         env.action_space(agent).seed(index)
     steps = 0
@@ -30,11 +31,16 @@ def test_twenty_agents_play_as_the_view_does() -> None:
         actions = {agent: env.action_space(agent).sample() for agent in env.agents if agent[-1] != "4"}
         observations, reward, terminations, truncations, infos = env.step(actions)
         assert len(set(reward.values())) == 1
+        ((score, rest, charges),) = {(info["score"], info["rest"], info["charges"]) for info in infos.values()}
+        assert score == sum(charge.points for charge in charges)
+        assert rest == rest_of(charges)
+        charged += score
         rewards += reward[ROLES[0]]
         steps += 1
     assert steps == TRACE["steps"] - 1
     assert not any(terminations.values())
     assert all(truncations.values())
+    assert charged == sum(frame["score"] for frame in TRACE["frames"]) < 0
     assert rewards == pytest.approx(sum(frame["reward"] or 0.0 for frame in TRACE["frames"]))
     with pytest.raises(ResetNeeded):
         env.step({})

@@ -62,7 +62,8 @@ class Stage:
         return self.vectors, self.infos()
 
     def infos(self) -> dict[str, dict[str, Any]]:
-        return {a: {"action_mask": np.array(TRACE["masks"][a]), "busy": self.busy[a], "score": 0.0} for a in BLUE}
+        scored = {"score": 0.0, "rest": 0.0, "charges": ()}
+        return {a: {"action_mask": np.array(TRACE["masks"][a]), "busy": self.busy[a], **scored} for a in BLUE}
 
     def zone(self, agent: str) -> Zone:
         return ZONES[agent]

@@ -4,21 +4,23 @@ from typing import Any
 
 from cage4_trace import Replay, load
 
-from experiments.transfer.play import Task
+from experiments.transfer.play import Played, Task
 
 
 class Pretence:
-    """Stands in for CybORG: a score that depends on the name and the seed alone."""
+    """Stands in for CybORG: a score, and a rest, that depend on the name and the seed alone."""
 
     def __init__(self) -> None:
         self.played: list[tuple[str, int]] = []
         self.stop_after = 1_000_000
 
-    def play(self, task: Task) -> float:
+    def play(self, task: Task) -> Played:
         if len(self.played) == self.stop_after:
             raise KeyboardInterrupt
         self.played.append((task.name, task.seed))
-        return -100.0 * len(task.name) - task.seed % 7
+        score, rest = -100.0 * len(task.name) - task.seed % 7, -10.0 * len(task.name) - task.seed % 3
+        unguarded = {"contractor": [score - rest, 0.0, 0.0]}
+        return Played(score, rest, {"action cost": {"office": [0.0, rest, 0.0]}, "RIA failed": unguarded})
 
 
 class Recorded(Replay):

@@ -1,8 +1,8 @@
 """A recorded episode of CC4 as plain data, so that what reads CC4 is tested where there is no CybORG.
 
 To record it anew (needs CYBORG_HOME): ``python tests/helpers/cage4_trace.py``. The file holds what the environment
-returned
-and nothing of CybORG's code: labels, masks, observations, raw observations reduced to JSON, rewards, scores, busy.
+returned and nothing of CybORG's code: labels, masks, observations, raw observations reduced to JSON, rewards, scores
+and what they are made of, busy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from cyborg_bridge.checkout import importable_cyborg
+from cyborg_bridge.score import Charge
 from cyborg_bridge.zones import Zone
 
 needs_cyborg = pytest.mark.skipif(
@@ -60,6 +61,8 @@ def record() -> dict[str, Any]:
         frame["observations"] = {agent: observations[agent].tolist() for agent in agents}
         frame["raw"] = {agent: plain(env.raw_observation(agent)) for agent in agents}
         frame["score"] = infos[agents[0]]["score"]
+        frame["rest"] = infos[agents[0]]["rest"]
+        frame["charges"] = [list(charge) for charge in infos[agents[0]]["charges"]]
         frame["busy"] = {agent: infos[agent]["busy"] for agent in agents}
         frames.append(frame)
         if not env.agents:
@@ -113,6 +116,8 @@ class Replay:
             agent: {
                 "action_mask": np.array(masks[agent], np.int8),
                 "score": frame["score"],
+                "rest": frame["rest"],
+                "charges": tuple(Charge(*charge) for charge in frame["charges"]),
                 "busy": frame["busy"][agent],
             }
             for agent in self.possible_agents

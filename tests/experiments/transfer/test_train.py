@@ -1,6 +1,7 @@
 """Teams that learn on CC4: rows, schedules, runs that go on."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ pytest.importorskip("matplotlib")
 from cage4_stand_ins import Recorded
 from cage4_trace import load, needs_cyborg
 
-from cyborg_bridge.soc_batch import GATHER, SPREAD, TEAMS, SOCBatch
+from cyborg_bridge.soc_batch import GATHER, TEAMS, SOCBatch, spread_places
 from cyborg_bridge.soc_siem import SCENARIO
 from cyborg_bridge.soc_view import SOCView
 from experiments.transfer import train as training
@@ -35,7 +36,7 @@ def test_a_soc_of_one_zone_is_a_row_of_three_that_look_the_same(runs: dict[str, 
         view.step({})
         seen = view.observations()["blue_agent_0"]
         alone = policy.for_zones(1)({role: row[None] for role, row in seen.items()}, decides)
-        spread = policy.for_zones(3)({role: row[SPREAD[role]][None] for role, row in seen.items()}, decides)
+        spread = policy.for_zones(3)({role: row[spread_places(role)][None] for role, row in seen.items()}, decides)
         for role in ROLES:
             found = GATHER[role] @ spread[role][0] if role != TRIAGE else spread[role][0]
             np.testing.assert_allclose(found, alone[role][0], atol=1e-5)
@@ -59,7 +60,7 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
         for role, seen in rows.observations.items():
             assert seen.dtype == np.float32
             np.testing.assert_array_equal(seen[TEAMS + 4], expected["blue_agent_4"][role])
-            np.testing.assert_array_equal(seen[1], expected["blue_agent_1"][role][SPREAD[role]])
+            np.testing.assert_array_equal(seen[1], expected["blue_agent_1"][role][spread_places(role)])
         _, rewards, *_ = view.step(zero)
         expected = view.observations()
         rows.step()
@@ -78,6 +79,24 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
     for num_envs in (0, 4, 7):
         with pytest.raises(ConfigError, match="a multiple of 5"):
             SOCBatch(num_envs)
+    with pytest.raises(ConfigError, match="reward 'scor' does not exist; did you mean 'score'"):
+        SOCBatch(TEAMS, reward="scor")
+
+
+@pytest.mark.parametrize("reward", ["score", "rest"])
+def test_rows_learn_from_the_score_or_from_its_part_that_blue_can_change(recorded: None, reward: str) -> None:
+    rows, frames = SOCBatch(TEAMS, seed=3, level="raw", reward=reward), load()["frames"]
+    for trace in (frames, rows.views[0].env.trace["frames"]):  # type: ignore[attr-defined]
+        trace[9]["rest"] += 5.0  # as if red had tried an Impact where nobody guards
+    rows.reset()
+    for frame in frames[1:]:
+        rows.step()
+        expected = frame["reward"] if reward == "score" else frame["rest"]
+        assert rows.rewards.tolist() == [expected] * TEAMS
+    totals = {name: sum(frame[name] or 0.0 for frame in frames) for name in ("reward", "score", "rest")}
+    metrics = {name: rows.episode_metrics[name][2] for name in totals}
+    assert metrics == {**totals, "reward": totals["reward" if reward == "score" else "rest"]}
+    assert totals["score"] + 5.0 == totals["rest"]
 
 
 def test_schedules_are_shares_of_the_budget() -> None:
@@ -114,7 +133,9 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         with (run / "progress.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert int(rows[-1]["steps"]) >= 80 * TEAMS
-        assert float(rows[-1]["validation_score"]) <= 0.0
+        assert float(rows[-1]["validation_score"]) <= float(rows[-1]["validation_rest"]) < 0.0
+        manifest = json.loads((run / "checkpoints" / "best" / "hmarl.json").read_text())
+        assert manifest["best_validation_rest"] == max(float(row["validation_rest"] or "-inf") for row in rows)
     entries = checkpoint_entries(scratch, ["raw"]) | checkpoint_entries(trained, ["raw"], untrained=False)
     assert list(entries) == ["scratch, raw", "scratch, untrained, raw", "tuned, raw"]
     data = transfer(entries, episodes=1, out=tmp_path / "out")
@@ -137,6 +158,30 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         train_on_cage4(tmp_path / "scratch", "flat", 80, num_envs=10)
     with pytest.raises(ConfigError, match="holds a run with start"):
         train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, start=start)
+    with pytest.raises(ConfigError, match="holds a run with reward='rest', not 'score'"):
+        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, reward="score")
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_by_the_score(
+    recorded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has no "reward" in its overrides and no rest in its progress."""
+    monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
+    small = {"encoder": "zones", "hiddens": [8, 8]}
+    config = {**TINY, "tiers": {role.removesuffix("_0"): small for role in ROLES}}
+    with monkeypatch.context() as before:
+        before.setattr(training, "METRICS", tuple(name for name in training.METRICS if name != "rest"))
+        run = train_on_cage4(tmp_path / "run", "raw", 40, num_envs=10, config=config, reward="score")
+    written = json.loads((run / "config.json").read_text())
+    assert written["overrides"].pop("reward") == "score"
+    (run / "config.json").write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="holds a run with reward='score', not 'rest'"):
+        train_on_cage4(run, "raw", 80, num_envs=10, config=config)
+    train_on_cage4(run, "raw", 80, num_envs=10, config=config, reward="score")
+    with (run / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert int(rows[0]["steps"]) <= 40 * TEAMS < 80 * TEAMS <= int(rows[-1]["steps"])
+    assert "rest" not in rows[0]
 
 
 @needs_cyborg
