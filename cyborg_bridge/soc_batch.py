@@ -98,10 +98,9 @@ class SOCBatch:
         self.num_envs, self._seed = num_envs, seed
         self.views = [
             SOCView(cage4_parallel_env(path, steps, None, patch, level), level, scenario)
-            for _ in range(num_envs // TEAMS)
+            for _ in range(0, num_envs, TEAMS)
         ]
-        has_levels = view_scenario(scenario).finding_levels
-        self._spread = {role: spread_places(role, has_levels) for role in ROLES}
+        self._spread = {role: spread_places(role, view_scenario(scenario).finding_levels) for role in ROLES}
         self.agents = tuple(ROLES)
         self.decision_periods = {role: SCENARIO.coordinator_period if role == COORDINATOR else 1 for role in ROLES}
         self.observation_spaces: dict[str, Space] = {role: spaces_of(role, ZONES, scenario)[0] for role in ROLES}
