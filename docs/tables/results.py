@@ -100,7 +100,7 @@ def cage4_points() -> str:
             shown = (f"{by_kind.get(name, 0.0):,.1f}" for name in (*KINDS, "unguarded"))
             rows.append((_bold(row.title), row.observation, *shown))
     if not rows:
-        return "The kept results are from before there was one: they have scores alone."
+        return "Not in the kept results, which are from before there was a decomposition."
     head = ("policy", "sees", *KINDS, "Impacts where nobody guards")
     return table(head, rows, "ll" + "r" * (len(head) - 2))
 
