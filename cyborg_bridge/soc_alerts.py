@@ -36,12 +36,15 @@ class AlertKind(NamedTuple):
     meaning: str
     guesses_source: bool = False
     """Whether the SOC names the most likely source among the agent's own hosts, as the alert has none."""
+    shows_process: bool = False
+    """Whether Remove can have something to end on the alerting host; at level "flat" nothing tells whether it has."""
 
 
 ALERTS: dict[str, AlertKind] = {
     # raw
     "exploit": AlertKind("T1203", 0.9, 0.95, 1.0, risk.CONFIRMATION, 0.0,
-                         "a process with a PID: an exploit has worked (125 of 125 hosts were red's)"),
+                         "a process with a PID: an exploit has worked (125 of 125 hosts were red's)",
+                         shows_process=True),
     "probe": AlertKind("T1046", 0.6, 0.8, 0.97, 0.0, risk.CONFIRMATION,
                        "a scan or an exploit; it comes from a host of red's (512 of 512), whether it works or not"),
     "process": AlertKind("T1059.004", 0.35, 0.3, 0.25, 0.0, 0.0,
@@ -52,7 +55,8 @@ ALERTS: dict[str, AlertKind] = {
     # right in about half of all cases. Their weights as findings were searched on the real CC4, so that a verdict or a
     # second alert is enough for response: a Restore costs 1 there, and a host left to red dozens.
     "odd_process": AlertKind("T1059.001", 0.5, 0.5, 0.27, risk.VERDICT, 0.0,
-                             "a process alert on a user's host: green's, or a quiet exploit (104 of 389)"),
+                             "a process alert on a user's host: green's, or a quiet exploit (104 of 389)",
+                             shows_process=True),
     "unknown_probe": AlertKind("T1018", 0.8, 0.9, 0.36, 1.0, risk.SUSPICION,
                                "a connection alert on a user's host: a probe of it (121 of 286; the source that is "
                                "guessed: 384 of 1,060, under three other policies)", guesses_source=True),

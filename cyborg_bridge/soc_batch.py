@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium.spaces import Space
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, cage4_parallel_env
-from cyborg_bridge.soc_siem import SCENARIO, spaces_of
+from cyborg_bridge.soc_siem import SCENARIO, spaces_of, view_scenario
 from cyborg_bridge.soc_view import SOCView
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import COORDINATOR, TRIAGE
@@ -29,10 +29,10 @@ TEAMS, ZONES = 5, 3  # rows of a CC4 episode; zones that every row shows
 REWARDS = ("score", "rest")
 
 
-def spread_places(role: str) -> np.ndarray:
-    """(size for three zones,) of which entry for one zone each entry is a copy."""
-    of = {feature.name: place for place, feature in enumerate(features(role, 1))}
-    names = (re.sub(r"^(zone|directive_priority_)\d+", r"\g<1>0", f.name) for f in features(role, ZONES))
+def spread_places(role: str, has_levels: bool = False) -> np.ndarray:
+    """(size for three zones,) of which entry for one zone each entry is a copy; has_levels: as `features`."""
+    of = {feature.name: place for place, feature in enumerate(features(role, 1, has_levels))}
+    names = (re.sub(r"^(zone|directive_priority_)\d+", r"\g<1>0", f.name) for f in features(role, ZONES, has_levels))
     return np.array([of[name] for name in names])
 
 
@@ -45,7 +45,6 @@ def gather_matrix(role: str) -> np.ndarray:
     return matrix / matrix.sum(1, keepdims=True)
 
 
-SPREAD = {role: spread_places(role) for role in ROLES}
 GATHER = {role: gather_matrix(role) for role in ROLES if role != TRIAGE}
 
 
@@ -80,11 +79,12 @@ class SOCBatch:
         patch: bool = True,
         path: str | os.PathLike[str] | None = None,
         reward: str = "score",
+        scenario: str = SCENARIO.name,
     ) -> None:
         """Args:
             num_envs: rows, a multiple of 5.
             seed: of the CC4 episodes.
-            level, steps, patch, path: as `soc_parallel_env`.
+            level, steps, patch, path, scenario: as `soc_parallel_env`.
             reward: what rows learn from: "score", CC4's team reward of every step, or "rest", the part of the official
                 score that blue can change (`cyborg_bridge.score`), which is most of what tells policies apart.
 
@@ -97,13 +97,15 @@ class SOCBatch:
         self.reward = reward
         self.num_envs, self._seed = num_envs, seed
         self.views = [
-            SOCView(cage4_parallel_env(path, steps, None, patch, level), level) for _ in range(num_envs // TEAMS)
+            SOCView(cage4_parallel_env(path, steps, None, patch, level), level, scenario)
+            for _ in range(0, num_envs, TEAMS)
         ]
+        self._spread = {role: spread_places(role, view_scenario(scenario).finding_levels) for role in ROLES}
         self.agents = tuple(ROLES)
         self.decision_periods = {role: SCENARIO.coordinator_period if role == COORDINATOR else 1 for role in ROLES}
-        self.observation_spaces: dict[str, Space] = {role: spaces_of(role, ZONES)[0] for role in ROLES}
+        self.observation_spaces: dict[str, Space] = {role: spaces_of(role, ZONES, scenario)[0] for role in ROLES}
         self.action_spaces: dict[str, Space] = {role: spaces_of(role, ZONES)[1] for role in ROLES}
-        self.observations = {r: np.zeros((num_envs, len(SPREAD[r])), np.float32) for r in ROLES}
+        self.observations = {r: np.zeros((num_envs, len(self._spread[r])), np.float32) for r in ROLES}
         self.final_observations = {role: array.copy() for role, array in self.observations.items()}
         self.actions = {
             role: np.zeros((num_envs, *s.shape), np.int64 if role == TRIAGE else np.float32)  # type: ignore[misc]
@@ -170,7 +172,7 @@ class SOCBatch:
             team = view.teams[blue]
             is_whole = len(team.names) == ZONES
             for role, observation in seen.items():
-                self.observations[role][row] = observation if is_whole else observation[SPREAD[role]]
+                self.observations[role][row] = observation if is_whole else observation[self._spread[role]]
             self.decides[row] = team.siem.decides[team.row]
             self._running["compromised"][row] = len(held.intersection(team.hosts))
 

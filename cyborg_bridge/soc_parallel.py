@@ -24,7 +24,7 @@ from gymnasium.spaces import Space
 from pettingzoo import ParallelEnv
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env
-from cyborg_bridge.soc_siem import spaces_of
+from cyborg_bridge.soc_siem import SCENARIO, spaces_of
 from cyborg_bridge.soc_view import SOCView
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import COORDINATOR, TRIAGE
@@ -48,9 +48,9 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
     metadata: dict[str, Any] = {"name": "cyborg_cage4_soc_v0", "render_modes": [], "is_parallelizable": True}
     render_mode = None
 
-    def __init__(self, env: Cage4Env, level: str = "flat") -> None:
+    def __init__(self, env: Cage4Env, level: str = "flat", scenario: str = SCENARIO.name) -> None:
         """Arguments and errors as of `SOCView`."""
-        self.view = SOCView(env, level)
+        self.view = SOCView(env, level, scenario)
         self.places = {
             f"{role.rsplit('_', 1)[0]}_{k}": (blue, role)
             for k, blue in enumerate(env.possible_agents)
@@ -62,7 +62,7 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
         self.action_spaces: dict[str, Space] = {}
         for agent, (blue, role) in self.places.items():
             zones = len(env.zone(blue).subnets)
-            self.observation_spaces[agent], self.action_spaces[agent] = spaces_of(role, zones)
+            self.observation_spaces[agent], self.action_spaces[agent] = spaces_of(role, zones, scenario)
 
     def observation_space(self, agent: str) -> Space:
         """The agent's observation space, always the same object."""
@@ -143,15 +143,17 @@ def soc_parallel_env(
     seed: int | None = None,
     patch: bool = False,
     level: str = "flat",
+    scenario: str = SCENARIO.name,
 ) -> SOCTeamsEnv:
     """CC4 played by five SOCs of four roles each.
 
     Args:
         path, steps, seed, patch: as `cage4_parallel_env`.
         level: "flat" or "raw", what the roles may see: `cyborg_bridge.soc_view`.
+        scenario: "soc-cage4-v0" or "soc-cage4-v1", whose tables they speak: there too.
 
     Raises:
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         ConfigError: an option that does not exist or is out of range.
     """
-    return SOCTeamsEnv(cage4_parallel_env(path, steps, seed, patch, level), level)
+    return SOCTeamsEnv(cage4_parallel_env(path, steps, seed, patch, level), level, scenario)

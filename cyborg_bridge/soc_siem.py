@@ -14,14 +14,17 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
 from cyborg_bridge.soc_alerts import ALERTS, AlertKind, is_server
+from cyborg_bridge.soc_verbs import HOST_TOOLS, VERBS
 from soc_env.engine.jit import entry_point
 from soc_env.engine.tables import AGENTS, TRIAGE
-from soc_env.errors import ActionError, unknown_name
+from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.registry import idle_actions
+from soc_env.soc import risk
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
-from soc_env.soc.kernels.hunting import find_something
-from soc_env.soc.kernels.state import NEVER, PENDING_SLOTS, Records
+from soc_env.soc.kernels.hunting import CONFIRMATION, find_something, note_finding, weaken_user_finding
+from soc_env.soc.kernels.rating import rate
+from soc_env.soc.kernels.state import ADMIN, NEVER, PENDING_SLOTS, USER, Records
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
 from soc_env.soc.networks.cage4 import CAGE4_USER_SHARE
 from soc_env.soc.scenario import SCENARIOS, SOCScenario
@@ -39,12 +42,11 @@ from soc_env.soc.tables import (
 )
 
 SCENARIO: SOCScenario = SCENARIOS["soc-cage4-v0"]
+VIEWS = ("soc-cage4-v0", "soc-cage4-v1")  # scenarios whose tables CC4 can be shown by
 ZONES = {zone.name: zone for zone in CAGE4_ZONES}
 STRESSED = [CAGE4_ZONES[z].name if z >= 0 else None for z in SCENARIO.phase_zones]  # by mission phase
 HIGHEST_VALUE = max(SCENARIO.phase_values) * max(CAGE4_ZONES[z].value for z in SCENARIO.phase_zones if z >= 0)
-# Minutes from the step of a call to its effect, the step itself not counted. Source: durations of CAGE
-# Challenge 4's actions (block and allow 1, Remove 3, Restore 5).
-TICKS = {"isolate": 1, "release": 1, "kill_process": 3, "reimage": 5}
+LOOK_KEEPS = 0.4  # of what speaks against a host, where Analyse finds nothing: as the deepest scan of soc-v1
 EXECUTOR_UNIT = 15.0  # [min] as in `observe.see_zone`
 # What enrichment says of a case that is malicious with probability p, on average, in `soc-v1`: 0.32 + 0.36 p.
 READING_BENIGN, READING_SPAN = 0.32, 0.36
@@ -69,6 +71,12 @@ FEATURES: dict[str, str] = {
     "last_hunt": "steps since the zone's last Analyse that a hunt asked for",
     "top_value": "0.6 of the zone's value in phase 0 for a user's host, all of it for a server, as in soc-cage4-v0",
     "top_age": _KEPT,
+    **dict.fromkeys(
+        ("admin_findings", "user_findings", "top_level"),
+        "raw: what Analyse found, escalate.* is admin, cmd.* user; alerts that accuse a host are user findings",
+    ),
+    "top_look": "steps since its last Analyse",
+    **dict.fromkeys(("killable", "kill_risk"), "of hosts with a process alert (raw: a PID) since their last Remove"),
     **dict.fromkeys(
         ("present", "severity", "confidence", "alerts", "age", "overdue", "zone_value", "is_process", "is_network",
          "tactic", "host_risk", "source_risk", "host_value", "related"),
@@ -96,11 +104,19 @@ _EXECUTOR = [feature.name for feature in ZONE_FEATURES].index("executor")
 _PHASE = [feature.name for feature in CLOCK_FEATURES].index("phase_0")
 
 
-def spaces_of(role: str, zones: int) -> tuple[Box, Space]:
-    """Observation and action space of a role that guards so many zones, as in `soc-v1`."""
+def view_scenario(name: str) -> SOCScenario:
+    """The scenario of that name; ConfigError if CC4 cannot be shown by its tables."""
+    if name not in VIEWS:
+        raise ConfigError(unknown_name("scenario of a SOC view", name, VIEWS))
+    return SCENARIOS[name]
+
+
+def spaces_of(role: str, zones: int, scenario: str = SCENARIO.name) -> tuple[Box, Space]:
+    """Observation and action space of a role that guards so many zones, as in `scenario`."""
     entries = len(actions(role, zones))
     acts = Discrete(entries) if role == TRIAGE else Box(-1.0, 1.0, (entries,), np.float32)
-    return Box(-1.0, 1.0, (len(features(role, zones)),), np.float32), acts
+    size = len(features(role, zones, view_scenario(scenario).finding_levels))
+    return Box(-1.0, 1.0, (size,), np.float32), acts
 
 
 @entry_point
@@ -111,6 +127,38 @@ def add_finding(worlds, networks, assets, envs, hosts, slots, logs, i, host, wei
     place = track(networks[k], assets[k], env, hosts[i], slots[i], host)
     if place >= 0:
         find_something(worlds[0], assets[k], env, logs[i], hosts[i][place], weight, 0)
+
+
+@entry_point
+def add_level(worlds, networks, assets, envs, hosts, slots, logs, i, host, weight, level, is_look):
+    """Something speaks against a host of env i, or for it, where findings have levels.
+
+    Args:
+        host: of the row's network.
+        weight: added to the host's findings; 0: that of the level.
+        level: of red's that it proves, as in HOST; 0: none.
+        is_look: whether Analyse says it, whose word for nothing counts too; else an alert.
+    """
+    env, world = envs[i], worlds[0]
+    k = env["network"]
+    place = track(networks[k], assets[k], env, hosts[i], slots[i], host)
+    if place < 0:
+        return
+    record = hosts[i][place]
+    if is_look:
+        record["last_hunt"] = env["step"]
+    if weight > 0.0:
+        record["finding"] = min(CONFIRMATION, record["finding"] + weight)
+        record["known_level"] = max(record["known_level"], level)
+    elif level > 0:
+        note_finding(record, level)
+    elif is_look:
+        record["process"] *= LOOK_KEEPS
+        record["target"] *= LOOK_KEEPS
+        record["source"] *= LOOK_KEEPS
+        record["verdict"] *= LOOK_KEEPS
+        weaken_user_finding(world, record, LOOK_KEEPS)
+    rate(world, assets[k], env, record)
 
 
 def zone_value(name: str, phase: int) -> float:
@@ -159,23 +207,32 @@ class ExternalSIEM(SOCSimulator):
     (`alert`, `find`, `read`, `tell`), `step()`, read `observations`.
     """
 
-    def __init__(self, networks: Sequence[Network], max_steps: int) -> None:
+    def __init__(
+        self, networks: Sequence[Network], max_steps: int, scenario: str = SCENARIO.name, level: str = "raw"
+    ) -> None:
         """Args:
         networks: one per row.
         max_steps: steps of the CC4 episode.
+        scenario: one of `VIEWS`; where its findings have levels, `look` and `admin_hosts` say and read them.
+        level: what its alerts are read from, see `soc_alerts`.
+
+        Raises:
+            ConfigError: no such scenario.
         """
-        self._given = tuple(networks)
-        scenario = SCENARIO.replace(
+        self._given, self._level = tuple(networks), level
+        base = view_scenario(scenario)
+        self.has_levels = base.finding_levels
+        own = base.replace(
             topology="enterprise",  # not generated: `_choose_networks`
             num_zones=networks[0].num_zones,
             max_steps=max_steps,
-            phase_zones=(-1,) * len(SCENARIO.phase_zones),  # values by phase are told, see `tell`
+            phase_zones=(-1,) * len(base.phase_zones),  # values by phase are told, see `tell`
             undefended_zones=(),
             benign_alerts_per_hour=0.0,
             approval_minutes=0,  # blue acts without asking
             decoy_minutes=10_000,  # CC4's stand until the host is restored
         )
-        super().__init__(scenario, len(networks), seed=0, autoreset=False)
+        super().__init__(own, len(networks), seed=0, autoreset=False)
 
     def _choose_networks(self) -> tuple[Network, ...]:
         return self._given
@@ -188,10 +245,12 @@ class ExternalSIEM(SOCSimulator):
         networks["event_mean"] = 0.0
         networks["value_unit"] = 1.0 / HIGHEST_VALUE
         world["tools"]["failure"] = 0.0
-        for tool, ticks in TICKS.items():
-            world["tools"]["minutes"][TOOL_NAMES.index(tool)] = ticks - 1
+        for tool in HOST_TOOLS:  # the step of the call is the first one
+            world["tools"]["minutes"][TOOL_NAMES.index(tool)] = VERBS[tool].ticks - 1
         for kind in ALERTS.values():
-            world["rules"]["precision"][TECHNIQUE_INDEX[kind.technique]] = kind.precision
+            rule = TECHNIQUE_INDEX[kind.technique]
+            world["rules"]["precision"][rule] = kind.precision
+            world["rules"]["shows_process"][rule] = kind.shows_process
         return engine
 
     def reset(self, seed: Any = None) -> dict[str, np.ndarray]:
@@ -239,14 +298,26 @@ class ExternalSIEM(SOCSimulator):
             rule = TECHNIQUE_INDEX[kind.technique]
             env["pending"][place] = (0, rule, host, source, kind.severity, kind.confidence, NEVER)
             env["num_pending"] = place + 1
-        if kind.host_finding:
-            self.find(row, host, kind.host_finding)
-        if kind.source_finding and source >= 0:
-            self.find(row, source, kind.source_finding)
+        for accused, weight in ((host, kind.host_finding), (source, kind.source_finding)):
+            if weight and accused >= 0:
+                self._accuse(row, accused, weight)
+
+    def _accuse(self, row: int, host: int, weight: float) -> None:
+        """An alert weighs as a finding of that weight does. Where findings have levels, what Analyse can tell apart
+        weighs as a user's; at level "flat", where nobody asks Analyse, all weighs as it always did."""
+        if not self.has_levels:
+            self.find(row, host, weight)
+            return
+        level = USER if weight >= risk.CONFIRMATION else 0
+        add_level(*self.records(), row, host, 0.0 if self._level == "raw" else weight, level, False)
 
     def find(self, row: int, host: int, weight: float) -> None:
-        """A finding on a host, of a weight of `soc_env.soc.risk`."""
+        """A finding on a host, of a weight of `soc_env.soc.risk`, where findings have no levels."""
         add_finding(*self.records(), row, host, weight)
+
+    def look(self, row: int, host: int, level: int) -> None:
+        """What Analyse says of a host, where findings have levels: 0 nothing, `USER` or `ADMIN` of kernels.state."""
+        add_level(*self.records(), row, host, 0.0, level, True)
 
     def read(self, row: int, case_id: int, is_found: bool = False) -> None:
         """Enriches a case, or queries it if it is enriched; nothing if it is closed or has both.
@@ -285,8 +356,8 @@ class ExternalSIEM(SOCSimulator):
         """
         zones = self.scenario.num_zones
         for agent in AGENTS:
-            shape, entries = layout(agent, zones), self.observations[agent][row]
-            entries[_EXECUTOR : shape.case_start : len(ZONE_FEATURES)] = min(1.0, busy / EXECUTOR_UNIT)
+            shape, entries = layout(agent, zones, self.has_levels), self.observations[agent][row]
+            entries[_EXECUTOR : shape.case_start : shape.zone_size] = min(1.0, busy / EXECUTOR_UNIT)
             first = shape.clock_start + _PHASE
             entries[first : first + MAX_PHASES] = np.arange(MAX_PHASES) == phase
 
@@ -315,6 +386,17 @@ class ExternalSIEM(SOCSimulator):
         records = self.records().hosts[row, : self.records().env["num_tracked"][row]]
         scores[records["host"]] = records["risk"]
         return scores
+
+    def admin_hosts(self, row: int) -> np.ndarray:
+        """(hosts,) bool: an admin finding stands; none where findings have no levels."""
+        is_admins = np.zeros(self.networks[row].num_hosts, bool)
+        records = self.records().hosts[row, : self.records().env["num_tracked"][row]]
+        is_admins[records["host"]] = records["known_level"] == ADMIN
+        return is_admins
+
+    def _prices(self, index: int, calls: np.ndarray) -> list[float]:
+        """Points of CC4's score that each call takes if the view carries it out, see `VERBS`."""
+        return [VERBS[TOOL_NAMES[tool]].price for tool in calls["tool"]]
 
     def priorities(self, row: int) -> np.ndarray:
         """(zones,) the directive's priority of each zone, -1 to 1."""

@@ -24,6 +24,17 @@ No agent is told what another one sees. Where several calls want the agent's one
 
 At level "flat" the result of Analyse is not seen, so nobody asks for it: enrichment says at once what is known of the
 rule, and hunting does nothing. Level "raw" sees it. A score is only comparable together with its level.
+
+`scenario` says whose tables the policies speak. With "soc-cage4-v0" any file that Analyse finds is one and the same
+finding. With "soc-cage4-v1" findings have levels, as in CC4:
+
+* `escalate.*` is an admin finding: red is root there, and Restore alone, which costs a point, ends it. Such hosts come
+  first in everything, and hunts pass them over.
+* `cmd.*` is a user finding: an exploit has worked. The file outlives the session that Remove ended, so it counts again
+  only after another alert with a PID. An alert that accuses a host is a user finding too.
+* Nothing: what spoke against the host loses most of its weight. Red may still be there: phishing leaves no file.
+* A process alert (raw: with a PID) makes the host killable: Remove, which is free, ends the user-level sessions whose
+  PIDs were in alerts. That it succeeds is no evidence.
 """
 
 from __future__ import annotations
@@ -34,44 +45,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
-from cyborg_bridge.soc_siem import ExternalSIEM, zone_network, zone_value
+from cyborg_bridge.soc_siem import SCENARIO, ExternalSIEM, view_scenario, zone_network, zone_value
+from cyborg_bridge.soc_verbs import HOST_TOOLS, SIEM_TOOLS, VERBS
 from cyborg_bridge.zones import SLEEP, ZONE_OF_SUBNET, Order, Zone
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.errors import ActionError, ConfigError, unknown_name
 from soc_env.parallel import ResetNeeded
 from soc_env.soc import risk
 from soc_env.soc.kernels.hunting import STRAY_WEIGHT
+from soc_env.soc.kernels.state import ADMIN, USER
 from soc_env.soc.tables import PRIORITY_WEIGHT
 
 if TYPE_CHECKING:
     from cyborg_bridge.cage4 import Cage4Env, StepReturn
 
-VERBS: dict[str, tuple[str, str]] = {
-    "escalate": ("", "SIEM only: the verdict adds to the suspected host's risk, the source's where there is one"),
-    "suppress": ("", "SIEM only: the case is dropped, its hosts' alerts lose most of their weight"),
-    "correlate": ("", "SIEM only: cases that share a host are merged, a source found in one counts for all"),
-    "enrich": ("Analyse", "of the suspected host (raw)"),
-    "query": ("", "SIEM only: CC4 has no second source"),
-    "hunt": ("Analyse", "of the zone's host that is most worth it (raw)"),
-    "deep_scan": ("Analyse", "as a hunt: Analyse has one depth"),
-    "deploy_decoy": ("DeployDecoy", "on the host with fewest, users' first, until all have 2"),
-    "intel_sweep": ("", "SIEM only, finds nothing: CC4 has no indicators"),
-    "collect_forensics": ("", "SIEM only, finds nothing"),
-    "isolate": ("BlockTrafficZone", "the host is marked, the next block that policy lists for its zone is set"),
-    "release": ("AllowTrafficZone", "the mark is taken off, the zone's next block too if nobody asks for it"),
-    "kill_process": ("Remove", ""),
-    "reimage": ("Restore", ""),
-    "block_perimeter": ("BlockTrafficZone", "what policy lists, in all zones, when nothing else is to be done"),
-    "unblock_perimeter": ("AllowTrafficZone", "the same, taken back"),
-    "reset_credentials": ("", "refused: CC4 has none"),
-}
-"""Tool -> (verb of CC4 or "", how)."""
-# Calls that the SIEM carries out whatever the agent does in CC4; those of `HOST_TOOLS` only if CC4 does them.
-SIEM_TOOLS = {
-    "escalate", "suppress", "correlate", "intel_sweep", "collect_forensics", "block_perimeter", "unblock_perimeter",
-}  # fmt: skip
-HOST_TOOLS = {"isolate", "release", "kill_process", "reimage"}
-
+FILE_LEVELS = {"escalate": ADMIN, "cmd": USER}  # files that red leaves, by the beginning of their names
 Call = dict[str, Any]  # tool, target, level, depth, see `SOCSimulator.calls`
 RoleArrays = dict[str, np.ndarray]  # role -> observation or action
 
@@ -106,6 +94,8 @@ class Team:
         busy: steps until it is free.
         serves: (hosts,) whether each is a server.
         decoys, looked, restored: (hosts,) decoys, steps of the last Analyse and of the last Restore (-1: none).
+        alerted, removed: (hosts,) steps of the last alert about a process and of the last Remove since the last Restore
+            (-1: none).
     """
 
     siem: ExternalSIEM
@@ -124,6 +114,7 @@ class Team:
         self.decoys = np.zeros(len(self.hosts), np.int64)
         self.looked = np.full(len(self.hosts), -1)
         self.restored = np.full(len(self.hosts), -1)
+        self.alerted, self.removed = np.full(len(self.hosts), -1), np.full(len(self.hosts), -1)
         self.addresses: dict[str, str] = {}
         self.task: Task | None = None
         self.step = 0
@@ -157,6 +148,8 @@ class Team:
             source = -1 if alert.source is None else self.number[alert.source]
             if kind.guesses_source:
                 source = self._likely_source(host)
+            if kind.shows_process:
+                self.alerted[host] = self.step
             self.siem.alert(self.row, kind, host, source)
         self.tell()
 
@@ -174,13 +167,29 @@ class Team:
         elif task.verb == "Restore":
             self.decoys[task.host] = 0
             self.restored[task.host] = self.step
+            self.alerted[task.host] = self.removed[task.host] = -1
+        elif task.verb == "Remove":
+            self.removed[task.host] = self.step
         elif task.verb == "Analyse":
             self.looked[task.host] = self.step
-            is_found = bool(raw.get(self.hosts[task.host], {}).get("Files"))
-            if is_found:
-                self.siem.find(self.row, task.host, risk.CONFIRMATION)
+            files = raw.get(self.hosts[task.host], {}).get("Files") or ()
+            if self.siem.has_levels:
+                level = self._level_of(files, task.host)
+                self.siem.look(self.row, task.host, level)
+                is_found = level > 0
+            else:
+                is_found = bool(files)
+                if is_found:
+                    self.siem.find(self.row, task.host, risk.CONFIRMATION)
             if task.case_id is not None:
                 self.siem.read(self.row, task.case_id, is_found)
+
+    def _level_of(self, files: Sequence[Mapping[str, Any]], host: int) -> int:
+        """Level of red's that the files on a host prove, 0 if none: a user's outlive the session that Remove ended."""
+        names = [str(file.get("File Name", "")) for file in files]
+        level = max((of for start, of in FILE_LEVELS.items() for name in names if name.startswith(start)), default=0)
+        is_stale = self.removed[host] > self.alerted[host]
+        return 0 if level == USER and is_stale else level
 
     # ------------------------------------------------------------------ acting
     def choose(self, calls: list[Call], sees_findings: bool) -> Plan:
@@ -206,11 +215,12 @@ class Team:
     def _respond(self, calls: list[Call]) -> Plan | None:
         if not calls:
             return None
-        risks = self.siem.risks(self.row)
+        risks, is_root = self.siem.risks(self.row), self.siem.admin_hosts(self.row)
 
-        def urgency(call: Call) -> tuple[bool, float]:
+        def urgency(call: Call) -> tuple[bool, bool, float]:
             host = call["target"]
-            return call["tool"] != "release", float(self.values[self.host_zone[host]] * risks[host])
+            at_risk = float(self.values[self.host_zone[host]] * risks[host])
+            return call["tool"] != "release", call["tool"] == "reimage" and bool(is_root[host]), at_risk
 
         call = max(calls, key=urgency)
         verb, host = VERBS[call["tool"]][0], call["target"]
@@ -242,6 +252,7 @@ class Team:
             effort[call["target"]] = call["level"]
         effort *= 1.0 + PRIORITY_WEIGHT * self.siem.priorities(self.row)  # as `hunting.hunt_weight`
         worth = effort[self.host_zone] * (self.siem.risks(self.row) + STRAY_WEIGHT) * (self.step - self.looked)
+        worth[self.siem.admin_hosts(self.row)] = 0.0  # nothing more can be found there
         host = int(worth.argmax())
         self.siem.note_hunt(self.row, int(self.host_zone[host]))
         return Plan(self._on(host, "Analyse"), Task("Analyse", host))
@@ -270,23 +281,25 @@ class SOCView:
     Attributes:
         env: the native environment.
         level: "flat" or "raw".
+        scenario: "soc-cage4-v0" or "soc-cage4-v1".
         siems: number of zones -> its `ExternalSIEM`; new ones at every `reset`.
         teams: blue agent -> its `Team`.
     """
 
-    def __init__(self, env: Cage4Env, level: str = "flat") -> None:
+    def __init__(self, env: Cage4Env, level: str = "flat", scenario: str = SCENARIO.name) -> None:
         """Args:
             env: as `cage4_parallel_env` makes it; level "raw" needs one with observation="raw".
             level: what the policies may see, see the module's docstring.
+            scenario: whose tables they speak, see there.
 
         Raises:
-            ConfigError: no such level, or the environment does not give it.
+            ConfigError: no such level or scenario, or the environment does not give the level.
         """
         if level not in LEVELS:
             raise ConfigError(unknown_name("level", level, LEVELS))
         if level == "raw" and env.observation != "raw":
             raise ConfigError(f"level='raw' needs an environment with observation='raw', not {env.observation!r}")
-        self.env, self.level = env, level
+        self.env, self.level, self.scenario = env, level, view_scenario(scenario).name
         self.siems: dict[int, ExternalSIEM] = {}
         self.teams: dict[str, Team] = {}
 
@@ -316,9 +329,8 @@ class SOCView:
         rows: dict[int, list[Team]] = {}
         for team in self.teams.values():
             rows.setdefault(len(team.names), []).append(team)
-        self.siems = {
-            zones: ExternalSIEM([team.network for team in teams], self.env.steps) for zones, teams in rows.items()
-        }
+        of_view = (self.env.steps, self.scenario, self.level)
+        self.siems = {zones: ExternalSIEM([team.network for team in teams], *of_view) for zones, teams in rows.items()}
         for zones, teams in rows.items():
             for row, team in enumerate(teams):
                 team.siem, team.row = self.siems[zones], row
@@ -396,7 +408,7 @@ class SOCView:
         return self.observations()
 
     def observations(self) -> dict[str, RoleArrays]:
-        """Blue agent -> role -> (size,) float32, as `soc_env.soc.tables.layout(role, zones)` lays it out; copies."""
+        """Blue agent -> role -> (size,) float32, as `soc_env.soc.tables.layout` of the scenario lays it out; copies."""
         return {
             agent: {role: team.siem.observations[role][team.row].copy() for role in ROLES}
             for agent, team in self.teams.items()
@@ -413,12 +425,14 @@ class RolePolicy(Protocol):
 class SOCPolicy:
     """Policies of the roles as one policy of the native environment, with the methods of `controls.ControlPolicy`."""
 
-    def __init__(self, make: Callable[[ExternalSIEM], RolePolicy], level: str = "flat") -> None:
+    def __init__(
+        self, make: Callable[[ExternalSIEM], RolePolicy], level: str = "flat", scenario: str = SCENARIO.name
+    ) -> None:
         """Args:
         make: SIEM -> a fresh policy for its rows; called for both SIEMs at the start of every episode.
-        level: see `SOCView`.
+        level, scenario: see `SOCView`.
         """
-        self.make, self.level = make, level
+        self.make, self.level, self.scenario = make, level, scenario
         self.reset()
 
     def reset(self) -> None:
@@ -435,7 +449,7 @@ class SOCPolicy:
             ConfigError: as `SOCView`.
         """
         if self._view is None:
-            self._view = SOCView(env, self.level)
+            self._view = SOCView(env, self.level, self.scenario)
             self._view.begin(observations, infos)
             self._policies = {zones: self.make(siem) for zones, siem in self._view.siems.items()}
         else:

@@ -25,7 +25,7 @@ from policies.team import SCRIPTED, Actions, TeamPolicy
 from policies.tiers import parse, tier_of
 from soc_env.errors import CheckpointError, ConfigError, shown
 from soc_env.soc.networks import MAX_ZONES
-from soc_env.soc.tables import actions, layout
+from soc_env.soc.tables import TokenLayout, actions, layout, layout_of
 
 
 class TrainedPolicy(TeamPolicy):
@@ -80,6 +80,22 @@ class TrainedPolicy(TeamPolicy):
         spaces = self.manifest.get("spaces", {})
         return spaces[tier]["observation"]["shape"][0] if tier in spaces else None
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether it reads observations of the soc-v1 family in which findings have levels (soc-v2, soc-cage4-v1)."""
+        return any(shape is not None and shape.has_levels for shape in self._shapes().values())
+
+    def _agents(self) -> dict[str, str]:
+        """Tier -> the agent of ours in its role."""
+        members = {tier: agent for agent, tier in self._tier.items()}
+        return {tier: agent_of(tier_of(members.get(tier, f"{tier}_0"))) for tier in (*self.modules, *self._scripted)}
+
+    def _shapes(self) -> dict[str, TokenLayout | None]:
+        """Tier -> the layout of what its agents observe; None where it is none of the soc-v1 family's."""
+        agents = self._agents()
+        sizes = {tier: self._tier_size(tier) for tier in agents}
+        return {tier: layout_of(agents[tier], size) for tier, size in sizes.items() if size is not None}
+
     def for_zones(self, num_zones: int) -> TrainedPolicy:
         """The same weights for a network of `num_zones` zones; nothing is learned or lost.
 
@@ -89,13 +105,11 @@ class TrainedPolicy(TeamPolicy):
         """
         if isinstance(num_zones, bool) or not isinstance(num_zones, int) or not 1 <= num_zones <= MAX_ZONES:
             raise ConfigError(f"num_zones is {num_zones!r}, allowed: 1 to {MAX_ZONES}")
-        members = {tier: agent for agent, tier in self._tier.items()}
-        agents = {tier: agent_of(tier_of(members.get(tier, f"{tier}_0"))) for tier in (*self.modules, *self._scripted)}
         if self._scripted:
-            if any(self._tier_size(tier) not in (None, layout(agents[tier], num_zones).size) for tier in agents):
+            if any(shape is None or shape.num_zones != num_zones for shape in self._shapes().values()):
                 raise ConfigError(f"tier {next(iter(self._scripted))!r} is scripted, for its own scenario's zones only")
             return self
-        resized = copy.copy(self)
+        resized, agents = copy.copy(self), self._agents()
         resized.modules = {
             tier: _for_zones(tier, agents[tier], module, num_zones) for tier, module in self.modules.items()
         }
@@ -184,11 +198,12 @@ class TrainedPolicy(TeamPolicy):
 
 def _for_zones(tier: str, agent: str, module: Any, num_zones: int) -> Any:
     """The network of the soc-v1 family with the same weights and the sizes of `num_zones` zones."""
-    encoder = module.settings.encoder
-    sizes = layout(agent, num_zones).size, len(actions(agent, num_zones))
-    if module.observation_space.shape == sizes[:1]:
+    encoder, size = module.settings.encoder, module.observation_space.shape[0]
+    now = layout_of(agent, size)
+    sizes = layout(agent, num_zones, now is not None and now.has_levels).size, len(actions(agent, num_zones))
+    if size == sizes[0]:
         return module
-    if encoder not in ENCODERS or own_tokens(agent, module.observation_space.shape[0]).is_numbered:
+    if encoder not in ENCODERS or own_tokens(agent, size).is_numbered:
         raise ConfigError(
             f"tier {tier!r}: encoder {encoder!r} is made for one number of zones, it cannot act on {num_zones}; "
             f"allowed there: {' or '.join(map(repr, ENCODERS))} of the soc-v1 family"

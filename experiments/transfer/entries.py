@@ -88,25 +88,35 @@ def checkpoint_entries(
     }
 
 
-def playbook_entries(names: Sequence[str], levels: Sequence[str] = LEVELS) -> dict[str, Entry]:
+def playbook_entries(
+    names: Sequence[str], levels: Sequence[str] = LEVELS, scenario: str = soc_siem.VIEWS[-1]
+) -> dict[str, Entry]:
     """Entries of scripted teams of the `soc-v1` family: names, playbook files or `"package.module:name"`.
 
+    Args:
+        names: of them.
+        levels: observation levels; an entry each.
+        scenario: by whose tables they are shown CC4, see `cyborg_bridge.soc_view`.
+
     Raises:
-        ConfigError: no such playbook or level, or a file that is none.
+        ConfigError: no such playbook, level or scenario, or a file that is none, or one that reads what `scenario` does
+            not show.
     """
     from policies.scripted import SCRIPTED, builder_of, is_code, kept, label
 
+    soc_siem.view_scenario(scenario)
     unfit = ("oracle-observation", "best-constant", "expert-learned")  # the truth; 5 zones; a risk model, see `_loaded`
     allowed = [name for name in SCRIPTED["soc"] if name not in unfit]
     entries = {}
     for policy in map(kept, names):
         if isinstance(policy, str) and not is_code(policy) and policy not in allowed:
             raise ConfigError(unknown_name("playbook", policy, allowed))
-        builder_of(policy, soc_siem.SCENARIO.name, "playbook")  # raises before anything is played
+        builder_of(policy, scenario, "playbook")  # raises before anything is played
         identity = policy["sha256"][:16] if isinstance(policy, Mapping) else ""
         for level in levels:
-            make = functools.partial(_playbook_policy, policy, check_level(level))
-            entries[f"{label(policy)} playbook, {level}"] = Entry(make, level, identity, "playbook")
+            make = functools.partial(_playbook_policy, policy, check_level(level), scenario)
+            own = f"{scenario} {identity}".strip()
+            entries[f"{label(policy)} playbook, {level}"] = Entry(make, level, own, "playbook")
     return entries
 
 
@@ -117,6 +127,7 @@ def _digest(checkpoint: pathlib.Path) -> str:
 
 
 def check_level(level: str) -> str:
+    """The level; ConfigError if there is none of that name."""
     if level not in LEVELS:
         raise ConfigError(unknown_name("level", level, LEVELS))
     return level
@@ -151,18 +162,24 @@ def _checkpoint_policy(folder: str, level: str, seed: int) -> Policy:
 
 
 def team_policy(for_zones: Callable[[int], Any], level: str, seed: int) -> Policy:
-    """A trained team that plays CC4; `for_zones`: number of zones -> its policy for that many."""
+    """A trained team that plays CC4, by the tables that it was trained on; `for_zones`: number of zones -> its policy
+    for that many."""
 
     def make(siem: soc_siem.ExternalSIEM) -> Any:
         team = for_zones(siem.scenario.num_zones)  # type: ignore[attr-defined]
         team.reset(seed)
         return team
 
-    return SOCPolicy(make, level)
+    return SOCPolicy(make, level, view_of(for_zones(1).has_levels))
 
 
-def _playbook_policy(policy: Any, level: str, seed: int) -> Policy:
+def view_of(has_levels: bool) -> str:
+    """The scenario by whose tables CC4 is shown, see `cyborg_bridge.soc_view`, to who reads finding levels or not."""
+    return next(name for name in soc_siem.VIEWS if soc_siem.view_scenario(name).finding_levels == has_levels)
+
+
+def _playbook_policy(policy: Any, level: str, scenario: str, seed: int) -> Policy:
     from policies.scripted import builder_of
 
-    builder = builder_of(policy, soc_siem.SCENARIO.name, "playbook")
-    return SOCPolicy(lambda siem: builder(siem.action_spaces, seed), level)
+    builder = builder_of(policy, scenario, "playbook")
+    return SOCPolicy(lambda siem: builder(siem.action_spaces, seed), level, scenario)

@@ -2,7 +2,8 @@
 
 Both families of scenarios say so in the same form, from which `policies.networks.zones` builds its networks:
 
-* soc-v1 and its like (`soc_env.soc.tables.TokenLayout`): any number of zones, all treated alike.
+* soc-v1 and its like (`soc_env.soc.tables.TokenLayout`): any number of zones, all treated alike; where findings have
+  levels, zones have more features. The size of an observation says how many zones, and which features.
 * paper-v0 (`soc_env.paper.tables.FEATURES`, by the names of entries): five segments, whose hosts differ in ways that no
   entry tells, so they are numbered; an alert is a case. Triage is shown no segments.
 """
@@ -26,13 +27,15 @@ from soc_env.soc.networks import MAX_ZONES
 from soc_env.soc.tables import (
     CASE_FEATURES,
     CHOICES_READ,
-    ZONE_FEATURES,
     ZONE_TRUTH,
+    TokenLayout,
     actions,
     features,
     layout,
+    layout_of,
     possible_choices,
     state_features,
+    zone_features,
 )
 
 Entries = Mapping[str, tuple[int, int]]
@@ -140,21 +143,21 @@ def joint_tokens(obs_dim: int, has_state: bool = False) -> Tokens:
 def impossible_choices(observation: torch.Tensor) -> torch.Tensor:
     """(B, size) of triage's observation -> (B, choices), whether a choice is impossible; ConfigError if it is not of
     the soc-v1 family."""
-    num_zones = _num_zones((TRIAGE,), observation.shape[1])
-    if num_zones is None:
+    shape = layout_of(TRIAGE, observation.shape[1])
+    if shape is None:
         size = observation.shape[1]
         raise ConfigError(
             f"action_masking reads triage's observation in the soc-v1 family; there is none of size {size}"
         )
-    names = _triage_names(num_zones)
+    names = _triage_names(shape.num_zones, shape.has_levels)
     can, can_enrich = possible_choices(*(observation[:, names.index(name)] for name in CHOICES_READ))
     others = can.unsqueeze(1).expand(-1, ENTRIES[TRIAGE][1] - 1)
     return ~torch.cat([others, can_enrich.unsqueeze(1)], 1)
 
 
 @functools.cache
-def _triage_names(num_zones: int) -> list[str]:
-    return [feature.name for feature in features(TRIAGE, num_zones)]
+def _triage_names(num_zones: int, has_levels: bool) -> list[str]:
+    return [feature.name for feature in features(TRIAGE, num_zones, has_levels)]
 
 
 def entry_names(agent: str, obs_dim: int) -> list[str] | None:
@@ -163,8 +166,10 @@ def entry_names(agent: str, obs_dim: int) -> list[str] | None:
         return None
     if obs_dim == len(FEATURES[agent]):
         return [feature.name for feature in FEATURES[agent]]
-    num_zones = _num_zones((agent,), obs_dim)
-    return None if num_zones is None else [feature.name for feature in features(agent, num_zones)]
+    shape = layout_of(agent, obs_dim)
+    if shape is None:
+        return None
+    return [feature.name for feature in features(agent, shape.num_zones, shape.has_levels)]
 
 
 def action_names(agent: str, obs_dim: int) -> list[str] | None:
@@ -173,44 +178,46 @@ def action_names(agent: str, obs_dim: int) -> list[str] | None:
         return None
     if obs_dim == len(FEATURES[agent]):
         return [action.name for action in ACTIONS[agent]]
-    num_zones = _num_zones((agent,), obs_dim)
-    return None if num_zones is None else [action.name for action in actions(agent, num_zones)]
+    shape = layout_of(agent, obs_dim)
+    return None if shape is None else [action.name for action in actions(agent, shape.num_zones)]
 
 
 def _tokens(agents: tuple[str, ...], obs_dim: int, reader: str, has_state: bool) -> Tokens:
     if obs_dim == sum(len(FEATURES[agent]) for agent in agents) + len(STATE) * has_state:
         return _paper_tokens(agents, has_state)
-    num_zones = _num_zones(agents, obs_dim, has_state)
-    if num_zones is None:
+    shape = _shape(agents, obs_dim, has_state)
+    if shape is None:
         with_state = " with the state" if has_state else ""
         raise ConfigError(
             f"{reader} reads observations of paper-v0 or of the soc-v1 family{with_state}; there is none of size "
             f"{obs_dim}"
         )
     # of all agents the first is shown most, and all that the others are
-    return _with_truth(agents, num_zones) if has_state else _soc_tokens(agents[0], num_zones)
+    return _with_truth(agents, shape) if has_state else _soc_tokens(shape)
 
 
 @functools.cache
-def _num_zones(agents: tuple[str, ...], obs_dim: int, has_state: bool = False) -> int | None:
-    """The number of zones with which the agents' observations in the soc-v1 family have that size together."""
-    sizes = {
-        sum(layout(agent, zones).size for agent in agents) + len(state_features(zones)) * has_state: zones
-        for zones in range(1, MAX_ZONES + 1)
-    }
-    return sizes.get(obs_dim)
+def _shape(agents: tuple[str, ...], obs_dim: int, has_state: bool = False) -> TokenLayout | None:
+    """The layout of the first agent's observation, with which those of the agents have that size together in the soc-v1
+    family."""
+    for zones in range(1, MAX_ZONES + 1):
+        for levels in (False, True):
+            size = sum(layout(agent, zones, levels).size for agent in agents)
+            if obs_dim == size + len(state_features(zones, levels)) * has_state:
+                return layout(agents[0], zones, levels)
+    return None
 
 
 @functools.cache
-def _soc_tokens(agent: str, num_zones: int) -> Tokens:
-    shape, place = layout(agent, num_zones), np.arange(layout(agent, num_zones).size)
+def _soc_tokens(shape: TokenLayout) -> Tokens:
+    num_zones, place = shape.num_zones, np.arange(shape.size)
     zones, cases, directive, clock = np.split(place, [shape.case_start, shape.directive_start, shape.clock_start])
     priorities, postures = np.split(directive, [num_zones])
     return Tokens(
         zones=np.column_stack([zones.reshape(num_zones, -1), priorities]),
         cases=cases.reshape(shape.num_cases, -1),
         context=np.concatenate([clock, postures]),
-        num_seen=len(ZONE_FEATURES),
+        num_seen=len(zone_features(shape.has_levels)),
         present=PRESENT,
         case_zone=CASE_ZONE,
         zone_scale=ZONE_SCALE,
@@ -219,11 +226,12 @@ def _soc_tokens(agent: str, num_zones: int) -> Tokens:
 
 
 @functools.cache
-def _with_truth(agents: tuple[str, ...], num_zones: int) -> Tokens:
+def _with_truth(agents: tuple[str, ...], shape: TokenLayout) -> Tokens:
     """Those of the agents' observations with the state behind them: the truth about zones beside what is seen of them,
     that about cases and campaigns in the context. What the state repeats of observations is not read."""
-    own, observed = _soc_tokens(agents[0], num_zones), sum(layout(agent, num_zones).size for agent in agents)
-    truth = np.arange(layout(TRIAGE, num_zones).size, len(state_features(num_zones))) + observed
+    own, size = _soc_tokens(shape), (num_zones := shape.num_zones, shape.has_levels)
+    observed = sum(layout(agent, *size).size for agent in agents)
+    truth = np.arange(layout(TRIAGE, *size).size, len(state_features(*size))) + observed
     of_zones, rest = np.split(truth, [num_zones * len(ZONE_TRUTH)])
     zones = np.column_stack([own.zones, of_zones.reshape(num_zones, -1)])
     return dataclasses.replace(own, zones=zones, context=np.concatenate([own.context, rest]))

@@ -36,7 +36,7 @@ TAUGHT: dict[str, dict[str, Any]] = {
 }  # what differs where a teacher begins
 CREDIT: dict[str, dict[str, Any]] = {"soc-v1": SOC_V1_CREDIT}  # what differs with counterfactual credit
 CREDIT_SCRATCH: dict[str, dict[str, Any]] = {"soc-v1": SOC_V1_CREDIT_SCRATCH}  # the same, where no teacher begins
-PRESET_OF = {"soc-cage4-v0": "soc-v1"}  # scenarios that use another's preset
+PRESET_OF = dict.fromkeys(("soc-v2", "soc-cage4-v0", "soc-cage4-v1"), "soc-v1")  # scenarios that use another's preset
 DEFAULT_NUM_ENVS = 64  # environments of an env runner
 NUM_ENVS = {"paper-v0": 256}  # the same, where it differs: simulation of paper-v0 is nearly free
 

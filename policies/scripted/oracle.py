@@ -9,7 +9,8 @@ import numpy as np
 from policies.scripted.base import Actions, Observations, Spaces
 from policies.scripted.soc import NEUTRAL, OFF, REIMAGE, RELEASE, Playbook, box, choose
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
-from soc_env.soc.tables import CORRELATE, ESCALATE, SUPPRESS, ZONE_TRUTH, state_features
+from soc_env.soc.kernels.state import USER
+from soc_env.soc.tables import CORRELATE, ESCALATE, SUPPRESS, ZONE_TRUTH, features, state_features
 
 TRUTH = {feature.name: k for k, feature in enumerate(ZONE_TRUTH)}
 
@@ -24,18 +25,18 @@ class ObservationOracle(Playbook):
 
     def __init__(self, action_spaces: Spaces, seed: int = 0):
         super().__init__(action_spaces, seed)
-        names = [feature.name for feature in state_features(self.num_zones)]
-        self._zones = names.index(f"truth_zone0_{ZONE_TRUTH[0].name}")
-        self._case = names.index("truth_case0_is_true")
+        names = [feature.name for feature in state_features(self.num_zones)][len(features(TRIAGE, self.num_zones)) :]
+        self._case = names.index("truth_case0_is_true")  # behind the truth about zones, which is first
         self.state = np.zeros((0, 0), np.float32)
 
     def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
         seen = self.view(observations, TRIAGE)
         n, zones = len(decides), self.num_zones
-        truth = self.state[:, self._zones : self._case].reshape(n, zones, len(ZONE_TRUTH))
+        truths = self.state[:, observations[TRIAGE].shape[1] :]  # what triage sees is repeated before it
+        truth = truths[:, : self._case].reshape(n, zones, len(ZONE_TRUTH))
         compromised, worst = truth[:, :, TRUTH["compromised"]], truth[:, :, TRUTH["worst_risk"]]
         clean, contained = truth[:, :, TRUTH["clean_risk"]], truth[:, :, TRUTH["contained"]]
-        is_true = self.state[:, self._case] > 0.5
+        is_true = truths[:, self._case] > 0.5
         triage = np.select([seen.case("related")[:, 0] > 0.2, is_true], [CORRELATE, ESCALATE], SUPPRESS)
         is_hidden = (compromised > 0) & (worst <= clean)  # it stands behind a clean host: look
         effort = np.where(is_hidden, 1.0, np.where(compromised > 0, 0.3, OFF))
@@ -54,7 +55,8 @@ class ObservationOracle(Playbook):
 
 
 class ControlOracle:
-    """The truth, and calls in place of actions: rebuilds, zone by zone, the most valuable host an intruder owns.
+    """The truth, and calls in place of actions: rebuilds, zone by zone, the most valuable host an intruder owns. Where
+    findings have levels it kills what can be killed, which is free, instead.
 
     It is the clairvoyant defender that scores 100, see `clairvoyant_loss` of the scenario. It uses the tools that
     everybody has, with their durations, failures and approvals, so it is not perfect. It sends no actions: its calls go
@@ -73,6 +75,14 @@ class ControlOracle:
             lost = hosts[is_lost & (hosts["is_offline"] == 0)]
             lost = lost[np.argsort(-lost["value"], kind="stable")]
             _, first = np.unique(lost["zone"], return_index=True)
-            calls = [("reimage", int(host), 0.0, 0.0) for host in lost["host"][first]]
+            has_levels = self.simulator.scenario.finding_levels
+            tools = ["kill_process" if has_levels and _can_kill(host) else "reimage" for host in lost[first]]
+            calls = [(tool, int(host), 0.0, 0.0) for tool, host in zip(tools, lost["host"][first], strict=True)]
             self.simulator.set_calls(calls, index)
         return {}
+
+
+def _can_kill(host: np.void) -> bool:
+    """Whether a kill ends all of an intruder's on the host, where findings have levels."""
+    is_exposed = host["level"] == USER and host["is_exposed"] and host["has_process"] and host["known_level"] <= USER
+    return bool(is_exposed and not host["is_persistent"] and not host["is_encrypted"])

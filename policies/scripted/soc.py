@@ -10,36 +10,47 @@ import numpy as np
 
 from policies.scripted.base import Builder, ConstantPolicy, Observations, Spaces
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
+from soc_env.errors import ConfigError
 from soc_env.soc.tables import (
     CASE_FEATURES,
     CLOCK_FEATURES,
     ENRICH,
     ESCALATE,
+    LEVEL_FEATURES,
     SUPPRESS,
     ZONE_FEATURES,
     layout,
 )
 
-ZONE = {feature.name: k for k, feature in enumerate(ZONE_FEATURES)}
+ZONE = {feature.name: k for k, feature in enumerate(ZONE_FEATURES + LEVEL_FEATURES)}
 CASE = {feature.name: k for k, feature in enumerate(CASE_FEATURES)}
 CLOCK = {feature.name: k for k, feature in enumerate(CLOCK_FEATURES)}
+NEEDS_LEVELS = "needs a scenario whose findings have levels (finding_levels=True); allowed: soc-v2, soc-cage4-v1"
 OFF, NEUTRAL = 0.0, 0.5  # levels
 RELEASE, ISOLATE, KILL, REIMAGE = 0.1, 0.85, 0.65, 0.95
 
 
 class ObservationView:
-    """An observation by the names of its tables: `zone("top_risk")` is (N, zones), `case("age")` (N, cases)."""
+    """An observation by the names of its tables: `zone("top_risk")` is (N, zones), `case("age")` (N, cases).
+
+    Where findings have levels there are the features of `LEVEL_FEATURES` too, else ConfigError.
+    """
 
     def __init__(self, agent: str, observation: np.ndarray, num_zones: int):
         shape = layout(agent, num_zones)
+        if observation.shape[1] != shape.size:
+            shape = layout(agent, num_zones, has_levels=True)
         zones, cases = observation[:, : shape.case_start], observation[:, shape.case_start : shape.directive_start]
-        self._zones = zones.reshape(len(observation), num_zones, len(ZONE_FEATURES))
+        self._zones = zones.reshape(len(observation), num_zones, shape.zone_size)
         self._cases = cases.reshape(len(observation), shape.num_cases, len(CASE_FEATURES))
         self._directive = observation[:, shape.directive_start : shape.clock_start]
         self._clock = observation[:, shape.clock_start :]
 
     def zone(self, name: str) -> np.ndarray:
-        return self._zones[:, :, ZONE[name]]
+        place = ZONE[name]
+        if place >= self._zones.shape[2]:
+            raise ConfigError(f"zone feature {name!r} {NEEDS_LEVELS}")
+        return self._zones[:, :, place]
 
     def case(self, name: str) -> np.ndarray:
         return self._cases[:, :, CASE[name]]

@@ -45,13 +45,15 @@ class ToolCall:
         depth: Scan depth of a hunt, 0 to 1.
         minute: The minute it is for.
         outcome: None until that minute was played, then one of `tables.OUTCOMES`.
+        price: What it cost, in units of the mission loss, see `SOCSimulator.calls`; None until then.
     """
 
-    __slots__ = ("depth", "level", "minute", "outcome", "target", "tool")
+    __slots__ = ("depth", "level", "minute", "outcome", "price", "target", "tool")
 
     def __init__(self, tool: str, target: int, level: float, depth: float, minute: int) -> None:
         self.tool, self.target, self.level, self.depth, self.minute = tool, target, level, depth, minute
         self.outcome: str | None = None
+        self.price: float | None = None
 
     @property
     def row(self) -> tuple[str, int, float, float]:
@@ -127,7 +129,8 @@ def _read_hosts(self: Platform, zone: Any = None) -> list[dict[str, Any]]:
     """The hosts that something speaks against or was done to, highest risk first; `zone`: only of that one.
 
     Of each: host, zone and segment (names), role, value, risk, finding and verdict (weights), is_isolated, is_offline,
-    last_alert and last_hunt (minutes; None if never).
+    last_alert and last_hunt (minutes; None if never). Where findings have levels also level (None, "user" or "admin":
+    the finding's) and has_process (whether `kill_process` has something to end).
     """
     wanted = None if zone is None else self._console.zone_number(zone)
     return read_hosts(self._console.simulator, self._console.index, wanted)
@@ -242,7 +245,7 @@ class Console:
         if sent is None:
             return None
         for call, done in zip(sent, self.simulator.calls(self.index), strict=True):
-            call.outcome = done["outcome"]
+            call.outcome, call.price = done["outcome"], done["price"]
         return [call.row for call in sent]
 
     def forget(self) -> None:

@@ -90,6 +90,10 @@ def read_cases(sim: SOCSimulator, index: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _read_level(host: np.void) -> dict[str, Any]:
+    return {"level": (None, "user", "admin")[host["known_level"]], "has_process": bool(host["has_process"])}
+
+
 def read_hosts(sim: SOCSimulator, index: int, zone: int | None) -> list[dict[str, Any]]:
     """The hosts that something speaks against or was done to, see `Console.siem.hosts`."""
     net, every = sim.network_of(index), sim.hosts(index)
@@ -98,6 +102,7 @@ def read_hosts(sim: SOCSimulator, index: int, zone: int | None) -> list[dict[str
     if zone is not None:
         is_known &= every["zone"] == zone
     found = every[is_known]
+    has_levels = sim.scenario.finding_levels
     return [
         {
             "host": int(host["host"]),
@@ -113,5 +118,6 @@ def read_hosts(sim: SOCSimulator, index: int, zone: int | None) -> list[dict[str
             "last_alert": int(host["last_alert"]) if host["last_alert"] >= 0 else None,
             "last_hunt": int(host["last_hunt"]) if host["last_hunt"] >= 0 else None,
         }
+        | (_read_level(host) if has_levels else {})
         for host in found[np.lexsort((found["host"], -found["risk"]))]
     ]

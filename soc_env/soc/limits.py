@@ -41,10 +41,12 @@ def state_limits(scenario: SOCScenario, records: Records, num_families: int) -> 
         "cases/rule": rule, "cases/campaign": campaign, "cases/enriched": (0, 2), "order": (0, CASE_SLOTS - 1),
         "job_tool": tool_or_none, "job_host": host, "blind_next": (0, FAR), "perimeter": (0, 2),
         "top_host": host_or_none, "isolated_host": host_or_none, "least_host": host_or_none,
+        "kill_host": host_or_none,
         "calls/tool": tool, "calls/outcome": (0, len(OUTCOMES) - 1),
     }  # fmt: skip
     hosts = {
         "host": host, "zone": zone, "segment": (0, MAX_SEGMENTS - 1), "level": (0, 2), "campaign": campaign,
+        "known_level": (0, 2),
     }  # fmt: skip
     tables = {"env": env, "hosts": hosts, "log": {"kind": (0, len(LOG_KINDS) - 1)}}
     return {f"{table}/{field}": limit for table, fields in tables.items() for field, limit in fields.items()}

@@ -14,6 +14,10 @@ from typing import Any
 
 PROCESS_WEIGHT, TARGET_WEIGHT, SOURCE_WEIGHT = 0.9, 0.3, 0.9
 SUSPICION, CONFIRMATION = 1.5, 6.0  # weight of a finding: looks odd, is malicious
+# Where findings have levels (`finding_levels`): a risk score of 0.71 for what may be a user's or nothing, 0.86 for an
+# intruder at admin level, who alone is worth a rebuild.
+USER_FINDING, ADMIN_FINDING = 2.5, CONFIRMATION
+KILL_KEEPS = 0.25  # of the weight of process alerts and of a user finding, after what raised them was killed
 VERDICT, SIDE_VERDICT = 2.0, 0.5  # weight of an escalated case for the suspected and for the other host of it
 NEGLIGIBLE = 0.02  # evidence below which a host is forgotten
 

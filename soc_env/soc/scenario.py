@@ -130,6 +130,16 @@ class SOCScenario(Scenario):
     analyst_loss: float = _setting(0.01, 0.0, 1e3, "loss of an analyst minute")
     false_verdict_loss: float = _setting(0.1, 0.0, 1e3, "loss of an incident opened on benign activity")
     interruption: float = _setting(1.0, 0.0, 1e3, "factor on the work that response actions interrupt (the tools' own)")
+    # ---- privilege levels, since soc-v2
+    finding_levels: bool = flag(
+        False,
+        "findings tell admin from user level; kill_process needs an alert about a process of the host, and ends what "
+        "raised one",
+        DESIGN,
+    )
+    kill_minutes: int = _setting(2, 0, 1_000, "minutes of kill_process")
+    kill_disruption: float = _setting(0.2, 0.0, 1e3, "disruption of kill_process, as in the table of tools")
+    kill_failure: float = _setting(0.35, 0.0, 1.0, "probability that kill_process does not work")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -182,22 +192,34 @@ class SOCScenario(Scenario):
         if self.network:
             return self.replace(network="").hash()[:6] + Network.load(self.network).hash()[:6]
         fields = self.to_dict()
-        del fields["risk_model"]  # the digest of before there were any
+        for name, before in ADDED.items():
+            if fields[name] == before:
+                del fields[name]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
+# Fields that came after the first digests, and what all scenarios did before: there they are not digested.
+ADDED: dict[str, Any] = {
+    "risk_model": "", "finding_levels": False, "kill_minutes": 2, "kill_disruption": 0.2, "kill_failure": 0.35,
+}  # fmt: skip
+# Privilege levels, and a kill that is quick and free. Source: CAGE Challenge 4's Analyse and Remove (3 ticks, no cost).
+_LEVELS: dict[str, Any] = {
+    "finding_levels": True, "kill_minutes": 3, "kill_disruption": 0.0, "kill_failure": 0.0,
+}  # fmt: skip
+
+_CAGE4: dict[str, Any] = {
+    "topology": "cage4",
+    "num_hosts": 89,
+    "num_zones": len(CAGE4_ZONES),
+    "max_steps": 500,
+    "phase_values": (1.0, 10.0, 10.0),
+    "phase_zones": (-1, 1, 3),  # operational A, operational B (CAGE Challenge 4's reward tables)
+    "undefended_zones": (7,),  # contractor, where the intruders come from
+}
+
 SCENARIOS: dict[str, SOCScenario] = {
     "soc-v1": SOCScenario(),
-    "soc-cage4-v0": SOCScenario(
-        name="soc-cage4-v0",
-        topology="cage4",
-        num_hosts=89,
-        num_zones=len(CAGE4_ZONES),
-        max_steps=500,
-        phase_values=(1.0, 10.0, 10.0),
-        phase_zones=(-1, 1, 3),  # operational A, operational B (CAGE Challenge 4's reward tables)
-        null_loss=189.5,
-        clairvoyant_loss=23.5,
-        undefended_zones=(7,),  # contractor, where the intruders come from
-    ),
+    "soc-v2": SOCScenario(name="soc-v2", **_LEVELS),
+    "soc-cage4-v0": SOCScenario(name="soc-cage4-v0", null_loss=189.5, clairvoyant_loss=23.5, **_CAGE4),
+    "soc-cage4-v1": SOCScenario(name="soc-cage4-v1", null_loss=189.5, clairvoyant_loss=23.5, **_CAGE4, **_LEVELS),
 }

@@ -25,28 +25,38 @@ from soc_env.soc.kernels.state import (
     LOG_KINDS,
     MAX_TRACKED,
     Records,
-    make_networks,
-    make_world,
 )
+from soc_env.soc.kernels.world import make_networks, make_world
 from soc_env.soc.limits import check_records, network_digest, state_limits
 from soc_env.soc.networks import Network, cage4, enterprise
 from soc_env.soc.risk_model import RiskModel
 from soc_env.soc.scenario import SOCScenario
 from soc_env.soc.tables import (
     CHOICES_READ,
+    DEEP_SCAN,
+    DONE,
     ENRICH_CHOICE,
+    FAILED,
+    HUNT,
+    HUNT_SHARE,
+    HUNT_SHARE_SPAN,
     METRICS,
     OUTCOMES,
+    POSTURE_HUNT,
+    PRIORITY_WEIGHT,
     REWARD_TERMS,
+    STARTED,
     TOOL_NAMES,
     TOOLS,
     actions,
     features,
     possible_choices,
     state_features,
+    tools,
 )
 
 NETWORK_BYTES = 100  # of a host of a generated network, about
+PAID_OUTCOMES = (DONE, STARTED, FAILED)
 TEST_SEEDS = 1_000_000  # offset of the generator's seeds of the test split
 GENERATORS = {
     "enterprise": lambda scenario, seed: enterprise(scenario.num_hosts, seed, scenario.num_zones),
@@ -78,7 +88,7 @@ def scenario_networks(scenario: SOCScenario) -> tuple[Network, ...]:
 
 
 class SOCSimulator(Simulator):
-    """`Simulator` of `soc-v1` and `soc-cage4-v0`.
+    """`Simulator` of `soc-v1` and its kin.
 
     Adds `networks`, `campaigns`, `cases`, `calls`, `decode`, `set_calls`, `log` and `action_masks`. Episodes always
     last `max_steps` minutes: `terminated` stays False.
@@ -88,7 +98,7 @@ class SOCSimulator(Simulator):
     num_shared = 3
     constants = (*Simulator.constants, "networks", "families")
     lists = {"hosts": "num_tracked", "log": "num_log"}
-    metric_table, reward_table, tool_table = METRICS, REWARD_TERMS, TOOLS
+    metric_table, reward_table, tool_table = METRICS, REWARD_TERMS, TOOLS  # `tools(scenario)` from the start on
     scenario: SOCScenario
     _engine: Records
 
@@ -102,9 +112,10 @@ class SOCSimulator(Simulator):
     def _make_engine(self) -> Records:
         scenario, n = self.scenario, self.num_envs
         zones = scenario.num_zones
-        self.feature_tables = {agent: features(agent, zones) for agent in AGENTS}
+        has_levels, self.tool_table = scenario.finding_levels, tools(scenario)
+        self.feature_tables = {agent: features(agent, zones, has_levels) for agent in AGENTS}
         self.action_tables = {agent: actions(agent, zones) for agent in AGENTS}
-        self.state_table = state_features(zones)
+        self.state_table = state_features(zones, has_levels)
         names = self.features(TRIAGE)
         self._mask_columns = [names.index(name) for name in CHOICES_READ]
         self.networks = self._choose_networks()
@@ -196,9 +207,33 @@ class SOCSimulator(Simulator):
         return found
 
     def calls(self, index: int = 0) -> list[dict[str, Any]]:
-        """The tool calls of the last minute, with their outcomes."""
+        """The tool calls of the last minute, with their outcomes and their price.
+
+        A price is in units of the mission loss, see `Tool.price`; that of a hunt is its share of the hunters' time.
+        What was not begun (refused, denied, busy, no time) costs nothing, and neither does what `decode` gives yet.
+        """
         env = self.records(index).env
-        return [_plain_call(call) for call in env["calls"][: env["num_calls"]]]
+        calls = env["calls"][: env["num_calls"]]
+        prices = self._prices(index, calls)
+        return [_plain_call(call, price) for call, price in zip(calls, prices, strict=True)]
+
+    def _prices(self, index: int, calls: np.ndarray) -> list[float]:
+        scenario, records = self.scenario, self.records(index)
+        is_paid, tools = np.isin(calls["outcome"], PAID_OUTCOMES), self.tool_table
+        held, zones = records.env["directive"], scenario.num_zones
+        is_hunt = np.isin(calls["tool"], (HUNT, DEEP_SCAN))
+        effort = np.zeros(len(calls))
+        targets = calls["target"][is_hunt]
+        effort[is_hunt] = (is_paid * calls["level"])[is_hunt] * (1.0 + PRIORITY_WEIGHT * held[targets])
+        time = scenario.analysts * (HUNT_SHARE + HUNT_SHARE_SPAN * held[zones + POSTURE_HUNT])
+        prices = []
+        for k, call in enumerate(calls):
+            tool = tools[call["tool"]]
+            value = float(records.assets["value"][call["target"]]) if tool.target == "host" else 0.0
+            prices.append(float(is_paid[k]) * tool.price(scenario, value))
+            if effort[k] > 0.0:
+                prices[k] = float(scenario.analyst_loss * time * effort[k] / max(1.0, effort.sum()))
+        return prices
 
     def action_masks(self) -> dict[str, np.ndarray]:
         """agent -> (num_envs, choices) int8 of the Discrete agents: what triage may choose, see `possible_choices`."""
@@ -277,7 +312,7 @@ class SOCSimulator(Simulator):
         return [{**{n: row[n].item() for n in LOG.names or ()}, "kind": LOG_KINDS[row["kind"]]} for row in rows]
 
 
-def _plain_call(call: np.void) -> dict[str, Any]:
+def _plain_call(call: np.void, price: float) -> dict[str, Any]:
     tool = TOOLS[call["tool"]]
     return {
         "tool": tool.name,
@@ -286,4 +321,5 @@ def _plain_call(call: np.void) -> dict[str, Any]:
         "level": call["level"].item(),
         "depth": call["depth"].item(),
         "outcome": OUTCOMES[call["outcome"]],
+        "price": price,
     }

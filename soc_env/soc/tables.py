@@ -7,7 +7,7 @@ zone, case features once per shown case, so the same rows serve any number of zo
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from soc_env.engine.tables import (
@@ -21,6 +21,7 @@ from soc_env.engine.tables import (
     Metric,
     RewardTerm,
 )
+from soc_env.soc.networks.rules import MAX_ZONES
 
 SIEM, EDR, SOAR = "SIEM", "EDR", "SOAR"
 LOW, HIGH = "low", "high"  # risk class of a tool; high needs approval
@@ -56,6 +57,13 @@ class Tool:
     precondition: str
     effect: str
 
+    def price(self, scenario: Any, value: float = 0.5) -> float:
+        """What a call on a host of that business value takes, in units of the mission loss: the work that it
+        interrupts and the analysts' time. What users miss while the host is cut off or offline comes on top, and so
+        does the time of hunts, which share it."""
+        disruption = scenario.interruption * self.disruption * (DISRUPTION_BASE + value)
+        return (disruption if self.target == "host" else 0.0) + scenario.analyst_loss * self.analyst_minutes
+
 
 # Minutes and failure rates: assumption, in the range that SOC and endpoint vendors report (kill: minutes, partial;
 # reimage: long, complete).
@@ -90,7 +98,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("release", SOAR, ORCHESTRATOR, "host", 1, 0.0, 0.0, 0.0, LOW, "the executor is free, the host is isolated",
          "puts the host back on the network"),
     Tool("kill_process", SOAR, ORCHESTRATOR, "host", 2, 0.0, 0.2, 0.35, LOW, "the executor is free",
-         "ends what runs at user level; does not remove persistence or admin-level intruders"),
+         "ends what runs at user level; does not remove persistence or admin-level intruders"),  # see `tools`
     Tool("reimage", SOAR, ORCHESTRATOR, "host", 8, 1.0, 0.5, 0.03, HIGH, "the executor is free",
          "rebuilds the host: removes everything and releases it; it is offline meanwhile"),
     Tool("block_perimeter", SOAR, ORCHESTRATOR, "network", 1, 0.5, 0.0, 0.0, HIGH, "not blocked, no block under way",
@@ -105,6 +113,21 @@ TOOL_NAMES = tuple(tool.name for tool in TOOLS)
     ESCALATE, SUPPRESS, CORRELATE, ENRICH, QUERY, HUNT, DEEP_SCAN, DEPLOY_DECOY, INTEL_SWEEP, COLLECT_FORENSICS,
     ISOLATE, RELEASE, KILL, REIMAGE, BLOCK_PERIMETER, UNBLOCK_PERIMETER, RESET_CREDENTIALS,
 ) = range(len(TOOLS))  # fmt: skip
+_KILL_BY_LEVELS: dict[str, Any] = {
+    "precondition": "the executor is free, an alert about a process of the host stands, no admin finding does",
+    "effect": "ends a user-level intruder whose process raised an alert; no other, and nothing at admin level",
+}
+
+
+def tools(scenario: Any) -> tuple[Tool, ...]:
+    """`TOOLS` as a scenario has them."""
+    changes: dict[str, Any] = {
+        "minutes": scenario.kill_minutes, "disruption": scenario.kill_disruption, "failure": scenario.kill_failure,
+    }  # fmt: skip
+    kill = replace(TOOLS[KILL], **changes, **(_KILL_BY_LEVELS if scenario.finding_levels else {}))
+    return (*TOOLS[:KILL], kill, *TOOLS[KILL + 1 :])
+
+
 OUTCOMES = ("done", "started", "failed", "refused", "denied", "busy", "no_time")
 DONE, STARTED, FAILED, REFUSED, DENIED, BUSY, NO_TIME = range(len(OUTCOMES))
 
@@ -164,6 +187,16 @@ ZONE_FEATURES: tuple[Feature, ...] = (
     _share("top_age", "minutes since its last alert / 60", SIEM),
 )
 
+# Beside them, where findings have levels (`SOCScenario.finding_levels`): whom to rebuild, whom to kill, where to look.
+LEVEL_FEATURES: tuple[Feature, ...] = (
+    _share("admin_findings", "hosts with a standing admin finding / 5; the most suspect host is one of them", EDR),
+    _share("user_findings", "hosts with a standing user finding, true or false / 5", EDR),
+    _share("top_level", "what EDR last said of the most suspect host: 0 nothing, 0.5 user, 1 admin", EDR),
+    _share("top_look", "minutes since EDR last looked at it / 60, 1 if it did not", EDR),
+    _share("killable", "hosts with an alert about a process and without an admin finding / 5", SIEM),
+    _share("kill_risk", "risk score of the most suspect of them, on which kill_process acts", SIEM),
+)
+
 CASE_FEATURES: tuple[Feature, ...] = (
     _share("present", "1 if there is such a case; the first is the one triage works on", SIEM),
     _share("severity", "highest of its alerts", SIEM),
@@ -214,10 +247,15 @@ class TokenLayout:
 
     num_zones: int
     num_cases: int
+    has_levels: bool = False
+
+    @property
+    def zone_size(self) -> int:
+        return len(zone_features(self.has_levels))
 
     @property
     def case_start(self) -> int:
-        return self.num_zones * len(ZONE_FEATURES)
+        return self.num_zones * self.zone_size
 
     @property
     def directive_start(self) -> int:
@@ -232,9 +270,21 @@ class TokenLayout:
         return self.clock_start + len(CLOCK_FEATURES)
 
 
-def layout(agent: str, num_zones: int) -> TokenLayout:
+def zone_features(has_levels: bool = False) -> tuple[Feature, ...]:
+    """Features of a zone's token; has_levels, here and below: as where the scenario has `finding_levels`."""
+    return ZONE_FEATURES + LEVEL_FEATURES if has_levels else ZONE_FEATURES
+
+
+def layout(agent: str, num_zones: int, has_levels: bool = False) -> TokenLayout:
     """The token layout of an agent's observation."""
-    return TokenLayout(num_zones, NUM_SHOWN_CASES[agent])
+    return TokenLayout(num_zones, NUM_SHOWN_CASES[agent], has_levels)
+
+
+@functools.cache
+def layout_of(agent: str, size: int) -> TokenLayout | None:
+    """The layout of the agent's observation of that size, of which there is one; None if there is none."""
+    every = (layout(agent, zones, has_levels) for zones in range(1, MAX_ZONES + 1) for has_levels in (False, True))
+    return next((shape for shape in every if shape.size == size), None)
 
 
 def _directive_names(num_zones: int) -> list[str]:
@@ -246,11 +296,11 @@ def _renamed(prefix: str, rows: tuple[Feature, ...]) -> list[Feature]:
 
 
 @functools.cache
-def features(agent: str, num_zones: int) -> tuple[Feature, ...]:
+def features(agent: str, num_zones: int, has_levels: bool = False) -> tuple[Feature, ...]:
     """The agent's observation, entry by entry."""
     rows: list[Feature] = []
     for z in range(num_zones):
-        rows += _renamed(f"zone{z}", ZONE_FEATURES)
+        rows += _renamed(f"zone{z}", zone_features(has_levels))
     for k in range(NUM_SHOWN_CASES[agent]):
         rows += _renamed(f"case{k}", CASE_FEATURES)
     rows += [
@@ -297,9 +347,9 @@ MAX_CAMPAIGNS = 3
 
 
 @functools.cache
-def state_features(num_zones: int) -> tuple[Feature, ...]:
+def state_features(num_zones: int, has_levels: bool = False) -> tuple[Feature, ...]:
     """`state()`: what triage sees, and the truth behind it."""
-    rows = list(features(TRIAGE, num_zones))
+    rows = list(features(TRIAGE, num_zones, has_levels))
     for z in range(num_zones):
         rows += _renamed(f"truth_zone{z}", ZONE_TRUTH)
     for k in range(NUM_SHOWN_CASES[TRIAGE]):
@@ -334,7 +384,7 @@ def _response(zones: range) -> tuple[ActionEntry, ...]:
     )
     remediate = (
         f"level above {REIMAGE_ABOVE}: reimages, above {KILL_ABOVE}: kills processes of the most suspect host of the "
-        "zone"
+        "zone, with finding_levels of the most suspect that has one to kill"
     )
     names = [
         *((f"contain_{z}", contain) for z in zones),

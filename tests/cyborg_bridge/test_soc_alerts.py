@@ -13,6 +13,7 @@ from cage4_stage import (
     FINDING_DECAY,
     HEADQUARTERS,
     HOSTS,
+    LEVELS,
     OTHER,
     RESTRICTED,
     SERVER,
@@ -27,7 +28,7 @@ from cage4_stage import (
 
 from cyborg_bridge.soc_alerts import ALERTS, Alert, flat_alerts, own_addresses, raw_alerts
 from cyborg_bridge.soc_siem import FEATURES
-from cyborg_bridge.soc_view import HOST_TOOLS, SIEM_TOOLS, VERBS
+from cyborg_bridge.soc_verbs import HOST_TOOLS, SIEM_TOOLS, VERBS
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import ORCHESTRATOR, TRIAGE
 from soc_env.soc import risk
@@ -36,7 +37,7 @@ from soc_env.soc.tables import TOOL_NAMES
 
 
 def test_every_feature_and_every_tool_has_its_row() -> None:
-    assert FEATURES.keys() == ZONE.keys() | CASE.keys() | CLOCK.keys()
+    assert FEATURES.keys() == ZONE.keys() | LEVELS.keys() | CASE.keys() | CLOCK.keys()
     assert VERBS.keys() == set(TOOL_NAMES)
     verbs = {order.verb for order in ZONES[RESTRICTED].orders}
     assert {verb for verb, _ in VERBS.values()} <= verbs | {""}

@@ -13,7 +13,7 @@ from cyborg_bridge.zones import Zone
 from policies.scripted import SCRIPTED
 from soc_env.engine.tables import TRIAGE
 from soc_env.soc import risk
-from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES, layout
+from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, LEVEL_FEATURES, ZONE_FEATURES, TokenLayout, layout
 
 needs_cyborg = pytest.mark.skipif(
     not os.environ.get("CYBORG_HOME"), reason="CYBORG_HOME names no CybORG checkout: NOT tested against the real one"
@@ -33,8 +33,9 @@ SERVER, USER, OTHER = (
     "restricted_zone_a_subnet_user_host_0",
     "restricted_zone_a_subnet_user_host_1",
 )
-ZONE, CASE, CLOCK = (
-    {feature.name: k for k, feature in enumerate(rows)} for rows in (ZONE_FEATURES, CASE_FEATURES, CLOCK_FEATURES)
+ZONE, LEVELS, CASE, CLOCK = (
+    {feature.name: k for k, feature in enumerate(rows)}
+    for rows in (ZONE_FEATURES, LEVEL_FEATURES, CASE_FEATURES, CLOCK_FEATURES)
 )
 ESCALATE, SUPPRESS, CORRELATE, ENRICH = range(4)
 ALERT_DECAY, FINDING_DECAY = (risk.decay(t) for t in (SCENARIO.risk_half_life, SCENARIO.finding_half_life))
@@ -82,9 +83,9 @@ class Stage:
 class Play:
     """A view on a `Stage`, driven by levels of the roles' actions."""
 
-    def __init__(self, level: str = "raw", agent: str = RESTRICTED):
+    def __init__(self, level: str = "raw", agent: str = RESTRICTED, scenario: str = SCENARIO.name):
         self.stage = Stage()
-        self.view = SOCView(self.stage, level)  # type: ignore[arg-type]
+        self.view = SOCView(self.stage, level, scenario)  # type: ignore[arg-type]
         self.view.reset()
         self.stage.raw = {a: {} for a in BLUE}
         self.agent, self.team = agent, self.view.teams[agent]
@@ -111,15 +112,18 @@ class Play:
         return float(self.team.siem.risks(self.team.row)[self.team.number[host]])
 
     def zone(self, name: str, z: int = 0) -> float:
-        return self.view.observations()[self.agent][TRIAGE][len(ZONE) * z + ZONE[name]]
+        place = ZONE[name] if name in ZONE else len(ZONE) + LEVELS[name]
+        return self.view.observations()[self.agent][TRIAGE][self._shape.zone_size * z + place]
+
+    @property
+    def _shape(self) -> TokenLayout:
+        return layout(TRIAGE, len(self.team.names), self.team.siem.has_levels)
 
     def case(self, name: str) -> float:
-        shape = layout(TRIAGE, len(self.team.names))
-        return self.view.observations()[self.agent][TRIAGE][shape.case_start + CASE[name]]
+        return self.view.observations()[self.agent][TRIAGE][self._shape.case_start + CASE[name]]
 
     def clock(self, name: str) -> float:
-        shape = layout(TRIAGE, len(self.team.names))
-        return self.view.observations()[self.agent][TRIAGE][shape.clock_start + CLOCK[name]]
+        return self.view.observations()[self.agent][TRIAGE][self._shape.clock_start + CLOCK[name]]
 
 
 def address(agent: str, host: str) -> str:
@@ -149,10 +153,10 @@ class Recorded(Replay):
         return super().reset()
 
 
-def record(level: str, seed: int) -> tuple[list[dict[str, int]], list[Any]]:
+def record(level: str, seed: int, scenario: str = SCENARIO.name) -> tuple[list[dict[str, int]], list[Any]]:
     """Random roles on the recorded episode."""
     env = Recorded()
-    view = SOCView(env, level)  # type: ignore[arg-type]
+    view = SOCView(env, level, scenario)  # type: ignore[arg-type]
     seen, chosen = [view.reset()], []
     policies = {zones: SCRIPTED["soc"]["random"](siem.action_spaces, seed) for zones, siem in view.siems.items()}
     while env.agents:

@@ -14,11 +14,21 @@ from soc_playbooks import BY_HAND
 from policies.scripted import PlaybookFile
 from policies.scripted.playbook import shipped_file
 from policies.scripted.playbook.reader import MAX_BYTES
-from policies.scripted.playbook.terms import GROUPS, OUTPUTS
+from policies.scripted.playbook.terms import GROUPS, OF_LEVELS, OUTPUTS
 from soc_env import Simulator
 from soc_env.engine.tables import AGENTS, COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.errors import ConfigError
-from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, CORRELATE, ENRICH, ESCALATE, ZONE_FEATURES, features
+from soc_env.soc.tables import (
+    CASE_FEATURES,
+    CLOCK_FEATURES,
+    CORRELATE,
+    ENRICH,
+    ESCALATE,
+    LEVEL_FEATURES,
+    ZONE_FEATURES,
+    features,
+    layout,
+)
 
 NUM_ZONES = 5
 SIMULATOR = Simulator("soc-v1", num_envs=1, seed=0)
@@ -196,9 +206,34 @@ response_posture = -0.5
     assert actions[COORDINATOR].tolist() == [[-0.75] * 5 + [0, 0, -0.5], [-0.25] * 5 + [0, 0, -0.5]]
 
 
+def test_features_of_levels_are_read_where_there_are_levels_and_named_where_not():
+    text = """
+[numbers]
+root = 0.9
+[values]
+is_held = "zone.top_level > root"
+[response_orchestrator]
+remediate = ["is_held -> reimage", "zone.kill_risk > 0.6 -> kill_process"]
+"""
+    file = PlaybookFile(text, "mine.toml")
+    assert file.levels_at == "mine.toml:5: values.is_held: zone.top_level"
+    names = [feature.name for feature in features(TRIAGE, NUM_ZONES, True)]
+    seen = np.zeros((1, len(names)), np.float32)
+    seen[0, names.index("zone3_top_level")] = 1.0
+    seen[0, names.index("zone1_kill_risk")] = 0.7
+    actions = file(SIMULATOR.action_spaces)({TRIAGE: seen}, np.ones(1, bool))
+    assert levels(actions[ORCHESTRATOR][0, NUM_ZONES : 2 * NUM_ZONES]).round(2).tolist() == [0, 0.65, 0, 0.95, 0]
+    old = np.zeros((1, layout(TRIAGE, NUM_ZONES).size), np.float32)
+    with pytest.raises(ConfigError, match=r"^mine.toml:5: values.is_held: zone.top_level needs a scenario whose .*v2"):
+        file(SIMULATOR.action_spaces)({TRIAGE: old}, np.ones(1, bool))
+    assert PlaybookFile('[threat_hunter]\nhunt = "zone.value"\n', "mine.toml").levels_at == ""
+
+
 def test_every_name_of_the_tables_can_be_used():
     """Features of all groups, and all entries of actions, from the tables of the family."""
-    terms = [f"{group}.{name}" for group, members in GROUPS.items() for name in members]
+    every = [f"{group}.{name}" for group, members in GROUPS.items() for name in members]
+    terms = [term for term in every if term not in OF_LEVELS]
+    assert len(every) == len(terms) + 2 * len(LEVEL_FEATURES)
     assert len(terms) == 2 * len(ZONE_FEATURES) + 2 * len(CASE_FEATURES) + len(CLOCK_FEATURES) + 4
     for term in terms:
         wrapped = f"max({term})" if term.startswith("cases.") else term
@@ -268,7 +303,7 @@ MISTAKES = {
     "a word of another action": ('[threat_hunter]\nhunt = "isolate"\n', 2, "name 'isolate' does not exist"),
     "a misspelt feature": (
         '[threat_hunter]\nhunt = [\n "zone.value > 0 -> 0.1",\n "zone.top_rsk > 0 -> 1",\n]\n', 4,
-        "threat_hunter.hunt[1]: feature of zone 'top_rsk' does not exist; did you mean 'top_risk'? allowed: cases, "),
+        "threat_hunter.hunt[1]: feature of zone 'top_rsk' does not exist; did you mean 'top_risk'? allowed: admin"),
     "a bare feature": ('[threat_hunter]\nhunt = "top_risk"\n', 2, "'top_risk' is a feature; write zone.top_risk"),
     "a misspelt group": ('[threat_hunter]\nhunt = "zones.value"\n', 2, "did you mean 'zone'"),
     "a misspelt name": ('[numbers]\nlow = 1\n[threat_hunter]\nhunt = "lo"\n', 4, "did you mean 'low'"),

@@ -20,7 +20,7 @@ BY_FAMILY = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda fami
 def test_every_scenario_is_of_one_family():
     assert list(SCENARIOS)[0] == "soc-v1"
     assert {name: family_of(name).name for name in SCENARIOS} == {
-        "soc-v1": "soc", "soc-cage4-v0": "soc", "paper-v0": "paper",
+        **dict.fromkeys(("soc-v1", "soc-v2", "soc-cage4-v0", "soc-cage4-v1"), "soc"), "paper-v0": "paper",
     }  # fmt: skip
     for name, scenario in SCENARIOS.items():
         assert scenario.name == name
@@ -85,7 +85,7 @@ def test_a_stranger_is_refused_in_one_line():
         pass
 
     stranger = Stranger("mine", 10, 10, 5, 1.0, 1.0, 1.0, 1.0)
-    for subject in ("soc-v2", stranger, None):
+    for subject in ("soc-v3", stranger, None):
         with pytest.raises(ScenarioError) as error:
             family_of(subject)
         assert "\n" not in str(error.value)

@@ -46,6 +46,7 @@ class PlaybookFile:
         numbers: name -> value.
         values: name -> text of the named expressions.
         rules: table -> key -> rules, the first that holds counts.
+        levels_at: where it first reads what is only seen where findings have levels; "" if nowhere.
 
     Raises:
         ConfigError: one line with the file, the line, what is wrong and what is allowed.
@@ -56,6 +57,7 @@ class PlaybookFile:
         self._changed = dict(numbers or {})
         reader = Reader(text, name, self._changed)
         self.about, self.numbers, self.values, self.rules = reader.read()
+        self.levels_at = reader.levels_at
 
     @classmethod
     def of_path(cls, path: str | Path) -> PlaybookFile:
@@ -103,7 +105,7 @@ class PlaybookFile:
         own = {agent: () if agent == TRIAGE else (len(actions(agent, max(num_zones, 1))),) for agent in AGENTS}
         if shapes != own:
             raise ConfigError(f"playbook {self.name}: plays the agents of soc-v1's family, these spaces are of others")
-        return PlaybookPolicy(self.rules, num_zones)
+        return PlaybookPolicy(self.rules, num_zones, self.levels_at)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(agent, action, rule) of all rules in their order, as they are understood."""

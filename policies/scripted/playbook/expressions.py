@@ -196,7 +196,7 @@ def compile_expression(
         text: of one expression.
         names: what a bare name stands for.
         groups: what `group.name` stands for.
-        used: gets the names that the text uses.
+        used: gets the names that the text uses, and its features as `group.name`.
 
     Raises:
         ExpressionError: it is too long, too deep, or means nothing; says what is wrong and what is allowed.
@@ -323,6 +323,7 @@ class _Translator:
             raise self._error(node, unknown_name("group of features", group, self.groups))
         if node.attr not in self.groups[group]:
             raise self._error(node, unknown_name(f"feature of {group}", node.attr, self.groups[group]))
+        self.used.add(f"{group}.{node.attr}")
         return self.groups[group][node.attr]
 
     # ---- operators

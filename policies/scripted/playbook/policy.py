@@ -11,6 +11,7 @@ import numpy as np
 from policies.scripted.base import Actions, Observations
 from policies.scripted.playbook.expressions import ZONE, Expression, constant
 from policies.scripted.playbook.terms import OUTPUTS, Frame, Output, Rule
+from policies.scripted.soc import NEEDS_LEVELS
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError
 from soc_env.soc.tables import layout
@@ -60,10 +61,12 @@ class PlaybookPolicy:
     Args:
         rules: table -> key -> rules.
         num_zones: of the environments.
+        levels_at: where they first read what is only seen where findings have levels; "" if nowhere.
     """
 
-    def __init__(self, rules: Mapping[str, Mapping[str, tuple[Rule, ...]]], num_zones: int):
-        self.num_zones, self._size = num_zones, layout(TRIAGE, num_zones).size
+    def __init__(self, rules: Mapping[str, Mapping[str, tuple[Rule, ...]]], num_zones: int, levels_at: str = ""):
+        self.num_zones, self._levels_at = num_zones, levels_at
+        self._sizes = [layout(TRIAGE, num_zones, has_levels).size for has_levels in (False, True)]
         self._slots: dict[str, list[_Slot]] = {}
         for table, keys in OUTPUTS.items():
             start, slots = 0, []
@@ -78,8 +81,11 @@ class PlaybookPolicy:
 
     def __call__(self, observations: Observations, decides: np.ndarray) -> Actions:
         found, size = {}, observations[TRIAGE].shape[1]
-        if size != self._size:
-            raise ConfigError(f"playbook: {TRIAGE} observes {size} numbers, allowed: {self._size}, as on soc-v1")
+        if size not in self._sizes:
+            allowed = " or ".join(map(str, self._sizes))
+            raise ConfigError(f"playbook: {TRIAGE} observes {size} numbers, allowed: {allowed}, as on soc-v1 or soc-v2")
+        if self._levels_at and size == self._sizes[0]:
+            raise ConfigError(f"{self._levels_at} {NEEDS_LEVELS}")
         frame = Frame(observations[TRIAGE], self.num_zones)
         with np.errstate(all="ignore"):  # of what `quotient` divides and does not take
             for agent, slots in self._slots.items():

@@ -27,7 +27,7 @@ from policies.scripted.playbook.expressions import (
     compile_expression,
     constant,
 )
-from policies.scripted.playbook.terms import ARROW, GROUPS, OUTPUTS, RESERVED, SWITCH, Frame, Output, Rule
+from policies.scripted.playbook.terms import ARROW, GROUPS, OF_LEVELS, OUTPUTS, RESERVED, SWITCH, Frame, Output, Rule
 from policies.scripted.playbook.toml_lines import line_of, lines_of
 from soc_env.errors import ConfigError, shown, unknown_name
 
@@ -55,13 +55,14 @@ def content(path: Path) -> str:
 
 
 class Reader:
-    """What a text holds, and where."""
+    """What a text holds, and where; `levels_at` says where it first reads a feature of `OF_LEVELS`, "" if nowhere."""
 
     def __init__(self, text: str, name: str, changed: Mapping[str, float]):
         self.text, self.name, self.changed = text, name, changed
         self.lines: Mapping[tuple[str | int, ...], int] = {}
         self.used: set[str] = set()
         self.names: dict[str, Expression] = {}
+        self.levels_at = ""
 
     def error(self, path: tuple[str | int, ...], message: str, further: int = 0) -> ConfigError:
         """The error about what is at a path, `further` lines below its beginning."""
@@ -167,9 +168,12 @@ class Reader:
         self, path: tuple[str | int, ...], text: str, names: Mapping[str, Expression], further: int = 0
     ) -> Expression:
         try:
-            return compile_expression(text, names, GROUPS, self.used)
+            found = compile_expression(text, names, GROUPS, self.used)
         except ExpressionError as error:
             raise self.error(path, f"{error}", further + error.line) from None
+        if not self.levels_at and (new := self.used & OF_LEVELS):
+            self.levels_at = f"{self.name}:{line_of(self.lines, path) + further}: {_shown_path(path)}: {min(new)}"
+        return found
 
     def _rules(self, table: str, given: Mapping[str, Any]) -> dict[str, tuple[Rule, ...]]:
         found = {}

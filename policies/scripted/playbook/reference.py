@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.scripted.playbook.expressions import FUNCTIONS, ZONE
 from policies.scripted.playbook.terms import OUTPUTS, SWITCH, Output
 from soc_env.engine.tables import COORDINATOR
-from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ZONE_FEATURES
+from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, LEVEL_FEATURES, zone_features
 
 FEATURE_COLUMNS = ("feature", "range", "what it is", "source")
 ACTION_COLUMNS = ("agent", "action", "of", "levels", "what it does")
@@ -14,12 +14,13 @@ FUNCTION_COLUMNS = ("function", "what it gives")
 
 def feature_rows() -> list[tuple[str, str, str, str]]:
     """Every feature: as it is written, its range, its meaning, its sensor."""
-    rows = []
-    for group, features in (("zone", ZONE_FEATURES), ("case", CASE_FEATURES), ("clock", CLOCK_FEATURES)):
+    rows, zone = [], zone_features(has_levels=True)
+    for group, features in (("zone", zone), ("case", CASE_FEATURES), ("clock", CLOCK_FEATURES)):
         for row in features:
             second = {"zone": "case_zone", "case": "cases"}.get(group)
             name = f"{group}.{row.name}" + (f", {second}.{row.name}" if second else "")
-            rows.append((name, f"{row.low:g} to {row.high:g}", row.unit, row.source))
+            unit = f"{row.unit} (where findings have levels: soc-v2)" if row in LEVEL_FEATURES else row.unit
+            rows.append((name, f"{row.low:g} to {row.high:g}", unit, row.source))
     for key, output in OUTPUTS[COORDINATOR.rpartition("_")[0]].items():
         rows.append((f"directive.{key}", "-1 to 1", f"in force: {output.effect}", "coordinator"))
     return rows

@@ -15,7 +15,7 @@ from policies.scripted.playbook.expressions import CASES, ENVIRONMENT, FUNCTIONS
 from policies.scripted.soc import ISOLATE, KILL, NEUTRAL, OFF, REIMAGE, RELEASE, ObservationView
 from soc_env.engine.tables import COORDINATOR, HUNTER, ORCHESTRATOR, TRIAGE
 from soc_env.soc.networks import MAX_ZONES
-from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ENRICH_CHOICE, ZONE_FEATURES, actions
+from soc_env.soc.tables import CASE_FEATURES, CLOCK_FEATURES, ENRICH_CHOICE, LEVEL_FEATURES, actions, zone_features
 
 ARROW = "->"
 SWITCH = {"off": OFF, "on": 1.0}
@@ -124,12 +124,15 @@ def _groups() -> dict[str, dict[str, Expression]]:
     def posture(k: int) -> Callable[[Frame], Any]:
         return lambda frame: frame.posture(k)[:, None]
 
+    def case_zone(frame: Frame, name: str) -> np.ndarray:
+        return frame.case_zone(name)[:, None]
+
     directive = {"priority": Expression(lambda frame: frame.priorities(), ZONE)}
     directive |= {name: Expression(posture(k), ENVIRONMENT) for k, name in enumerate(POSTURES)}
     return {
-        "zone": of("zone", ZONE_FEATURES, ZONE, lambda frame, name: frame.zone(name)),
+        "zone": of("zone", zone_features(has_levels=True), ZONE, lambda frame, name: frame.zone(name)),
         "case": of("case", CASE_FEATURES, ENVIRONMENT, lambda frame, name: frame.case(name)[:, :1]),
-        "case_zone": of("case_zone", ZONE_FEATURES, ENVIRONMENT, lambda frame, name: frame.case_zone(name)[:, None]),
+        "case_zone": of("case_zone", zone_features(has_levels=True), ENVIRONMENT, case_zone),
         "cases": of("cases", CASE_FEATURES, CASES, lambda frame, name: frame.case(name)),
         "clock": of("clock", CLOCK_FEATURES, ENVIRONMENT, lambda frame, name: frame.clock(name)[:, None]),
         "directive": directive,
@@ -137,6 +140,8 @@ def _groups() -> dict[str, dict[str, Expression]]:
 
 
 GROUPS = _groups()
+OF_LEVELS = {f"{group}.{feature.name}" for group in ("zone", "case_zone") for feature in LEVEL_FEATURES}
+"""Features that there are only where findings have levels."""
 _ALL = [output for keys in OUTPUTS.values() for output in keys.values()]
 RESERVED = {*GROUPS, *FUNCTIONS, *(word for output in _ALL for word in output.words)}
 """Names that no number and no value of a file may have."""

@@ -157,7 +157,7 @@ def decode_response(world, net, env, hosts, slots, action):
         contain, remediate = level(action[z]), level(action[zones + z])
         if contain > ISOLATE_ABOVE and call_isolation(net, env, hosts, slots, z, contain > BLIND_ABOVE):
             continue
-        if remediate > KILL_ABOVE and call_remediation(env, z, remediate > REIMAGE_ABOVE):
+        if remediate > KILL_ABOVE and call_remediation(world, env, z, remediate > REIMAGE_ABOVE):
             continue
         if contain < RELEASE_BELOW and env["least_host"][z] >= 0:
             add_call(env, RELEASE, env["least_host"][z], 0.0, 0.0)
@@ -190,8 +190,14 @@ def call_isolation(net, env, hosts, slots, z, is_blind):
 
 
 @kernel
-def call_remediation(env, z, is_reimage):
-    """Reimages or kills on the more suspect of the zone's most suspect isolated host and its most suspect other one."""
+def call_remediation(world, env, z, is_reimage):
+    """Reimages or kills on the more suspect of the zone's most suspect isolated host and its most suspect other one;
+    where findings have levels, kills on the most suspect host with something to kill."""
+    if world["has_levels"] != 0 and not is_reimage:
+        if env["kill_host"][z] < 0 or env["kill_risk"][z] < RISK_FLOOR:
+            return False
+        add_call(env, KILL, env["kill_host"][z], 0.0, 0.0)
+        return True
     host, score = env["isolated_host"][z], env["isolated_risk"][z]
     if host < 0 or (env["top_host"][z] >= 0 and env["top_risk"][z] > score):
         host, score = env["top_host"][z], env["top_risk"][z]

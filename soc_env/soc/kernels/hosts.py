@@ -70,6 +70,7 @@ def track(net, assets, env, hosts, slots, host):
     record["since"] = NEVER
     record["is_detected"] = 0
     record["is_credited"] = 0
+    record["is_exposed"] = 0
     record["is_isolated"] = 0
     record["is_offline"] = 0
     record["last_alert"] = NEVER
@@ -103,6 +104,8 @@ def clear_evidence(record):
     record["looked"] = 0.0
     record["cleared"] = 0.0
     record["rules_seen"] = 0
+    record["has_process"] = 0
+    record["known_level"] = 0
 
 
 @kernel
@@ -187,6 +190,7 @@ def compromise(env, logs, record, campaign, level):
         record["since"] = env["step"]
         record["is_detected"] = 0
         record["is_credited"] = 0
+        record["is_exposed"] = 0
         env["counts"][N_BLAST_RADIUS] += 1.0
     record["level"] = level
     record["campaign"] = campaign

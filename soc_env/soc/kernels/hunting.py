@@ -10,7 +10,7 @@ from soc_env.soc.kernels.hosts import LOG_CLEARING, LOG_FINDING, find, log, noti
 from soc_env.soc.kernels.outcomes import spend
 from soc_env.soc.kernels.rating import note_look, rate
 from soc_env.soc.kernels.siem import stands
-from soc_env.soc.kernels.state import N_FALSE_FINDINGS, N_FINDINGS
+from soc_env.soc.kernels.state import ADMIN, N_FALSE_FINDINGS, N_FINDINGS, USER
 from soc_env.soc.tables import (
     COLLECT_FORENSICS,
     DEEP_ABOVE,
@@ -36,6 +36,7 @@ LOOK_AGAIN = 5  # minutes before a host is examined again
 KNOWN_FINDS, UNKNOWN_FINDS = 0.6, 0.03  # an intel sweep, per host of an intruder with and without known indicators
 
 CONFIRMATION, SUSPICION = risk.CONFIRMATION, risk.SUSPICION
+USER_FINDING, ADMIN_FINDING = risk.USER_FINDING, risk.ADMIN_FINDING
 
 
 @kernel
@@ -159,22 +160,49 @@ def examine(world, assets, env, logs, key, record, depth, false_chance):
         record["target"] *= kept
         record["source"] *= kept
         record["verdict"] *= kept
+        weaken_user_finding(world, record, kept)
         rate(world, assets, env, record)
         log(env, logs, LOG_CLEARING, record["host"], 0, 0, 0, depth, 0.0)
 
 
 @kernel
 def find_something(world, assets, env, logs, record, weight, is_true):
-    """A finding weighs on the host."""
+    """A finding weighs on the host. weight: where findings have levels its level says it, and false ones look like a
+    user's."""
     record["last_hunt"] = env["step"]
     record["last_alert"] = env["step"]
-    record["finding"] = min(CONFIRMATION, record["finding"] + weight)
+    if world["has_levels"] != 0:
+        weight = note_finding(record, ADMIN if is_true != 0 and record["level"] == ADMIN else USER)
+    else:
+        record["finding"] = min(CONFIRMATION, record["finding"] + weight)
     rate(world, assets, env, record)
     if is_true != 0:
         env["counts"][N_FINDINGS] += 1.0
     else:
         env["counts"][N_FALSE_FINDINGS] += 1.0
     log(env, logs, LOG_FINDING, record["host"], is_true, 0, 0, weight, 0.0)
+
+
+@kernel
+def note_finding(record, level):
+    """EDR says that an intruder of a level has the host. Returns the finding's weight; user findings do not add up,
+    and an admin finding stands against later user findings."""
+    if level == ADMIN:
+        record["finding"] = ADMIN_FINDING
+        record["known_level"] = ADMIN
+        return ADMIN_FINDING
+    record["finding"] = max(record["finding"], USER_FINDING)
+    record["known_level"] = max(record["known_level"], USER)
+    return USER_FINDING
+
+
+@kernel
+def weaken_user_finding(world, record, kept):
+    """What speaks against a user finding takes weight from it, where findings have levels; not from an admin's."""
+    if world["has_levels"] != 0 and record["known_level"] != ADMIN:
+        record["finding"] *= kept
+        if not stands(record["finding"]):
+            record["known_level"] = 0
 
 
 @kernel

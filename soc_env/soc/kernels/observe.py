@@ -25,7 +25,8 @@ from soc_env.soc.tables import (
     ZONE_TRUTH,
 )
 
-ZONE_SIZE, CASE_SIZE, CLOCK_SIZE = len(ZONE_FEATURES), len(CASE_FEATURES), len(CLOCK_FEATURES)
+CASE_SIZE, CLOCK_SIZE = len(CASE_FEATURES), len(CLOCK_FEATURES)
+FIRST_OF_LEVELS = len(ZONE_FEATURES)
 TRIAGE_CASES, HUNTER_CASES, RESPONSE_CASES, COORDINATOR_CASES = (
     NUM_SHOWN_CASES[agent] for agent in (TRIAGE, HUNTER, ORCHESTRATOR, COORDINATOR)
 )
@@ -52,13 +53,14 @@ def soft(n, half):
 def observe(world, net, assets, env, hosts, slots, flat, i, num_envs):
     """Writes the four observations of env i into a flat buffer: triage, hunter, orchestrator, coordinator."""
     zones = world["num_zones"]
-    tokens = zones * ZONE_SIZE
+    zone_size = world["zone_size"]
+    tokens = zones * zone_size
     tail = zones + 3 + CLOCK_SIZE
     size = tokens + TRIAGE_CASES * CASE_SIZE + tail
     start = i * size
     row = flat[start : start + size]
     for z in range(zones):
-        see_zone(world, net, assets, env, hosts, slots, z, row[z * ZONE_SIZE : (z + 1) * ZONE_SIZE])
+        see_zone(world, net, assets, env, hosts, slots, z, row[z * zone_size : (z + 1) * zone_size])
     shown = min(TRIAGE_CASES, env["num_cases"])
     for k in range(TRIAGE_CASES):
         first = tokens + k * CASE_SIZE
@@ -85,7 +87,7 @@ def observe(world, net, assets, env, hosts, slots, flat, i, num_envs):
 
 @kernel
 def see_zone(world, net, assets, env, hosts, slots, z, token):
-    """token: (len(ZONE_FEATURES),) float32, in the order of the table."""
+    """token: (len(zone_features(...)),) float32, in the order of the table."""
     step = env["step"]
     token[0] = zone_factor(world, net, env, z) * net["value_unit"]
     token[1] = net["zone_size"][z]
@@ -115,6 +117,24 @@ def see_zone(world, net, assets, env, hosts, slots, z, token):
         place = find(slots, host)
         if place >= 0 and hosts[place]["last_alert"] >= 0:
             token[21] = full((step - hosts[place]["last_alert"]) / 60.0)
+    if world["has_levels"] != 0:
+        see_levels(env, hosts, slots, z, token[FIRST_OF_LEVELS:])
+
+
+@kernel
+def see_levels(env, hosts, slots, z, token):
+    """token: (len(LEVEL_FEATURES),) float32, in the order of the table."""
+    token[0] = full(env["admin_findings"][z] / 5.0)
+    token[1] = full((env["findings_standing"][z] - env["admin_findings"][z]) / 5.0)
+    token[2] = 0.5 * env["top_level"][z]
+    token[3] = 1.0
+    host = env["top_host"][z]
+    if host >= 0:
+        place = find(slots, host)
+        if place >= 0 and hosts[place]["last_hunt"] >= 0:
+            token[3] = full((env["step"] - hosts[place]["last_hunt"]) / 60.0)
+    token[4] = full(env["killable"][z] / 5.0)
+    token[5] = env["kill_risk"][z]
 
 
 @kernel

@@ -21,10 +21,12 @@ from soc_env.soc.kernels.hosts import (
     track,
     zone_of,
 )
+from soc_env.soc.kernels.hunting import weaken_user_finding
 from soc_env.soc.kernels.outcomes import spend
 from soc_env.soc.kernels.rating import rate, weigh
-from soc_env.soc.kernels.siem import stands
-from soc_env.soc.kernels.state import N_ACTIONS, NEVER
+from soc_env.soc.kernels.siem import can_kill, stands
+from soc_env.soc.kernels.state import N_ACTIONS, NEVER, USER
+from soc_env.soc.risk import KILL_KEEPS
 from soc_env.soc.tables import (
     APPROVAL_SPAN,
     BLOCK_PERIMETER,
@@ -60,7 +62,7 @@ def start_job(world, net, assets, env, hosts, slots, logs, key, tool, host):
         return REFUSED
     if env["job_tool"][z] >= 0:
         return BUSY
-    place = place_for(net, assets, env, hosts, slots, tool, host)
+    place = place_for(world, net, assets, env, hosts, slots, tool, host)
     if place < 0:
         return REFUSED
     record, asset, row = hosts[place], assets[host], world["tools"][tool]
@@ -72,7 +74,7 @@ def start_job(world, net, assets, env, hosts, slots, logs, key, tool, host):
     spend(world, env, row["analyst_minutes"])
     env["disruption_now"] += row["disruption"] * (DISRUPTION_BASE + asset["value"])
     if tool != RELEASE:
-        count_action(env, logs, tool, record)
+        count_action(world, env, logs, tool, record)
     if tool == REIMAGE:
         if record["level"] > 0:
             credit_response(env, assets, record)
@@ -85,11 +87,14 @@ def start_job(world, net, assets, env, hosts, slots, logs, key, tool, host):
 
 
 @kernel
-def place_for(net, assets, env, hosts, slots, tool, host):
+def place_for(world, net, assets, env, hosts, slots, tool, host):
     """Place of the record of the host that a job would change, -1 where the tool's precondition does not hold."""
     if tool == RELEASE:
         place = find(slots, host)
         return place if place >= 0 and hosts[place]["is_isolated"] != 0 else -1
+    if tool == KILL and world["has_levels"] != 0:
+        place = find(slots, host)
+        return place if place >= 0 and can_kill(hosts[place]) else -1
     place = track(net, assets, env, hosts, slots, host)
     if place < 0 or hosts[place]["is_offline"] != 0 or (tool == ISOLATE and hosts[place]["is_isolated"] != 0):
         return -1
@@ -113,8 +118,8 @@ def is_denied(world, env, key, record):
 
 
 @kernel
-def count_action(env, logs, tool, record):
-    """A response action begins: on evidence or without, on a clean host or not."""
+def count_action(world, env, logs, tool, record):
+    """A response action begins: on evidence or without, on a clean host or not. Where a kill is free, a vain one is."""
     is_gated = stands(record["verdict"]) or stands(record["finding"])
     is_clean = record["level"] == 0 and record["is_persistent"] == 0 and record["is_encrypted"] == 0
     env["counts"][N_ACTIONS] += 1.0
@@ -122,7 +127,8 @@ def count_action(env, logs, tool, record):
         env["gated_actions"] += 1.0
     if is_clean:
         env["clean_actions"] += 1.0
-        env["term_false"] += FALSE_POSITIVE_TERM
+        if tool != KILL or world["has_levels"] == 0:
+            env["term_false"] += FALSE_POSITIVE_TERM
     log(env, logs, LOG_ACTION, tool, record["host"], 1 if is_gated else 0, 1 if is_clean else 0, 0.0, 0.0)
 
 
@@ -170,10 +176,7 @@ def finish_job(world, assets, env, hosts, slots, logs, key, z):
     elif tool == RELEASE:
         set_isolated(assets, env, record, 0)
     elif tool == KILL:
-        if record["level"] == 1:
-            clean(env, assets, logs, record, False)
-        record["process"] *= 0.5
-        rate(world, assets, env, record)
+        kill(world, env, assets, logs, record)
     else:
         if record["level"] > 0:
             clean(env, assets, logs, record, True)
@@ -182,6 +185,21 @@ def finish_job(world, assets, env, hosts, slots, logs, key, z):
         set_encrypted(assets, env, record, 0)
         set_isolated(assets, env, record, 0)
         clear_suspicion(record)
+
+
+@kernel
+def kill(world, env, assets, logs, record):
+    """Ends what runs at user level, where findings have levels only what raised an alert; the rest stays."""
+    has_levels = world["has_levels"] != 0
+    if record["level"] == USER and (record["is_exposed"] != 0 or not has_levels):
+        clean(env, assets, logs, record, False)
+    if has_levels:
+        record["has_process"] = 0
+        record["process"] *= KILL_KEEPS
+        weaken_user_finding(world, record, KILL_KEEPS)
+    else:
+        record["process"] *= 0.5
+    rate(world, assets, env, record)
 
 
 @kernel

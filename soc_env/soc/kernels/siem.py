@@ -28,6 +28,7 @@ from soc_env.soc.kernels.hosts import (
 )
 from soc_env.soc.kernels.rating import fade, look_around, note_alert, rate, risk_of_evidence, weigh
 from soc_env.soc.kernels.state import (
+    ADMIN,
     FORMULA,
     N_AUTO_CLOSED,
     N_CASES,
@@ -172,6 +173,8 @@ def ingest(world, net, assets, env, hosts, slots, logs, rule, host, source, seve
             record["target"] += weight
         else:
             record["process"] += weight * (IDENTITY_SHARE if channel == IDENTITY_CHANNEL else 1.0)
+            if world["rules"][rule]["shows_process"] != 0:
+                show_process(record, campaign)
         record["last_alert"] = env["step"]
         note_alert(world, hosts, slots, record, rule, confidence, source)
         rate(world, assets, env, record)
@@ -184,6 +187,14 @@ def ingest(world, net, assets, env, hosts, slots, logs, rule, host, source, seve
             note_alert(world, hosts, slots, record, rule, confidence, host)
             rate(world, assets, env, record)
     case_for(world, net, assets, env, hosts, slots, logs, rule, host, source, severity, confidence, campaign)
+
+
+@kernel
+def show_process(record, campaign):
+    """An alert names a process of the host; campaign: whose alert it is (truth)."""
+    record["has_process"] = 1
+    if record["level"] > 0 and campaign >= 0 and record["campaign"] == campaign:
+        record["is_exposed"] = 1
 
 
 @kernel
@@ -352,6 +363,8 @@ def summarise(world, net, assets, env, hosts, slots):
         record["source"] *= alert_decay
         record["finding"] *= finding_decay
         record["verdict"] *= finding_decay
+        if record["known_level"] != 0 and not stands(record["finding"]):
+            record["known_level"] = 0
         weight = weigh(record)
         if weight < SUSPICION_KEPT:
             is_quiet = record["is_isolated"] == 0 and record["is_offline"] == 0 and not is_worked_on(env, record)
@@ -366,14 +379,14 @@ def summarise(world, net, assets, env, hosts, slots):
             fade(world, record)
         else:
             record["risk"] = risk_score(weight)
-            picture(env, record, weight)
+            picture(world, env, record, weight)
     if has_model:
         look_around(net, env, hosts)
         for place in range(env["num_tracked"]):
             record = hosts[place]
             weight = weigh(record)
             record["risk"] = risk_of_evidence(world, assets, env, record, weight)
-            picture(env, record, weight)
+            picture(world, env, record, weight)
     for k in range(env["num_cases"]):
         case = env["cases"][k]
         env["zone_cases"][case["zone"]] += 1
@@ -400,6 +413,11 @@ def clear_pictures(world, env):
         env["offline"][z] = 0
         env["zone_cases"][z] = 0
         env["oldest_case"][z] = 0
+        env["admin_findings"][z] = 0
+        env["top_level"][z] = 0
+        env["killable"][z] = 0
+        env["kill_host"][z] = -1
+        env["kill_risk"][z] = 0.0
 
 
 @kernel
@@ -431,8 +449,25 @@ def is_better(risk_a, host_a, risk_b, host_b):
 
 
 @kernel
-def picture(env, record, weight):
-    """Adds one host to the picture of its zone."""
+def can_kill(record):
+    """Whether kill_process would be admitted where findings have levels."""
+    return record["has_process"] != 0 and record["known_level"] != ADMIN and record["is_offline"] == 0
+
+
+@kernel
+def picture_levels(env, record, z, host, score):
+    """Adds what EDR says of a host's level, and whether it has a process to kill."""
+    env["admin_findings"][z] += 1 if record["known_level"] == ADMIN else 0
+    if can_kill(record):
+        env["killable"][z] += 1
+        if env["kill_host"][z] < 0 or is_better(score, host, env["kill_risk"][z], env["kill_host"][z]):
+            env["kill_host"][z] = host
+            env["kill_risk"][z] = score
+
+
+@kernel
+def picture(world, env, record, weight):
+    """Adds one host to the picture of its zone. One with a standing admin finding is more suspect than all without."""
     z, host, score = record["zone"], record["host"], record["risk"]
     if weight > 0.0:
         env["evidence"][z] += weight
@@ -440,6 +475,8 @@ def picture(env, record, weight):
         env["suspects"][z] += 1 if score > 0.5 else 0
         env["incidents"][z] += 1 if stands(record["verdict"]) else 0
         env["findings_standing"][z] += 1 if stands(record["finding"]) else 0
+        if world["has_levels"] != 0:
+            picture_levels(env, record, z, host, score)
     if record["is_offline"] != 0:
         env["offline"][z] += 1
     elif record["is_isolated"] != 0:
@@ -451,9 +488,12 @@ def picture(env, record, weight):
             env["least_host"][z] = host
             env["least_risk"][z] = score
     elif weight > 0.0:
-        if env["top_host"][z] < 0 or is_better(score, host, env["top_risk"][z], env["top_host"][z]):
-            env["second_risk"][z] = env["top_risk"][z]
+        rank = score + (1.0 if record["known_level"] == ADMIN else 0.0)
+        top = env["top_risk"][z] + (1.0 if env["top_level"][z] == ADMIN else 0.0)
+        if env["top_host"][z] < 0 or is_better(rank, host, top, env["top_host"][z]):
+            env["second_risk"][z] = max(env["top_risk"][z], env["second_risk"][z])
             env["top_risk"][z] = score
             env["top_host"][z] = host
+            env["top_level"][z] = record["known_level"]
         elif score > env["second_risk"][z]:
             env["second_risk"][z] = score

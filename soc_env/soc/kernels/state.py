@@ -15,14 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from soc_env.engine.draws import TABLE_SIZE, noise_table
-from soc_env.soc.attack import TECHNIQUES, technique_tables
-from soc_env.soc.intruders import INTRUDER_FAMILIES, MAX_CHOICES, MAX_PLAN, IntruderFamily, family_tables
-from soc_env.soc.networks.network import Network
-from soc_env.soc.risk import decay
-from soc_env.soc.risk_model import INPUTS, MAX_UNITS, RiskModel
-from soc_env.soc.scenario import SOCScenario
-from soc_env.soc.tables import CASE_SLOTS, MAX_CAMPAIGNS, MAX_DECOYS, MAX_PHASES, METRICS, TOOLS
+from soc_env.engine.draws import TABLE_SIZE
+from soc_env.soc.attack import TECHNIQUES
+from soc_env.soc.intruders import INTRUDER_FAMILIES, MAX_CHOICES, MAX_PLAN
+from soc_env.soc.risk_model import INPUTS, MAX_UNITS
+from soc_env.soc.tables import (
+    CASE_SLOTS,
+    MAX_CAMPAIGNS,
+    MAX_DECOYS,
+    MAX_PHASES,
+    METRICS,
+    TOOLS,
+)
 
 MAX_ZONES, MAX_SEGMENTS, MAX_SERVICES, MAX_ROLES = 16, 32, 16, 4
 PENDING_SLOTS = 48  # alerts on their way
@@ -61,16 +65,19 @@ HOST = np.dtype(  # the one record that steps go through in bulk, hence its shor
         ("since", "i4"),  # minute of compromise
         ("is_detected", "i4"),  # this compromise was escalated or found
         ("is_credited", "i4"),  # its containment was paid
+        ("is_exposed", "i4"),  # a process of this compromise raised an alert: kill_process ends it (finding_levels)
         # known to the SOC, as are the weights above
         ("is_isolated", "i4"),
         ("is_offline", "i4"),
         ("last_alert", "i4"),
         ("last_hunt", "i4"),
         ("is_collected", "i4"),
+        ("has_process", "i4"),  # an alert about a process of it stands: since then nothing was killed there
+        ("known_level", "i4"),  # what EDR last said of it, as `level` (finding_levels)
     ],
     align=True,
 )
-HOST_TRUTH = ("level", "campaign", "is_persistent", "is_encrypted", "since", "is_detected", "is_credited")
+HOST_TRUTH = ("level", "campaign", "is_persistent", "is_encrypted", "since", "is_detected", "is_credited", "is_exposed")
 
 CASE = np.dtype(
     [
@@ -228,6 +235,11 @@ EPISODE = np.dtype(
         ("offline", "i8", PER_ZONE),
         ("zone_cases", "i8", PER_ZONE),
         ("oldest_case", "i8", PER_ZONE),
+        ("admin_findings", "i8", PER_ZONE),  # this and what follows where findings have levels
+        ("top_level", "i8", PER_ZONE),
+        ("killable", "i8", PER_ZONE),
+        ("kill_host", "i8", PER_ZONE),  # most suspect killable one
+        ("kill_risk", "f8", PER_ZONE),
         # what a learned risk model reads beside a host's own record: kept by rating.look_around
         ("segment_evidence", "f8", PER_SEGMENT),
         ("segment_top", "f8", PER_SEGMENT),  # by the formula, as are the next two
@@ -304,6 +316,7 @@ RULE = np.dtype(
     [
         ("channel", "i8"), ("tactic", "i8"), ("minutes", "i8"), ("success", "f8"), ("detection", "f8"),
         ("delay", "f8"), ("severity", "f8"), ("confidence", "f8"), ("events", "f8"), ("precision", "f8"),
+        ("shows_process", "i8"),  # its alerts name a process that can be killed
     ],
     align=True,
 )  # fmt: skip
@@ -334,11 +347,11 @@ RISK_MODEL = np.dtype(
 )  # fmt: skip
 
 # Settings that kernels read under their own name.
-_SETTINGS_INT = (
+SETTINGS_INT = (
     "num_zones", "max_steps", "coordinator_period", "num_networks", "queue_capacity", "sla_minutes", "case_expiry",
     "decoy_minutes", "approval_minutes", "max_campaigns", "first_campaign",
 )  # fmt: skip
-_SETTINGS_REAL = (
+SETTINGS_REAL = (
     "alert_drop", "alert_delay", "noisy_share", "lookalike_share", "sensor_coverage", "analysts", "auto_close",
     "false_finding", "approval_risk", "approval_rate", "stealth_factor", "user_damage", "admin_damage",
     "exfiltration_damage", "encryption_damage", "abuse_damage", "service_loss", "host_outage", "perimeter_loss",
@@ -347,12 +360,14 @@ _SETTINGS_REAL = (
 
 WORLD = np.dtype(
     [
-        *((name, "i8") for name in _SETTINGS_INT),
-        *((name, "f8") for name in _SETTINGS_REAL),
+        *((name, "i8") for name in SETTINGS_INT),
+        *((name, "f8") for name in SETTINGS_REAL),
         ("attacker_first", "i8"),
         ("is_sparse", "i8"),
         ("is_instant", "i8"),
         ("has_persistence", "i8"),
+        ("has_levels", "i8"),
+        ("zone_size", "i8"),  # features of a zone's token
         ("weights", "f8", (4,)),
         ("arrival", "f8"),  # probability a minute
         ("per_step", "f8"),
@@ -405,93 +420,3 @@ class Records(NamedTuple):
             self.world[0], network, self.assets[env["network"], :num_hosts], env, self.hosts[index],
             self.slots[index, :num_hosts], self.log[index],
         )  # fmt: skip
-
-
-def make_world(scenario: SOCScenario, families: tuple[IntruderFamily, ...]) -> np.ndarray:
-    """(1,) WORLD: everything of a scenario that does not depend on the network."""
-    world = np.zeros(1, WORLD)
-    for name in (*_SETTINGS_INT, *_SETTINGS_REAL):
-        world[name] = getattr(scenario, name)
-    world["attacker_first"] = scenario.order == "attacker_first"
-    world["is_sparse"] = scenario.reward == "sparse"
-    world["is_instant"] = scenario.instant_actions
-    world["has_persistence"] = scenario.persistence
-    world["weights"] = scenario.weights
-    world["arrival"] = scenario.campaigns_per_hour / 60.0
-    world["per_step"] = 1.0 / scenario.max_steps
-    world["score_scale"] = 100.0 / (scenario.null_loss - scenario.clairvoyant_loss)
-    world["alert_decay"] = decay(scenario.risk_half_life)
-    world["finding_decay"] = decay(scenario.finding_half_life)
-    world["num_phases"] = len(scenario.phase_values)
-    world["phase_factor"] = 1.0
-    world["is_defended"] = 1
-    world["is_defended"][0, list(scenario.undefended_zones)] = 0
-    for k, (factor, zone) in enumerate(zip(scenario.phase_values, scenario.phase_zones, strict=True)):
-        if 0 <= zone < scenario.num_zones:
-            world["phase_factor"][0, k, zone] = factor
-    for k, tool in enumerate(TOOLS):
-        minutes, failure = (0, 0.0) if scenario.instant_actions else (tool.minutes, tool.failure)
-        disruption = scenario.interruption * tool.disruption
-        world["tools"][0, k] = (minutes, tool.analyst_minutes, disruption, failure, tool.risk_class == "high")
-    world["num_families"] = len(families)
-    for name, values in family_tables(families).items():
-        world["families"][name][0, : len(families)] = values
-    rules = technique_tables()
-    for name in RULE.names or ():
-        if name != "precision":
-            world["rules"][name][0] = rules[name]
-    # What a SOC would know from its own statistics: how often a rule that fires is right. 0.65 puts the mean over rules
-    # at about 15 %, as sites with 85 % false positives report (assumption).
-    malicious = rules["detection"] + 1e-9
-    world["rules"]["precision"][0] = malicious / (malicious + 0.65 * rules["benign"])
-    cumulative = np.cumsum(rules["benign"])
-    draws = (np.arange(RULE_DRAWS) + 0.5) / RULE_DRAWS * cumulative[-1]
-    world["benign_rule"][0] = np.searchsorted(cumulative, draws)
-    world["normal"] = noise_table()
-    if scenario.risk_model:
-        world["risk_model"]["kind"] = LEARNED
-        RiskModel.find(scenario.risk_model).write_to(world["risk_model"][0])
-    return world
-
-
-def make_networks(scenario: SOCScenario, networks: list[Network]) -> tuple[np.ndarray, np.ndarray]:
-    """(K,) NETWORK and (K, hosts of the largest) ASSET."""
-    records = np.zeros(len(networks), NETWORK)
-    assets = np.zeros((len(networks), max(net.num_hosts for net in networks)), ASSET)
-    for record, row, net in zip(records, assets, networks, strict=True):
-        segments, services, zones = net.num_segments, net.num_services, net.num_zones
-        record["num_hosts"], record["num_segments"], record["num_services"] = net.num_hosts, segments, services
-        record["start"][:] = net.num_hosts
-        record["start"][: segments + 1] = net.start
-        record["segment_zone"][:segments] = net.segment_zone
-        record["is_reachable"][:segments, :segments] = net.reach
-        record["is_entry"][:segments] = net.is_entry
-        sizes = np.bincount(net.segment_zone, np.diff(net.start), minlength=zones)[:zones]
-        record["zone_start"][:] = net.num_hosts
-        record["zone_start"][: zones + 1] = np.concatenate([[0], np.cumsum(sizes)])
-        record["zone_value"][:zones] = net.zone_value
-        record["zone_size"][:zones] = np.minimum(1.0, np.log10(np.maximum(1.0, sizes)) / 5.0)
-        mean = scenario.events_per_host_hour / 60.0 * sizes
-        record["event_mean"][:zones] = mean
-        record["event_scale"][:zones] = 5.0 * 2.0 * np.sqrt(np.maximum(1.0, mean))  # logs are overdispersed
-        record["service_value"][:services] = net.service_value
-        record["service_zone"][:services] = net.service_zone
-        record["depends"][:services, :services] = net.service_depends
-        hosts = np.bincount(net.host_service[net.host_service >= 0], minlength=services)
-        record["per_service_host"][:services] = 1.0 / np.maximum(1, hosts)
-        record["zone_service_value"][:zones] = np.bincount(net.service_zone, net.service_value, minlength=zones)[:zones]
-        record["num_noisy"] = max(1, round(scenario.noisy_hosts * net.num_hosts))
-        size = net.num_hosts / 200.0
-        record["benign_rate"] = scenario.benign_alerts_per_hour / 60.0 * size**scenario.alert_scaling
-        record["benign_limit"] = np.exp(-record["benign_rate"])
-        record["hunt_capacity"] = scenario.hunt_hosts_per_minute * size**scenario.hunt_scaling
-        factors = np.ones((MAX_PHASES, zones))
-        for k, (factor, zone) in enumerate(zip(scenario.phase_values, scenario.phase_zones, strict=True)):
-            if 0 <= zone < zones:
-                factors[k, zone] = factor
-        record["value_unit"] = 1.0 / (factors * net.zone_value).max()
-        n = net.num_hosts
-        row["value"][:n], row["vulnerability"][:n] = net.host_value, net.host_vulnerability
-        row["users"][:n], row["role"][:n], row["service"][:n] = net.host_users, net.host_role, net.host_service
-        row["segment"][:n] = np.repeat(np.arange(segments), np.diff(net.start))
-    return records, assets

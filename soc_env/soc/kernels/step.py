@@ -12,7 +12,7 @@ from soc_env.soc.kernels.decode import decode, hold_directive
 from soc_env.soc.kernels.draws import NETWORK_CHOICE
 from soc_env.soc.kernels.hosts import LOG_CALL, forget_all, log
 from soc_env.soc.kernels.hunting import hunt_as_called, hunt_share, use_edr
-from soc_env.soc.kernels.observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, ZONE_SIZE, observe, write_state
+from soc_env.soc.kernels.observe import CASE_SIZE, CLOCK_SIZE, TRIAGE_CASES, observe, write_state
 from soc_env.soc.kernels.outcomes import count_losses, score, write_metrics
 from soc_env.soc.kernels.response import change_network, finish_jobs, start_job
 from soc_env.soc.kernels.siem import count_events, deliver, raise_benign_alerts, summarise, work_queue
@@ -272,7 +272,7 @@ def end_step(world, networks, all_assets, env, hosts, slots, i, num_envs, observ
 @kernel
 def tell_state(world, env, hosts, i, num_envs, observations, states):
     """Writes the state of env i into a flat buffer of states, with what triage sees by `observations`."""
-    size = world["num_zones"] * (ZONE_SIZE + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
+    size = world["num_zones"] * (world["zone_size"] + 1) + 3 + TRIAGE_CASES * CASE_SIZE + CLOCK_SIZE
     total = states.shape[0] // num_envs
     seen = observations[i * size : (i + 1) * size]
     write_state(world, env, hosts, seen, states[i * total : (i + 1) * total])

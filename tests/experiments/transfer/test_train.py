@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 from cage4_stand_ins import Recorded
 from cage4_trace import load, needs_cyborg
 
-from cyborg_bridge.soc_batch import GATHER, SPREAD, TEAMS, SOCBatch
+from cyborg_bridge.soc_batch import GATHER, TEAMS, SOCBatch, spread_places
 from cyborg_bridge.soc_siem import SCENARIO
 from cyborg_bridge.soc_view import SOCView
 from experiments.transfer import train as training
@@ -36,7 +36,7 @@ def test_a_soc_of_one_zone_is_a_row_of_three_that_look_the_same(runs: dict[str, 
         view.step({})
         seen = view.observations()["blue_agent_0"]
         alone = policy.for_zones(1)({role: row[None] for role, row in seen.items()}, decides)
-        spread = policy.for_zones(3)({role: row[SPREAD[role]][None] for role, row in seen.items()}, decides)
+        spread = policy.for_zones(3)({role: row[spread_places(role)][None] for role, row in seen.items()}, decides)
         for role in ROLES:
             found = GATHER[role] @ spread[role][0] if role != TRIAGE else spread[role][0]
             np.testing.assert_allclose(found, alone[role][0], atol=1e-5)
@@ -60,7 +60,7 @@ def test_rows_are_the_socs_of_a_recorded_episode(recorded: None) -> None:
         for role, seen in rows.observations.items():
             assert seen.dtype == np.float32
             np.testing.assert_array_equal(seen[TEAMS + 4], expected["blue_agent_4"][role])
-            np.testing.assert_array_equal(seen[1], expected["blue_agent_1"][role][SPREAD[role]])
+            np.testing.assert_array_equal(seen[1], expected["blue_agent_1"][role][spread_places(role)])
         _, rewards, *_ = view.step(zero)
         expected = view.observations()
         rows.step()

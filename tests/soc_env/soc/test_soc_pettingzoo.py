@@ -309,7 +309,7 @@ def test_a_new_horizon_keeps_the_stream():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"scenario": "soc-v2"}, ScenarioError, "scenario 'soc-v2' does not exist; did you mean 'soc-v1'"),
+        ({"scenario": "soc-v3"}, ScenarioError, "scenario 'soc-v3' does not exist; did you mean 'soc-v"),
         ({"num_zone": 3}, ScenarioError, "'num_zone' does not exist; did you mean 'num_zones'"),
         ({"redraw_vulnerabilities": False}, ScenarioError, "'redraw_vulnerabilities' does not exist"),
         ({"num_zones": 17}, ScenarioError, "num_zones=17 must be an integer from 1 to 16"),

@@ -42,7 +42,7 @@ def flip_truth(sim, rng):
         env = sim.records(i).env
         records = sim.records(i).hosts[: env["num_tracked"]]
         for name, low, high in (("level", 0, 2), ("campaign", -1, 2), ("since", -1, 99), *(
-            (name, 0, 1) for name in ("is_persistent", "is_encrypted", "is_detected", "is_credited")
+            (name, 0, 1) for name in ("is_persistent", "is_encrypted", "is_detected", "is_credited", "is_exposed")
         )):  # fmt: skip
             records[name] = flip(records[name], low, high, rng)
         cases = env["cases"]
@@ -101,7 +101,7 @@ def assert_same_for_agents(sim, ours, theirs):
     assert ours[2] == theirs[2]
 
 
-@pytest.mark.parametrize("scenario", ["soc-v1", "soc-cage4-v0"])
+@pytest.mark.parametrize("scenario", ["soc-v1", "soc-cage4-v0", "soc-v2"])
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_line_1_observations_masks_and_calls_do_not_depend_on_the_truth(scenario, name):
     rng = np.random.default_rng(len(name))
