@@ -81,7 +81,7 @@ def transfer(
     from experiments.transfer import command
 
     command.run(
-        controls=_controls(controls or []),
+        controls=None if BARE in (controls or ()) else controls or (),
         playbooks=[named_policy(playbook) for playbook in playbooks or ()],
         checkpoints=checkpoint or (),
         levels=level or None,
@@ -96,12 +96,3 @@ def transfer(
         path=cyborg,
         patch=not no_patch,
     )
-
-
-def _controls(given: list[str]) -> list[str]:
-    """The controls that were named; all of them where the option stands alone."""
-    if BARE not in given:
-        return list(given)
-    from cyborg_bridge.controls import CONTROLS
-
-    return list(CONTROLS)

@@ -16,7 +16,7 @@ from soc_env.errors import ConfigError, shown
 
 def run(
     *,
-    controls: Sequence[str],
+    controls: Sequence[str] | None,
     playbooks: Sequence[str],
     checkpoints: Sequence[pathlib.Path],
     levels: Sequence[str] | None,
@@ -33,7 +33,7 @@ def run(
     """Measures who is named, prints the table and says what was written.
 
     Args:
-        controls, playbooks: names of scripted controls, and of scripted teams.
+        controls, playbooks: names of scripted controls (None for all of them), and of scripted teams.
         checkpoints: run folders, of different names.
         levels: observation levels of teams; None for all.
         train_steps, reward: CC4 steps of every team that is trained on it (None: none), and what it learns from.

@@ -44,12 +44,13 @@ class Entry:
     kind: str = "control"
 
 
-def control_entries(names: Sequence[str]) -> dict[str, Entry]:
-    """Entries of the scripted controls of those names.
+def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
+    """Entries of the scripted controls of those names, or of all.
 
     Raises:
         ConfigError: there is no such control.
     """
+    names = list(CONTROLS) if names is None else names
     for name in names:
         if name not in CONTROLS:
             raise ConfigError(unknown_name("control", name, CONTROLS))
