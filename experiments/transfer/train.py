@@ -28,7 +28,7 @@ from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
 from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests
-from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
+from experiments.transfer.entries import Entry, checkpoint_entries, team_policy, view_of
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
 from soc_env.engine.tables import Column
@@ -107,6 +107,7 @@ def train_on_cage4(
     path: str | pathlib.Path | None = None,
     config: Mapping[str, Any] | None = None,
     reward: str = REWARD,
+    scenario: str | None = None,
 ) -> pathlib.Path:
     """Trains until the run has `steps` CC4 steps, and returns its folder; a folder that has a run goes on with it.
 
@@ -118,6 +119,8 @@ def train_on_cage4(
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
         path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
         config: settings of HMARLConfig in place of the preset's.
+        scenario: by whose tables CC4 is shown, see `cyborg_bridge.soc_view`; None: those that `start` was trained on,
+            or for new networks the newest.
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
@@ -132,14 +135,23 @@ def train_on_cage4(
     checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
     check_num_envs(num_envs)
     check_reward(reward)
+    shown_by = soc_siem.view_scenario(_view_of_start(checkpoint) if scenario is None else scenario).name
     find_cyborg(path)
     asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
-    asked["overrides"] = {"level": level, "reward": reward, **({} if path is None else {"path": str(path)})}
+    asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by}
+    asked["overrides"] |= {} if path is None else {"path": str(path)}
     asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     with run_lock(out):
         _go(out, asked, config or {})
     return out
+
+
+def _view_of_start(checkpoint: pathlib.Path | None) -> str:
+    """The scenario by whose tables CC4 is shown to a team that starts from a checkpoint, or from new networks."""
+    from policies.loading import load_policy
+
+    return soc_siem.VIEWS[-1] if checkpoint is None else view_of(load_policy(checkpoint).has_levels)
 
 
 def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -159,8 +171,9 @@ def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, A
     for name, was, now in (
         *((name, found[name], asked[name]) for name in ("scenario", "seed")),
         ("reward", *(own.pop("reward", FIRST_REWARD) for own in overrides)),
-        ("overrides", *overrides),
         ("start", _starts(found), _starts(asked)),
+        ("scenario", *(own.pop("scenario", soc_siem.VIEWS[0]) for own in overrides)),
+        ("overrides", *overrides),
     ):
         if was != now:
             raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {now!r}")

@@ -136,6 +136,8 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         assert float(rows[-1]["validation_score"]) <= float(rows[-1]["validation_rest"]) < 0.0
         manifest = json.loads((run / "checkpoints" / "best" / "hmarl.json").read_text())
         assert manifest["best_validation_rest"] == max(float(row["validation_rest"] or "-inf") for row in rows)
+    shown = [json.loads((run / "config.json").read_text())["overrides"]["scenario"] for run in (scratch, trained)]
+    assert shown == ["soc-cage4-v1", "soc-cage4-v0"]  # the newest, and that of the start
     entries = checkpoint_entries(scratch, ["raw"]) | checkpoint_entries(trained, ["raw"], untrained=False)
     assert list(entries) == ["scratch, raw", "scratch, untrained, raw", "tuned, raw"]
     data = transfer(entries, episodes=1, out=tmp_path / "out")
@@ -158,6 +160,10 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         train_on_cage4(tmp_path / "scratch", "flat", 80, num_envs=10)
     with pytest.raises(ConfigError, match="holds a run with start"):
         train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, start=start)
+    with pytest.raises(ConfigError, match="holds a run with scenario='soc-cage4-v1', not 'soc-cage4-v0'"):
+        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, scenario="soc-cage4-v0")
+    with pytest.raises(ConfigError, match="scenario of a SOC view 'soc-v2' does not exist"):
+        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, scenario="soc-v2")
     with pytest.raises(ConfigError, match="holds a run with reward='rest', not 'score'"):
         train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, reward="score")
 
