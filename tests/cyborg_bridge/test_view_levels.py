@@ -130,10 +130,10 @@ def test_a_users_file_is_stale_after_remove_until_the_next_pid() -> None:
     analyse(play, OTHER, "cmd.sh")
     assert play.zone("user_findings") == pytest.approx(0.2)
     assert play.zone("top_level") == 0.5
-    play.ask(ORCHESTRATOR, remediate_0=REIMAGE)
-    play.step(busy=4)
-    for left_steps in (3, 2, 1, 0):
-        play.step(busy=left_steps)
+    for level, ticks in ((KILL, 3), (REIMAGE, 5)):
+        play.ask(ORCHESTRATOR, remediate_0=level)
+        for left_steps in reversed(range(ticks)):
+            play.step(busy=left_steps)
     play.ask(ORCHESTRATOR, remediate_0=0.0)
     play.step({OTHER: {"Processes": [{"Connections": [{}]}]}})
     analyse(play, OTHER, "cmd.sh")  # a new one, of an exploit that raised no alert
