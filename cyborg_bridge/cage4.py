@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import operator
 import os
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ from cyborg_bridge.checkout import import_cyborg
 from cyborg_bridge.score import Charge, ScoreWatch, rest_of
 from cyborg_bridge.shortcuts import apply_shortcuts
 from cyborg_bridge.zones import Zone
-from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.errors import ActionError, ConfigError, shown, unknown_name
 from soc_env.parallel import ResetNeeded
 
 AGENTS = tuple(f"blue_agent_{number}" for number in range(5))
@@ -83,6 +84,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         wrapper: CybORG's BlueFlatWrapper underneath, `wrapper.env` the CybORG: to look at, not to step.
         possible_agents: the five blue agents.
         agents: those that act in the next step; empty before `reset` and after the end.
+        episode: a name of the episode that `reset` began last, "" before; a copy of the environment has the same until
+            it is reset itself.
         observation_spaces, action_spaces: agent -> its space.
         state_space: MultiDiscrete of `state()`.
         observation: "flat" or "raw".
@@ -111,12 +114,14 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ConfigError(unknown_name("render_mode", render_mode, RENDER_MODES))
         if _whole(steps) is None or steps < 2:
-            raise ConfigError(f"steps={steps!r}: a whole number of at least 2 is allowed")
+            raise ConfigError(f"steps={shown(steps)}: a whole number of at least 2 is allowed")
+        if not isinstance(patch, bool | np.bool_):
+            raise ConfigError(f"patch={shown(patch)}: True or False is allowed")
         self.render_mode = render_mode
         self.observation = observation
         self.steps = int(steps)
         self._root = import_cyborg(path)
-        self.wrapper = _make_wrapper(self.steps, _checked_seed(seed))
+        self.wrapper = _make_wrapper(self.steps, checked_seed(seed))
         self._raw: dict[str, dict[str, Any]] = {}
         self.wrapper.observation_change = _KeepRaw(self.wrapper, self._raw)
         self._controller = self.wrapper.env.environment_controller
@@ -131,6 +136,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         self.observation_spaces = {agent: MultiDiscrete(zone.sizes) for agent, zone in self._zones.items()}
         self.state_space = MultiDiscrete(np.concatenate([space.nvec for space in self.observation_spaces.values()]))
         self._seen: Observations = {}
+        self.episode = ""
         self._step = 0
         self._total = 0.0
 
@@ -145,7 +151,8 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         Raises:
             ConfigError: a bad seed.
         """
-        found, _ = self.wrapper.reset(seed=_checked_seed(seed))
+        found, _ = self.wrapper.reset(seed=checked_seed(seed))
+        self.episode = uuid.uuid4().hex
         self.agents = list(AGENTS)
         self._step, self._total = 0, 0.0
         return self._note(found), self._infos(0.0, ())
@@ -157,12 +164,13 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             actions: agent -> action index. A missing agent, or None, sleeps; keys that are no agent's are ignored.
 
         Raises:
-            ActionError: not a whole number, or out of range; nothing has changed then.
+            ActionError: no mapping, not a whole number, or out of range; nothing has changed then.
             ResetNeeded: before `reset`, or after the end of the episode.
             ScoreError: CybORG's reward is not what its charges add up to.
         """
         if not self.agents:
             raise ResetNeeded("step() needs a running episode: call reset() first")
+        check_mapping(actions)
         chosen = {agent: self._checked_action(agent, actions.get(agent)) for agent in AGENTS}
         submitted = {agent: self._zones[agent].sleep if self._busy(agent) else chosen[agent] for agent in AGENTS}
         found, rewards, _, _, _ = self.wrapper.step(submitted)
@@ -191,7 +199,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
             return self._zones[agent].sleep
         index, size = _whole(action), len(self._zones[agent].orders)
         if index is None or not 0 <= index < size:
-            raise ActionError(f"{agent}: action={action!r}; allowed: whole numbers from 0 to {size - 1}")
+            raise ActionError(f"{agent}: action={shown(action)}; allowed: whole numbers from 0 to {size - 1}")
         return index
 
     def _busy(self, agent: str) -> int:
@@ -219,7 +227,12 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
 
     # ------------------------------------------------------------------ reading
     def red_hosts(self) -> set[str]:
-        """Names of the hosts on which red has a session now: the true state, which no agent sees."""
+        """Names of the hosts on which red has a session now: the true state, which no agent sees.
+
+        Raises:
+            ResetNeeded: before the first `reset`.
+        """
+        self._check_started("red_hosts")
         sessions = self._controller.state.sessions
         held = (own.values() for agent, own in sessions.items() if agent.startswith("red_agent"))
         return {str(session.hostname) for own in held for session in own}
@@ -247,30 +260,44 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         Keys are host names, "success", "message" and (after the first step) "action".
 
         Raises:
-            ConfigError: the environment was made with observation="flat".
+            ConfigError: the environment was made with observation="flat", or there is no such agent.
             ResetNeeded: before the first `reset`.
         """
         if self.observation != "raw":
             raise ConfigError("raw_observation() needs observation='raw'; this environment has 'flat'")
+        self.zone(agent)
         self._check_started("raw_observation")
         return self._raw[agent]
 
     def action_labels(self, agent: str) -> list[str]:
         """CybORG's labels of the agent's actions in this episode, by index: host actions start with "[Invalid] " where
-        the host does not exist, traffic actions hold the episode's addresses. What stays the same is in `zone`."""
+        the host does not exist, traffic actions hold the episode's addresses. What stays the same is in `zone`.
+
+        Raises:
+            ConfigError: there is no such agent.
+            ResetNeeded: before the first `reset`.
+        """
+        self.zone(agent)
+        self._check_started("action_labels")
         return list(self.wrapper.action_labels(agent))
 
     def zone(self, agent: str) -> Zone:
-        """What the agent guards, what its actions do, where what is in its observation; the same in every episode."""
+        """What the agent guards, what its actions do, where what is in its observation; the same in every episode.
+
+        Raises:
+            ConfigError: there is no such agent.
+        """
+        if agent not in self._zones:
+            raise ConfigError(unknown_name("agent", agent, AGENTS))
         return self._zones[agent]
 
     def subnets(self, agent: str) -> list[str]:
         """The subnets that the agent guards, in the order of its observation."""
-        return list(self._zones[agent].subnets)
+        return list(self.zone(agent).subnets)
 
     def hosts(self, agent: str) -> dict[str, list[str]]:
         """Subnet -> its 16 host slots in the order of the observation's flags; the mask says which of them exist."""
-        return {subnet: list(slots) for subnet, slots in self._zones[agent].hosts.items()}
+        return {subnet: list(slots) for subnet, slots in self.zone(agent).hosts.items()}
 
     def _check_started(self, method: str) -> None:
         if not self._seen:
@@ -358,10 +385,21 @@ class _KeepRaw:
         return type(self.wrapper).observation_change(self.wrapper, agent, observation)
 
 
-def _checked_seed(seed: Any) -> int | None:
+def check_mapping(actions: Any) -> None:
+    """ActionError unless actions are given by agent."""
+    if not isinstance(actions, Mapping):
+        raise ActionError(f"actions={shown(actions)}; allowed: a mapping from agent to action")
+
+
+def checked_seed(seed: Any) -> int | None:
+    """A seed as an int; None stays None.
+
+    Raises:
+        ConfigError: not a whole number, or below 0.
+    """
     found = None if seed is None else _whole(seed)
     if seed is not None and (found is None or found < 0):
-        raise ConfigError(f"seed={seed!r}: None or a whole number of at least 0 is allowed")
+        raise ConfigError(f"seed={shown(seed)}: None or a whole number of at least 0 is allowed")
     return found
 
 
@@ -369,7 +407,7 @@ def _whole(value: Any) -> int | None:
     """The value as an int if it is a whole number (or a one-entry integer array), else None."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(())[()]
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
         return None
     try:
         return operator.index(value)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from soc_env.errors import HMARLSOCError
+from soc_env.errors import HMARLSOCError, shown
 
 REPOSITORY = "https://github.com/cage-challenge/cage-challenge-4"
 HOW_TO_GET_IT = f"""\
@@ -66,6 +66,8 @@ def find_cyborg(path: str | os.PathLike[str] | None = None) -> Path:
         CyborgCheckoutError: what was found is not CybORG 4, or files of it are missing.
     """
     if path is not None:
+        if not isinstance(path, str | os.PathLike):
+            raise CyborgNotFoundError(f"path={shown(path)} is no path; allowed: that of a checkout, or None")
         return checked_checkout(Path(path), "path")
     if home := os.environ.get("CYBORG_HOME"):
         return checked_checkout(Path(home), "CYBORG_HOME")

@@ -38,6 +38,20 @@ class Policy(Protocol):
         """Agent -> action index, from what `env.reset` or `env.step` returned last."""
 
 
+def same_episode(known: str, env: Any) -> str:
+    """The name of the environment's episode.
+
+    Args:
+        known: that of the episode that a policy remembers, "" if it has forgotten.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    if known not in ("", env.episode):
+        raise ConfigError("act() was given another episode than the one that is remembered; call reset() before each")
+    return env.episode
+
+
 @dataclasses.dataclass
 class Memory:
     """What one agent remembers of an episode. Hosts are names of slots; only those that exist are ever in it."""
@@ -219,18 +233,21 @@ class ControlPolicy:
     def __init__(self, control: Control, seed: int = 0) -> None:
         self.control = control
         self._generator = np.random.default_rng(seed)
-        self._memories: dict[str, Memory] = {}
+        self.reset()
 
     def reset(self) -> None:
         """Forgets the episode; random draws go on."""
-        self._memories = {}
+        self._memories: dict[str, Memory] = {}
+        self._episode = ""
 
     def act(self, observations: Mapping[str, np.ndarray], infos: Mapping[str, Any], env: Cage4Env) -> dict[str, int]:
         """Agent -> action index.
 
         Raises:
-            ConfigError: the control reads raw observations and `env` has none.
+            ConfigError: the control reads raw observations and `env` has none; or it is another episode than that of
+                the last call, without `reset` between.
         """
+        self._episode = same_episode(self._episode, env)
         actions = {}
         for agent, observation in observations.items():
             memory = self._memories.setdefault(agent, Memory(env.zone(agent), self._generator))

@@ -24,6 +24,7 @@ from cyborg_bridge.zones import ZONE_OF_SUBNET
 from soc_env.errors import HMARLSOCError, unknown_name
 
 WORK, ACCESS, IMPACT, FAILED_IMPACT, COST = KINDS = ("LWF", "ASF", "RIA", "RIA failed", "action cost")
+IMPACTS = (IMPACT, FAILED_IMPACT)
 CHARGED = {"GreenLocalWork": "LWF", "GreenAccessService": "ASF", "Impact": "RIA"}  # action -> column of CC4's table
 PHASES = 3  # of the mission
 UNGUARDED = {"contractor_network_subnet": "contractor", "internet_subnet": "internet"}
@@ -50,7 +51,7 @@ class Charge(NamedTuple):
     @property
     def is_in_the_rest(self) -> bool:
         """Whether blue could have done something about it."""
-        return not (self.kind in (IMPACT, FAILED_IMPACT) and self.zone in UNGUARDED.values())
+        return not (self.kind in IMPACTS and self.zone in UNGUARDED.values())
 
 
 def rest_of(charges: Iterable[Charge]) -> float:

@@ -17,12 +17,12 @@ import re
 import numpy as np
 from gymnasium.spaces import Space
 
-from cyborg_bridge.cage4 import OFFICIAL_STEPS, cage4_parallel_env
+from cyborg_bridge.cage4 import OFFICIAL_STEPS, cage4_parallel_env, checked_seed
 from cyborg_bridge.soc_siem import SCENARIO, spaces_of, view_scenario
 from cyborg_bridge.soc_view import SOCView
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import COORDINATOR, TRIAGE
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ConfigError, shown, unknown_name
 from soc_env.soc.tables import actions, features
 
 TEAMS, ZONES = 5, 3  # rows of a CC4 episode; zones that every row shows
@@ -50,8 +50,8 @@ GATHER = {role: gather_matrix(role) for role in ROLES if role != TRIAGE}
 
 def check_num_envs(num_envs: int) -> None:
     """Raises ConfigError unless the rows are those of whole CC4 episodes."""
-    if num_envs < TEAMS or num_envs % TEAMS:
-        raise ConfigError(f"num_envs is {num_envs!r}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
+    if not isinstance(num_envs, int | np.integer) or num_envs < TEAMS or num_envs % TEAMS:
+        raise ConfigError(f"num_envs is {shown(num_envs)}, allowed: a multiple of {TEAMS}, the rows of a CC4 episode")
 
 
 def check_reward(reward: str) -> None:
@@ -95,7 +95,7 @@ class SOCBatch:
         check_num_envs(num_envs)
         check_reward(reward)
         self.reward = reward
-        self.num_envs, self._seed = num_envs, seed
+        self.num_envs, self._seed = int(num_envs), checked_seed(seed)
         self.views = [
             SOCView(cage4_parallel_env(path, steps, None, patch, level), level, scenario)
             for _ in range(0, num_envs, TEAMS)
@@ -121,7 +121,12 @@ class SOCBatch:
         return self._running.copy()
 
     def reset(self, seed: int | None = None) -> dict[str, np.ndarray]:
-        """Starts all episodes anew; without a seed their own streams go on (the first time: from the batch's seed)."""
+        """Starts all episodes anew; without a seed their own streams go on (the first time: from the batch's seed).
+
+        Raises:
+            ConfigError: a bad seed.
+        """
+        seed = checked_seed(seed)
         seed, self._seed = (self._seed if seed is None else seed), None
         seeds = [None] * len(self.views)
         if seed is not None:

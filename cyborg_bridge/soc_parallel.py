@@ -23,9 +23,9 @@ import numpy as np
 from gymnasium.spaces import Space
 from pettingzoo import ParallelEnv
 
-from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env
+from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env, check_mapping
 from cyborg_bridge.soc_siem import SCENARIO, spaces_of
-from cyborg_bridge.soc_view import SOCView
+from cyborg_bridge.soc_view import SOCView, check_level
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import COORDINATOR, TRIAGE
 from soc_env.parallel import ResetNeeded
@@ -92,11 +92,12 @@ class SOCTeamsEnv(ParallelEnv[str, np.ndarray, Any]):
             actions: agent -> action. A missing agent, or None, holds; other keys are ignored.
 
         Raises:
-            ActionError: a wrong shape or type, NaN, or a choice out of range.
+            ActionError: no mapping, a wrong shape or type, NaN, or a choice out of range; nothing has changed then.
             ResetNeeded: before `reset`, or after the end of the episode.
         """
         if not self.agents:
             raise ResetNeeded("step() needs a running episode: call reset() first")
+        check_mapping(actions)
         by_blue: dict[str, dict[str, Any]] = {}
         for agent, (blue, role) in self.places.items():
             if actions.get(agent) is not None:
@@ -156,4 +157,5 @@ def soc_parallel_env(
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         ConfigError: an option that does not exist or is out of range.
     """
+    check_level(level)
     return SOCTeamsEnv(cage4_parallel_env(path, steps, seed, patch, level), level, scenario)

@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from cyborg_bridge.controls import same_episode
 from cyborg_bridge.soc_alerts import ALERTS, LEVELS, flat_alerts, is_server, own_addresses, raw_alerts
 from cyborg_bridge.soc_siem import SCENARIO, ExternalSIEM, view_scenario, zone_network, zone_value
 from cyborg_bridge.soc_verbs import HOST_TOOLS, SIEM_TOOLS, VERBS
@@ -275,6 +276,12 @@ class Team:
         return self.zone.on_host(verb, self.hosts[host])
 
 
+def check_level(level: Any) -> None:
+    """ConfigError unless it is one of `LEVELS`."""
+    if level not in LEVELS:
+        raise ConfigError(unknown_name("level", level, LEVELS))
+
+
 class SOCView:
     """The module's docstring says what it does.
 
@@ -295,8 +302,7 @@ class SOCView:
         Raises:
             ConfigError: no such level or scenario, or the environment does not give the level.
         """
-        if level not in LEVELS:
-            raise ConfigError(unknown_name("level", level, LEVELS))
+        check_level(level)
         if level == "raw" and env.observation != "raw":
             raise ConfigError(f"level='raw' needs an environment with observation='raw', not {env.observation!r}")
         self.env, self.level, self.scenario = env, level, view_scenario(scenario).name
@@ -357,20 +363,30 @@ class SOCView:
             role_actions: blue agent -> role -> action, written into the buffers first; what is missing stays as it is.
 
         Raises:
-            ActionError: an unknown agent or role, a wrong shape, NaN, or a choice out of range.
+            ActionError: an unknown agent or role, a wrong shape, NaN, a choice out of range; nothing has changed then.
             ResetNeeded: before the first `reset`.
         """
         if not self.teams:
             raise ResetNeeded("actions() needs an episode: call reset() first")
-        for agent, actions in (role_actions or {}).items():
+        before = [(siem, {role: held.copy() for role, held in siem.actions.items()}) for siem in self.siems.values()]
+        try:
+            self._write(role_actions or {})
+            for siem in self.siems.values():
+                siem.decode()
+        except ActionError:
+            for siem, held in before:
+                for role, actions in held.items():
+                    siem.actions[role][...] = actions
+            raise
+        return {agent: self._act(team) for agent, team in self.teams.items()}
+
+    def _write(self, role_actions: Mapping[str, Mapping[str, Any]]) -> None:
+        for agent, actions in role_actions.items():
             if agent not in self.teams:
                 raise ActionError(unknown_name("agent", agent, self.teams))
             team = self.teams[agent]
             for role, action in actions.items():
                 team.siem.set_action(team.row, role, action)
-        for siem in self.siems.values():
-            siem.decode()
-        return {agent: self._act(team) for agent, team in self.teams.items()}
 
     def _act(self, team: Team) -> int:
         calls = team.siem.calls(team.row)
@@ -438,6 +454,7 @@ class SOCPolicy:
     def reset(self) -> None:
         """Forgets the episode; called before each one."""
         self._view: SOCView | None = None
+        self._episode = ""
         self._policies: dict[int, RolePolicy] = {}
 
     def act(
@@ -446,13 +463,15 @@ class SOCPolicy:
         """Blue agent -> action index, from what `env.reset` or `env.step` returned last.
 
         Raises:
-            ConfigError: as `SOCView`.
+            ConfigError: as `SOCView`; or it is another episode than that of the last call, without `reset` between.
         """
+        self._episode = same_episode(self._episode, env)
         if self._view is None:
             self._view = SOCView(env, self.level, self.scenario)
             self._view.begin(observations, infos)
             self._policies = {zones: self.make(siem) for zones, siem in self._view.siems.items()}
         else:
+            self._view.env = env  # a copy plays the same episode
             self._view.observe(observations, infos)
         for zones, siem in self._view.siems.items():
             for role, action in self._policies[zones](siem.observations, siem.decides).items():

@@ -34,17 +34,26 @@ class Progress:
         unit: what is counted ("episodes"); without it shares are shown.
         label: said before everything else ("batched").
         done: what was done before, and took time before.
+        num_slow: how many at the beginning take longer than the others (something is compiled): the time left goes by
+            the rate since they are done.
         file: where to show it; standard error by default.
     """
 
     def __init__(
-        self, total: float = 1.0, unit: str = "", *, label: str = "", done: float = 0.0, file: TextIO | None = None
+        self,
+        total: float = 1.0,
+        unit: str = "",
+        *,
+        label: str = "",
+        done: float = 0.0,
+        num_slow: int = 0,
+        file: TextIO | None = None,
     ) -> None:
         self.total, self.unit, self.label = total, unit, label
         self.done, self.note = done, ""
         self._before, self._file = done, file or sys.stderr
         self._began = self._shown = time.monotonic()
-        self._has_lines = False
+        self._has_lines, self._num_slow = False, num_slow
         self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> Progress:
@@ -67,6 +76,8 @@ class Progress:
         """Shows the amount done so far, and a note; what is not given stays as it was."""
         self.done = self.done if done is None else done
         self.note = self.note if note is None else note
+        if self._num_slow and self.done >= self._before + self._num_slow:
+            self._before, self._began, self._num_slow = self.done, time.monotonic(), 0
         if self.done >= self.total:
             is_due = bool(self.note) or self._has_lines
         else:
@@ -98,7 +109,7 @@ class Progress:
     def _seconds_left(self) -> float | None:
         """None while the rate is not known."""
         won = self.done - self._before
-        if won <= 0:
+        if won <= 0 or self._num_slow:
             return None
         return (time.monotonic() - self._began) * max(0.0, self.total - self.done) / won
 

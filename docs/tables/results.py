@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cyborg_bridge.score import IMPACTS, KINDS, UNGUARDED
+from experiments.transfer.comparison import Mean, Row, points_of, reference_of, rows_of
 from tables.markdown import table
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -63,13 +65,51 @@ def settings(name: str, metrics: str) -> str:
 
 
 def cage4() -> str:
-    """Official scores on CAGE Challenge 4."""
-    rows = [
-        (_bold(name.removesuffix(f", {entry['observation']}")), entry["observation"], entry["n"],
-         f"{entry['mean']:,.0f} [{entry['low']:,.0f}, {entry['high']:,.0f}]")
-        for name, entry in _load("cage4")["entries"].items()
-    ]  # fmt: skip
-    return table(("policy", "sees", "episodes", "official score"), rows, "llrr")
+    """Scores on CAGE Challenge 4, what blue can change of them, and differences on the same episodes."""
+    data = _load("cage4")
+    reference = reference_of(data)
+    rows = rows_of(data, reference)
+    columns: list[tuple[str, str, Callable[[Row], str]]] = [
+        ("policy", "l", lambda row: _bold(row.title)),
+        ("sees", "l", lambda row: row.observation),
+        ("episodes", "r", lambda row: str(row.score.n)),
+        ("official score", "r", lambda row: _mean(row.score, 0)),
+        ("rest", "r", lambda row: _mean(row.rest, 1)),
+        (f"rest - {reference}", "r", lambda row: _mean(row.rest_gain, 1, "+")),
+        (f"score - {reference}", "r", lambda row: _mean(row.score_gain, 1, "+")),
+        ("differs", "l", lambda row: row.differs),
+    ]
+    if reference is None:
+        columns = columns[:5]
+    found = [[cell(row) for row in rows] for _, _, cell in columns]
+    said = [k for k, cells in enumerate(found) if any(cells)]  # a file of before December 2026 has no rests
+    aligned = "".join(columns[k][1] for k in said)
+    return table([columns[k][0] for k in said], list(zip(*(found[k] for k in said), strict=True)), aligned)
+
+
+def cage4_points() -> str:
+    """What the scores on CAGE Challenge 4 are made of: mean points an episode by kind, without and with phases."""
+    data = _load("cage4")
+    rows = []
+    for row in rows_of(data, None):
+        by_kind: dict[str, float] = {}
+        for kind, zone, phases in points_of(data["entries"][row.name]):
+            name = "unguarded" if zone in UNGUARDED.values() and kind in IMPACTS else kind
+            by_kind[name] = by_kind.get(name, 0.0) + sum(phases)
+        if by_kind:
+            shown = (f"{by_kind.get(name, 0.0):,.1f}" for name in (*KINDS, "unguarded"))
+            rows.append((_bold(row.title), row.observation, *shown))
+    if not rows:
+        return "Not in the kept results, which are from before there was a decomposition."
+    head = ("policy", "sees", *KINDS, "Impacts where nobody guards")
+    return table(head, rows, "ll" + "r" * (len(head) - 2))
+
+
+def _mean(found: Mean, decimals: int, sign: str = "") -> str:
+    if found.n == 0 or found.low is None or found.high is None:
+        return found.text(sign)
+    mean, low, high = (f"{v:{sign},.{0 if abs(v) >= 100 else decimals}f}" for v in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def bench() -> str:
@@ -95,4 +135,11 @@ def _bold(name: str) -> str:
     return f"**{name}**" if "HMARL" in name else name
 
 
-TABLES = {"seeds": seeds, "settings": settings, "cage4": cage4, "bench": bench, "machine": machine}
+TABLES = {
+    "seeds": seeds,
+    "settings": settings,
+    "cage4": cage4,
+    "cage4_points": cage4_points,
+    "bench": bench,
+    "machine": machine,
+}

@@ -7,8 +7,9 @@ and that they can be played by several processes in any order.
 
 ===============  ======================================================================================================
 entries          who can be measured: scripted controls, trained teams, scripted teams of `soc-v1`
-play             plays episodes of entries and keeps their scores in ``transfer.json``
-plot             the table and the picture, beside what others have published
+play             plays episodes of entries and keeps what they came to in ``transfer.json``
+comparison       what those episodes say: means, and differences to one entry on the same episodes
+tables, plot     the tables and the picture of it, beside what others have published
 train            teams that learn on CC4 itself, from a checkpoint or from new networks
 command          what the command line asks for, put together
 ===============  ======================================================================================================

@@ -35,11 +35,13 @@ class Entry:
             so it has to be picklable: a function of a module, or a `functools.partial` of one.
         observation: what the policy sees, "flat" or "raw" (see `cyborg_bridge.cage4`); it gets no more than that.
         identity: tells policies apart that may come under the same name, like those of two training runs.
+        kind: "control", "playbook", "learned" or "untrained": for the picture.
     """
 
     make: Callable[[int], Policy]
     observation: str
     identity: str = ""
+    kind: str = "control"
 
 
 def control_entries(names: Sequence[str] | None = None) -> dict[str, Entry]:
@@ -79,10 +81,10 @@ def checkpoint_entries(
         for zones in ZONES_GUARDED:
             _team(str(place), zones)
     return {
-        f"{name}, {_level(level)}": Entry(
-            functools.partial(_checkpoint_policy, str(place), level), level, _digest(place)
+        f"{name}, {check_level(level)}": Entry(
+            functools.partial(_checkpoint_policy, str(place), level), level, _digest(place), kind
         )
-        for name, place in places.items()
+        for (name, place), kind in zip(places.items(), ("learned", "untrained"), strict=False)
         for level in levels
     }
 
@@ -113,8 +115,9 @@ def playbook_entries(
         builder_of(policy, scenario, "playbook")  # raises before anything is played
         identity = policy["sha256"][:16] if isinstance(policy, Mapping) else ""
         for level in levels:
-            make = functools.partial(_playbook_policy, policy, _level(level), scenario)
-            entries[f"{label(policy)} playbook, {level}"] = Entry(make, level, f"{scenario} {identity}".strip())
+            make = functools.partial(_playbook_policy, policy, check_level(level), scenario)
+            own = f"{scenario} {identity}".strip()
+            entries[f"{label(policy)} playbook, {level}"] = Entry(make, level, own, "playbook")
     return entries
 
 
@@ -124,7 +127,8 @@ def _digest(checkpoint: pathlib.Path) -> str:
     return hashlib.sha256((checkpoint / NETWORKS).read_bytes()).hexdigest()[:16]
 
 
-def _level(level: str) -> str:
+def check_level(level: str) -> str:
+    """The level; ConfigError if there is none of that name."""
     if level not in LEVELS:
         raise ConfigError(unknown_name("level", level, LEVELS))
     return level

@@ -25,11 +25,11 @@ from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env
 from cyborg_bridge.checkout import checkout_version
 from cyborg_bridge.score import PHASES
 from experiments.evaluate import episode_seeds
-from experiments.intervals import Estimate
 from experiments.output import write_json
 from experiments.plots import write_picture
 from experiments.progress import Progress
 from experiments.provenance import git_hash, provenance
+from experiments.transfer.comparison import BEST, Mean, reference_of
 from experiments.transfer.entries import Entry
 from experiments.transfer.plot import draw
 from soc_env.errors import ConfigError
@@ -121,41 +121,41 @@ def transfer(
     out: str | os.PathLike[str],
     path: str | os.PathLike[str] | None = None,
     patch: bool = True,
+    reference: str | None = None,
 ) -> dict[str, Any]:
     """Measures policies and writes ``transfer.json`` and ``transfer.png``; returns what is in the former.
 
     For every entry, also of earlier calls, it has scores, rests and points by episode seed (`Played`; files of before
-    December 2026 have scores alone) and n, mean, std, low, high of the scores.
+    December 2026 have scores alone), n, mean, std, low, high of the scores, and the same of the rests under "rest".
 
     Args:
         entries: name -> policy.
         episodes, seed: of each entry; those that the output folder holds already are not played again.
         workers: processes; 1 plays in this one.
-        out: the output folder.
-        path: the CybORG checkout, see `find_cyborg`.
+        out, path: the output folder; the CybORG checkout, see `find_cyborg`.
         patch: use the shortcuts of `cage4_parallel_env`; they change no score.
+        reference: the entry that the picture holds the others against, see `comparison.reference_of`.
 
     Raises:
-        ConfigError: a number out of range, a folder that cannot be written or holds results of another protocol.
+        ConfigError: a number out of range, a folder that cannot be written or holds results of another protocol, or
+            there is no such reference.
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `cyborg_bridge.import_cyborg`.
     """
     _check_numbers(episodes=(episodes, 1), seed=(seed, 0), workers=(workers, 1))
     root, file = find_cyborg(path), pathlib.Path(out) / RESULTS
     data = _opened(file, entries, seed, checkout_version(root))
-    tasks = [
-        Task(name, entry, episode, _policy_seed(seed, episode), str(root), patch)
-        for episode in episode_seeds(seed, episodes).tolist()
-        for name, entry in entries.items()
-        if str(episode) not in data["entries"][name]["scores"]
-    ]
-    with Progress(len(tasks), "episodes") as progress:
+    reference_of(data, reference)
+    _make_folder(file.parent)
+    seeds = [(episode, _policy_seed(seed, episode)) for episode in episode_seeds(seed, episodes).tolist()]
+    every = (Task(name, entry, *own, str(root), patch) for own in seeds for name, entry in entries.items())
+    tasks = [task for task in every if str(task.seed) not in data["entries"][task.name]["scores"]]
+    with Progress(len(tasks), "episodes", num_slow=workers) as progress:  # the first ones compile
         for number, (task, played) in enumerate(_finished(tasks, workers), 1):
-            record = data["entries"][task.name]
-            _keep(record, task.seed, played)
+            _keep(data["entries"][task.name], task.seed, played)
             _write(file, data)
             progress.update(number, f"{task.name} {played.score:,.0f}")
     _write(file, data)
-    write_picture(file.with_name(PICTURE), draw(data))
+    write_picture(file.with_name(PICTURE), draw(data, reference))
     return data
 
 
@@ -173,10 +173,10 @@ def _check_numbers(**fields: tuple[int, int]) -> None:
 
 
 def _opened(file: pathlib.Path, entries: Mapping[str, Entry], seed: int, cyborg: dict[str, Any]) -> dict[str, Any]:
-    """The results so far with a record of every entry; makes the folder.
+    """The results so far with a record of every entry.
 
     Raises:
-        ConfigError: results of another protocol or of other policies of these names, or a folder that cannot be made.
+        ConfigError: results of another protocol or of other policies of these names.
     """
     out = str(file.parent)
     protocol = {"environment": str(Cage4Env.metadata["name"]), "steps": OFFICIAL_STEPS, "seed": seed, "cyborg": cyborg}
@@ -185,6 +185,7 @@ def _opened(file: pathlib.Path, entries: Mapping[str, Entry], seed: int, cyborg:
     for name, entry in entries.items():
         fresh = {"observation": entry.observation, "identity": entry.identity, "git_hashes": []}
         record = data["entries"].setdefault(name, fresh)
+        record["kind"] = entry.kind
         for part in BY_SEED:
             record.setdefault(part, {})
         if record["observation"] != entry.observation:
@@ -194,11 +195,14 @@ def _opened(file: pathlib.Path, entries: Mapping[str, Entry], seed: int, cyborg:
             )
         if record.get("identity", "") != entry.identity:
             raise ConfigError(f"out={out!r}: {name!r} is there from another checkpoint; choose another folder")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"out={out!r}: cannot be written ({error.strerror})") from error
     return data
+
+
+def _make_folder(out: pathlib.Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={str(out)!r}: cannot be written ({error.strerror})") from error
 
 
 def _policy_seed(seed: int, episode: int) -> int:
@@ -232,6 +236,7 @@ def _write(file: pathlib.Path, data: dict[str, Any]) -> None:
             own |= {part: {**record.get(part, {}), **own.get(part, {})} for part in BY_SEED}
     for record in data["entries"].values():
         if record["scores"]:
-            estimate = Estimate.of(np.array(list(record["scores"].values())))
-            record.update(n=len(record["scores"]), **dataclasses.asdict(estimate))
+            record |= dataclasses.asdict(Mean.of(list(record["scores"].values()), BEST))
+        if record.get("rests"):
+            record["rest"] = dataclasses.asdict(Mean.of(list(record["rests"].values()), BEST))
     write_json(file, data)

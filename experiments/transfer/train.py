@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cyborg_bridge import find_cyborg, soc_siem
@@ -24,6 +24,7 @@ from cyborg_bridge.soc_batch import REWARDS, TEAMS, check_num_envs, check_reward
 from experiments import garbage
 from experiments.budget import Budget, Rhythm
 from experiments.evaluate import episode_seeds
+from experiments.progress import Progress
 from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
@@ -71,6 +72,10 @@ class Cage4Run(Run):
     family = soc_siem.SCENARIO.name
     own_columns = {"rest": Column("rest", "Rest", decimals=1, better="higher")}
 
+    def __init__(self, *given: Any) -> None:
+        self.on_validation: Callable[[int], None] = lambda number: None  # is told the episodes done so far
+        super().__init__(*given)
+
     def aims(self) -> tuple[tuple[str, ...], str]:
         overrides = self.settings["overrides"]
         if "reward" in overrides:
@@ -86,12 +91,18 @@ class Cage4Run(Run):
         entry = Entry(functools.partial(team_policy, for_zones, level), level)
         root = str(find_cyborg(overrides.get("path")))
         seeds = episode_seeds(self.settings["seed"] + VALIDATION_SEED, VALIDATION_EPISODES).tolist()
-        played = [play(Task("", entry, seed, 0, root, patch=True)) for seed in seeds]
+        played = []
+        for number, seed in enumerate(seeds, 1):
+            played.append(play(Task("", entry, seed, 0, root, patch=True)))
+            self.on_validation(number)
         return {name: sum(getattr(one, name) for one in played) / len(played) for name in REWARDS}
 
     def loop(self) -> None:
         if self.algo.num_env_steps == 0:
-            self.validate()  # what training has to beat
+            with Progress(VALIDATION_EPISODES, "episodes", label="before training", num_slow=1) as progress:
+                self.on_validation = progress.update
+                self.validate()  # what training has to beat
+            self.on_validation = lambda number: None  # the bar of training is there now
         super().loop()
 
 

@@ -56,6 +56,17 @@ def test_the_last_line_is_said_when_there_is_something_to_tell(clock: Clock) -> 
     assert file.getvalue() == "2 of 2 episodes, 0:00 left  sleep -502\n"
 
 
+def test_what_is_slow_at_the_beginning_says_nothing_of_the_time_left(clock: Clock) -> None:
+    file = io.StringIO()
+    with Progress(10, "episodes", num_slow=2, file=file) as progress:
+        for seconds in (60.0, 60.0, 10.0, 10.0):
+            clock.now += seconds
+            progress.update(progress.done + 1)
+    assert file.getvalue().splitlines() == [
+        "1 of 10 episodes", "2 of 10 episodes", "3 of 10 episodes, 1:10 left", "4 of 10 episodes, 1:00 left",
+    ]  # fmt: skip
+
+
 def test_a_part_is_named_when_it_begins_and_shows_its_share(clock: Clock) -> None:
     file = io.StringIO()
     with Progress(label="batched", file=file) as progress:

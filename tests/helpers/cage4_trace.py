@@ -11,6 +11,7 @@ import enum
 import gzip
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,12 @@ class Replay:
         self.trace = trace
         self.possible_agents = list(trace["labels"])
         self.agents: list[str] = []
+        self.episode = ""
         self._zones = {agent: Zone.of(labels) for agent, labels in trace["labels"].items()}
 
     def reset(self) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
         self.agents, self._step = list(self.possible_agents), 0
+        self.episode = uuid.uuid4().hex
         return self._seen()
 
     def step(self, actions: Mapping[str, int]) -> tuple[Any, ...]:

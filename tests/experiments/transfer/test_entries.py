@@ -15,7 +15,7 @@ from soc_env.errors import CheckpointError, ConfigError
 
 
 def test_every_control_is_an_entry_with_its_level() -> None:
-    entries = control_entries()
+    entries = control_entries(list(CONTROLS))
     assert list(entries) == list(CONTROLS)
     assert {name: entry.observation for name, entry in entries.items()} == {
         name: "raw" if name == "raw-rule" else "flat" for name in CONTROLS

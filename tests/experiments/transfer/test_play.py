@@ -1,6 +1,5 @@
 """Episodes of CC4: what is finished is kept, what is missing is played, and what was measured is said."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +14,10 @@ from cage4_trace import needs_cyborg
 
 from cyborg_bridge.controls import CONTROLS, ControlPolicy
 from experiments.evaluate import episode_seeds
-from experiments.transfer import play, plot
+from experiments.transfer import play
 from experiments.transfer.entries import Entry, control_entries
 from experiments.transfer.play import PICTURE, RESULTS, Task, transfer
-from experiments.transfer.plot import PUBLISHED
 from soc_env.errors import ConfigError
-
-
-def test_published_figures_have_a_source_and_a_place_in_the_picture() -> None:
-    assert len({figure.name for figure in PUBLISHED}) == len(PUBLISHED)
-    for figure in PUBLISHED:
-        assert figure.source
-        assert plot.AXIS[0] < -figure.score < 2 * plot.AXIS[-1]
 
 
 def test_another_checkpoint_under_the_same_name_is_refused(pretence: Pretence, tmp_path: Path) -> None:
@@ -58,6 +49,12 @@ def test_results_are_of_the_episodes_that_every_policy_meets(
     assert record["low"] == pytest.approx(scores.mean() - 2.776445 * scores.std(ddof=1) / 5**0.5)  # t of 4 degrees
     assert record["observation"] == "flat"
     assert len(record["git_hashes"]) == 1
+    assert record["kind"] == "control"
+    assert list(record["rests"].values()) == [-50.0 - seed % 3 for seed in seeds]
+    assert record["rest"]["mean"] == pytest.approx(-50.0 - np.mean([seed % 3 for seed in seeds]))
+    for seed in seeds:
+        points = record["points"][str(seed)]
+        assert sum(p for zones in points.values() for phases in zones.values() for p in phases) == -500.0 - seed % 7
     assert (tmp_path / "out" / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
@@ -102,6 +99,40 @@ def test_more_episodes_and_more_names_are_added(run: Callable[..., dict[str, Any
     data = run("sleep", "raw-rule", episodes=1)
     assert len(pretence.played) == 6
     assert {name: record["n"] for name, record in data["entries"].items()} == {"sleep": 4, "raw-rule": 2}
+
+
+def test_a_file_from_before_there_were_rests_is_added_to(
+    run: Callable[..., dict[str, Any]], pretence: Pretence, tmp_path: Path
+) -> None:
+    run("sleep", "raw-rule", episodes=2)
+    file = tmp_path / "out" / RESULTS
+    old = json.loads(file.read_text())
+    for record in old["entries"].values():
+        for part in ("rests", "points", "rest", "kind"):
+            del record[part]
+    file.write_text(json.dumps(old))
+    data = run("sleep", episodes=3)
+    assert len(pretence.played) == 5
+    sleep, rule = data["entries"]["sleep"], data["entries"]["raw-rule"]
+    assert [len(sleep[part]) for part in ("scores", "rests", "points")] == [3, 1, 1]
+    assert (sleep["rest"]["n"], sleep["rest"]["low"]) == (1, None)
+    assert [len(rule[part]) for part in ("scores", "rests", "points")] == [2, 0, 0]
+    assert "rest" not in rule
+
+
+def test_one_episode_has_no_interval_and_two_none_above_the_best_score(run: Callable[..., dict[str, Any]]) -> None:
+    record = run("raw-rule", episodes=1)["entries"]["raw-rule"]
+    assert [record[key] for key in ("n", "std", "low", "high")] == [1, None, None, None]
+    record = run("raw-rule", episodes=2)["entries"]["raw-rule"]
+    assert record["low"] < record["mean"] < record["high"] <= 0.0
+
+
+def test_a_reference_that_is_not_there_is_an_error_before_anything_is_played(
+    run: Callable[..., dict[str, Any]], pretence: Pretence
+) -> None:
+    with pytest.raises(ConfigError, match="reference 'raw-rul' does not exist; did you mean 'raw-rule'"):
+        run("sleep", "raw-rule", episodes=1, reference="raw-rul")
+    assert pretence.played == []
 
 
 def test_another_protocol_is_not_mixed_in(
@@ -149,35 +180,6 @@ def test_a_folder_that_cannot_be_made(run: Callable[..., dict[str, Any]], tmp_pa
         run("sleep", episodes=1)
 
 
-def test_table_has_everything_measured_worst_first_and_what_is_published(run: Callable[..., dict[str, Any]]) -> None:
-    data = run("raw-rule", "random-restore", episodes=4)
-    file = io.StringIO()
-    plot.print_table(data, file)
-    lines = [line.split() for line in file.getvalue().splitlines()]
-    names = [line[0] for line in lines if line and line[0] in CONTROLS]
-    assert names == ["random-restore", "raw-rule"]
-    row = next(line for line in lines if line and line[0] == "raw-rule")
-    assert row[1:3] == ["raw", "4"]
-    assert float(row[3]) == pytest.approx(data["entries"]["raw-rule"]["mean"], abs=0.06)
-    text = " ".join(file.getvalue().split())
-    assert all(f"{figure.name}, published {figure.score:g}" in text for figure in PUBLISHED)
-    assert "quoted, not measured here" in text
-
-
-def test_picture_has_a_bar_and_interval_for_each_and_a_line_for_each_published_figure(
-    run: Callable[..., dict[str, Any]],
-) -> None:
-    data = run("raw-rule", "sleep", episodes=4)
-    panel = plot.draw(data).axes[0]
-    widths = [bar.get_width() for bar in panel.patches]
-    assert widths == [pytest.approx(-data["entries"][name]["mean"]) for name in ("raw-rule", "sleep")]
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["raw-rule, raw", "sleep, flat"]
-    lines = {round(float(line.get_xdata()[0]), 1) for line in panel.lines if len(line.get_xdata()) == 2}
-    assert {round(-figure.score, 1) for figure in PUBLISHED} <= lines
-    labels = [text.get_text() for text in panel.texts]
-    assert all(f"{figure.name} {figure.score:g}" in labels for figure in PUBLISHED)
-
-
 def test_progress_says_how_far_and_how_long(
     run: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +192,8 @@ def test_progress_says_how_far_and_how_long(
     monkeypatch.setenv("TERM", "xterm")
     run("flat-rule", episodes=4)
     err = capsys.readouterr().err
-    assert "1 of 4 episodes" in err
+    assert "1 of 4 episodes  flat-rule" in err  # the first one compiled: it says nothing of the others
+    assert "2 of 4 episodes, 0:00 left" in err
     assert err.endswith("\x1b[1A\x1b[2K")  # the bar has gone
 
 
