@@ -78,8 +78,10 @@ def play(task: Task) -> Played:
         info = infos[env.possible_agents[0]]
         score, rest = score + info["score"], rest + info["rest"]
         for charge in info["charges"]:
-            by_phase = points.setdefault(charge.kind, {}).setdefault(charge.zone, [0.0] * PHASES)
-            by_phase[charge.phase] += charge.points
+            by_phase = points.setdefault(charge.kind, {}).setdefault(charge.zone, [0] * PHASES)
+            by_phase[charge.phase] += (
+                int(charge.points) if charge.points.is_integer() else charge.points
+            )  # less to write
     return Played(score, rest, points)
 
 

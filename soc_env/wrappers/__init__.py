@@ -8,8 +8,10 @@
 | `SOCVectorEnv` | a gymnasium VectorEnv over the batched simulator, with `action_masks()` | CleanRL, PufferLib |
 | `PyMARLEnv` | PyMARL's MultiAgentEnv | PyMARL, EPyMARL, pymarlzooplus |
 
-`Homogenize`, `Discretize` and `CentralGym` take any PettingZoo ParallelEnv; for `SOCEnv` itself its constructor options
-(`homogenize`, `actions`, `masks`) do the same faster. The team's reward is taken once, never summed over agents.
+`Homogenize`, `Discretize` and `CentralGym` take any PettingZoo ParallelEnv with flat Boxes for observations. The first
+and the last also take MultiDiscrete ones, Dicts of such, and MultiDiscrete actions: CAGE Challenge 4 is such a one. For
+`SOCEnv` itself its constructor options (`homogenize`, `actions`, `masks`) do the same faster. The team's reward is
+taken once, never summed over agents.
 """
 
 from soc_env.wrappers.central import CentralGym

@@ -10,9 +10,9 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 from pettingzoo import ParallelEnv
 
 from soc_env.engine.simulator import unit_box
-from soc_env.errors import ActionError, ConfigError, unknown_name
+from soc_env.errors import ActionError, ConfigError, shown, unknown_name
 from soc_env.options import box_action
-from soc_env.wrappers.spaces import are_discrete, array_of, box_of, mask_of
+from soc_env.wrappers.spaces import array_of, box_of, chosen, mask_of, num_choices
 
 OBSERVED = ("concat", "state")
 
@@ -20,8 +20,9 @@ OBSERVED = ("concat", "state")
 class CentralGym(gym.Env):
     """One agent that plays all: a gymnasium.Env over a ParallelEnv.
 
-    The action is a MultiDiscrete if all agents are Discrete; else one flat Box in the order of `possible_agents`, in
-    which each Discrete agent has an entry per choice and takes the largest. The reward is that of the first agent: the
+    The action is a MultiDiscrete if all agents are Discrete or MultiDiscrete; else one flat Box in the order of
+    `possible_agents`, in which each Discrete agent (and place of a MultiDiscrete one) has an entry per choice and takes
+    the largest. Choices count from 0, whatever an agent's space starts with. The reward is that of the first agent: the
     team's.
 
     Attributes:
@@ -29,10 +30,10 @@ class CentralGym(gym.Env):
     """
 
     def __init__(self, env: ParallelEnv, observation: str = "concat") -> None:
-        """Args: env, and what is observed: "concat" (all observations in a row, without masks) or "state".
+        """Args: env, and what is observed: "concat" (all observations in a row, as numbers, without masks) or "state".
 
         Raises:
-            ConfigError: An unknown `observation`, or observations that are no flat Box.
+            ConfigError: An unknown `observation`, one that the environment has not, or that is no row of numbers.
         """
         if observation not in OBSERVED:
             raise ConfigError(unknown_name("observation", observation, OBSERVED))
@@ -40,12 +41,19 @@ class CentralGym(gym.Env):
         self.metadata = dict(getattr(env, "metadata", {}))
         self.render_mode = getattr(env, "render_mode", None)
         self._agents = list(env.possible_agents)
-        spaces = {agent: env.action_space(agent) for agent in self._agents}
-        self._sizes = [int(s.n) if isinstance(s, Discrete) else s.shape[0] for s in spaces.values()]  # type: ignore[index]
-        self._is_multi_discrete = are_discrete(spaces)
-        self.action_space: Space = MultiDiscrete(self._sizes) if self._is_multi_discrete else unit_box(sum(self._sizes))
+        self._spaces = {agent: env.action_space(agent) for agent in self._agents}
+        self._choices = {agent: num_choices(space) for agent, space in self._spaces.items()}
+        for agent, space in self._spaces.items():
+            if not self._choices[agent] and (not isinstance(space, Box) or len(space.shape) != 1):
+                raise ConfigError(f"action space {shown(space)} of {agent} is not supported; allowed: a flat one")
+        self._sizes = [sum(self._choices[agent]) or self._spaces[agent].shape[0] for agent in self._agents]  # type: ignore[index]
+        self._is_multi_discrete = all(self._choices.values())
+        counts = [n for choices in self._choices.values() for n in choices]
+        self.action_space: Space = MultiDiscrete(counts) if self._is_multi_discrete else unit_box(sum(self._sizes))
         if observation == "state":
-            self.observation_space: Space = env.state_space  # type: ignore[attr-defined]
+            if getattr(env, "state_space", None) is None:
+                raise ConfigError(f"observation='state' needs an environment with a state_space; {env} has none")
+            self.observation_space: Space = env.state_space
         else:
             boxes = [box_of(env.observation_space(agent)) for agent in self._agents]
             low, high = (np.concatenate([getattr(box, side) for box in boxes]) for side in ("low", "high"))
@@ -75,7 +83,9 @@ class CentralGym(gym.Env):
         The environment gives them with `masks="obs"` or "info"; otherwise everything is allowed.
         """
         if not self._is_multi_discrete:
-            raise ConfigError("action_masks() needs Discrete agents only; allowed: actions='discrete'")
+            raise ConfigError(
+                "action_masks() needs Discrete agents only, or MultiDiscrete; allowed: actions='discrete'"
+            )
         masks = [
             mask_of(self._last[agent], self._infos[agent], size)
             for agent, size in zip(self._agents, self._sizes, strict=True)
@@ -93,16 +103,25 @@ class CentralGym(gym.Env):
     def _central(self) -> np.ndarray:
         if self._observed == "state":
             return self.env.state()
-        return np.concatenate([array_of(self._last[agent]) for agent in self._agents])
+        spaces = {agent: self.env.observation_space(agent) for agent in self._agents}
+        row = np.concatenate([array_of(space, self._last[agent]) for agent, space in spaces.items()])
+        return row.astype(np.float32, copy=False)
 
     def _split(self, action: Any) -> dict[str, Any]:
         if self._is_multi_discrete:
-            choices = np.asarray(action)
-            if choices.shape != (len(self._agents),):
-                raise ActionError(f"central action has shape {choices.shape}; allowed: ({len(self._agents)},)")
-            return dict(zip(self._agents, choices, strict=True))
-        parts = np.split(box_action("central", action, sum(self._sizes)), np.cumsum(self._sizes)[:-1])
-        return {
-            agent: int(part.argmax()) if isinstance(self.env.action_space(agent), Discrete) else part
-            for agent, part in zip(self._agents, parts, strict=True)
-        }
+            row, sizes = np.asarray(action), [len(choices) for choices in self._choices.values()]
+            if row.shape != (sum(sizes),):
+                raise ActionError(f"central action has shape {row.shape}; allowed: ({sum(sizes)},)")
+        else:
+            row, sizes = box_action("central", action, sum(self._sizes)), self._sizes
+        parts = np.split(row, np.cumsum(sizes)[:-1])
+        return {agent: self._own(agent, part) for agent, part in zip(self._agents, parts, strict=True)}
+
+    def _own(self, agent: str, part: np.ndarray) -> Any:
+        """An agent's action, from its part of the central one."""
+        choices, space = self._choices[agent], self._spaces[agent]
+        if not choices:
+            return part
+        if not self._is_multi_discrete:
+            part = np.array([entries.argmax() for entries in np.split(part, np.cumsum(choices)[:-1])])
+        return chosen(agent, part[0] if isinstance(space, Discrete) else part, space, choices)

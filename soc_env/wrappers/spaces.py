@@ -3,32 +3,105 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from soc_env.engine.scenario import Scenario
 from soc_env.engine.simulator import unit_box
-from soc_env.errors import ConfigError, unknown_name
+from soc_env.errors import ActionError, ConfigError, shown, unknown_name
 from soc_env.options import box_action, discrete_action
 from soc_env.registry import preset_tables
 
+KINDS = (Discrete, MultiDiscrete, Box)  # of actions
+
 
 def box_of(space: Space) -> Box:
-    """The array part of an observation space, with or without a mask."""
-    box = space["observation"] if isinstance(space, Dict) else space
-    if not isinstance(box, Box) or len(box.shape) != 1:
-        raise ConfigError(f"observation space {space} is not supported; allowed: a flat Box, with or without a mask")
-    return box
+    """The flat Box that an observation space is as numbers: its own, of a MultiDiscrete the whole numbers as they are,
+    of a Dict its entries in the space's order, without the mask.
+
+    Raises:
+        ConfigError: There is another space in it.
+    """
+    if isinstance(space, Dict):
+        boxes = [box_of(part) for _, part in _observed(space)]
+        if boxes:
+            low, high = (np.concatenate([getattr(box, side) for box in boxes]) for side in ("low", "high"))
+            return Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+    if isinstance(space, MultiDiscrete) and len(space.shape) == 1:
+        low = np.zeros_like(space.nvec) + first_choice(space)
+        return Box(low.astype(np.float32), (low + space.nvec - 1).astype(np.float32), dtype=np.float32)
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise ConfigError(
+            f"observation space {shown(space)} is not supported; allowed: a flat Box or MultiDiscrete, or a Dict of "
+            "them, with or without a mask"
+        )
+    return space
 
 
-def array_of(observation: Any) -> np.ndarray:
-    """The array part of an observation, with or without a mask."""
-    return observation["observation"] if isinstance(observation, Mapping) else observation
+def array_of(space: Space, observation: Any) -> np.ndarray:
+    """An observation as the numbers of `box_of(space)`."""
+    if not isinstance(space, Dict):
+        return np.asarray(observation)
+    return np.concatenate([array_of(part, observation[name]) for name, part in _observed(space)])
+
+
+def _observed(space: Dict) -> list[tuple[str, Space]]:
+    return [(name, part) for name, part in space.spaces.items() if name != "action_mask"]
+
+
+def first_choice(space: Space) -> Any:
+    """The lowest choice of a Discrete or MultiDiscrete: a number, or one for each entry."""
+    return getattr(space, "start", 0)  # gymnasium before 1.0: a MultiDiscrete begins with 0
+
+
+def num_choices(space: Space) -> list[int]:
+    """How many choices there are: of a Discrete [n], of a flat MultiDiscrete those of every entry, of others [].
+
+    Raises:
+        ConfigError: A MultiDiscrete that is not flat.
+    """
+    if isinstance(space, Discrete):
+        return [int(space.n)]
+    if isinstance(space, MultiDiscrete):
+        if len(space.shape) != 1:
+            raise ConfigError(f"action space {shown(space)} is not supported; allowed: a flat MultiDiscrete")
+        return [int(n) for n in space.nvec]
+    return []
+
+
+def chosen(agent: str, action: Any, space: Space, choices: Sequence[int]) -> Any:
+    """An agent's action of its own space.
+
+    Args:
+        agent: Named in the error.
+        action: Counted from 0; one integer for a Discrete, else one for each of `choices`.
+        space: The agent's Discrete or MultiDiscrete.
+        choices: How many are allowed. One that the space has not counts as 0; entries it has not are ignored.
+
+    Raises:
+        ActionError: Another shape or type, or out of range.
+    """
+    own = num_choices(space)
+    if isinstance(space, Discrete):
+        choice = discrete_action(agent, action, choices[0])
+        return (choice if choice < own[0] else 0) + int(first_choice(space))
+    try:
+        given = np.asarray(action)
+    except (TypeError, ValueError, RuntimeError):
+        given = np.empty((), object)
+    if given.shape != (len(choices),) or given.dtype.kind not in "iu":
+        raise ActionError(f"{agent}: action {shown(action)}; allowed: {len(choices)} integers")
+    if ((given < 0) | (given >= np.asarray(choices))).any():
+        most = shown([n - 1 for n in choices])
+        raise ActionError(f"{agent}: action {shown(given.tolist())} is out of range; allowed: 0 to {most}")
+    taken = given[: len(own)].astype(np.int64)
+    return (np.where(taken < own, taken, 0) + first_choice(space)).astype(space.dtype)
 
 
 def mask_of(observation: Any, info: Mapping[str, Any], num_choices: int) -> np.ndarray:
@@ -37,23 +110,13 @@ def mask_of(observation: Any, info: Mapping[str, Any], num_choices: int) -> np.n
     return np.ones(num_choices, np.int8) if mask is None else np.asarray(mask, np.int8)
 
 
-def _num_choices(env: ParallelEnv) -> dict[str, int] | None:
-    """Choices by agent if all agents are Discrete, else None."""
-    spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
-    return {agent: int(s.n) for agent, s in spaces.items() if isinstance(s, Discrete)} if are_discrete(spaces) else None
-
-
-def are_discrete(spaces: Mapping[str, Space]) -> bool:
-    """Whether all agents choose from a Discrete space."""
-    return all(isinstance(space, Discrete) for space in spaces.values())
-
-
 class Homogenize(BaseParallelWrapper):
-    """The same spaces for all agents of an environment whose actions are all Discrete, or all Box.
+    """The same spaces for all agents of an environment whose actions are all Discrete, all MultiDiscrete, or all Box.
 
-    Observations are padded with zeros to the longest and end with a one-hot agent id. Discrete actions are padded to
-    the most choices, with an int8 mask; a padded choice counts as 0. Box actions are padded to the longest; extra
-    entries are ignored.
+    Observations are numbers as of `box_of`, padded with zeros to the longest, and end with a one-hot agent id. Discrete
+    actions are padded to the most choices, with an int8 mask; a padded choice counts as 0. MultiDiscrete and Box
+    actions are padded to the longest, the former to the most choices in each place, without a mask; extra entries are
+    ignored. Choices count from 0, whatever the agent's space starts with.
 
     Attributes:
         observation_spaces: dict agent -> its space.
@@ -64,32 +127,34 @@ class Homogenize(BaseParallelWrapper):
         """Args: env, and where the masks of Discrete actions go ("none", "obs", "info").
 
         Raises:
-            ConfigError: Mixed action spaces, observations that are no flat Box, or an unknown `masks`.
+            ConfigError: Mixed action spaces, observations that `box_of` does not take, or an unknown `masks`.
         """
         super().__init__(env)
         if masks not in ("none", "obs", "info"):
             raise ConfigError(unknown_name("masks", masks, ("none", "obs", "info")))
         agents = list(env.possible_agents)
-        spaces = [env.action_space(agent) for agent in agents]
-        self._choices = _num_choices(env)
-        if self._choices is None and not all(isinstance(space, Box) for space in spaces):
+        self._spaces = {agent: env.action_space(agent) for agent in agents}
+        kinds = {next((kind for kind in KINDS if isinstance(s, kind)), None) for s in self._spaces.values()}
+        if len(kinds) != 1 or None in kinds:
             raise ConfigError("Homogenize needs actions of one kind; wrap the environment in Discretize first")
-        self._masks = masks if self._choices else "none"
+        self._masks = masks if kinds == {Discrete} else "none"
         boxes = [box_of(env.observation_space(agent)) for agent in agents]
         self._ids = dict(zip(agents, np.eye(len(agents), dtype=np.float32), strict=True))
         self._longest = max(box.shape[0] for box in boxes)
         low, high = min(float(box.low.min()) for box in boxes), max(float(box.high.max()) for box in boxes)
         size = self._longest + len(agents)
-        widest = max(int(s.n) if isinstance(s, Discrete) else s.shape[0] for s in spaces)  # type: ignore[index]
-        self._widest = widest
+        counts = [num_choices(space) for space in self._spaces.values()]
+        self._choices = [max(of_place) for of_place in itertools.zip_longest(*counts, fillvalue=1)]
+        sizes = [0 if isinstance(space, Discrete) else space.shape[0] for space in self._spaces.values()]  # type: ignore[index]
+        self._widest = max(sizes)
         self.observation_spaces: dict[str, Space] = {}
         self.action_spaces: dict[str, Space] = {}
         for agent in agents:
             box = Box(min(low, 0.0), max(high, 1.0), (size,), np.float32)
             is_masked = self._masks == "obs"
-            mask = Box(0, 1, (widest,), np.int8)
+            mask = Box(0, 1, (self._choices[0] if is_masked else 0,), np.int8)
             self.observation_spaces[agent] = Dict({"observation": box, "action_mask": mask}) if is_masked else box
-            self.action_spaces[agent] = Discrete(widest) if self._choices else unit_box(widest)
+            self.action_spaces[agent] = self._shared_space(kinds)
 
     def observation_space(self, agent: str) -> Space:
         """The agent's space, always the same object."""
@@ -114,26 +179,31 @@ class Homogenize(BaseParallelWrapper):
         """The same around a clone of the environment."""
         return copy.deepcopy(self)
 
+    def _shared_space(self, kinds: set[Any]) -> Space:
+        if kinds == {Discrete}:
+            return Discrete(self._choices[0])
+        return MultiDiscrete(self._choices) if self._choices else unit_box(self._widest)
+
     def _own(self, agent: str, action: Any) -> Any:
         if action is None:
             return None
+        space = self._spaces[agent]
         if self._choices:
-            choice = discrete_action(agent, action, self._widest)
-            return choice if choice < self._choices[agent] else 0
-        return box_action(agent, action, self._widest)[: self.env.action_space(agent).shape[0]]
+            return chosen(agent, action, space, self._choices)
+        return box_action(agent, action, self._widest)[: space.shape[0]]  # type: ignore[index]
 
     def _padded(self, observations: dict, infos: dict) -> tuple[dict, dict]:
         padded: dict[str, Any] = {}
         for agent, observation in observations.items():
             values = np.zeros(self._longest + len(self._ids), np.float32)
-            array = array_of(observation)
+            array = array_of(self.env.observation_space(agent), observation)
             values[: array.size] = array
             values[self._longest :] = self._ids[agent]
             padded[agent] = values
-            if self._choices is None or self._masks == "none":
+            if self._masks == "none":
                 continue
-            mask = np.zeros(self._widest, np.int8)
-            own = self._choices[agent]
+            mask = np.zeros(self._choices[0], np.int8)
+            (own,) = num_choices(self._spaces[agent])
             mask[:own] = mask_of(observation, infos[agent], own)
             if self._masks == "obs":
                 padded[agent] = {"observation": values, "action_mask": mask}

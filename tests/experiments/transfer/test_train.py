@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cage4_trace import load, needs_cyborg
 from cyborg_bridge.soc_batch import GATHER, TEAMS, SOCBatch, spread_places
 from cyborg_bridge.soc_siem import SCENARIO
 from cyborg_bridge.soc_view import SOCView
+from experiments.cli.options import MOST_SEED
 from experiments.transfer import train as training
 from experiments.transfer.entries import checkpoint_entries
 from experiments.transfer.play import transfer
@@ -169,21 +171,26 @@ def test_fine_tuned_and_from_scratch_train_and_play(
 
 
 def test_a_run_from_before_there_was_a_choice_goes_on_by_the_score(
-    recorded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its folder has no "reward" in its overrides and no rest in its progress."""
+    """Its folder has no "reward" in its overrides and no rest in its progress; its seed is the largest there is."""
     monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
     small = {"encoder": "zones", "hiddens": [8, 8]}
     config = {**TINY, "tiers": {role.removesuffix("_0"): small for role in ROLES}}
+    own: dict[str, Any] = {"num_envs": 10, "config": config, "seed": MOST_SEED}
     with monkeypatch.context() as before:
         before.setattr(training, "METRICS", tuple(name for name in training.METRICS if name != "rest"))
-        run = train_on_cage4(tmp_path / "run", "raw", 40, num_envs=10, config=config, reward="score")
+        run = train_on_cage4(tmp_path / "run", "raw", 40, reward="score", **own)
+    err = capsys.readouterr().err
+    assert err.startswith("before training ...\n")
+    assert err.count("before training") == 1
     written = json.loads((run / "config.json").read_text())
     assert written["overrides"].pop("reward") == "score"
     (run / "config.json").write_text(json.dumps(written))
     with pytest.raises(ConfigError, match="holds a run with reward='score', not 'rest'"):
-        train_on_cage4(run, "raw", 80, num_envs=10, config=config)
-    train_on_cage4(run, "raw", 80, num_envs=10, config=config, reward="score")
+        train_on_cage4(run, "raw", 80, **own)
+    train_on_cage4(run, "raw", 80, reward="score", **own)
+    assert "before training" not in capsys.readouterr().err
     with (run / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert int(rows[0]["steps"]) <= 40 * TEAMS < 80 * TEAMS <= int(rows[-1]["steps"])
