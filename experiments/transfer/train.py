@@ -129,9 +129,7 @@ def train_on_cage4(
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
         path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
-        config: settings of HMARLConfig in place of the preset's.
-        scenario: by whose tables CC4 is shown, see `cyborg_bridge.soc_view`; None: those that `start` was trained on,
-            or for new networks the newest.
+        config, scenario: settings in place of the preset's; by whose tables CC4 is shown (None: the start's, or newest).
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
@@ -140,29 +138,30 @@ def train_on_cage4(
         RunError: something outside failed, for example the disk is full.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
-    from policies.checkpoint import checkpoint_folder
-
     out = pathlib.Path(out).absolute()
-    checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
+    checkpoint, shown_by = _begun(start, scenario)
     check_num_envs(num_envs)
     check_reward(reward)
-    shown_by = soc_siem.view_scenario(_view_of_start(checkpoint) if scenario is None else scenario).name
     find_cyborg(path)
     asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
-    asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by}
-    asked["overrides"] |= {} if path is None else {"path": str(path)}
+    own_path = {} if path is None else {"path": str(path)}
+    asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by, **own_path}
     asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     with run_lock(out):
         _go(out, asked, config or {})
     return out
 
 
-def _view_of_start(checkpoint: pathlib.Path | None) -> str:
-    """The scenario by whose tables CC4 is shown to a team that starts from a checkpoint, or from new networks."""
+def _begun(start: str | pathlib.Path | None, scenario: str | None) -> tuple[pathlib.Path | None, str]:
+    """The checkpoint that a team starts from, None for new networks, and by whose tables CC4 is shown to it."""
+    from policies.checkpoint import checkpoint_folder
     from policies.loading import load_policy
 
-    return soc_siem.VIEWS[-1] if checkpoint is None else view_of(load_policy(checkpoint).has_levels)
+    checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
+    if scenario is None:
+        scenario = soc_siem.VIEWS[-1] if checkpoint is None else view_of(load_policy(checkpoint).has_levels)
+    return checkpoint, soc_siem.view_scenario(scenario).name
 
 
 def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> None:
