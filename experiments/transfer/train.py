@@ -129,7 +129,7 @@ def train_on_cage4(
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
         path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
-        config, scenario: settings in place of the preset's; by whose tables CC4 is shown (None: the start's, or newest).
+        config, scenario: settings in place of the preset's; by whose tables CC4 is shown (None: the start's).
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
