@@ -4,6 +4,9 @@ Level "flat" is the official vector: two flags per host slot, process and connec
 "raw" is the agent's own observation dict, where a connection has addresses and an exploit has a PID. Shares below were
 counted over six episodes of 500 steps: three under a defender that reads raw observations, three under one that reads
 the vector.
+
+What was tuned on the real CC4: the weights of the flat kinds as findings, on episodes that nobody wrote down. Nothing
+at level "raw" was. Searches since then keep to episodes that no evaluation plays, see docs/cage4/transfer.md.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import soc_env
+from cyborg_bridge.soc_verbs import VERBS
 from soc_env.soc.attack import TECHNIQUES, technique
 from soc_env.soc.intruders import INTRUDER_FAMILIES
-from soc_env.soc.tables import TOOLS
+from soc_env.soc.tables import LEVEL_FEATURES, TOOLS, Tool
+from soc_env.soc.tables import tools as tools_of
 from tables.markdown import NUMBER, allowed, code, folded, table
 
 
@@ -21,13 +23,44 @@ def _simulator(scenario: str) -> soc_env.Simulator:
 
 def tools() -> str:
     """The tools of soc-v1: what a call takes."""
-    columns = ("tool", "platform", "agent", "target", "minutes", "analyst minutes", "disruption", "failure", "risk")
+    columns = (
+        "tool", "platform", "agent", "target", "minutes", "analyst minutes", "disruption", "failure", "price", "risk",
+    )  # fmt: skip
+    return table(columns, [_tool_row(tool, "soc-v1") for tool in TOOLS], "llllrrrrrl")
+
+
+def _tool_row(t: Tool, scenario: str) -> tuple[Any, ...]:
+    price = f"{t.price(soc_env.SCENARIOS[scenario]):g}"
+    return (code_of(t.name), t.platform, role(t.owner), t.target, t.minutes, f"{t.analyst_minutes:g}",
+            f"{t.disruption:g}", f"{t.failure:g}", price, t.risk_class)  # fmt: skip
+
+
+def tool_changes(scenario: str, base: str) -> str:
+    """The tools that one scenario has otherwise than another."""
+    rows = []
+    for one, other in zip(*(tools_of(soc_env.SCENARIOS[name]) for name in (scenario, base)), strict=True):
+        if one != other:
+            for name, tool in ((base, other), (scenario, one)):
+                row = _tool_row(tool, name)
+                rows.append((row[0], name, row[4], *row[6:9], tool.precondition, tool.effect))
+    columns = ("tool", "scenario", "minutes", "disruption", "failure", "price", "needs", "effect")
+    return table(columns, rows, "llrrrrll")
+
+
+def level_features() -> str:
+    """What zones have beside the others where findings have levels."""
+    return table(
+        ("entry of a zone", "what it is", "source"), [(code_of(f.name), f.unit, f.source) for f in LEVEL_FEATURES]
+    )
+
+
+def cage4_verbs() -> str:
+    """What the tools are in CAGE Challenge 4."""
     rows = [
-        (code_of(t.name), t.platform, role(t.owner), t.target, t.minutes, f"{t.analyst_minutes:g}", f"{t.disruption:g}",
-         f"{t.failure:g}", t.risk_class)
-        for t in TOOLS
-    ]  # fmt: skip
-    return table(columns, rows, "llllrrrrl")
+        (code_of(name), code_of(verb.verb) if verb.verb else "", verb.how, verb.ticks, f"{verb.price:g}")
+        for name, verb in VERBS.items()
+    ]
+    return table(("tool", "CC4", "how", "steps", "points"), rows, "lllrr")
 
 
 def tool_effects() -> str:
@@ -209,6 +242,9 @@ def _sentence(text: str) -> str:
 TABLES = {
     "tools": tools,
     "tool-effects": tool_effects,
+    "tool-changes": tool_changes,
+    "level-features": level_features,
+    "cage4-verbs": cage4_verbs,
     "agents": agents,
     "features": features,
     "state": state,

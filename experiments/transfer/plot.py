@@ -61,7 +61,7 @@ def draw(data: Mapping[str, Any], asked: str | None = None, width: float = 13.0)
     _finish_scores(scores, lines, full_n(rows))
     if reference:
         _finish_gains(axes[0][1], reference, any(row.rest.n for row in rows))
-    _draw_legend(figure)
+    _draw_legend(figure, has_rest=any(row.rest.n for row in rows))
     return figure
 
 
@@ -158,12 +158,13 @@ def _finish_gains(panel: Axes, reference: str, has_rest: bool) -> None:
     panel.grid(visible=False, axis="y")
 
 
-def _draw_legend(figure: Figure) -> None:
+def _draw_legend(figure: Figure, has_rest: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = [Patch(color=color, label=name) for name, color in LEGEND]
     ring = {"color": INK, "linestyle": "", "markerfacecolor": "white"}
-    handles.append(Line2D([], [], marker="o", label="the rest: what blue can change", **ring))  # type: ignore[arg-type]
+    if has_rest:
+        handles.append(Line2D([], [], marker="o", label="the rest: what blue can change", **ring))  # type: ignore[arg-type]
     handles.append(Line2D([], [], marker="D", color=RED, linestyle="", label="published"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8.5)

@@ -29,7 +29,7 @@ from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
 from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests
-from experiments.transfer.entries import Entry, checkpoint_entries, team_policy
+from experiments.transfer.entries import Entry, checkpoint_entries, team_policy, view_of
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
 from soc_env.engine.tables import Column
@@ -118,6 +118,7 @@ def train_on_cage4(
     path: str | pathlib.Path | None = None,
     config: Mapping[str, Any] | None = None,
     reward: str = REWARD,
+    scenario: str | None = None,
 ) -> pathlib.Path:
     """Trains until the run has `steps` CC4 steps, and returns its folder; a folder that has a run goes on with it.
 
@@ -128,7 +129,7 @@ def train_on_cage4(
         seed: of networks, draws and episodes; validation and evaluation have episodes of their own.
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
         path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
-        config: settings of HMARLConfig in place of the preset's.
+        config, scenario: settings in place of the preset's; by whose tables CC4 is shown (None: the start's).
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
@@ -137,20 +138,30 @@ def train_on_cage4(
         RunError: something outside failed, for example the disk is full.
         KeyboardInterrupt: stopped by the user, after everything is written.
     """
-    from policies.checkpoint import checkpoint_folder
-
     out = pathlib.Path(out).absolute()
-    checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
+    checkpoint, shown_by = _begun(start, scenario)
     check_num_envs(num_envs)
     check_reward(reward)
     find_cyborg(path)
     asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
-    asked["overrides"] = {"level": level, "reward": reward, **({} if path is None else {"path": str(path)})}
+    own_path = {} if path is None else {"path": str(path)}
+    asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by, **own_path}
     asked["config"] = {**preset(steps, checkpoint), **(config or {})}
     with run_lock(out):
         _go(out, asked, config or {})
     return out
+
+
+def _begun(start: str | pathlib.Path | None, scenario: str | None) -> tuple[pathlib.Path | None, str]:
+    """The checkpoint that a team starts from, None for new networks, and by whose tables CC4 is shown to it."""
+    from policies.checkpoint import checkpoint_folder
+    from policies.loading import load_policy
+
+    checkpoint = None if start is None else checkpoint_folder(pathlib.Path(start).absolute())
+    if scenario is None:
+        scenario = soc_siem.VIEWS[-1] if checkpoint is None else view_of(load_policy(checkpoint).has_levels)
+    return checkpoint, soc_siem.view_scenario(scenario).name
 
 
 def _go(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -170,8 +181,9 @@ def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, A
     for name, was, now in (
         *((name, found[name], asked[name]) for name in ("scenario", "seed")),
         ("reward", *(own.pop("reward", FIRST_REWARD) for own in overrides)),
-        ("overrides", *overrides),
         ("start", _starts(found), _starts(asked)),
+        ("scenario", *(own.pop("scenario", soc_siem.VIEWS[0]) for own in overrides)),
+        ("overrides", *overrides),
     ):
         if was != now:
             raise ConfigError(f"out: {str(out)!r} holds a run with {name}={was!r}, not {now!r}")

@@ -20,7 +20,12 @@ task and the batched simulator underneath.
 | scenario | hosts | zones | minutes |
 |---|---|---|---|
 | soc-v1 | 200 | 5 | 200 |
+| soc-v2 | 200 | 5 | 200 |
 | soc-cage4-v0 | 89 | 8 | 500 |
+| soc-cage4-v1 | 89 | 8 | 500 |
+
+`soc-v2` is `soc-v1`, and `soc-cage4-v1` is `soc-cage4-v0`, with privilege levels: findings tell admin from user level,
+`kill_process` is free and ends what raised an alert, and an observation has 6Z more entries (`finding_levels`).
 
 ## Network
 Hosts are in segments, segments in zones; zones are what the agents see and act on, so spaces depend on their number

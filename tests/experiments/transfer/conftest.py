@@ -33,7 +33,7 @@ def run(pretence: Pretence, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="package")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Run folders with untrained networks: of soc-v1 by zones, with an mlp among them, and of paper-v0."""
+    """Run folders with untrained networks: of soc-v1 and soc-v2 by zones, with an mlp among them, and of paper-v0."""
     pytest.importorskip("ray")
     from policies import HMARLConfig, save_checkpoint
     from soc_env.engine.tables import AGENTS
@@ -42,6 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tiers = [agent.rsplit("_", 1)[0] for agent in AGENTS]
     networks = {
         "zones": ("soc-v1", dict.fromkeys(tiers, "zones")),
+        "levels": ("soc-v2", dict.fromkeys(tiers, "zones")),
         "mixed": ("soc-v1", dict.fromkeys(tiers[:3], "zones") | {tiers[3]: "mlp"}),
         "paper": ("paper-v0", dict.fromkeys(tiers, "mlp")),
     }

@@ -91,3 +91,15 @@ def test_what_goes_by_a_learned_risk_model_is_refused(
     run = shutil.copytree(runs["zones"], tmp_path / "run")  # those of the other one are kept loaded
     with pytest.raises(ConfigError, match="trained with a learned risk model"):
         checkpoint_entries(run)
+
+
+def test_a_team_is_shown_the_tables_that_it_was_trained_on(runs: dict[str, Path]) -> None:
+    for name, scenario in (("zones", "soc-cage4-v0"), ("levels", "soc-cage4-v1")):
+        policy = checkpoint_entries(runs[name], ["raw"], untrained=False)[f"{name}, raw"].make(0)
+        assert policy.scenario == scenario  # type: ignore[attr-defined]
+    by_default, older = playbook_entries(["expert"], ["raw"]), playbook_entries(["expert"], ["raw"], "soc-cage4-v0")
+    shown = [entries["expert playbook, raw"].make(0).scenario for entries in (by_default, older)]  # type: ignore[attr-defined]
+    assert shown == ["soc-cage4-v1", "soc-cage4-v0"]
+    assert by_default["expert playbook, raw"].identity != older["expert playbook, raw"].identity
+    with pytest.raises(ConfigError, match="scenario of a SOC view 'soc-v1' does not exist"):
+        playbook_entries(["expert"], ["raw"], "soc-v1")

@@ -138,6 +138,8 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         assert float(rows[-1]["validation_score"]) <= float(rows[-1]["validation_rest"]) < 0.0
         manifest = json.loads((run / "checkpoints" / "best" / "hmarl.json").read_text())
         assert manifest["best_validation_rest"] == max(float(row["validation_rest"] or "-inf") for row in rows)
+    shown = [json.loads((run / "config.json").read_text())["overrides"]["scenario"] for run in (scratch, trained)]
+    assert shown == ["soc-cage4-v1", "soc-cage4-v0"]  # the newest, and that of the start
     entries = checkpoint_entries(scratch, ["raw"]) | checkpoint_entries(trained, ["raw"], untrained=False)
     assert list(entries) == ["scratch, raw", "scratch, untrained, raw", "tuned, raw"]
     data = transfer(entries, episodes=1, out=tmp_path / "out")
@@ -156,12 +158,22 @@ def test_fine_tuned_and_from_scratch_train_and_play(
         np.testing.assert_allclose(played[0][role], played[1][role], atol=1e-6)
     hunter = "threat_hunter"
     assert str(learned.modules[hunter].state_dict()) != str(begun.modules[hunter].state_dict())
+    _check_refusals(scratch, start)
+
+
+def _check_refusals(run: Path, start: Path) -> None:
+    """A folder goes on with its own run alone."""
     with pytest.raises(ConfigError, match="holds a run with overrides"):
-        train_on_cage4(tmp_path / "scratch", "flat", 80, num_envs=10)
-    with pytest.raises(ConfigError, match="holds a run with start"):
-        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, start=start)
-    with pytest.raises(ConfigError, match="holds a run with reward='rest', not 'score'"):
-        train_on_cage4(tmp_path / "scratch", "raw", 80, num_envs=10, reward="score")
+        train_on_cage4(run, "flat", 80, num_envs=10)
+    for says, other in (
+        ("holds a run with start", {"start": start}),
+        ("holds a run with scenario='soc-cage4-v1', not 'soc-cage4-v0'", {"scenario": "soc-cage4-v0"}),
+        ("scenario of a SOC view 'soc-v2' does not exist", {"scenario": "soc-v2"}),
+        ("holds a run with reward='rest', not 'score'", {"reward": "score"}),
+    ):
+        own: dict[str, Any] = {"num_envs": 10, **other}
+        with pytest.raises(ConfigError, match=says):
+            train_on_cage4(run, "raw", 80, **own)
 
 
 def test_a_run_from_before_there_was_a_choice_goes_on_by_the_score(
