@@ -83,7 +83,8 @@ action. `state()` is what triage sees and then the truth. A level is (x + 1) / 2
 * `intel_sweep`: above 0.5: sweeps for known indicators as often as allowed.
 * `contain_z`: level above 0.75: isolates the most suspect host of the zone that is not (above 0.98 any host where
   none is suspect); below 0.25: releases the least suspect isolated one.
-* `remediate_z`: level above 0.75: reimages, above 0.5: kills processes of the most suspect host of the zone.
+* `remediate_z`: level above 0.75: reimages, above 0.5: kills processes of the most suspect host of the zone, with
+  finding_levels of the most suspect that has one to kill.
 * `block_perimeter`: above 0.5: blocks the perimeter; below: opens it.
 * `reset_credentials`: above 0.5: resets credentials as often as allowed.
 * `priority_z`: ranks cases and weighs hunting effort of zone z.

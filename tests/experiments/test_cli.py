@@ -68,7 +68,7 @@ MISTAKES = {
     "steps in words": (["train", "--steps", "many"], "'many'"),
     "minutes in words": (["train", "--minutes", "ten"], "'ten'"),
     "no environments": (["train", "--num-envs", "0"], "at least 1"),
-    "unknown scenario to train on": (["train", "--scenario", "soc-v9"], "did you mean 'soc-v1'"),
+    "unknown scenario to train on": (["train", "--scenario", "soc-v9"], "did you mean 'soc-v"),
     "missing configuration": (["train", "--config", "no/such.json"], "no/such.json"),
     "configuration of an unknown kind": (["train", "--config", "settings.ini"], "allowed: .json, .toml, .yaml, .yml"),
     "calibrate and search": (["compare", "--calibrate", "--search", "5"], "not allowed with"),
@@ -319,7 +319,7 @@ def complete(*words: str) -> list[str]:
 def test_shells_complete_commands_options_and_names() -> None:
     assert complete("hmarl-soc", "tr") == ["train", "transfer"]
     assert complete("hmarl-soc", "train", "--mi") == ["--minutes"]
-    assert complete("hmarl-soc", "train", "--scenario", "soc-v") == ["soc-v1"]
+    assert complete("hmarl-soc", "train", "--scenario", "soc-v") == ["soc-v1", "soc-v2"]
     assert "rule-soar" in complete("hmarl-soc", "evaluate", "--policy", "ru")
 
 

@@ -20,8 +20,8 @@ def test_each_family_has_its_columns_policies_and_goal() -> None:
     assert scripted("soc-v1") is scripted("soc-cage4-v0") is SCRIPTED["soc"]
     assert scripted("paper-v0") is SCRIPTED["paper"]
     assert scripted(soc_env.make_scenario("soc-v1", split="test")) is SCRIPTED["soc"]
-    with pytest.raises(ScenarioError, match="'soc-v1'"):
-        protocol_of("soc-v2")
+    with pytest.raises(ScenarioError, match="'soc-v2'"):
+        protocol_of("soc-v3")
 
 
 @pytest.mark.parametrize(("name", "protocol"), PROTOCOLS.items())

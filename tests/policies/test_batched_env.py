@@ -165,7 +165,7 @@ def test_environments_that_do_not_fit_are_named(env_config, message):
         (lambda: parallel_to_aec(Relay()), ConfigError, "is an AECEnv; allowed: a ParallelEnv"),
         (lambda: gym.make("CartPole-v1"), ConfigError, "allowed: a ParallelEnv or MultiAgentEnv"),
         ("foreign_envs:Realy", ConfigError, "'foreign_envs:Realy' cannot be imported"),
-        ("soc-v2", ScenarioError, "soc-v2"),
+        ("soc-v3", ScenarioError, "soc-v3"),
     ],
 )
 def test_things_that_are_no_environment_are_named(env, error, message):

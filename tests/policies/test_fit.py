@@ -71,7 +71,7 @@ def test_presets_fit(scenario):
         ),
         ({"tiers": {"alert_triage": {"agents": ["threat_hunter_0", "alert_triage_0"]}}}, "differ in their spaces"),
         ({"tiers": {"second": {"algorithm": "SAC"}}}, "tier 'second': the environment has no agents of it"),
-        ({"scenario": "soc-v2"}, "'soc-v2' does not exist; did you mean 'soc-v1'"),
+        ({"scenario": "soc-v3"}, "'soc-v3' does not exist; did you mean 'soc-v2'"),
         ({"replay_priority": "paper", "env_config": {"num_hosts": 5}}, "num_hosts=5 must be"),
         ({"tiers": {"threat_hunter": WIDE}}, r"tier 'threat_hunter': hiddens=\[65536, .*\] would take [\d,.]+ GiB"),
         ({"replay_capacity": 10**12}, "replay_capacity=1000000000000 would take"),

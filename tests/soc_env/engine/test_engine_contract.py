@@ -329,7 +329,7 @@ def test_the_page_says_what_the_tables_say():
 def test_the_page_of_soc_v1_says_what_its_tables_say():
     sim = started(scenario="soc-v1")
     text = " ".join(soc_env.soc.__doc__.split())
-    scenarios = [soc_env.SCENARIOS[name] for name in ("soc-v1", "soc-cage4-v0")]
+    scenarios = [soc_env.SCENARIOS[name] for name in ("soc-v1", "soc-v2", "soc-cage4-v0", "soc-cage4-v1")]
     assert documented(None, "soc-v1") == [
         [s.name, str(s.num_hosts), str(s.num_zones), str(s.max_steps)] for s in scenarios
     ]

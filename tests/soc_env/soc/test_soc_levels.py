@@ -100,10 +100,12 @@ def test_a_level_is_forgotten_with_its_finding():
     assert record(sim, host)["known_level"] == 0
 
 
-def test_the_host_with_an_admin_finding_is_the_most_suspect():
-    sim, root, user = settled(
-        one={"finding": 0.6, "known_level": ADMIN, "last_hunt": -1}, two={"process": 9.0, "verdict": 4.0}
-    )
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_host_with_an_admin_finding_is_the_most_suspect(is_first):
+    rows = [{"finding": 0.6, "known_level": ADMIN, "last_hunt": -1}, {"process": 9.0, "verdict": 4.0}]
+    one, two = rows if is_first else rows[::-1]
+    sim, *hosts = settled(one=one, two=two)
+    root, user = hosts if is_first else hosts[::-1]
     sim.step()
     zone = f"zone{ZONE}"
     assert sim.records(0).env["top_host"][ZONE] == root
