@@ -1,5 +1,7 @@
 """Networks and policies on observations in which findings have levels: the size says which layout it is."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from network_scenes import policy_of
 
 from policies.networks.tokens import entry_names, joint_tokens, own_tokens
 from policies.presets import preset_of
-from policies.scripted import ObservationOracle
+from policies.scripted import ObservationOracle, make_policy
 from soc_env import Simulator
 from soc_env.engine.tables import AGENTS, HUNTER, TRIAGE
 from soc_env.soc.tables import LEVEL_FEATURES, ZONE_FEATURES, features, layout, state_features
@@ -71,3 +73,19 @@ def test_the_truth_is_read_behind_either_layout():
         assert acts[HUNTER][0, 2] == -1.0
         assert acts[HUNTER][1, 2] > -1.0
     assert preset_of("soc-v2") == preset_of("soc-v1") == preset_of("soc-cage4-v1")
+
+
+def test_the_example_by_levels_is_better_than_the_expert():
+    scores = []
+    for policy in ("expert", Path(__file__).parents[2] / "examples" / "soc_v2_playbook.toml"):
+        sim = Simulator("soc-v2", num_envs=128, seed=77, autoreset=False, split="test")
+        sim.reset()
+        play = make_policy(policy, "soc-v2", sim.action_spaces)
+        while not sim.truncated.all():
+            for agent, action in play(sim.observations, sim.decides).items():
+                sim.actions[agent] = action
+            sim.step()
+        scores.append(sim.episode_metrics["score"])
+    gain = scores[1] - scores[0]
+    assert gain.mean() > 2.0 * gain.std() / len(gain) ** 0.5
+    assert scores[1].mean() > 70.0
