@@ -20,6 +20,7 @@ from experiments.cli.options import (
     named_policy,
     names_in,
     place,
+    scripted_names,
     several,
 )
 
@@ -40,6 +41,10 @@ Levels = Annotated[
     several("--level", "NAME...", "What teams see.", TASK, show_default="flat raw", autocompletion=names_in(LEVELS)),
 ]
 Checkout = Annotated[pathlib.Path | None, place("The checkout of CybORG.", TASK, show_default="CYBORG_HOME")]
+TEACHER_HELP = "What --train-steps learns to do first: a playbook, or a run; as --teacher of train."
+TEACHER: dict[str, Any] = {
+    "metavar": "NAME|FILE|DIR", "help": TEACHER_HELP, "autocompletion": scripted_names, "show_default": "nobody",
+}  # fmt: skip
 REWARD_HELP = "What --train-steps learns from: score, the official one, or rest, its part that blue can change."
 REWARD: dict[str, Any] = {"metavar": "NAME", "help": REWARD_HELP, "autocompletion": names_in(("rest", "score"))}
 Reward = Annotated[str | None, typer.Option(rich_help_panel=POLICIES, show_default="rest", **REWARD)]
@@ -56,6 +61,7 @@ def transfer(
     playbooks: Playbooks = None,
     checkpoint: Teams = None,
     train_steps: Annotated[int | None, integer(1, TRAIN_HELP, POLICIES, 10**11)] = None,
+    teacher: Annotated[str | None, typer.Option(rich_help_panel=POLICIES, **TEACHER)] = None,
     level: Levels = None,
     reward: Reward = None,
     cyborg: Checkout = None,
@@ -77,6 +83,7 @@ def transfer(
         hmarl-soc transfer --checkpoint runs/soc-v1-seed0 --controls raw-rule --out runs/cage4
         hmarl-soc transfer --checkpoint runs/soc-v1-seed0 --train-steps 60000 --level raw --out runs/cage4
         hmarl-soc transfer --controls flat-rule --playbooks expert --level raw
+        hmarl-soc transfer --train-steps 60000 --teacher examples/cage4_playbook.toml --level raw --out runs/cage4
     """
     from experiments.transfer import command
 
@@ -86,6 +93,7 @@ def transfer(
         checkpoints=checkpoint or (),
         levels=level or None,
         train_steps=train_steps,
+        teacher=None if teacher is None else named_policy(teacher),
         reward=reward,
         reference=reference,
         decomposition=decomposition,

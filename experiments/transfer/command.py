@@ -21,6 +21,7 @@ def run(
     checkpoints: Sequence[pathlib.Path],
     levels: Sequence[str] | None,
     train_steps: int | None,
+    teacher: str | None = None,
     reward: str | None,
     reference: str | None,
     decomposition: bool,
@@ -37,6 +38,7 @@ def run(
         checkpoints: run folders, of different names.
         levels: observation levels of teams; None for all.
         train_steps, reward: CC4 steps of every team that is trained on it (None: none), and what it learns from.
+        teacher: who gives those teams lessons first; None for nobody.
         reference: the entry that others are held against, see `comparison.reference_of`.
         decomposition: whether to print what the scores are made of, too.
         out, seed, workers, path, settings: as of `play.transfer`.
@@ -45,13 +47,15 @@ def run(
         ConfigError: names, levels or folders that do not fit, nothing to play, or a setting that nothing has a use for.
     """
     trains = train_steps is not None
+    if teacher is not None and not trains:
+        raise ConfigError(f"teacher={shown(teacher)} is of training: allowed only with --train-steps")
     _check(checkpoints, levels, reward, trains, has_teams=bool(playbooks or checkpoints or trains))
     teams = levels or LEVELS
     entries: dict[str, Entry] = control_entries(controls) | playbook_entries(playbooks, teams)
     for folder in checkpoints:
         entries |= checkpoint_entries(folder, teams)
     if train_steps is not None:
-        own: dict[str, Any] = {"seed": seed, "path": path, "workers": workers if workers > 1 else 0}
+        own: dict[str, Any] = {"seed": seed, "path": path, "workers": workers if workers > 1 else 0, "teacher": teacher}
         own |= {} if reward is None else {"reward": reward}
         entries |= _trained(out, train_steps, teams, checkpoints, **own)
     if not entries:

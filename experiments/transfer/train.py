@@ -28,10 +28,10 @@ from experiments.progress import Progress
 from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
-from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests
+from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests, with_playbooks
 from experiments.transfer.entries import Entry, checkpoint_entries, team_policy, view_of
 from experiments.transfer.play import Task, play
-from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED, preset_of
+from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TAUGHT, CAGE4_TUNED, preset_of
 from soc_env.engine.tables import Column
 from soc_env.errors import ConfigError
 from soc_env.settings import merged
@@ -44,10 +44,16 @@ VALIDATION_EPISODES = 10
 NUM_ENVS = 4 * TEAMS
 
 
-def preset(steps: int, start: pathlib.Path | None = None) -> dict[str, Any]:
-    """Settings of HMARLConfig for a budget of CC4 steps; `start`: a checkpoint whose networks all tiers start from."""
-    own = CAGE4_FROM_SCRATCH if start is None else CAGE4_TUNED
-    home = preset_of("soc-v1")
+def preset(steps: int, start: pathlib.Path | None = None, is_taught: bool = False) -> dict[str, Any]:
+    """Settings of HMARLConfig for a budget of CC4 steps.
+
+    Args:
+        steps: of CC4; schedules are shares of them.
+        start: a checkpoint whose networks all tiers start from.
+        is_taught: whether a teacher begins.
+    """
+    own = CAGE4_TAUGHT if is_taught else CAGE4_FROM_SCRATCH if start is None else CAGE4_TUNED
+    home = preset_of("soc-v1", is_taught=is_taught)
     tiers: dict[str, dict[str, Any]] = {}
     for tier, settings in home["tiers"].items():
         tiers[tier] = merged(settings, _timed(own[tier], TEAMS * steps))
@@ -119,6 +125,7 @@ def train_on_cage4(
     config: Mapping[str, Any] | None = None,
     reward: str = REWARD,
     scenario: str | None = None,
+    teacher: Any = None,
 ) -> pathlib.Path:
     """Trains until the run has `steps` CC4 steps, and returns its folder; a folder that has a run goes on with it.
 
@@ -130,6 +137,7 @@ def train_on_cage4(
         workers, num_envs: remote env runners (0 samples in this process); rows of each, five a CC4 episode.
         path, reward: the CybORG checkout, see `find_cyborg`; what is learned from and validated by, see `SOCBatch`.
         config, scenario: settings in place of the preset's; by whose tables CC4 is shown (None: the start's).
+        teacher: who gives lessons on CC4 first, as `HMARLConfig.teacher`: 25,600 steps of CC4, which count.
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
@@ -147,7 +155,8 @@ def train_on_cage4(
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
     own_path = {} if path is None else {"path": str(path)}
     asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by, **own_path}
-    asked["config"] = {**preset(steps, checkpoint), **(config or {})}
+    own = {**(config or {}), **({} if teacher is None else {"teacher": teacher})}
+    asked["config"] = with_playbooks({**preset(steps, checkpoint, is_taught=own.get("teacher") is not None), **own})
     with run_lock(out):
         _go(out, asked, config or {})
     return out
@@ -182,6 +191,7 @@ def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, A
         *((name, found[name], asked[name]) for name in ("scenario", "seed")),
         ("reward", *(own.pop("reward", FIRST_REWARD) for own in overrides)),
         ("start", _starts(found), _starts(asked)),
+        ("teacher", *(settings["config"].get("teacher") for settings in (found, asked))),
         ("scenario", *(own.pop("scenario", soc_siem.VIEWS[0]) for own in overrides)),
         ("overrides", *overrides),
     ):
@@ -207,8 +217,8 @@ def trained_entries(
     """Trains a team from new networks and one from each of `starts`, at each level, and makes entries of them.
 
     Args:
-        out: folder of the run folders ``LEVEL/from-scratch`` and ``LEVEL/fine-tuned-RUN``; those that have their steps
-            are not trained again.
+        out: folder of the run folders ``LEVEL/from-scratch`` (with a teacher ``LEVEL/taught``) and
+            ``LEVEL/fine-tuned-RUN``; those that have their steps are not trained again.
         steps: of CC4, of every run.
         levels, starts: observation levels; run folders or checkpoints to fine-tune.
         settings: as of `train_on_cage4`, which also names the errors.
@@ -216,7 +226,8 @@ def trained_entries(
     entries: dict[str, Entry] = {}
     for level in levels:
         for start in (None, *starts):
-            name = "from-scratch" if start is None else f"fine-tuned-{pathlib.Path(start).name}"
+            new = "from-scratch" if settings.get("teacher") is None else "taught"
+            name = new if start is None else f"fine-tuned-{pathlib.Path(start).name}"
             print(f"training {name}, {level}, {steps:,} steps of CC4", file=sys.stderr)
             run = train_on_cage4(pathlib.Path(out) / level / name, level, steps, start=start, **settings)
             entries |= checkpoint_entries(run, [level], untrained=start is None)

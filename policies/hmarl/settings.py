@@ -14,7 +14,9 @@ from soc_env.settings import STEPS, Schedule, check_fields, choice, schedule, se
 PER, OURS, DAGGER = "Schaul et al. 2016", "assumption", "Ross et al. 2011"
 
 
-OF_TEACHER = ("teacher_rounds", "teacher_steps", "teacher_rest_steps", "teacher_share", "imitation")
+OF_TEACHER = (
+    "teacher_rounds", "teacher_steps", "teacher_rare_share", "teacher_rest_steps", "teacher_share", "imitation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class HMARLSettings:
     teacher: Any = field(default=None, metadata={"unit": "who teaches (`policies.hmarl.teacher`)", "source": OURS})
     teacher_rounds: int = setting(5, 0, 1000, "rounds of lessons; 0 for none", DAGGER)
     teacher_steps: int = setting(25_600, 1, STEPS, "environment steps of a round", OURS)
+    teacher_rare_share: float = setting(
+        0.0,
+        0.0,
+        0.9,
+        "share of a fit's rows, at least, where the teacher does anything but what it does mostly; 0: as they come",
+        OURS,
+    )
     teacher_rest_steps: int = setting(
         50_000, 0, STEPS, "environment steps after the lessons in which critics learn and policies rest", OURS
     )

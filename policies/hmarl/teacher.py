@@ -148,7 +148,8 @@ class Lessons:
             seed = [self.config.seed or 0, number, self.round]
             minutes = self.team.plan.minutes(self.team.plan.members[tier][0])
             past = PastOf(minutes, *rows[2:]) if minutes else None
-            fit = functools.partial(clone, rows[0], rows[1], seed, past=past, num_old=num_old)
+            rare_share = self.config.teacher_rare_share
+            fit = functools.partial(clone, rows[0], rows[1], seed, past=past, num_old=num_old, rare_share=rare_share)
             errors[tier] = learner_group.edit(tier, fit)[0]
         self.round, self.steps, self.ended_at = self.round + 1, 0, num_env_steps
         if not self.go_on:
@@ -198,6 +199,7 @@ def clone(
     module: Any,
     past: PastOf | None = None,
     num_old: int = 0,
+    rare_share: float = 0.0,
 ) -> float:
     """Fits a tier's network to a teacher, unless it is `CLOSE` on the newest rows: mean error of the last epoch, or
     there (`policies.learners.terms`).
@@ -209,6 +211,7 @@ def clone(
         module: the tier's RLModule, changed in place; target networks follow at once.
         past: of these observations, if the module has memory.
         num_old: rows of earlier rounds, which come first.
+        rare_share: see `with_rare_ones`.
     """
     seen, said = torch.from_numpy(observation), torch.from_numpy(np.ascontiguousarray(taught))
 
@@ -222,10 +225,30 @@ def clone(
             mean = float(errors_of(torch.from_numpy(newest)).mean())
         if mean < CLOSE:
             return mean
+    lessons = with_rare_ones(lessons, taught, rare_share)
     mean = _fit(module, errors_of, lessons, np.random.default_rng(seed))
     for network, target in module.get_target_network_pairs() if isinstance(module, TargetNetworkAPI) else ():
         target.load_state_dict(network.state_dict())
     return mean
+
+
+def with_rare_ones(lessons: np.ndarray, taught: np.ndarray, share: float) -> np.ndarray:
+    """Rows to fit to, those where the teacher does something unusual repeated until they are `share` of all.
+
+    A response team that acts in one minute of a hundred is otherwise fitted to rest: its mean error is small so.
+
+    Args:
+        lessons: rows of `taught`.
+        taught: (n, dim) actions, or (n,) choices; unusual is what differs from the commonest.
+        share: 0 leaves the rows as they are.
+    """
+    if not share or not len(lessons):
+        return lessons
+    _, kind, count = np.unique(np.round(taught[lessons], 3), axis=0, return_inverse=True, return_counts=True)
+    rare = lessons[kind.reshape(-1) != count.argmax()]
+    wanted = share / (1.0 - share) * (len(lessons) - len(rare))
+    times = int(wanted / len(rare)) if len(rare) else 0
+    return np.concatenate([lessons, *[rare] * (times - 1)]) if times > 1 else lessons
 
 
 def _fit(

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from policies.presets.cage4 import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TUNED
+from policies.presets.cage4 import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TAUGHT, CAGE4_TUNED
 from policies.presets.paper_v0 import PAPER_V0, PAPER_V0_TAUGHT
 from policies.presets.soc_v1 import SOC_V1, SOC_V1_CREDIT, SOC_V1_CREDIT_SCRATCH, SOC_V1_TAUGHT
 from soc_env.settings import merged
@@ -19,6 +19,7 @@ from soc_env.settings import merged
 __all__ = [
     "CAGE4_FROM_SCRATCH",
     "CAGE4_RUN",
+    "CAGE4_TAUGHT",
     "CAGE4_TUNED",
     "DEFAULT_NUM_ENVS",
     "NUM_ENVS",

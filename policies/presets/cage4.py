@@ -54,6 +54,15 @@ CAGE4_TUNED: Mapping[str, Mapping[str, Any]] = {
         "lr": [[0, 0.0], [0.3, 0.0], [0.4, 3e-5], [1, 1e-5]],
     },
 }
+# After lessons: soc-v1's small steps. No potential: `compromised` counts what a user-level session holds too, and to
+# leave such a host alone is worth more than to restore it.
+_NO_POTENTIAL = {"reward_shaping": {"metrics": {}}}
+CAGE4_TAUGHT: Mapping[str, Mapping[str, Any]] = {
+    "alert_triage": _NO_POTENTIAL,
+    "threat_hunter": _NO_POTENTIAL,
+    "response_orchestrator": _NO_POTENTIAL,
+    "strategic_coordinator": {},
+}
 # From scratch: soc-v1's order of learning, stretched over the budget.
 CAGE4_FROM_SCRATCH: Mapping[str, Mapping[str, Any]] = {
     "alert_triage": {
