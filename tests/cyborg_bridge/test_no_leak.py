@@ -117,6 +117,8 @@ def trained(level: str) -> Any:
 POLICIES: dict[str, Callable[[], Any]] = {
     "raw-rule": lambda: make_control("raw-rule"),
     "flat-rule": lambda: make_control("flat-rule"),
+    "frugal-rule": lambda: make_control("frugal-rule"),
+    "belief-rule": lambda: make_control("belief-rule"),
     "expert, raw": lambda: scripted("expert", "raw"),
     "expert, flat": lambda: scripted("expert", "flat"),
     "trained team, raw": lambda: trained("raw"),
