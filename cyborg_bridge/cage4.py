@@ -120,8 +120,9 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         self.render_mode = render_mode
         self.observation = observation
         self.steps = int(steps)
+        seed = checked_seed(seed)
         self._root = import_cyborg(path)
-        self.wrapper = _make_wrapper(self.steps, checked_seed(seed))
+        self.wrapper = _make_wrapper(self.steps, seed)
         self._raw: dict[str, dict[str, Any]] = {}
         self._keeper = self.wrapper.observation_change = _KeepRaw(self.wrapper, self._raw)
         self._controller = self.wrapper.env.environment_controller

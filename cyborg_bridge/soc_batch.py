@@ -96,11 +96,11 @@ class SOCBatch:
         check_reward(reward)
         self.reward = reward
         self.num_envs, self._seed = int(num_envs), checked_seed(seed)
+        self._spread = {role: spread_places(role, view_scenario(scenario).finding_levels) for role in ROLES}
         self.views = [
             SOCView(cage4_parallel_env(path, steps, None, patch, level), level, scenario)
             for _ in range(0, num_envs, TEAMS)
         ]
-        self._spread = {role: spread_places(role, view_scenario(scenario).finding_levels) for role in ROLES}
         self.agents = tuple(ROLES)
         self.decision_periods = {role: SCENARIO.coordinator_period if role == COORDINATOR else 1 for role in ROLES}
         self.observation_spaces: dict[str, Space] = {role: spaces_of(role, ZONES, scenario)[0] for role in ROLES}

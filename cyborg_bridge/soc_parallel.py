@@ -24,7 +24,7 @@ from gymnasium.spaces import Space
 from pettingzoo import ParallelEnv
 
 from cyborg_bridge.cage4 import OFFICIAL_STEPS, Cage4Env, cage4_parallel_env, check_mapping
-from cyborg_bridge.soc_siem import SCENARIO, spaces_of
+from cyborg_bridge.soc_siem import SCENARIO, spaces_of, view_scenario
 from cyborg_bridge.soc_view import SOCView, check_level
 from soc_env.engine.tables import AGENTS as ROLES
 from soc_env.engine.tables import COORDINATOR, TRIAGE
@@ -158,4 +158,5 @@ def soc_parallel_env(
         ConfigError: an option that does not exist or is out of range.
     """
     check_level(level)
+    view_scenario(scenario)
     return SOCTeamsEnv(cage4_parallel_env(path, steps, seed, patch, level), level, scenario)

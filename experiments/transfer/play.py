@@ -196,7 +196,10 @@ def _opened(file: pathlib.Path, entries: Mapping[str, Entry], seed: int, cyborg:
                 f" {entry.observation!r}; choose another folder or name"
             )
         if record.get("identity", "") != entry.identity:
-            raise ConfigError(f"out={out!r}: {name!r} is there from another checkpoint; choose another folder")
+            raise ConfigError(
+                f"out={out!r}: {name!r} is there from another checkpoint or playbook, or saw CC4 by other tables; "
+                "choose another folder"
+            )
     return data
 
 

@@ -17,7 +17,8 @@ from frames import digest, same
 from cyborg_bridge import Cage4Env, cage4_parallel_env
 from cyborg_bridge.soc_batch import SOCBatch
 from cyborg_bridge.soc_parallel import soc_parallel_env
-from cyborg_bridge.soc_view import SOCView
+from cyborg_bridge.soc_view import SOCPolicy, SOCView
+from policies.scripted import SCRIPTED
 from soc_env.engine.tables import TRIAGE
 from soc_env.errors import ConfigError
 
@@ -168,6 +169,23 @@ def test_so_does_a_copy_of_what_stands_on_it(
     first, second = rest(twin, 1), rest(running, 1)
     assert same(first, second)
     assert not same(first, elsewhere)
+
+
+def test_a_policy_is_copied_with_its_environment() -> None:
+    env = begun(patch=True)
+    observations, infos = env.reset(seed=3)
+    policy = SOCPolicy(lambda siem: SCRIPTED["soc"]["expert"](siem.action_spaces, 0), "raw")
+    for _ in range(BEFORE):
+        observations, _, _, _, infos = env.step(policy.act(observations, infos, env))
+    played = []
+    for own, one in [copy.deepcopy((policy, env)), (policy, env)]:
+        frame, seen = (observations, infos), []
+        while one.agents:
+            seen.append(own.act(*frame, one))
+            step = one.step(seen[-1])
+            frame = step[0], step[4]
+        played.append(seen)
+    assert played[0] == played[1]
 
 
 READ = """

@@ -14,9 +14,10 @@ from cage4_trace import Replay, load, needs_cyborg
 
 from cyborg_bridge import cage4_parallel_env
 from cyborg_bridge.controls import make_control
+from cyborg_bridge.soc_siem import VIEWS
 from cyborg_bridge.soc_view import SOCPolicy
 from cyborg_bridge.zones import Zone
-from policies.scripted import SCRIPTED
+from policies.scripted import builder_of
 
 AGENTS = [f"blue_agent_{number}" for number in range(5)]
 STEPS = 160
@@ -99,8 +100,8 @@ class Leaky:
         return {agent: env.zone(agent).sleep if odd[agent] else action for agent, action in actions.items()}
 
 
-def scripted(name: str, level: str) -> SOCPolicy:
-    return SOCPolicy(lambda siem: SCRIPTED["soc"][name](siem.action_spaces, 0), level)
+def scripted(name: str, level: str, scenario: str) -> SOCPolicy:
+    return SOCPolicy(lambda siem: builder_of(name, scenario, "playbook")(siem.action_spaces, 0), level, scenario)
 
 
 def trained(level: str) -> Any:
@@ -119,8 +120,10 @@ POLICIES: dict[str, Callable[[], Any]] = {
     "flat-rule": lambda: make_control("flat-rule"),
     "frugal-rule": lambda: make_control("frugal-rule"),
     "belief-rule": lambda: make_control("belief-rule"),
-    "expert, raw": lambda: scripted("expert", "raw"),
-    "expert, flat": lambda: scripted("expert", "flat"),
+    "expert, raw": lambda: scripted("expert", "raw", VIEWS[0]),
+    "expert, flat": lambda: scripted("expert", "flat", VIEWS[0]),
+    "expert, raw, finding levels": lambda: scripted("expert", "raw", VIEWS[1]),
+    "expert, flat, finding levels": lambda: scripted("expert", "flat", VIEWS[1]),
     "trained team, raw": lambda: trained("raw"),
     "trained team, flat": lambda: trained("flat"),
 }

@@ -1,5 +1,6 @@
 """The SOC view of CC4 where findings have levels: root, user, a free Remove, and what Analyse says of nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from cage4_stage import (
     record,
 )
 
+from cyborg_bridge.soc_batch import SOCBatch
+from cyborg_bridge.soc_parallel import soc_parallel_env
 from cyborg_bridge.soc_siem import VIEWS, spaces_of
 from cyborg_bridge.soc_verbs import COSTS, VERBS
 from cyborg_bridge.soc_view import SOCView
@@ -253,3 +256,9 @@ def test_findings_of_the_real_one_are_the_truth() -> None:
     assert roots > 0
     assert kills > 0
     assert view.teams[HEADQUARTERS].siem.observations[TRIAGE].shape[1] == layout(TRIAGE, 3, True).size
+
+
+def test_a_bad_scenario_is_refused_before_cyborg_is_looked_for(tmp_path: Path) -> None:
+    for make in (soc_parallel_env, lambda **options: SOCBatch(5, **options)):
+        with pytest.raises(ConfigError, match="scenario of a SOC view 'soc-cage4-v2' does not exist; did you mean"):
+            make(path=tmp_path, scenario="soc-cage4-v2")
