@@ -215,15 +215,16 @@ def test_every_feature_is_at_work() -> None:
 
 def test_an_exploit_is_restored_at_once_and_a_lone_process_alert_is_not() -> None:
     (user, other, *_), (server, *_) = users_and_servers(Scene("belief-rule", OPERATIONAL))
-    for processes, connections, restored in (
-        ((user,), (), None),
-        ((), (server,), None),
-        ((), (other,), other),  # not an exploit, but a chance that is worth a point
-        ((server,), (), server),
-        ((other,), (other,), other),
+    for processes, connections, phase, restored in (
+        ((user,), (), 0, None),
+        ((), (server,), 0, None),
+        ((), (other,), 0, None),
+        ((), (other,), 1, other),  # not an exploit, but a chance that is worth a point where all is dear
+        ((server,), (), 0, server),
+        ((other,), (other,), 0, other),
     ):
         scene = Scene("belief-rule", OPERATIONAL)
-        order = scene.act(processes, connections)
+        order = scene.act(processes, connections, phase=phase)
         assert order == scene.zone.on_host("Restore", restored) if restored else order.verb == "DeployDecoy"
 
 
