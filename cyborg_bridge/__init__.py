@@ -10,7 +10,7 @@ without one, and importing this package imports nothing of it.
     copying     a running environment as bytes, and back
     score       what the score of a step is made of
     shortcuts   run-time speed-ups that change nothing of what comes out
-    controls    scripted policies to compare with
+    controls    scripted policies to compare with; the longer ones are frugal and belief, what they remember is memory
     soc_view    the four roles of soc-v1 on it, through soc_alerts and soc_siem
     soc_parallel, soc_batch    the same in PettingZoo, and as a batch to train on
 """

@@ -3,6 +3,9 @@
 A control is two functions: `watch` reads every step's alerts into an agent's memory, `choose` says what to begin when
 the agent is free. Every agent does so for itself; nothing is passed between them, firewalls are left alone.
 
+The simple ones are here. `cyborg_bridge.frugal` (level raw) and `cyborg_bridge.belief` (level flat) are two that were
+searched on CC4: what each does, and on which episodes it was searched, is written there.
+
 >>> policy = make_control("flat-rule", seed=0)      # doctest: +SKIP
 >>> policy.reset()                                  # doctest: +SKIP
 >>> actions = policy.act(observations, infos, env)  # doctest: +SKIP
@@ -16,15 +19,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cyborg_bridge.zones import SLEEP, Order, Zone
+from cyborg_bridge.belief import BeliefMemory, believe, restore_what_pays
+from cyborg_bridge.frugal import FrugalMemory, restore_root_alone, watch_what_was_shown
+from cyborg_bridge.memory import BLOCKED_PORT, SOURCE, Memory, raw_signs
+from cyborg_bridge.zones import SLEEP, Order
 from soc_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from cyborg_bridge.cage4 import Cage4Env
 
+__all__ = ["BLOCKED_PORT", "CONTROLS", "Control", "ControlPolicy", "Memory", "Policy", "make_control", "same_episode"]
+
 ALERT_WINDOW = 20  # [steps] in which two connection alerts of a host count as a sign
 ZONE_WINDOW = 10  # [steps] for which a subnet with an alert is worked through
-BLOCKED_PORT = 8800  # remote port of the alerts that benign users raise at a blocked firewall
 DECOYS_PER_HOST = 1
 
 
@@ -50,61 +57,6 @@ def same_episode(known: str, env: Any) -> str:
     if known not in ("", env.episode):
         raise ConfigError("act() was given another episode than the one that is remembered; call reset() before each")
     return env.episode
-
-
-@dataclasses.dataclass
-class Memory:
-    """What one agent remembers of an episode. Hosts are names of slots; only those that exist are ever in it."""
-
-    zone: Zone
-    generator: np.random.Generator
-    step: int = -1
-    hosts: tuple[str, ...] = ()
-    """Those that exist."""
-    valid: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-    """Indices of the actions that do something."""
-    processes: list[str] = dataclasses.field(default_factory=list)
-    connections: list[str] = dataclasses.field(default_factory=list)
-    """Hosts with an alert of that kind in this step."""
-    raw: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """The raw observation, for controls that read it."""
-    running: Order = SLEEP
-    urgency: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Hosts to restore."""
-    signs: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-    """Host -> steps of its recent connection alerts."""
-    alerted: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Subnet -> step of its last alert."""
-    done: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
-    """(verb, host) -> step in which that was last finished."""
-    decoys: dict[str, int] = dataclasses.field(default_factory=dict)
-    address_of: dict[Any, str] = dataclasses.field(default_factory=dict)
-    """Address -> host of the zone."""
-
-    def note(self, observation: np.ndarray, info: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
-        """Takes in a step."""
-        self.step += 1
-        self.raw = raw
-        if self.step == 0:
-            self.valid = np.flatnonzero(info["action_mask"])
-            orders = [self.zone.orders[index] for index in self.valid]
-            self.hosts = tuple(order.host for order in orders if order.host is not None and order.verb == "Restore")
-        self.processes, self.connections = (self.zone.flagged(k, observation) for k in ("processes", "connections"))
-        if not info["busy"] and self.running.host is not None:
-            self.done[self.running.verb, self.running.host] = self.step
-            if self.running.verb == "Restore":
-                self.urgency.pop(self.running.host, None)
-                self.signs.pop(self.running.host, None)
-                self.decoys.pop(self.running.host, None)
-            self.running = SLEEP
-
-    def since(self, verb: str, host: str) -> int:
-        """Steps since that was last finished, large if never."""
-        return self.step - self.done.get((verb, host), -1_000_000)
-
-    def longest_ago(self, verb: str, hosts: tuple[str, ...] | list[str]) -> str:
-        """The host on which that was done longest ago."""
-        return max(hosts, key=lambda host: self.since(verb, host))
 
 
 # --- what is read
@@ -133,23 +85,8 @@ def watch_flags(memory: Memory) -> None:
 
 def watch_sources(memory: Memory) -> None:
     """Processes with a PID, hosts of the zone from which alerting connections came, and files that Analyse found."""
-    found = {host: entry for host, entry in memory.raw.items() if isinstance(entry, Mapping)}
-    if memory.step == 0:  # the inventory, no alerts
-        for host, entry in found.items():
-            memory.address_of.update({interface["ip_address"]: host for interface in entry["Interface"]})
-        return
-    for host, entry in found.items():
-        for process in entry.get("Processes", []):
-            if "PID" in process and "service_name" not in process:  # one with a service is a decoy just deployed
-                memory.urgency[host] = 2
-            for connection in process.get("Connections", []):
-                source = memory.address_of.get(connection.get("remote_address"), host)
-                is_own_end = memory.address_of.get(connection.get("local_address")) == host
-                is_benign = connection.get("remote_port") == BLOCKED_PORT
-                if source in memory.hosts and source != host and is_own_end and not is_benign:
-                    memory.urgency[source] = 3
-        if entry.get("Files"):
-            memory.urgency[host] = 2
+    for kind, host, _ in raw_signs(memory):
+        memory.urgency[host] = 3 if kind == SOURCE else 2
 
 
 # --- what is begun
@@ -195,8 +132,7 @@ def most_urgent_or_look(memory: Memory) -> Order:
         return order
     bare = [host for host in memory.hosts if memory.decoys.get(host, 0) < DECOYS_PER_HOST]
     if bare:
-        memory.decoys[bare[0]] = memory.decoys.get(bare[0], 0) + 1
-        return memory.zone.on_host("DeployDecoy", bare[0])
+        return memory.deploy_decoy(bare[0])
     return memory.zone.on_host("Analyse", memory.longest_ago("Analyse", memory.hosts))
 
 
@@ -210,11 +146,14 @@ def restore(memory: Memory, host: str) -> Order:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """A control: see the module's docstring. `observation` is the least level it needs."""
+    """A control: see the module's docstring."""
 
-    watch: Callable[[Memory], None]
-    choose: Callable[[Memory], Order]
+    watch: Callable[[Any], None]
+    choose: Callable[[Any], Order]
     observation: str = "flat"
+    """The least level it needs."""
+    memory: type[Memory] = Memory
+    """What `watch` and `choose` are given."""
 
 
 CONTROLS: dict[str, Control] = {
@@ -224,6 +163,8 @@ CONTROLS: dict[str, Control] = {
     "round-robin": Control(watch_subnets, round_robin),
     "flat-rule": Control(watch_flags, most_urgent),
     "raw-rule": Control(watch_sources, most_urgent_or_look, observation="raw"),
+    "frugal-rule": Control(watch_what_was_shown, restore_root_alone, observation="raw", memory=FrugalMemory),
+    "belief-rule": Control(believe, restore_what_pays, memory=BeliefMemory),
 }
 
 
@@ -250,7 +191,7 @@ class ControlPolicy:
         self._episode = same_episode(self._episode, env)
         actions = {}
         for agent, observation in observations.items():
-            memory = self._memories.setdefault(agent, Memory(env.zone(agent), self._generator))
+            memory = self._memories.setdefault(agent, self.control.memory(env.zone(agent), self._generator))
             memory.note(
                 observation, infos[agent], env.raw_observation(agent) if self.control.observation == "raw" else {}
             )

@@ -32,6 +32,35 @@ ZONES = {**ZONE_OF_SUBNET, **UNGUARDED}
 """Subnet -> zone, of all that can be charged."""
 
 
+class Price(NamedTuple):
+    """What red on a host can cost, in points, above 0."""
+
+    work: int
+    """A user's local work that fails."""
+    impact: int
+    """An Impact."""
+
+
+_HEADQUARTERS = (Price(1, 3),) * PHASES
+PRICES: dict[str, tuple[Price, ...]] = {
+    "public_access_zone_subnet": _HEADQUARTERS,
+    "admin_network_subnet": _HEADQUARTERS,
+    "office_network_subnet": _HEADQUARTERS,
+    "restricted_zone_a_subnet": (Price(1, 1), Price(2, 3), Price(1, 3)),
+    "operational_zone_a_subnet": (Price(1, 1), Price(10, 10), Price(1, 1)),
+    "restricted_zone_b_subnet": (Price(1, 1), Price(1, 1), Price(2, 3)),
+    "operational_zone_b_subnet": (Price(1, 1), Price(1, 1), Price(10, 10)),
+}
+"""Guarded subnet -> by mission phase (source: columns LWF and RIA of CC4's BlueRewardMachine). Policies go by it; what
+is charged is read from CybORG itself."""
+RESTORE_PRICE = 1  # points; the only action of blue's that costs any
+
+
+def is_stressed(subnet: str, phase: int) -> bool:
+    """Whether the mission phase is about that operational zone: what fails there costs ten times as much."""
+    return PRICES[subnet][phase].work == 10
+
+
 class ScoreError(HMARLSOCError, RuntimeError):
     """CybORG's score of a step is not what its charges add up to: a CybORG that this module does not know."""
 

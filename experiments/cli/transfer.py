@@ -27,7 +27,7 @@ from experiments.cli.options import (
 LEVELS = ("flat", "raw")  # what a team may see of CC4
 Controls = Annotated[
     list[str] | None,
-    several("--controls", "[NAME...]", "Scripted ones; all six without a NAME.", POLICIES),
+    several("--controls", "[NAME...]", "Scripted ones; all without a NAME.", POLICIES),
 ]
 Playbooks = Annotated[
     list[str] | None,

@@ -118,6 +118,8 @@ def trained(level: str) -> Any:
 POLICIES: dict[str, Callable[[], Any]] = {
     "raw-rule": lambda: make_control("raw-rule"),
     "flat-rule": lambda: make_control("flat-rule"),
+    "frugal-rule": lambda: make_control("frugal-rule"),
+    "belief-rule": lambda: make_control("belief-rule"),
     "expert, raw": lambda: scripted("expert", "raw", VIEWS[0]),
     "expert, flat": lambda: scripted("expert", "flat", VIEWS[0]),
     "expert, raw, finding levels": lambda: scripted("expert", "raw", VIEWS[1]),

@@ -11,7 +11,8 @@ from cage4_trace import needs_cyborg
 
 from cyborg_bridge import cage4_parallel_env
 from cyborg_bridge.controls import make_control
-from cyborg_bridge.score import KINDS, ZONES, Charge, ScoreError, ScoreWatch, rest_of
+from cyborg_bridge.score import KINDS, PHASES, PRICES, ZONES, Charge, ScoreError, ScoreWatch, is_stressed, rest_of
+from cyborg_bridge.zones import ZONE_OF_SUBNET
 
 RECORD = load()
 PUBLIC, OPERATIONAL = "public_access_zone_subnet_server_host_0", "operational_zone_a_subnet_user_host_1"
@@ -47,6 +48,17 @@ def test_what_an_action_costs(
     for phase, expected in enumerate(points):
         found = scene.step(phase, [[agent, action, success, host, active]], expected, [], expected)
         assert found == ((Charge(kind, zone, phase, expected),) if expected else ())
+
+
+def test_the_prices_that_policies_go_by_are_those_of_the_recorded_table() -> None:
+    guarded = {subnet for subnet in RECORD["table"]["0"] if subnet in PRICES}
+    assert guarded == set(PRICES) == set(ZONE_OF_SUBNET)
+    for phase in range(PHASES):
+        rows = RECORD["table"][str(phase)]
+        for subnet in guarded:
+            assert PRICES[subnet][phase] == (-rows[subnet]["LWF"], -rows[subnet]["RIA"])
+    stressed = [(phase, subnet) for phase in range(PHASES) for subnet in PRICES if is_stressed(subnet, phase)]
+    assert stressed == [(1, "operational_zone_a_subnet"), (2, "operational_zone_b_subnet")]
 
 
 def test_who_has_lost_all_sessions_costs_nothing_and_is_not_asked_what_it_saw() -> None:

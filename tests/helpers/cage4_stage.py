@@ -1,4 +1,4 @@
-"""CC4 by hand and from the record, for tests of the SOC view: `Stage`, `Play`, `Recorded`."""
+"""CC4 by hand and from the record, for tests of the SOC view and of controls: `Stage`, `Play`, `Scene`, `Recorded`."""
 
 import os
 from typing import Any
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from cage4_trace import Replay, load
 
+from cyborg_bridge.controls import make_control
 from cyborg_bridge.soc_siem import SCENARIO
 from cyborg_bridge.soc_view import SOCView
-from cyborg_bridge.zones import Zone
+from cyborg_bridge.zones import Order, Zone
 from policies.scripted import SCRIPTED
 from soc_env.engine.tables import TRIAGE
 from soc_env.soc import risk
@@ -138,6 +139,40 @@ def connection(host: str, source: str | None, **fields: Any) -> dict[str, Any]:
 
 def exploit(host: str) -> dict[str, Any]:
     return {host: {"Processes": [{"PID": 4711}]}}
+
+
+class Scene:
+    """One agent of the trace with alerts of our own making, to see one rule at a time."""
+
+    def __init__(self, control: str, agent: str = "blue_agent_4") -> None:
+        self.agent, self.policy, self.env = agent, make_control(control), Replay(TRACE)
+        self.observations, self.infos = self.env.reset()
+        self.zone = self.env.zone(agent)
+        mask = self.infos[agent]["action_mask"]
+        self.hosts = [host for host in self.zone.subnet_of if mask[self.zone.index[self.zone.on_host("Restore", host)]]]
+        self.inventory = {host: f"10.0.0.{number}" for number, host in enumerate(self.hosts)}
+        self.busy = 0
+        self.raw = {host: {"Interface": [{"ip_address": address}]} for host, address in self.inventory.items()}
+        self.env.raw_observation = lambda _: self.raw
+
+    def act(
+        self,
+        processes: tuple[str, ...] = (),
+        connections: tuple[str, ...] = (),
+        raw: dict | None = None,
+        phase: int = 0,
+    ) -> Order:
+        """The order that is given after a step with these flags; `raw` is what the next step shows."""
+        row = np.zeros_like(self.observations[self.agent])
+        row[0] = phase
+        for field, hosts in (("processes", processes), ("connections", connections)):
+            for host in hosts:
+                subnet = self.zone.subnet_of[host]
+                row[self.zone.fields[subnet][field].start + self.zone.hosts[subnet].index(host)] = 1
+        info = {**self.infos[self.agent], "busy": self.busy}
+        index = self.policy.act({self.agent: row}, {self.agent: info}, self.env)[self.agent]
+        self.raw = raw or {}
+        return self.zone.orders[index]
 
 
 class Recorded(Replay):

@@ -18,7 +18,7 @@ def test_every_control_is_an_entry_with_its_level() -> None:
     entries = control_entries(list(CONTROLS))
     assert list(entries) == list(CONTROLS)
     assert {name: entry.observation for name, entry in entries.items()} == {
-        name: "raw" if name == "raw-rule" else "flat" for name in CONTROLS
+        name: "raw" if name in ("raw-rule", "frugal-rule") else "flat" for name in CONTROLS
     }
     assert list(control_entries(["sleep", "raw-rule"])) == ["sleep", "raw-rule"]
     policy = entries["flat-rule"].make(3)
