@@ -24,6 +24,7 @@ from experiments.evaluate import UNTRAINED
 from soc_env.errors import ConfigError, unknown_name
 
 ZONES_GUARDED = (1, 3)  # by blue agents
+UNFIT = ("oracle-observation", "best-constant", "expert-learned")  # the truth; 5 zones; a risk model, see `_loaded`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +107,7 @@ def playbook_entries(
     from policies.scripted import SCRIPTED, builder_of, is_code, kept, label
 
     soc_siem.view_scenario(scenario)
-    unfit = ("oracle-observation", "best-constant", "expert-learned")  # the truth; 5 zones; a risk model, see `_loaded`
-    allowed = [name for name in SCRIPTED["soc"] if name not in unfit]
+    allowed = [name for name in SCRIPTED["soc"] if name not in UNFIT]
     entries = {}
     for policy in map(kept, names):
         if isinstance(policy, str) and not is_code(policy) and policy not in allowed:

@@ -28,12 +28,20 @@ from experiments.progress import Progress
 from experiments.run import VALIDATION_SEED, Run, is_trained
 from experiments.run_folder import CONFIG
 from experiments.run_lock import run_lock, shown_path
-from experiments.run_settings import check_names, of_file, read_settings, record_budget, remove_rests, with_playbooks
-from experiments.transfer.entries import Entry, checkpoint_entries, team_policy, view_of
+from experiments.run_settings import (
+    check_names,
+    of_file,
+    plain,
+    read_settings,
+    record_budget,
+    remove_rests,
+    with_playbooks,
+)
+from experiments.transfer.entries import UNFIT, Entry, checkpoint_entries, team_policy, view_of
 from experiments.transfer.play import Task, play
 from policies.presets import CAGE4_FROM_SCRATCH, CAGE4_RUN, CAGE4_TAUGHT, CAGE4_TUNED, preset_of
 from soc_env.engine.tables import Column
-from soc_env.errors import ConfigError
+from soc_env.errors import ConfigError, unknown_name
 from soc_env.settings import merged
 
 ENVIRONMENT = "cyborg_bridge.soc_batch:SOCBatch"
@@ -155,11 +163,29 @@ def train_on_cage4(
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
     own_path = {} if path is None else {"path": str(path)}
     asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by, **own_path}
-    own = {**(config or {}), **({} if teacher is None else {"teacher": teacher})}
+    own = {**(config or {}), **({} if teacher is None else {"teacher": lessons_by(teacher)})}
     asked["config"] = with_playbooks({**preset(steps, checkpoint, is_taught=own.get("teacher") is not None), **own})
     with run_lock(out):
         _go(out, asked, config or {})
     return out
+
+
+def lessons_by(teacher: Any) -> Any:
+    """A teacher as a run on CC4 keeps it: the rows of CC4 are no scenario, so a playbook's name becomes its text.
+
+    Raises:
+        ConfigError: there is no such teacher.
+    """
+    from policies.hmarl.teacher import is_trained
+    from policies.scripted import is_code, is_file, kept
+    from policies.scripted.playbook import SHIPPED, shipped_file
+
+    if isinstance(teacher, str) and not (is_file(teacher) or is_code(teacher) or is_trained(teacher)):
+        names = [name for name in SHIPPED if name not in UNFIT]
+        if teacher not in names:
+            raise ConfigError(f"{unknown_name('teacher', teacher, names)}, a playbook file, or a run")
+        teacher = shipped_file(teacher)
+    return kept(teacher, "teacher")
 
 
 def _begun(start: str | pathlib.Path | None, scenario: str | None) -> tuple[pathlib.Path | None, str]:
@@ -191,7 +217,7 @@ def _resumed(out: pathlib.Path, asked: Mapping[str, Any], config: Mapping[str, A
         *((name, found[name], asked[name]) for name in ("scenario", "seed")),
         ("reward", *(own.pop("reward", FIRST_REWARD) for own in overrides)),
         ("start", _starts(found), _starts(asked)),
-        ("teacher", *(settings["config"].get("teacher") for settings in (found, asked))),
+        ("teacher", *(plain(settings["config"].get("teacher")) for settings in (found, asked))),
         ("scenario", *(own.pop("scenario", soc_siem.VIEWS[0]) for own in overrides)),
         ("overrides", *overrides),
     ):
@@ -223,6 +249,8 @@ def trained_entries(
         levels, starts: observation levels; run folders or checkpoints to fine-tune.
         settings: as of `train_on_cage4`, which also names the errors.
     """
+    if settings.get("teacher") is not None:
+        settings["teacher"] = lessons_by(settings["teacher"])  # once, before anything is trained
     entries: dict[str, Entry] = {}
     for level in levels:
         for start in (None, *starts):

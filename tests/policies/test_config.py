@@ -59,6 +59,15 @@ class Still:
         return {a: np.zeros((len(o), *self.action_spaces[a].shape), np.float32) for a, o in observations.items()}
 
 
+class Seldom(Still):
+    """A teacher that acts otherwise in one situation of ten."""
+
+    def __call__(self, observations, decides):
+        acts = super().__call__(observations, decides)
+        first = {a: o[:, 0] for a, o in observations.items()}
+        return {a: np.where((first[a] >= np.quantile(first[a], 0.9))[:, None], 0.5, act) for a, act in acts.items()}
+
+
 TAUGHT = {"teacher": Still, "teacher_rounds": 1, "teacher_steps": 128, "teacher_rest_steps": 0}
 
 
@@ -404,6 +413,7 @@ CASES: dict[str, tuple] = {
     "teacher": (Still, training),
     "teacher_rounds": (0, training, TAUGHT),
     "teacher_steps": (256, training, TAUGHT),
+    "teacher_rare_share": (0.5, training, {**TAUGHT, "teacher": Seldom}),
     "teacher_rest_steps": (10_000, training, TAUGHT),
     "teacher_share": (0.0, training_longer, TAUGHT),
     "imitation": (0.0, training, TAUGHT),

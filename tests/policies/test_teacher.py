@@ -165,6 +165,21 @@ def test_a_run_that_was_stopped_goes_on_as_the_same(build, tmp_path, iterations)
     assert_same(twin.replay.columns, algo.replay.columns)
 
 
+@pytest.mark.parametrize("is_choice", [False, True])
+def test_rows_where_the_teacher_does_something_unusual_are_repeated(is_choice):
+    said = np.zeros(1000, np.int64) if is_choice else np.zeros((1000, 3), np.float32)
+    said[[7, 11, 500]] = 2
+    rows = np.arange(2, 1000)
+    found = lessons.with_rare_ones(rows, said, 0.3)
+    rare = np.isin(found, [7, 11, 500])
+    assert rare.mean() == pytest.approx(0.3, abs=0.01)
+    assert np.array_equal(np.unique(found), rows)
+    assert np.array_equal(lessons.with_rare_ones(rows, said, 0.0), rows)
+    assert np.array_equal(lessons.with_rare_ones(rows[:4], said, 0.3), rows[:4])  # nothing unusual
+    said[::2] = 1
+    assert np.array_equal(lessons.with_rare_ones(rows, said, 0.3), rows)  # as many as that of themselves
+
+
 def test_lessons_keep_observation_statistics_as_they_were_fitted(build):
     algo = build(taught())
     while algo.lessons.go_on:

@@ -100,6 +100,8 @@ def test_the_command_hands_everything_on(
         (["--controls", "sleep", "--level", "garbage"], "level=garbage is of teams: allowed only with --checkpoint"),
         (["--controls", "sleep", "--level", "raw"], "level=raw is of teams"),
         (["--controls", "sleep", "--reward", "score"], "reward='score' is of training: allowed only with --train-st"),
+        (["--controls", "sleep", "--teacher", "expert"], "teacher='expert' is of training: allowed only with --train-"),
+        (["--train-steps", "5", "--teacher", "expret"], "'expret' does not exist; did you mean 'expert'"),
         (["--train-steps", "5", "--reward", "scor"], "reward 'scor' does not exist; did you mean 'score'"),
         (["--controls", "sleep", "--reference", "raw-rule"], "reference 'raw-rule' does not exist"),
     ],

@@ -115,6 +115,7 @@ def test_schedules_are_shares_of_the_budget() -> None:
     assert tuned["threat_hunter"]["actor_lr"][1] == [round(0.3 * TEAMS * 1_000), 0.0]  # critics first
 
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 TINY = {"train_batch_size": 100, "learning_starts": 100, "updates_per_iteration": 1, "replay_capacity": 1_000}
 
 
@@ -201,6 +202,25 @@ def test_a_run_from_before_there_was_a_choice_goes_on_by_the_score(
         rows = list(csv.DictReader(file))
     assert int(rows[0]["steps"]) <= 40 * TEAMS < 80 * TEAMS <= int(rows[-1]["steps"])
     assert "rest" not in rows[0]
+
+
+def test_a_playbook_gives_lessons_on_cc4(
+    recorded: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "VALIDATION_EPISODES", 1)
+    monkeypatch.setattr(training, "NUM_ENVS", 10)
+    playbook = tmp_path / "own.toml"
+    playbook.write_text((EXAMPLES / "cage4_playbook.toml").read_text())
+    own: dict[str, Any] = {"num_envs": 10, "config": {**preset(80, is_taught=True), **TINY, "teacher_steps": 100}}
+    run = train_on_cage4(tmp_path / "raw" / "taught", "raw", 120, teacher=str(playbook), **own)
+    playbook.unlink()  # the run keeps its text
+    settings = json.loads((run / "config.json").read_text())["config"]
+    assert "admin_findings" in settings["teacher"]["text"]
+    assert not any(of.get("reward_shaping", {}).get("metrics") for of in settings["tiers"].values())
+    manifest = json.loads((run / "checkpoints" / "last" / "hmarl.json").read_text())
+    assert manifest["num_env_steps"] >= 120 * TEAMS
+    with pytest.raises(ConfigError, match="holds a run with teacher="):
+        train_on_cage4(run, "raw", 120, teacher="expert", **own)
 
 
 @needs_cyborg
