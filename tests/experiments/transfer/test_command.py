@@ -46,7 +46,7 @@ def test_the_command_trains_at_every_level_and_plays_what_it_trained(
     arguments = ["--controls", "sleep", "--checkpoint", str(runs["zones"]), "--train-steps", "50", "--level", "raw"]
     more = ["--episodes", "1", "--seed", "2", "--reward", "score", "--out", str(tmp_path / "out")]
     assert cli.main(["transfer", *arguments, *more]) == 0
-    settings = {"seed": 2, "path": None, "workers": 0, "reward": "score"}
+    settings = {"seed": 2, "path": None, "workers": 0, "reward": "score", "teacher": None}
     assert calls == [
         ("from-scratch", "raw", 50, None, settings),
         ("fine-tuned-zones", "raw", 50, runs["zones"], settings),
@@ -55,6 +55,9 @@ def test_the_command_trains_at_every_level_and_plays_what_it_trained(
         "sleep", "zones, raw", "zones, untrained, raw",
         "from-scratch, raw", "from-scratch, untrained, raw", "fine-tuned-zones, raw",
     }  # fmt: skip
+    more = ["--teacher", "expert", "--train-steps", "50", "--level", "raw", "--out", str(tmp_path / "taught")]
+    assert cli.main(["transfer", *more, "--episodes", "1"]) == 0
+    assert (calls[-1][0], calls[-1][4]["teacher"]["file"]) == ("taught", "expert.toml")
     monkeypatch.setattr(training, "train_on_cage4", lambda out, *_, **__: out)
     again = trained_entries(tmp_path / "out", 50, ["raw"], [], seed=2)
     assert list(again) == ["from-scratch, raw", "from-scratch, untrained, raw"]
