@@ -56,7 +56,7 @@ CAGE4_TUNED: Mapping[str, Mapping[str, Any]] = {
 }
 # After lessons: soc-v1's small steps. No potential: `compromised` counts what a user-level session holds too, and to
 # leave such a host alone is worth more than to restore it.
-_NO_POTENTIAL = {"reward_shaping": {"metrics": {}}}
+_NO_POTENTIAL: dict[str, Any] = {"reward_shaping": {"metrics": {}}}
 CAGE4_TAUGHT: Mapping[str, Mapping[str, Any]] = {
     "alert_triage": _NO_POTENTIAL,
     "threat_hunter": _NO_POTENTIAL,
