@@ -71,7 +71,7 @@ class Cage4Env(ParallelEnv[str, np.ndarray, int]):
         steps: as CybORG counts, the official protocol has 500: the episode ends after `steps` - 1 steps, and its three
             mission phases are thirds of it.
         seed: of the stream that a first `reset()` without a seed plays; None draws one from the operating system.
-        patch: skip work of CybORG that nobody reads, at run time and for this object only: at least four times as fast,
+        patch: skip work of CybORG that nobody reads, at run time and for this object only: about four times as fast,
             with the same observations, masks and rewards (`cyborg_bridge.shortcuts`).
         observation: "flat" or "raw", see the module's docstring.
         render_mode: None, "ansi" or "human".

@@ -82,7 +82,6 @@ def transfer(
         hmarl-soc transfer --controls sleep flat-rule --episodes 20 --workers 2
         hmarl-soc transfer --checkpoint runs/soc-v1-seed0 --controls raw-rule --out runs/cage4
         hmarl-soc transfer --checkpoint runs/soc-v1-seed0 --train-steps 60000 --level raw --out runs/cage4
-        hmarl-soc transfer --controls flat-rule --playbooks expert --level raw
         hmarl-soc transfer --train-steps 60000 --teacher examples/cage4_playbook.toml --level raw --out runs/cage4
     """
     from experiments.transfer import command
@@ -92,9 +91,7 @@ def transfer(
         playbooks=[named_policy(playbook) for playbook in playbooks or ()],
         checkpoints=checkpoint or (),
         levels=level or None,
-        train_steps=train_steps,
-        teacher=None if teacher is None else named_policy(teacher),
-        reward=reward,
+        training={"steps": train_steps, "reward": reward, "teacher": teacher and named_policy(teacher)},
         reference=reference,
         decomposition=decomposition,
         episodes=episodes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cyborg_bridge.soc_alerts import LEVELS
@@ -11,7 +11,7 @@ from cyborg_bridge.soc_batch import check_reward
 from experiments.transfer.entries import Entry, check_level, checkpoint_entries, control_entries, playbook_entries
 from experiments.transfer.play import PICTURE, RESULTS, transfer
 from experiments.transfer.tables import print_decomposition, print_table
-from soc_env.errors import ConfigError, shown
+from soc_env.errors import ConfigError, shown, unknown_name
 
 
 def run(
@@ -20,9 +20,7 @@ def run(
     playbooks: Sequence[str],
     checkpoints: Sequence[pathlib.Path],
     levels: Sequence[str] | None,
-    train_steps: int | None,
-    teacher: str | None = None,
-    reward: str | None,
+    training: Mapping[str, Any],
     reference: str | None,
     decomposition: bool,
     out: pathlib.Path,
@@ -37,8 +35,8 @@ def run(
         controls, playbooks: names of scripted controls (None for all of them), and of scripted teams.
         checkpoints: run folders, of different names.
         levels: observation levels of teams; None for all.
-        train_steps, reward: CC4 steps of every team that is trained on it (None: none), and what it learns from.
-        teacher: who gives those teams lessons first; None for nobody.
+        training: of every team that is trained on CC4, None for what is not asked for: `steps` of CC4, `reward` (what
+            it learns from), `teacher` (who gives it lessons first).
         reference: the entry that others are held against, see `comparison.reference_of`.
         decomposition: whether to print what the scores are made of, too.
         out, seed, workers, path, settings: as of `play.transfer`.
@@ -46,20 +44,17 @@ def run(
     Raises:
         ConfigError: names, levels or folders that do not fit, nothing to play, or a setting that nothing has a use for.
     """
-    trains = train_steps is not None
-    if teacher is not None and not trains:
-        raise ConfigError(f"teacher={shown(teacher)} is of training: allowed only with --train-steps")
-    _check(checkpoints, levels, reward, trains, has_teams=bool(playbooks or checkpoints or trains))
+    trains = training["steps"] is not None
+    _check(checkpoints, levels, training, has_teams=bool(playbooks or checkpoints or trains))
     teams = levels or LEVELS
     entries: dict[str, Entry] = control_entries(controls) | playbook_entries(playbooks, teams)
     for folder in checkpoints:
         entries |= checkpoint_entries(folder, teams)
-    if train_steps is not None:
-        own: dict[str, Any] = {"seed": seed, "path": path, "workers": workers if workers > 1 else 0, "teacher": teacher}
-        own |= {} if reward is None else {"reward": reward}
-        entries |= _trained(out, train_steps, teams, checkpoints, **own)
-    if not entries:
-        raise ConfigError("nothing to play: name --controls, --checkpoint, --playbooks or --train-steps")
+    if trains:
+        own = {name: value for name, value in training.items() if value is not None and name != "steps"}
+        own |= {"seed": seed, "path": path, "workers": workers if workers > 1 else 0}
+        entries |= _trained(out, training["steps"], teams, checkpoints, **own)
+    _check_entries(entries, reference, has_more=(out / RESULTS).exists())
     data = transfer(entries, seed=seed, workers=workers, out=out, path=path, reference=reference, **settings)
     _show(data, reference, decomposition)
     print(f"wrote {out / RESULTS} and {out / PICTURE}")
@@ -78,14 +73,23 @@ def _trained(*given: Any, **own: Any) -> dict[str, Entry]:
     return trained_entries(*given, **own)
 
 
+def _check_entries(entries: Mapping[str, Entry], reference: str | None, has_more: bool) -> None:
+    """ConfigError if there is nothing to play, or no such reference; has_more: the folder may hold it."""
+    if not entries:
+        raise ConfigError("nothing to play: name --controls, --checkpoint, --playbooks or --train-steps")
+    if reference is not None and reference not in entries and not has_more:
+        raise ConfigError(unknown_name("reference", reference, entries))
+
+
 def _check(
-    checkpoints: Sequence[pathlib.Path], levels: Sequence[str] | None, reward: str | None, trains: bool, has_teams: bool
+    checkpoints: Sequence[pathlib.Path], levels: Sequence[str] | None, training: Mapping[str, Any], has_teams: bool
 ) -> None:
     """ConfigError for names that do not fit, and for settings that nothing has a use for."""
-    if reward is not None:
-        if not trains:
-            raise ConfigError(f"reward={shown(reward)} is of training: allowed only with --train-steps")
-        check_reward(reward)
+    for name in ("reward", "teacher"):
+        if training[name] is not None and training["steps"] is None:
+            raise ConfigError(f"{name}={shown(training[name])} is of training: allowed only with --train-steps")
+    if training["reward"] is not None:
+        check_reward(training["reward"])
     if levels is not None and not has_teams:
         raise ConfigError(
             f"level={' '.join(levels)} is of teams: allowed only with --checkpoint, --playbooks or --train-steps; "

@@ -149,7 +149,7 @@ def train_on_cage4(
 
     Raises:
         ConfigError: a bad setting, or a folder whose run is another one, that is in use, or not to be written.
-        CheckpointError: `start` is missing or does not fit, or the folder is damaged.
+        CheckpointError: `start` or the folder is missing, damaged, or does not fit.
         CyborgNotFoundError, CyborgCheckoutError, CyborgDependencyError: see `import_cyborg`.
         RunError: something outside failed, for example the disk is full.
         KeyboardInterrupt: stopped by the user, after everything is written.
@@ -161,13 +161,18 @@ def train_on_cage4(
     find_cyborg(path)
     asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
-    own_path = {} if path is None else {"path": str(path)}
-    asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by, **own_path}
-    own = {**(config or {}), **({} if teacher is None else {"teacher": lessons_by(teacher)})}
-    asked["config"] = with_playbooks({**preset(steps, checkpoint, is_taught=own.get("teacher") is not None), **own})
+    asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by}
+    asked["overrides"] |= {} if path is None else {"path": str(path)}
+    asked["config"] = _settings(steps, checkpoint, config or {}, teacher)
     with run_lock(out):
         _go(out, asked, config or {})
     return out
+
+
+def _settings(steps: int, checkpoint: pathlib.Path | None, config: Mapping[str, Any], teacher: Any) -> dict[str, Any]:
+    """The preset with what is given in its place."""
+    own = {**config, **({} if teacher is None else {"teacher": lessons_by(teacher)})}
+    return with_playbooks({**preset(steps, checkpoint, is_taught=own.get("teacher") is not None), **own})
 
 
 def lessons_by(teacher: Any) -> Any:

@@ -46,7 +46,7 @@ def test_the_command_trains_at_every_level_and_plays_what_it_trained(
     arguments = ["--controls", "sleep", "--checkpoint", str(runs["zones"]), "--train-steps", "50", "--level", "raw"]
     more = ["--episodes", "1", "--seed", "2", "--reward", "score", "--out", str(tmp_path / "out")]
     assert cli.main(["transfer", *arguments, *more]) == 0
-    settings = {"seed": 2, "path": None, "workers": 0, "reward": "score", "teacher": None}
+    settings = {"seed": 2, "path": None, "workers": 0, "reward": "score"}
     assert calls == [
         ("from-scratch", "raw", 50, None, settings),
         ("fine-tuned-zones", "raw", 50, runs["zones"], settings),
