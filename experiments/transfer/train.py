@@ -156,9 +156,7 @@ def train_on_cage4(
     """
     out = pathlib.Path(out).absolute()
     checkpoint, shown_by = _begun(start, scenario)
-    check_num_envs(num_envs)
-    check_reward(reward)
-    find_cyborg(path)
+    _check(num_envs, reward, path)
     asked: dict[str, Any] = {"scenario": ENVIRONMENT, "seed": seed, "workers": workers, "num_envs": num_envs}
     asked |= {"adverse_start": False, "budget": Budget(steps=TEAMS * steps).to_plain()}
     asked["overrides"] = {"level": level, "reward": reward, "scenario": shown_by}
@@ -167,6 +165,12 @@ def train_on_cage4(
     with run_lock(out):
         _go(out, asked, config or {})
     return out
+
+
+def _check(num_envs: int, reward: str, path: str | pathlib.Path | None) -> None:
+    check_num_envs(num_envs)
+    check_reward(reward)
+    find_cyborg(path)
 
 
 def _settings(steps: int, checkpoint: pathlib.Path | None, config: Mapping[str, Any], teacher: Any) -> dict[str, Any]:
