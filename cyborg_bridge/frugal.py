@@ -40,10 +40,10 @@ class FrugalMemory(Memory):
     """Hosts that Analyse has shown to be root."""
     pids: dict[str, int] = dataclasses.field(default_factory=dict)
     """Host -> step of its last exploit, until a Remove."""
-    exploited: dict[str, int] = dataclasses.field(default_factory=dict)
-    """The same, whether or not it was removed."""
-    sources: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Host -> step of the last alerting connection that came from it."""
+    exploited: set[str] = dataclasses.field(default_factory=set)
+    """Hosts with an exploit, whether or not it was removed."""
+    sources: set[str] = dataclasses.field(default_factory=set)
+    """Hosts from which alerting connections came."""
     unverified: dict[str, int] = dataclasses.field(default_factory=dict)
     """Host -> step of its last Remove, until an Analyse."""
 
@@ -68,9 +68,10 @@ def watch_what_was_shown(memory: FrugalMemory) -> None:
     """What the last order has settled, then the step's signs."""
     verb, host = memory.finished.verb, memory.finished.host or ""
     if verb == "Restore":
-        memory.root.discard(host)
-        for known in (memory.pids, memory.exploited, memory.sources, memory.unverified):
-            known.pop(host, None)
+        for hosts in (memory.root, memory.exploited, memory.sources):
+            hosts.discard(host)
+        for steps in (memory.pids, memory.unverified):
+            steps.pop(host, None)
     elif verb == "Remove":
         memory.pids.pop(host, None)
         memory.unverified[host] = memory.step
@@ -80,9 +81,10 @@ def watch_what_was_shown(memory: FrugalMemory) -> None:
         if host not in memory.hosts:
             continue
         if kind == EXPLOIT:
-            memory.pids[host] = memory.exploited[host] = memory.step
+            memory.pids[host] = memory.step
+            memory.exploited.add(host)
         elif kind == SOURCE:
-            memory.sources[host] = memory.step
+            memory.sources.add(host)
         elif kind == FILE and name.startswith(ROOT_FILE):
             memory.root.add(host)
 
@@ -90,7 +92,7 @@ def watch_what_was_shown(memory: FrugalMemory) -> None:
 def restore_root_alone(memory: FrugalMemory) -> Order:
     """The first rule that applies, see the module's docstring."""
     on_host = memory.zone.on_host
-    suspects = {*memory.exploited, *memory.sources}  # those with a PID are among them
+    suspects = memory.exploited | memory.sources  # those with a PID are among them
     stressed = {host for host in suspects if is_stressed(memory.zone.subnet_of[host], memory.phase)}
     if memory.root | stressed:
         return on_host("Restore", memory.dearest(memory.root | stressed))

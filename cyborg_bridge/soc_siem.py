@@ -22,7 +22,7 @@ from soc_env.registry import idle_actions
 from soc_env.soc import risk
 from soc_env.soc.attack import ROLES, TECHNIQUE_INDEX
 from soc_env.soc.kernels.hosts import track
-from soc_env.soc.kernels.hunting import CONFIRMATION, find_something, note_finding, weaken_user_finding
+from soc_env.soc.kernels.hunting import CONFIRMATION, find_something, note_finding, weaken
 from soc_env.soc.kernels.rating import rate
 from soc_env.soc.kernels.state import ADMIN, NEVER, PENDING_SLOTS, USER, Records
 from soc_env.soc.networks import CAGE4_ZONES, Cage4Zone, Network
@@ -153,11 +153,7 @@ def add_level(worlds, networks, assets, envs, hosts, slots, logs, i, host, weigh
     elif level > 0:
         note_finding(record, level)
     elif is_look:
-        record["process"] *= LOOK_KEEPS
-        record["target"] *= LOOK_KEEPS
-        record["source"] *= LOOK_KEEPS
-        record["verdict"] *= LOOK_KEEPS
-        weaken_user_finding(world, record, LOOK_KEEPS)
+        weaken(world, record, LOOK_KEEPS)
     rate(world, assets[k], env, record)
 
 

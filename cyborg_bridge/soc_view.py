@@ -276,10 +276,11 @@ class Team:
         return self.zone.on_host(verb, self.hosts[host])
 
 
-def check_level(level: Any) -> None:
-    """ConfigError unless it is one of `LEVELS`."""
+def check_level(level: Any) -> str:
+    """The level; ConfigError unless it is one of `LEVELS`."""
     if level not in LEVELS:
         raise ConfigError(unknown_name("level", level, LEVELS))
+    return str(level)
 
 
 class SOCView:

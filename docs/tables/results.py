@@ -64,9 +64,9 @@ def settings(name: str, metrics: str) -> str:
     return table(("setting", "steps", *(COLUMNS[m][0] for m in names)), rows, "lr" + "r" * len(names))
 
 
-def cage4() -> str:
+def cage4(name: str = "cage4") -> str:
     """Scores on CAGE Challenge 4, what blue can change of them, and differences on the same episodes."""
-    data = _load("cage4")
+    data = _load(name)
     reference = reference_of(data)
     rows = rows_of(data, reference)
     columns: list[tuple[str, str, Callable[[Row], str]]] = [
@@ -87,20 +87,18 @@ def cage4() -> str:
     return table([columns[k][0] for k in said], list(zip(*(found[k] for k in said), strict=True)), aligned)
 
 
-def cage4_points() -> str:
+def cage4_points(name: str) -> str:
     """What the scores on CAGE Challenge 4 are made of: mean points an episode by kind, without and with phases."""
-    data = _load("cage4")
+    data = _load(name)
     rows = []
     for row in rows_of(data, None):
         by_kind: dict[str, float] = {}
         for kind, zone, phases in points_of(data["entries"][row.name]):
-            name = "unguarded" if zone in UNGUARDED.values() and kind in IMPACTS else kind
-            by_kind[name] = by_kind.get(name, 0.0) + sum(phases)
+            of = "unguarded" if zone in UNGUARDED.values() and kind in IMPACTS else kind
+            by_kind[of] = by_kind.get(of, 0.0) + sum(phases)
         if by_kind:
-            shown = (f"{by_kind.get(name, 0.0):,.1f}" for name in (*KINDS, "unguarded"))
+            shown = (f"{by_kind.get(of, 0.0):,.1f}" for of in (*KINDS, "unguarded"))
             rows.append((_bold(row.title), row.observation, *shown))
-    if not rows:
-        return "Not in the kept results, which are from before there was a decomposition."
     head = ("policy", "sees", *KINDS, "Impacts where nobody guards")
     return table(head, rows, "ll" + "r" * (len(head) - 2))
 

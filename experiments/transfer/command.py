@@ -8,7 +8,8 @@ from typing import Any
 
 from cyborg_bridge.soc_alerts import LEVELS
 from cyborg_bridge.soc_batch import check_reward
-from experiments.transfer.entries import Entry, check_level, checkpoint_entries, control_entries, playbook_entries
+from cyborg_bridge.soc_view import check_level
+from experiments.transfer.entries import Entry, checkpoint_entries, control_entries, playbook_entries
 from experiments.transfer.play import PICTURE, RESULTS, transfer
 from experiments.transfer.tables import print_decomposition, print_table
 from soc_env.errors import ConfigError, shown, unknown_name

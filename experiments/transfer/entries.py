@@ -19,7 +19,7 @@ from typing import Any
 from cyborg_bridge import soc_siem
 from cyborg_bridge.controls import CONTROLS, Policy, make_control
 from cyborg_bridge.soc_alerts import LEVELS
-from cyborg_bridge.soc_view import SOCPolicy
+from cyborg_bridge.soc_view import SOCPolicy, check_level
 from experiments.evaluate import UNTRAINED
 from soc_env.errors import ConfigError, unknown_name
 
@@ -125,13 +125,6 @@ def _digest(checkpoint: pathlib.Path) -> str:
     from policies.checkpoint import NETWORKS
 
     return hashlib.sha256((checkpoint / NETWORKS).read_bytes()).hexdigest()[:16]
-
-
-def check_level(level: str) -> str:
-    """The level; ConfigError if there is none of that name."""
-    if level not in LEVELS:
-        raise ConfigError(unknown_name("level", level, LEVELS))
-    return level
 
 
 @functools.lru_cache(maxsize=16)

@@ -156,11 +156,7 @@ def examine(world, assets, env, logs, key, record, depth, false_chance):
         record["last_hunt"] = env["step"]
         kept = 1.0 - 0.2 - 0.4 * depth
         note_look(world, record, 1.0 - kept)
-        record["process"] *= kept
-        record["target"] *= kept
-        record["source"] *= kept
-        record["verdict"] *= kept
-        weaken_user_finding(world, record, kept)
+        weaken(world, record, kept)
         rate(world, assets, env, record)
         log(env, logs, LOG_CLEARING, record["host"], 0, 0, 0, depth, 0.0)
 
@@ -194,6 +190,16 @@ def note_finding(record, level):
     record["finding"] = max(record["finding"], USER_FINDING)
     record["known_level"] = max(record["known_level"], USER)
     return USER_FINDING
+
+
+@kernel
+def weaken(world, record, kept):
+    """What speaks against a host, after a look that found nothing."""
+    record["process"] *= kept
+    record["target"] *= kept
+    record["source"] *= kept
+    record["verdict"] *= kept
+    weaken_user_finding(world, record, kept)
 
 
 @kernel
